@@ -1,0 +1,14 @@
+//! The published language: typed integration events, their envelope and their wire form.
+
+pub mod ambient;
+pub mod codec;
+pub mod envelope;
+pub mod event;
+pub mod generated;
+pub mod topics;
+
+pub use codec::{Codec, DecodeError, EncodeError};
+pub use envelope::{Cause, Envelope, TraceContext};
+pub use event::{AnyEvent, Event};
+pub use generated::{order, payment, reservation, stock};
+pub use topics::{Topic, Topics};

@@ -1,0 +1,71 @@
+//! The one place that decides whether the world is at fault (retry) or the event (park).
+
+use outbox::AppendError;
+use uuid::Uuid;
+
+/// A typed refusal of an event: impossible by the domain's rules. Parks the event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Rejection {
+    /// A stable code, such as `unexpected_event`; a metric's label, so few and fixed.
+    pub reason: &'static str,
+    /// What an operator reads: which state met which event.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// A rejection with a stable code and its detail.
+    #[must_use]
+    pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// What went wrong while a batch was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// The world is at fault: back off and repeat the same batch, for as long as it lasts.
+    #[error("to be retried: {0}")]
+    Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// This event is at fault: park it, apply the others.
+    #[error("event {event_id} is to be parked: {rejection}")]
+    Park {
+        /// The event at fault.
+        event_id: Uuid,
+        /// Why.
+        #[source]
+        rejection: Rejection,
+    },
+    /// The database refuses the data itself (SQLSTATE classes 22 and 23): some event of the batch is at fault.
+    /// The runtime finds out which by applying them one by one.
+    #[error("the database refuses the data: {0}")]
+    Data(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for HandlerError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error().and_then(|e| e.code()) {
+            // A unique violation is a version conflict of an event stream: somebody else was faster.
+            Some(code) if code == "23505" => Self::Retry(Box::new(error)),
+            Some(code) if code.starts_with("22") || code.starts_with("23") => Self::Data(error),
+            _ => Self::Retry(Box::new(error)),
+        }
+    }
+}
+
+impl From<AppendError> for HandlerError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Database(error) => error.into(),
+            AppendError::TooLarge { causation_id: Some(event_id), .. } => {
+                Self::Park { event_id, rejection: Rejection::new("consequence_too_large", error.to_string()) }
+            }
+            AppendError::Encode { causation_id: Some(event_id), .. } => Self::Park {
+                event_id,
+                rejection: Rejection::new("consequence_not_encodable", error.to_string()),
+            },
+            AppendError::TooLarge { causation_id: None, .. }
+            | AppendError::Encode { causation_id: None, .. } => Self::Retry(Box::new(error)),
+        }
+    }
+}

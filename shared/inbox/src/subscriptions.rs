@@ -1,0 +1,75 @@
+//! Which reaction answers which event: one line per subscription.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contracts::topics::Topic;
+use contracts::{AnyEvent, Event};
+
+use crate::error_policy::Rejection;
+use crate::unit_of_work::{Context, UnitOfWork};
+
+type Reaction<W> = Box<dyn Fn(&mut W, &AnyEvent, Context<'_>) -> Result<(), Rejection> + Send + Sync>;
+
+/// The reactions of one consumer group.
+pub struct Subscriptions<W> {
+    reactions: BTreeMap<&'static str, Reaction<W>>,
+    topics: BTreeSet<Topic>,
+}
+
+impl<W: UnitOfWork> Subscriptions<W> {
+    /// No subscriptions yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { reactions: BTreeMap::new(), topics: BTreeSet::new() }
+    }
+
+    /// Answers every `E` with `reaction`: pure, in memory, first deciding and then changing the unit of work.
+    #[must_use]
+    pub fn on<E: Event>(
+        mut self,
+        reaction: impl Fn(&mut W, &E, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
+    ) -> Self {
+        self.topics.insert(E::TOPIC);
+        self.reactions.insert(
+            E::TYPE,
+            Box::new(move |work, any, context| match E::from_any(any) {
+                Some(event) => reaction(work, event, context),
+                None => Err(Rejection::new("wrong_type", format!("{} met as {}", E::TYPE, any.event_type()))),
+            }),
+        );
+        self
+    }
+
+    /// The topics that carry the subscribed events.
+    pub fn topics(&self) -> impl Iterator<Item = Topic> + '_ {
+        self.topics.iter().copied()
+    }
+
+    /// The full names of the subscribed events.
+    pub fn event_types(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.reactions.keys().copied()
+    }
+
+    /// Whether events of this type have a reaction.
+    #[must_use]
+    pub fn handles(&self, event_type: &str) -> bool {
+        self.reactions.contains_key(event_type)
+    }
+
+    /// Runs the reaction to `event`.
+    ///
+    /// # Errors
+    /// When the domain refuses the event, or nobody subscribed to it.
+    pub fn react(&self, work: &mut W, event: &AnyEvent, context: Context<'_>) -> Result<(), Rejection> {
+        match self.reactions.get(event.event_type()) {
+            Some(reaction) => reaction(work, event, context),
+            None => Err(Rejection::new("no_reaction", event.event_type())),
+        }
+    }
+}
+
+impl<W: UnitOfWork> Default for Subscriptions<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

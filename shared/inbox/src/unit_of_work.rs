@@ -1,0 +1,66 @@
+//! What a service does with a batch of new events: lock and load, react in memory, store.
+
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+use contracts::{AnyEvent, Cause, Envelope};
+use sqlx::PgConnection;
+
+use crate::error_policy::HandlerError;
+
+/// One event, new to this service, with what travelled beside it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// Offset within the partition.
+    pub offset: i64,
+    /// Identity, causality, trace.
+    pub envelope: Envelope,
+    /// The fact.
+    pub event: AnyEvent,
+}
+
+/// What a reaction may know besides its state and the event. Time is an argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The envelope of the event reacted to.
+    pub envelope: &'a Envelope,
+    /// When the batch is processed.
+    pub now: DateTime<Utc>,
+}
+
+impl Context<'_> {
+    /// The event reacted to as the cause of what follows from it.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.envelope.as_cause()
+    }
+}
+
+/// The state of all aggregates that a batch concerns. One value lives for one transaction.
+///
+/// The runtime calls `load`, then the subscribed reactions one by one in offset order, then `store`, then commits.
+/// When a reaction rejects its event, or `store` answers [`HandlerError::Park`], the whole transaction is rolled back
+/// and the batch begins anew without that event, which is parked: a rejection changes nothing else by construction.
+pub trait UnitOfWork: Sized + Send + 'static {
+    /// What `load` and `store` need from outside: the outbox, settings.
+    type Deps: Send + Sync + 'static;
+
+    /// Inserts the rows of aggregates not yet known, locks all rows of the batch in one sorted statement, and loads
+    /// their state. `events` holds only events with a subscribed reaction.
+    fn load(
+        deps: &Self::Deps,
+        conn: &mut PgConnection,
+        events: &[Received],
+    ) -> impl Future<Output = Result<Self, HandlerError>> + Send;
+
+    /// Stores all states and appends to the outbox, set-based.
+    fn store(
+        self,
+        deps: &Self::Deps,
+        conn: &mut PgConnection,
+    ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}

@@ -1,0 +1,232 @@
+//! What a bus is: the promises that every transport keeps and the conformance suite asks for.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+/// A record to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Full topic name.
+    pub topic: String,
+    /// UTF-8 key; equal keys go to the same partition (murmur2, as Java producers do).
+    pub key: String,
+    /// The value's bytes, published unchanged.
+    pub value: Vec<u8>,
+    /// Headers in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// A record as consumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Where it stands.
+    pub offset: i64,
+    /// The key's bytes, if any.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes, if any.
+    pub value: Option<Vec<u8>>,
+    /// Headers in order; a header without a value has empty bytes.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The broker's timestamp in milliseconds since the epoch, if it has one.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition number from 0.
+    pub partition: i32,
+}
+
+/// A topic that must exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Full topic name.
+    pub name: String,
+    /// How many partitions it has, for ever.
+    pub partitions: i32,
+    /// Copies of each partition; 1 on a single broker.
+    pub replication_factor: i32,
+}
+
+/// The offsets that a partition holds: `low` is the first, `high` one behind the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Partition number.
+    pub partition: i32,
+    /// Offset of the oldest record kept.
+    pub low: i64,
+    /// Offset that the next record will get.
+    pub high: i64,
+}
+
+/// What a group member wants to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subscription {
+    /// These topics.
+    Topics(Vec<String>),
+    /// Every topic whose full name matches this regular expression (anchored with `^`), also ones created later.
+    Pattern(String),
+}
+
+/// Why the bus could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The broker did not answer, or not in time. Trying again helps once it is back.
+    #[error("broker {broker} did not {action}: {detail}")]
+    Unavailable {
+        /// The broker's address.
+        broker: String,
+        /// What was asked of it.
+        action: String,
+        /// What was heard.
+        detail: String,
+    },
+    /// A topic exists with another partition count: keys would change partitions.
+    #[error(
+        "topic {topic} has {found} partitions where {expected} are needed; topics are never repartitioned"
+    )]
+    PartitionCount {
+        /// Full topic name.
+        topic: String,
+        /// What the deployment needs.
+        expected: i32,
+        /// What the broker has.
+        found: i32,
+    },
+    /// A setting that the client refuses.
+    #[error("the broker client refuses its configuration: {0}")]
+    Configuration(String),
+    /// The handle was closed before.
+    #[error("the bus handle is closed")]
+    Closed,
+}
+
+/// What became of a record that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// Unknown or transient: the record may or may not be on the topic. Replace the producer and send again.
+    #[error("not acknowledged: {0}")]
+    Unacknowledged(String),
+    /// The broker will never take this record (too large, invalid, not allowed).
+    #[error("refused for ever: {0}")]
+    Refused(String),
+}
+
+/// Where an acknowledged record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Partition number.
+    pub partition: i32,
+    /// Offset within it.
+    pub offset: i64,
+}
+
+/// Resolves once the broker has acknowledged the record (all in-sync replicas) or it failed.
+pub type Receipt = futures::future::BoxFuture<'static, Result<Acknowledged, DeliveryError>>;
+
+/// A message bus.
+#[async_trait]
+pub trait Bus: Send + Sync + std::fmt::Debug {
+    /// Creates the topics that are missing and checks the partition count of the others.
+    async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError>;
+
+    /// A producer of its own: buffers, connections and fate are shared with no other.
+    async fn producer(&self) -> Result<Box<dyn Producer>, BusError>;
+
+    /// Joins `group`. Each member gets a share of the partitions.
+    async fn subscribe(
+        &self,
+        group: &str,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Consumer>, BusError>;
+
+    /// The offsets that each partition of `topic` holds now, by partition number.
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError>;
+
+    /// Asks the broker for a sign of life.
+    async fn ping(&self, timeout: Duration) -> Result<(), BusError>;
+}
+
+/// Sends records. Dropping it purges what is queued (the receipts then fail as unacknowledged).
+#[async_trait]
+pub trait Producer: Send + Sync {
+    /// Enqueues the record and returns at once; records with equal keys reach the topic in the order of the calls.
+    /// The receipt tells the record's fate, once. The caller bounds how many receipts are open.
+    fn send(&self, record: Record) -> Receipt;
+
+    /// Waits until everything sent has an outcome, at most `timeout`.
+    async fn flush(&self, timeout: Duration);
+}
+
+/// What a group member is told.
+#[derive(Debug)]
+pub enum Membership {
+    /// These partitions are now ours; each is read through its own handle.
+    Assigned(Vec<Box<dyn Partition>>),
+    /// These partitions are no longer ours; their handles end (`next_batch` gives `None`).
+    Revoked(Vec<TopicPartition>),
+}
+
+/// A member of a consumer group.
+#[async_trait]
+pub trait Consumer: Send + Sync {
+    /// The next change of what this member reads. Cancel-safe.
+    async fn next(&mut self) -> Result<Membership, BusError>;
+
+    /// Leaves the group, within `timeout`.
+    async fn close(self: Box<Self>, timeout: Duration);
+}
+
+/// Records of one partition in offset order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The position at which reading stood before: the first record's offset, or less where offsets are missing.
+    pub from: i64,
+    /// The position after the last record.
+    pub to: i64,
+    /// At least one record.
+    pub records: Vec<Delivered>,
+}
+
+/// One assigned partition. Delivers nothing before the first `seek`; buffers are bounded, and a reader that does
+/// not keep up pauses the partition at the broker client.
+#[async_trait]
+pub trait Partition: Send + std::fmt::Debug {
+    /// Which one it is.
+    fn id(&self) -> &TopicPartition;
+
+    /// Continues at `offset`; whatever was buffered is dropped.
+    async fn seek(&mut self, offset: i64) -> Result<(), BusError>;
+
+    /// Waits for records and gives what is there, at most `max_records` and about `max_bytes` (at least one record).
+    /// `None` when the partition was revoked or the consumer closed. An error when the position is outside
+    /// the range that the topic holds, which is never reset silently. Cancel-safe.
+    async fn next_batch(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Option<Result<Batch, PositionError>>;
+
+    /// Tells the broker that everything below `offset` is done. Advisory: lag tools read it, we don't.
+    fn commit(&self, offset: i64);
+}
+
+/// The position is outside the range of offsets that the topic holds: records are missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("position {offset} of {topic}/{partition} is outside the topic's range {low}..={high}")]
+pub struct PositionError {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// Where reading should have continued.
+    pub offset: i64,
+    /// The oldest offset kept.
+    pub low: i64,
+    /// One behind the newest.
+    pub high: i64,
+}

@@ -1,0 +1,6 @@
+//! The runtime of every service: configuration, wiring, migrations, health, graceful shutdown.
+
+pub mod http;
+pub mod runtime;
+
+pub use runtime::{Definition, Deps, Service, Worker, run};

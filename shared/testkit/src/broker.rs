@@ -1,0 +1,1 @@
+//! Brokers for tests and the demo: the embedded mock cluster, or a real Kafka named by the environment.

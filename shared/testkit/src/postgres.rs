@@ -1,0 +1,1 @@
+//! A private PostgreSQL server, and fresh databases cloned from a migrated template.
