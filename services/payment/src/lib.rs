@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Payment: charges an order once its stock is held, and gives the money back whenever the order is cancelled.
+
+pub mod domain;
