@@ -63,4 +63,10 @@ pub trait UnitOfWork: Sized + Send + 'static {
         deps: &Self::Deps,
         conn: &mut PgConnection,
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// Called after the commit: wakes, in this process, whoever waits for what was stored. A hint that a crash may
+    /// lose, so that its hearers also poll.
+    fn committed(deps: &Self::Deps) {
+        let _ = deps;
+    }
 }
