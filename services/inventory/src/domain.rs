@@ -1,0 +1,18 @@
+//! The rules of stock: pure functions, without I/O, clock or ids.
+
+pub mod lines;
+pub mod refusal;
+pub mod reservation;
+pub mod sku;
+pub mod stock_level;
+pub mod warehouse;
+
+#[cfg(test)]
+mod tests;
+
+pub use lines::Lines;
+pub use refusal::Refusal;
+pub use reservation::{OrderFact, OrderId, Reservation, ReservationId, ReservationState};
+pub use sku::{InvalidSku, Sku};
+pub use stock_level::{Books, StockLevel};
+pub use warehouse::{Shortage, StockEvent, Warehouse};

@@ -1,0 +1,124 @@
+//! What holds for any sequence of facts: the books balance, and the order of arrival decides nothing but who gets what.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Input {
+    Fact(u128, OrderFact),
+    Replenish(&'static str, i64),
+}
+
+const SKUS: [&str; 4] = ["mug", "tea tin", "lamp", "never kept"];
+
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    let line = (prop::sample::select(&SKUS[..]), 1..40_i64);
+    let fact = prop_oneof![
+        3 => prop::collection::vec(line, 1..4).prop_map(|lines| placed(&lines)),
+        2 => Just(OrderFact::Confirmed),
+        2 => Just(OrderFact::Cancelled),
+    ];
+    let replenishment = (prop::sample::select(&SKUS[..3]), 1..60_i64);
+    let input = prop_oneof![
+        5 => (1..=6_u128, fact).prop_map(|(number, fact)| Input::Fact(number, fact)),
+        1 => replenishment.prop_map(|(text, quantity)| Input::Replenish(text, quantity)),
+    ];
+    prop::collection::vec(input, 0..60)
+}
+
+fn apply(warehouse: &mut Warehouse, input: &Input) -> Vec<StockEvent> {
+    let events = match input {
+        Input::Fact(number, fact) => warehouse.react(order(*number), fact).unwrap_or_default(),
+        Input::Replenish(text, quantity) => {
+            warehouse.replenish(&sku(text), *quantity, None, THRESHOLD).unwrap()
+        }
+    };
+    for event in &events {
+        warehouse.evolve(event).unwrap();
+    }
+    events
+}
+
+/// Units held and units sold, per SKU, by the reservations alone.
+fn by_reservations(warehouse: &Warehouse) -> BTreeMap<Sku, (i64, i64)> {
+    let mut sums = BTreeMap::<Sku, (i64, i64)>::new();
+    for reservation in warehouse.reservations.values() {
+        let (lines, held) = match &reservation.state {
+            ReservationState::Reserved(lines) => (lines, true),
+            ReservationState::Committed(lines) => (lines, false),
+            ReservationState::Unknown
+            | ReservationState::Rejected
+            | ReservationState::Released(_)
+            | ReservationState::Withdrawn => continue,
+        };
+        for (sku, quantity) in lines.iter() {
+            let sum = sums.entry(sku.clone()).or_default();
+            if held { sum.0 += quantity } else { sum.1 += quantity }
+        }
+    }
+    sums
+}
+
+proptest! {
+    #[test]
+    fn the_books_balance_after_any_sequence_of_facts(inputs in inputs()) {
+        let mut warehouse = given(&[("mug", 40), ("tea tin", 15)], 6).warehouse;
+        let mut replenished = BTreeMap::from([(sku("mug"), 40), (sku("tea tin"), 15)]);
+        for input in &inputs {
+            if let Input::Replenish(text, quantity) = input {
+                *replenished.entry(sku(text)).or_insert(0) += quantity;
+            }
+            apply(&mut warehouse, input);
+            let reservations = by_reservations(&warehouse);
+            for (sku, level) in &warehouse.shelves {
+                let books = level.books();
+                prop_assert!(books.available >= 0 && books.reserved >= 0 && books.committed >= 0, "{books:?}");
+                prop_assert_eq!(books.replenished, books.available + books.reserved + books.committed);
+                prop_assert_eq!(books.replenished, replenished[sku]);
+                let expected = reservations.get(sku).copied().unwrap_or_default();
+                prop_assert_eq!((books.reserved, books.committed), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn doubling_every_fact_changes_nothing(inputs in inputs()) {
+        let mut once = given(&[("mug", 40)], 6).warehouse;
+        let mut twice = once.clone();
+        for input in &inputs {
+            apply(&mut once, input);
+            apply(&mut twice, input);
+            if let Input::Fact(..) = input {
+                apply(&mut twice, input);
+            }
+        }
+        prop_assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn every_low_level_is_announced_exactly_at_its_crossing(inputs in inputs()) {
+        let mut warehouse = given(&[("mug", 40), ("tea tin", 15)], 6).warehouse;
+        for input in &inputs {
+            let before = warehouse.shelves.clone();
+            let events = apply(&mut warehouse, input);
+            for (sku, level) in &warehouse.shelves {
+                let announced = events.iter().filter(|event| matches!(event, StockEvent::FellLow { sku: s, .. } if s == sku));
+                let crossed = before.get(sku).is_some_and(|before| !before.is_low()) && level.is_low();
+                prop_assert_eq!(announced.count(), usize::from(crossed));
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_that_ends_cancelled_holds_nothing_in_any_order_of_arrival(
+        facts in Just(vec![placed(&[("mug", 3)]), OrderFact::Cancelled, placed(&[("mug", 3)]), OrderFact::Cancelled]).prop_shuffle(),
+    ) {
+        let mut given = given(&[("mug", 40)], 1);
+        for fact in &facts {
+            given = given.when(1, fact);
+            prop_assert!(given.seen.is_ok());
+        }
+        given.books("mug", (40, 0, 0));
+    }
+}
