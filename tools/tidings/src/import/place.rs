@@ -1,0 +1,132 @@
+//! Sending: stock first, then orders, each repeated with its own key until the answer is known.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use futures::{StreamExt, TryStreamExt, stream};
+use rand::Rng;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::progress::Progress;
+use super::rules::NewOrder;
+use crate::client::{Answer, Client};
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How requests are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Requests in flight at once.
+    pub concurrency: usize,
+    /// How long one request is repeated while its outcome is unknown.
+    pub patience: Duration,
+}
+
+/// The body of `POST /orders`.
+#[must_use]
+pub fn request(order: &NewOrder) -> Value {
+    json!({
+        "customer_id": order.customer_id,
+        "currency": "GBP",
+        "items": order.lines,
+        "payment_method": "tok_visa",
+    })
+}
+
+/// The Idempotency-Key of an invoice's order: the same in every run.
+#[must_use]
+pub fn order_key(invoice: &str) -> String {
+    format!("invoice-{invoice}")
+}
+
+/// Gives every SKU `quantity` units; the keys make a second run with the same quantity a repetition.
+///
+/// # Errors
+/// When inventory refuses one, or an outcome stays unknown.
+pub async fn replenish(
+    client: &Client,
+    skus: impl IntoIterator<Item = String>,
+    quantity: u64,
+    pace: Pace,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    stream::iter(skus.into_iter().map(Ok))
+        .try_for_each_concurrent(pace.concurrency, async |sku| {
+            let key = format!("import-replenish-{quantity}");
+            let attempt = || client.replenish(&sku, &key, quantity);
+            match repeat(attempt, pace.patience, progress).await {
+                Answer::Done { .. } => {
+                    progress.replenished();
+                    Ok(())
+                }
+                Answer::Refused(why) | Answer::Unknown(why) => {
+                    bail!("inventory at {} did not replenish {sku:?}: {why}", client.base())
+                }
+            }
+        })
+        .await
+}
+
+/// Places every order in order, several at once; each one's fate is noted in `progress`.
+pub async fn place(client: &Client, orders: Vec<NewOrder>, pace: Pace, progress: &Arc<Progress>) {
+    stream::iter(orders)
+        .for_each_concurrent(pace.concurrency, async |order| {
+            let key = order_key(&order.invoice);
+            let body = request(&order);
+            let attempt = || client.place_order(&key, &body);
+            match repeat(attempt, pace.patience, progress).await {
+                Answer::Done { body, replayed } => progress.accepted(&body, replayed),
+                Answer::Refused(why) => progress.refused(&order.invoice, &why),
+                Answer::Unknown(why) => progress.unknown(&order.invoice, &why),
+            }
+        })
+        .await;
+}
+
+/// Repeats `attempt` while its outcome is unknown, with growing, jittered pauses, for at most `patience`.
+async fn repeat<T, F: Future<Output = Answer<T>>>(
+    mut attempt: impl FnMut() -> F,
+    patience: Duration,
+    progress: &Progress,
+) -> Answer<T> {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let answer = attempt().await;
+        let Answer::Unknown(_) = answer else { return answer };
+        if Instant::now() >= deadline {
+            return answer;
+        }
+        progress.repeated();
+        let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        tokio::time::sleep(jittered).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::rules::Line;
+
+    #[test]
+    fn an_order_is_sent_as_the_api_expects_it() {
+        let order = NewOrder {
+            invoice: "536365".into(),
+            customer_id: "17850".into(),
+            lines: vec![Line { sku: "85123A".into(), quantity: 6, unit_price_minor: 255 }],
+        };
+        assert_eq!(
+            request(&order),
+            json!({
+                "customer_id": "17850", "currency": "GBP", "payment_method": "tok_visa",
+                "items": [{"sku": "85123A", "quantity": 6, "unit_price_minor": 255}],
+            })
+        );
+        assert_eq!(order_key("536365"), "invoice-536365");
+    }
+}

@@ -1,0 +1,7 @@
+//! What the command does, as a library: the system tests use the same pieces.
+
+pub mod cli;
+pub mod client;
+pub mod import;
+pub mod state;
+pub mod text;

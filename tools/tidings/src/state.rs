@@ -1,0 +1,163 @@
+//! The state file by which other commands find the system that `tidings up` runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+/// A running system: where each of its parts is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningSystem {
+    /// The process id of `tidings up`.
+    pub pid: u32,
+    /// Base URL of each service by its name.
+    pub services: BTreeMap<String, String>,
+    /// Base URL of the PostgreSQL server, without a database's name.
+    pub postgres: String,
+    /// The brokers, `HOST:PORT`.
+    pub kafka: String,
+    /// The schema registry's URL.
+    pub registry: String,
+    /// The topics' prefix.
+    pub topics_prefix: String,
+    /// Where the services log.
+    pub logs: PathBuf,
+}
+
+/// The state file, removed when this value goes.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+}
+
+/// Where the state file of this user stands: the runtime directory, or one of the user's own under `/tmp`.
+///
+/// # Errors
+/// When that directory belongs to somebody else.
+pub fn default_path() -> anyhow::Result<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "the command's own surroundings, no configuration")]
+    let runtime_dir = std::env::var("XDG_RUNTIME_DIR").ok().filter(|dir| Path::new(dir).is_absolute());
+    if let Some(dir) = runtime_dir.map(PathBuf::from).filter(|dir| dir.is_dir()) {
+        return Ok(dir.join("tidings.json"));
+    }
+    // Linux shows a process's owner as the owner of its directory under /proc.
+    let user = fs::metadata("/proc/self").map(|own| own.uid()).context("who runs this process?")?;
+    let dir = std::env::temp_dir().join(format!("tidings-{user}"));
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let metadata =
+                fs::symlink_metadata(&dir).with_context(|| format!("looking at {}", dir.display()))?;
+            if !metadata.is_dir() || metadata.uid() != user {
+                bail!("{} is not a directory of yours; set XDG_RUNTIME_DIR to one that is", dir.display());
+            }
+        }
+        Err(error) => return Err(error).with_context(|| format!("creating {}", dir.display())),
+    }
+    Ok(dir.join("tidings.json"))
+}
+
+impl StateFile {
+    /// Writes the state of a system that has just started. A file left behind by a dead one is replaced.
+    ///
+    /// # Errors
+    /// When another system of this user runs, or the file can't be written.
+    pub fn create(path: &Path, system: &RunningSystem) -> anyhow::Result<Self> {
+        if let Some(other) = RunningSystem::read(path)?.filter(RunningSystem::is_alive) {
+            bail!(
+                "a system is running already (process {}, orders at {}); stop it first",
+                other.pid,
+                other.services.get("order").map_or("?", String::as_str)
+            );
+        }
+        let fresh = path.with_extension(format!("{}.new", system.pid));
+        let write = || -> anyhow::Result<()> {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            file.write_all(&serde_json::to_vec_pretty(system)?)?;
+            file.sync_all()?;
+            Ok(fs::rename(&fresh, path)?)
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl RunningSystem {
+    /// The system that runs, if one does.
+    ///
+    /// # Errors
+    /// When there is a state file that can't be read.
+    pub fn find() -> anyhow::Result<Option<Self>> {
+        Ok(Self::read(&default_path()?)?.filter(Self::is_alive))
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.pid)).exists()
+    }
+
+    /// A service's base URL.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&str> {
+        self.services.get(name).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(pid: u32) -> RunningSystem {
+        RunningSystem {
+            pid,
+            services: BTreeMap::from([("order".into(), "http://127.0.0.1:8080".into())]),
+            postgres: "postgres://tidings@127.0.0.1:5432".into(),
+            kafka: "127.0.0.1:9092".into(),
+            registry: "http://127.0.0.1:8081".into(),
+            topics_prefix: "tidings".into(),
+            logs: "/tmp".into(),
+        }
+    }
+
+    #[test]
+    fn the_state_file_is_the_owners_alone_and_goes_with_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tidings.json");
+        let file = StateFile::create(&path, &system(std::process::id())).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(RunningSystem::read(&path).unwrap(), Some(system(std::process::id())));
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_second_system_is_refused_and_a_dead_ones_file_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tidings.json");
+        let alive = StateFile::create(&path, &system(std::process::id())).unwrap();
+        let error = StateFile::create(&path, &system(1)).unwrap_err().to_string();
+        assert!(error.contains("running already"), "{error}");
+        drop(alive);
+        // No process has this id: it is above the kernel's highest limit.
+        std::mem::forget(StateFile::create(&path, &system(u32::MAX)).unwrap());
+        StateFile::create(&path, &system(std::process::id())).unwrap();
+    }
+}
