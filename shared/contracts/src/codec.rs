@@ -1,9 +1,28 @@
 //! Events to bytes and back: Confluent wire format (magic 0, schema id, Avro binary), subjects by TopicRecordName.
 
-use std::sync::Arc;
+mod error;
+mod registry;
+mod wire;
+mod writer;
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use apache_avro::writer::datum::GenericDatumWriter;
+use tokio::time::Instant;
+
+pub use crate::codec::error::{DecodeError, EncodeError, RegistryError};
+use crate::codec::registry::{Fault, Registry};
+use crate::codec::writer::Writer;
+use crate::compatibility;
 use crate::event::AnyEvent;
+use crate::schemas::{self, Bundled};
 use crate::topics::Topics;
+
+/// How long `Codec::connect` waits for a registry that does not answer yet.
+const START_UP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the schema registry is, and what this service may do there.
 #[derive(Clone, Debug)]
@@ -15,127 +34,96 @@ pub struct RegistryConfig {
 }
 
 /// Encodes what this service publishes and decodes whatever arrives. Cheap to clone behind an `Arc`.
-#[derive(Debug)]
 pub struct Codec {
     topics: Topics,
+    /// Where schema ids not seen before are asked for; none in a codec that works offline.
+    registry: Option<Registry>,
+    /// By full name: what this service publishes.
+    published: HashMap<&'static str, Published>,
+    /// By schema id, for ever: an id never changes its meaning. Failures are not kept.
+    writers: RwLock<HashMap<u32, Arc<Writer>>>,
 }
 
-/// Why a codec could not be set up at start-up.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// The registry did not answer, or not in time.
-    #[error("schema registry {url}: {detail}")]
-    Unavailable {
-        /// The registry's URL.
-        url: String,
-        /// What it said.
-        detail: String,
-    },
-    /// The registry refuses the schema as incompatible with an earlier version.
-    #[error("schema registry {url} refuses {subject}: {detail}")]
-    Incompatible {
-        /// The registry's URL.
-        url: String,
-        /// The subject in question.
-        subject: String,
-        /// What it said.
-        detail: String,
-    },
+struct Published {
+    schema_id: u32,
+    writer: GenericDatumWriter<'static>,
 }
 
-/// Why an event could not be encoded.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// The codec was not set up to publish this type.
-    #[error("{event_type} is not among the events that this service registered to publish")]
-    NotRegistered {
-        /// The record's full name.
-        event_type: &'static str,
-    },
-    /// The value does not fit its schema.
-    #[error("{event_type} does not fit its schema: {detail}")]
-    Invalid {
-        /// The record's full name.
-        event_type: &'static str,
-        /// What Avro said.
-        detail: String,
-    },
-}
-
-/// Why a record is no event that we can read. `is_retryable` tells the world's faults from the event's.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// No value at all (a Kafka tombstone), or an empty one.
-    #[error("the record has no value")]
-    Empty,
-    /// The first byte is not the Confluent wire format's 0.
-    #[error("the value begins with {found:#04x}, not with the wire format's 0x00")]
-    WrongMagic {
-        /// The byte found.
-        found: u8,
-    },
-    /// The registry says that it has no schema under this id.
-    #[error("the registry knows no schema {id}")]
-    UnknownSchema {
-        /// The schema id of the value.
-        id: u32,
-    },
-    /// The registry can't be asked just now.
-    #[error("schema {id} could not be fetched: {detail}")]
-    RegistryUnavailable {
-        /// The schema id of the value.
-        id: u32,
-        /// What went wrong.
-        detail: String,
-    },
-    /// A record of another subject: not an event that belongs on this topic.
-    #[error("a {found} does not belong on topic {topic}")]
-    WrongSubject {
-        /// The writer's full name.
-        found: String,
-        /// Where it was met.
-        topic: String,
-    },
-    /// The body ends early, announces more than it has, or does not fit the schema.
-    #[error("the body is not a valid {event_type}: {detail}")]
-    Malformed {
-        /// The writer's full name.
-        event_type: String,
-        /// What Avro said.
-        detail: String,
-    },
-    /// Bytes after the record.
-    #[error("{count} bytes follow the {event_type}")]
-    Leftover {
-        /// The writer's full name.
-        event_type: String,
-        /// How many.
-        count: usize,
-    },
-}
-
-impl DecodeError {
-    /// Whether the same bytes may decode later: the world is at fault, not the event.
-    #[must_use]
-    pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::RegistryUnavailable { .. })
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Codec")
+            .field("topics", &self.topics)
+            .field("registry", &self.registry.as_ref().map(|registry| &registry.url))
+            .field("published", &self.published.keys())
+            .finish_non_exhaustive()
     }
 }
 
 impl Codec {
     /// Registers (or looks up) the newest schema of every event in `publishes` (full names), and preloads every
-    /// schema of the subjects in `consumes`, so that a registry outage after start-up stops nobody.
+    /// schema of the subjects in `consumes`, so that a registry outage after start-up stops nobody. Waits up to a
+    /// minute for a registry that does not answer yet.
     ///
     /// # Errors
-    /// When the registry can't be reached, lacks a schema, or refuses one as incompatible.
+    /// When the registry can't be reached, lacks a schema, or a schema is incompatible with a registered version.
     pub async fn connect(
         registry: &RegistryConfig,
         topics: Topics,
         publishes: &[&'static str],
         consumes: &[&'static str],
     ) -> Result<Arc<Self>, RegistryError> {
-        let _ = (registry, publishes, consumes);
-        Ok(Arc::new(Self { topics }))
+        Self::connect_within(START_UP_PATIENCE, registry, topics, publishes, consumes).await
+    }
+
+    /// As [`Codec::connect`], waiting up to `patience` for a registry that does not answer yet.
+    ///
+    /// # Errors
+    /// As [`Codec::connect`].
+    pub async fn connect_within(
+        patience: Duration,
+        registry: &RegistryConfig,
+        topics: Topics,
+        publishes: &[&'static str],
+        consumes: &[&'static str],
+    ) -> Result<Arc<Self>, RegistryError> {
+        let publishes = bundled(publishes)?;
+        let consumes = bundled(consumes)?;
+        let url = &registry.url;
+        let client = Registry::new(registry).map_err(|fault| fault.at(url, ""))?;
+        let mut codec = Self::new(topics, None);
+        let deadline = Instant::now() + patience;
+        for ours in &publishes {
+            let id = patiently(deadline, url, || codec.publish(&client, registry.register, ours)).await?;
+            codec.remember(id, Writer::bundled(ours));
+            codec.published.insert(ours.event_type, Published::new(id, ours)?);
+        }
+        for ours in &consumes {
+            patiently(deadline, url, || codec.preload(&client, ours)).await?;
+        }
+        codec.registry = Some(client);
+        Ok(Arc::new(codec))
+    }
+
+    /// A codec that knows all schemas of `avro/` under ids of its own and never asks a registry: for tests of what
+    /// needs events as bytes but no broker.
+    ///
+    /// # Panics
+    /// Never: the schemas of `avro/` are checked before they get here.
+    #[must_use]
+    pub fn offline(topics: Topics) -> Arc<Self> {
+        let mut codec = Self::new(topics, None);
+        for (id, bundled) in (1..).zip(schemas::all()) {
+            codec.remember(id, Writer::bundled(bundled));
+            if let Ok(published) = Published::new(id, bundled) {
+                // Oldest first, so that the newest version is the one that stays.
+                codec.published.insert(bundled.event_type, published);
+            }
+        }
+        Arc::new(codec)
+    }
+
+    fn new(topics: Topics, registry: Option<Registry>) -> Self {
+        Self { topics, registry, published: HashMap::new(), writers: RwLock::default() }
     }
 
     /// The topic names of this deployment.
@@ -149,8 +137,14 @@ impl Codec {
     /// # Errors
     /// When the type was not registered or the value does not fit its schema.
     pub fn encode(&self, event: &AnyEvent) -> Result<Vec<u8>, EncodeError> {
-        let _ = event;
-        todo!()
+        let event_type = event.event_type();
+        let published = self.published.get(event_type).ok_or(EncodeError::NotRegistered { event_type })?;
+        let mut value = wire::begin(published.schema_id);
+        published
+            .writer
+            .write_ser(&mut value, event)
+            .map_err(|error| EncodeError::Invalid { event_type, detail: error.to_string() })?;
+        Ok(value)
     }
 
     /// The event in these bytes, met on `topic`. Fetches a schema id not seen before from the registry, with a bound.
@@ -158,7 +152,134 @@ impl Codec {
     /// # Errors
     /// A typed reason for whatever is no valid event.
     pub async fn decode(&self, topic: &str, value: Option<&[u8]>) -> Result<AnyEvent, DecodeError> {
-        let _ = (topic, value);
-        todo!()
+        let (id, body) = wire::split(value)?;
+        let writer = match self.known(id) {
+            Some(writer) => writer,
+            None => self.fetch(id).await?,
+        };
+        let wrong_subject =
+            |found: &str| DecodeError::WrongSubject { found: found.to_owned(), topic: topic.to_owned() };
+        match &*writer {
+            Writer::Event(reader) if self.topics.parse(topic) == Some(reader.newest().topic) => {
+                reader.read(body)
+            }
+            Writer::Event(reader) => Err(wrong_subject(reader.newest().event_type)),
+            Writer::Foreign { full_name } => Err(wrong_subject(full_name)),
+            Writer::Unreadable { detail } => {
+                Err(DecodeError::UnreadableSchema { id, detail: detail.clone() })
+            }
+        }
+    }
+
+    fn known(&self, id: u32) -> Option<Arc<Writer>> {
+        self.writers.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn remember(&self, id: u32, writer: Writer) -> Arc<Writer> {
+        let mut writers = self.writers.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(writers.entry(id).or_insert_with(|| Arc::new(writer)))
+    }
+
+    async fn fetch(&self, id: u32) -> Result<Arc<Writer>, DecodeError> {
+        let Some(registry) = &self.registry else { return Err(DecodeError::UnknownSchema { id }) };
+        match registry.schema(id).await {
+            Ok(text) => Ok(self.remember(id, Writer::parse(&text))),
+            Err(Fault::NotFound) => Err(DecodeError::UnknownSchema { id }),
+            Err(Fault::Refused(detail) | Fault::Unavailable(detail)) => {
+                Err(DecodeError::RegistryUnavailable { id, detail })
+            }
+        }
+    }
+
+    /// The id under which the registry has our newest schema of an event.
+    async fn publish(
+        &self,
+        registry: &Registry,
+        register: bool,
+        ours: &'static Bundled,
+    ) -> Result<u32, RegistryError> {
+        let subject = self.subject(ours);
+        let at = |fault: Fault| fault.at(&registry.url, &subject);
+        for version in registry.versions(&subject).await.map_err(at)? {
+            let problems = match apache_avro::Schema::parse_str(&version.schema) {
+                Ok(theirs) => compatibility::problems(&theirs, ours.schema),
+                Err(error) => vec![error.to_string()],
+            };
+            if !problems.is_empty() {
+                let number = version.version.unwrap_or_default();
+                return Err(at(Fault::Refused(format!("against version {number}: {}", problems.join("; ")))));
+            }
+        }
+        if !register {
+            return registry.look_up(&subject, &ours.text).await.map_err(at);
+        }
+        let id = registry.register(&subject, &ours.text).await.map_err(at)?;
+        registry.guard(&subject).await.map_err(at)?;
+        Ok(id)
+    }
+
+    async fn preload(&self, registry: &Registry, ours: &'static Bundled) -> Result<(), RegistryError> {
+        let subject = self.subject(ours);
+        let versions =
+            registry.versions(&subject).await.map_err(|fault| fault.at(&registry.url, &subject))?;
+        for version in versions {
+            self.remember(version.id, Writer::parse(&version.schema));
+        }
+        Ok(())
+    }
+
+    /// TopicRecordName: compatibility is kept per event and topic.
+    fn subject(&self, bundled: &Bundled) -> String {
+        format!("{}-{}", self.topics.name(bundled.topic), bundled.event_type)
+    }
+}
+
+impl Published {
+    fn new(schema_id: u32, bundled: &'static Bundled) -> Result<Self, RegistryError> {
+        // Human-readable, because UUIDs stand as text in the schema.
+        let writer = GenericDatumWriter::builder(bundled.schema)
+            .resolved_schemata(bundled.names.clone())
+            .human_readable(true)
+            .build()
+            .map_err(|_| RegistryError::UnknownEvent { event_type: bundled.event_type })?;
+        Ok(Self { schema_id, writer })
+    }
+}
+
+impl Fault {
+    fn at(self, url: &str, subject: &str) -> RegistryError {
+        let (url, subject) = (url.to_owned(), subject.to_owned());
+        match self {
+            Self::NotFound => RegistryError::Missing { url, subject },
+            Self::Refused(detail) => RegistryError::Incompatible { url, subject, detail },
+            Self::Unavailable(detail) => RegistryError::Unavailable { url, detail },
+        }
+    }
+}
+
+fn bundled(event_types: &[&'static str]) -> Result<Vec<&'static Bundled>, RegistryError> {
+    event_types
+        .iter()
+        .map(|event_type| schemas::newest(event_type).ok_or(RegistryError::UnknownEvent { event_type }))
+        .collect()
+}
+
+/// Repeats `call` while the registry does not answer, until `deadline`, and says that it waits.
+async fn patiently<T>(
+    deadline: Instant,
+    url: &str,
+    mut call: impl AsyncFnMut() -> Result<T, RegistryError>,
+) -> Result<T, RegistryError> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match call().await {
+            Err(RegistryError::Unavailable { detail, .. }) if Instant::now() + pause < deadline => {
+                let left_s = (deadline - Instant::now()).as_secs();
+                tracing::warn!(url, detail, left_s, "the schema registry does not answer yet; trying again");
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
     }
 }

@@ -1,149 +1,251 @@
-//! Rust types of the newest version of every schema in `avro/`.
+//! Rust types of the newest version of every schema in `avro/`, and all schemas as text.
+// Generated from avro/ by `make generate`; edits are overwritten.
 
 pub mod order;
 pub mod payment;
 pub mod reservation;
 pub mod stock;
 
+use apache_avro::types::Value;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::event::Event;
+use crate::schemas::Source;
+use crate::topics::Topic;
+
 /// Any integration event of the system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum AnyEvent {
-    /// `tidings.order.OrderPlaced`
-    OrderPlaced(order::OrderPlaced),
-    /// `tidings.order.OrderConfirmed`
-    OrderConfirmed(order::OrderConfirmed),
     /// `tidings.order.OrderCancelled`
     OrderCancelled(order::OrderCancelled),
-    /// `tidings.reservation.StockReserved`
-    StockReserved(reservation::StockReserved),
-    /// `tidings.reservation.StockReleased`
-    StockReleased(reservation::StockReleased),
-    /// `tidings.reservation.StockRejected`
-    StockRejected(reservation::StockRejected),
+    /// `tidings.order.OrderConfirmed`
+    OrderConfirmed(order::OrderConfirmed),
+    /// `tidings.order.OrderPlaced`
+    OrderPlaced(order::OrderPlaced),
     /// `tidings.payment.PaymentCompleted`
     PaymentCompleted(payment::PaymentCompleted),
     /// `tidings.payment.PaymentDeclined`
     PaymentDeclined(payment::PaymentDeclined),
     /// `tidings.payment.PaymentRefunded`
     PaymentRefunded(payment::PaymentRefunded),
-    /// `tidings.stock.StockReplenished`
-    StockReplenished(stock::StockReplenished),
+    /// `tidings.reservation.StockRejected`
+    StockRejected(reservation::StockRejected),
+    /// `tidings.reservation.StockReleased`
+    StockReleased(reservation::StockReleased),
+    /// `tidings.reservation.StockReserved`
+    StockReserved(reservation::StockReserved),
     /// `tidings.stock.StockLevelLow`
     StockLevelLow(stock::StockLevelLow),
+    /// `tidings.stock.StockReplenished`
+    StockReplenished(stock::StockReplenished),
 }
 
 impl AnyEvent {
     /// The event's id.
     #[must_use]
-    pub fn event_id(&self) -> uuid::Uuid {
-        use crate::event::Event;
+    pub fn event_id(&self) -> Uuid {
         match self {
-            Self::OrderPlaced(event) => event.event_id(),
-            Self::OrderConfirmed(event) => event.event_id(),
             Self::OrderCancelled(event) => event.event_id(),
-            Self::StockReserved(event) => event.event_id(),
-            Self::StockReleased(event) => event.event_id(),
-            Self::StockRejected(event) => event.event_id(),
+            Self::OrderConfirmed(event) => event.event_id(),
+            Self::OrderPlaced(event) => event.event_id(),
             Self::PaymentCompleted(event) => event.event_id(),
             Self::PaymentDeclined(event) => event.event_id(),
             Self::PaymentRefunded(event) => event.event_id(),
-            Self::StockReplenished(event) => event.event_id(),
+            Self::StockRejected(event) => event.event_id(),
+            Self::StockReleased(event) => event.event_id(),
+            Self::StockReserved(event) => event.event_id(),
             Self::StockLevelLow(event) => event.event_id(),
+            Self::StockReplenished(event) => event.event_id(),
         }
     }
 
     /// When the fact happened.
     #[must_use]
-    pub fn occurred_at(&self) -> chrono::DateTime<chrono::Utc> {
-        use crate::event::Event;
+    pub fn occurred_at(&self) -> DateTime<Utc> {
         match self {
-            Self::OrderPlaced(event) => event.occurred_at(),
-            Self::OrderConfirmed(event) => event.occurred_at(),
             Self::OrderCancelled(event) => event.occurred_at(),
-            Self::StockReserved(event) => event.occurred_at(),
-            Self::StockReleased(event) => event.occurred_at(),
-            Self::StockRejected(event) => event.occurred_at(),
+            Self::OrderConfirmed(event) => event.occurred_at(),
+            Self::OrderPlaced(event) => event.occurred_at(),
             Self::PaymentCompleted(event) => event.occurred_at(),
             Self::PaymentDeclined(event) => event.occurred_at(),
             Self::PaymentRefunded(event) => event.occurred_at(),
-            Self::StockReplenished(event) => event.occurred_at(),
+            Self::StockRejected(event) => event.occurred_at(),
+            Self::StockReleased(event) => event.occurred_at(),
+            Self::StockReserved(event) => event.occurred_at(),
             Self::StockLevelLow(event) => event.occurred_at(),
+            Self::StockReplenished(event) => event.occurred_at(),
         }
     }
 
     /// The record's key.
     #[must_use]
     pub fn key(&self) -> String {
-        use crate::event::Event;
         match self {
-            Self::OrderPlaced(event) => event.key(),
-            Self::OrderConfirmed(event) => event.key(),
             Self::OrderCancelled(event) => event.key(),
-            Self::StockReserved(event) => event.key(),
-            Self::StockReleased(event) => event.key(),
-            Self::StockRejected(event) => event.key(),
+            Self::OrderConfirmed(event) => event.key(),
+            Self::OrderPlaced(event) => event.key(),
             Self::PaymentCompleted(event) => event.key(),
             Self::PaymentDeclined(event) => event.key(),
             Self::PaymentRefunded(event) => event.key(),
-            Self::StockReplenished(event) => event.key(),
+            Self::StockRejected(event) => event.key(),
+            Self::StockReleased(event) => event.key(),
+            Self::StockReserved(event) => event.key(),
             Self::StockLevelLow(event) => event.key(),
+            Self::StockReplenished(event) => event.key(),
         }
     }
 
     /// 1, 2, 3, ... within topic and key.
     #[must_use]
     pub fn sequence(&self) -> i64 {
-        use crate::event::Event;
         match self {
-            Self::OrderPlaced(event) => event.sequence(),
-            Self::OrderConfirmed(event) => event.sequence(),
             Self::OrderCancelled(event) => event.sequence(),
-            Self::StockReserved(event) => event.sequence(),
-            Self::StockReleased(event) => event.sequence(),
-            Self::StockRejected(event) => event.sequence(),
+            Self::OrderConfirmed(event) => event.sequence(),
+            Self::OrderPlaced(event) => event.sequence(),
             Self::PaymentCompleted(event) => event.sequence(),
             Self::PaymentDeclined(event) => event.sequence(),
             Self::PaymentRefunded(event) => event.sequence(),
-            Self::StockReplenished(event) => event.sequence(),
+            Self::StockRejected(event) => event.sequence(),
+            Self::StockReleased(event) => event.sequence(),
+            Self::StockReserved(event) => event.sequence(),
             Self::StockLevelLow(event) => event.sequence(),
+            Self::StockReplenished(event) => event.sequence(),
         }
     }
 
     /// The record's full name.
     #[must_use]
-    pub fn event_type(&self) -> &'static str {
-        use crate::event::Event;
+    pub const fn event_type(&self) -> &'static str {
         match self {
-            Self::OrderPlaced(_) => order::OrderPlaced::TYPE,
-            Self::OrderConfirmed(_) => order::OrderConfirmed::TYPE,
             Self::OrderCancelled(_) => order::OrderCancelled::TYPE,
-            Self::StockReserved(_) => reservation::StockReserved::TYPE,
-            Self::StockReleased(_) => reservation::StockReleased::TYPE,
-            Self::StockRejected(_) => reservation::StockRejected::TYPE,
+            Self::OrderConfirmed(_) => order::OrderConfirmed::TYPE,
+            Self::OrderPlaced(_) => order::OrderPlaced::TYPE,
             Self::PaymentCompleted(_) => payment::PaymentCompleted::TYPE,
             Self::PaymentDeclined(_) => payment::PaymentDeclined::TYPE,
             Self::PaymentRefunded(_) => payment::PaymentRefunded::TYPE,
-            Self::StockReplenished(_) => stock::StockReplenished::TYPE,
+            Self::StockRejected(_) => reservation::StockRejected::TYPE,
+            Self::StockReleased(_) => reservation::StockReleased::TYPE,
+            Self::StockReserved(_) => reservation::StockReserved::TYPE,
             Self::StockLevelLow(_) => stock::StockLevelLow::TYPE,
+            Self::StockReplenished(_) => stock::StockReplenished::TYPE,
         }
     }
 
     /// The topic that carries it.
     #[must_use]
-    pub fn topic(&self) -> crate::topics::Topic {
-        use crate::event::Event;
+    pub const fn topic(&self) -> Topic {
         match self {
-            Self::OrderPlaced(_) => order::OrderPlaced::TOPIC,
-            Self::OrderConfirmed(_) => order::OrderConfirmed::TOPIC,
             Self::OrderCancelled(_) => order::OrderCancelled::TOPIC,
-            Self::StockReserved(_) => reservation::StockReserved::TOPIC,
-            Self::StockReleased(_) => reservation::StockReleased::TOPIC,
-            Self::StockRejected(_) => reservation::StockRejected::TOPIC,
+            Self::OrderConfirmed(_) => order::OrderConfirmed::TOPIC,
+            Self::OrderPlaced(_) => order::OrderPlaced::TOPIC,
             Self::PaymentCompleted(_) => payment::PaymentCompleted::TOPIC,
             Self::PaymentDeclined(_) => payment::PaymentDeclined::TOPIC,
             Self::PaymentRefunded(_) => payment::PaymentRefunded::TOPIC,
-            Self::StockReplenished(_) => stock::StockReplenished::TOPIC,
+            Self::StockRejected(_) => reservation::StockRejected::TOPIC,
+            Self::StockReleased(_) => reservation::StockReleased::TOPIC,
+            Self::StockReserved(_) => reservation::StockReserved::TOPIC,
             Self::StockLevelLow(_) => stock::StockLevelLow::TOPIC,
+            Self::StockReplenished(_) => stock::StockReplenished::TOPIC,
+        }
+    }
+
+    /// The event of this type that an Avro value, resolved to the type's newest schema, holds; `None` when the
+    /// type is not one of ours.
+    pub(crate) fn from_avro(event_type: &str, value: &Value) -> Option<Result<Self, apache_avro::Error>> {
+        match event_type {
+            order::OrderCancelled::TYPE => Some(apache_avro::from_value(value).map(Self::OrderCancelled)),
+            order::OrderConfirmed::TYPE => Some(apache_avro::from_value(value).map(Self::OrderConfirmed)),
+            order::OrderPlaced::TYPE => Some(apache_avro::from_value(value).map(Self::OrderPlaced)),
+            payment::PaymentCompleted::TYPE => {
+                Some(apache_avro::from_value(value).map(Self::PaymentCompleted))
+            }
+            payment::PaymentDeclined::TYPE => Some(apache_avro::from_value(value).map(Self::PaymentDeclined)),
+            payment::PaymentRefunded::TYPE => Some(apache_avro::from_value(value).map(Self::PaymentRefunded)),
+            reservation::StockRejected::TYPE => Some(apache_avro::from_value(value).map(Self::StockRejected)),
+            reservation::StockReleased::TYPE => Some(apache_avro::from_value(value).map(Self::StockReleased)),
+            reservation::StockReserved::TYPE => Some(apache_avro::from_value(value).map(Self::StockReserved)),
+            stock::StockLevelLow::TYPE => Some(apache_avro::from_value(value).map(Self::StockLevelLow)),
+            stock::StockReplenished::TYPE => Some(apache_avro::from_value(value).map(Self::StockReplenished)),
+            _ => None,
         }
     }
 }
+
+/// Every version of every schema, oldest first within an event.
+pub(crate) const SOURCES: &[Source] = &[
+    Source {
+        event_type: order::OrderCancelled::TYPE,
+        version: 1,
+        topic: order::OrderCancelled::TOPIC,
+        text: include_str!("../../../avro/order/OrderCancelled.v1.avsc"),
+    },
+    Source {
+        event_type: order::OrderConfirmed::TYPE,
+        version: 1,
+        topic: order::OrderConfirmed::TOPIC,
+        text: include_str!("../../../avro/order/OrderConfirmed.v1.avsc"),
+    },
+    Source {
+        event_type: order::OrderPlaced::TYPE,
+        version: 1,
+        topic: order::OrderPlaced::TOPIC,
+        text: include_str!("../../../avro/order/OrderPlaced.v1.avsc"),
+    },
+    Source {
+        event_type: order::OrderPlaced::TYPE,
+        version: 2,
+        topic: order::OrderPlaced::TOPIC,
+        text: include_str!("../../../avro/order/OrderPlaced.v2.avsc"),
+    },
+    Source {
+        event_type: payment::PaymentCompleted::TYPE,
+        version: 1,
+        topic: payment::PaymentCompleted::TOPIC,
+        text: include_str!("../../../avro/payment/PaymentCompleted.v1.avsc"),
+    },
+    Source {
+        event_type: payment::PaymentDeclined::TYPE,
+        version: 1,
+        topic: payment::PaymentDeclined::TOPIC,
+        text: include_str!("../../../avro/payment/PaymentDeclined.v1.avsc"),
+    },
+    Source {
+        event_type: payment::PaymentRefunded::TYPE,
+        version: 1,
+        topic: payment::PaymentRefunded::TOPIC,
+        text: include_str!("../../../avro/payment/PaymentRefunded.v1.avsc"),
+    },
+    Source {
+        event_type: reservation::StockRejected::TYPE,
+        version: 1,
+        topic: reservation::StockRejected::TOPIC,
+        text: include_str!("../../../avro/reservation/StockRejected.v1.avsc"),
+    },
+    Source {
+        event_type: reservation::StockReleased::TYPE,
+        version: 1,
+        topic: reservation::StockReleased::TOPIC,
+        text: include_str!("../../../avro/reservation/StockReleased.v1.avsc"),
+    },
+    Source {
+        event_type: reservation::StockReserved::TYPE,
+        version: 1,
+        topic: reservation::StockReserved::TOPIC,
+        text: include_str!("../../../avro/reservation/StockReserved.v1.avsc"),
+    },
+    Source {
+        event_type: stock::StockLevelLow::TYPE,
+        version: 1,
+        topic: stock::StockLevelLow::TOPIC,
+        text: include_str!("../../../avro/stock/StockLevelLow.v1.avsc"),
+    },
+    Source {
+        event_type: stock::StockReplenished::TYPE,
+        version: 1,
+        topic: stock::StockReplenished::TOPIC,
+        text: include_str!("../../../avro/stock/StockReplenished.v1.avsc"),
+    },
+];

@@ -2,12 +2,14 @@
 
 pub mod ambient;
 pub mod codec;
+pub mod compatibility;
 pub mod envelope;
 pub mod event;
 pub mod generated;
+mod schemas;
 pub mod topics;
 
-pub use codec::{Codec, DecodeError, EncodeError};
+pub use codec::{Codec, DecodeError, EncodeError, RegistryConfig, RegistryError};
 pub use envelope::{Cause, Envelope, TraceContext};
 pub use event::{AnyEvent, Event};
 pub use generated::{order, payment, reservation, stock};

@@ -1,5 +1,5 @@
-//! Events of `tidings.payment`.
-#![allow(missing_docs)]
+//! Events of `tidings.payment`, from the newest version of every schema in `avro/payment`.
+// Generated from avro/ by `make generate`; edits are overwritten.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,15 +8,25 @@ use uuid::Uuid;
 use crate::event::{AnyEvent, Event};
 use crate::topics::Topic;
 
+/// The order's total was captured from the customer's payment method.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentCompleted {
+    /// The event's id, a UUIDv7; consumers apply each id once.
     pub event_id: Uuid,
+    /// When the fact happened.
+    #[serde(with = "chrono::serde::ts_microseconds")]
     pub occurred_at: DateTime<Utc>,
+    /// The order concerned; the record's key.
     pub order_id: Uuid,
+    /// 1, 2, 3, ... within its topic and key; counts published events.
     pub sequence: i64,
+    /// The payment.
     pub payment_id: Uuid,
+    /// The amount in minor units of the currency.
     pub amount_minor: i64,
+    /// ISO 4217 code of the amount's currency.
     pub currency: String,
+    /// The payment provider's reference of the capture.
     pub transaction_id: String,
 }
 
@@ -47,15 +57,25 @@ impl Event for PaymentCompleted {
     }
 }
 
+/// The order was not paid; nothing was captured and no authorization is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentDeclined {
+    /// The event's id, a UUIDv7; consumers apply each id once.
     pub event_id: Uuid,
+    /// When the fact happened.
+    #[serde(with = "chrono::serde::ts_microseconds")]
     pub occurred_at: DateTime<Utc>,
+    /// The order concerned; the record's key.
     pub order_id: Uuid,
+    /// 1, 2, 3, ... within its topic and key; counts published events.
     pub sequence: i64,
+    /// The payment.
     pub payment_id: Uuid,
+    /// The amount in minor units of the currency.
     pub amount_minor: i64,
+    /// ISO 4217 code of the amount's currency.
     pub currency: String,
+    /// Which step refused and why, as a stable code such as authorization_declined.
     pub reason: String,
 }
 
@@ -86,15 +106,25 @@ impl Event for PaymentDeclined {
     }
 }
 
+/// What had been captured for a cancelled order went back to the customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefunded {
+    /// The event's id, a UUIDv7; consumers apply each id once.
     pub event_id: Uuid,
+    /// When the fact happened.
+    #[serde(with = "chrono::serde::ts_microseconds")]
     pub occurred_at: DateTime<Utc>,
+    /// The order concerned; the record's key.
     pub order_id: Uuid,
+    /// 1, 2, 3, ... within its topic and key; counts published events.
     pub sequence: i64,
+    /// The payment that was captured before.
     pub payment_id: Uuid,
+    /// The refund.
     pub refund_id: Uuid,
+    /// The amount given back, in minor units of the currency.
     pub amount_minor: i64,
+    /// ISO 4217 code of the amount's currency.
     pub currency: String,
 }
 

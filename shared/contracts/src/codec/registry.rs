@@ -1,0 +1,152 @@
+//! The schema registry as this system needs it, over the Confluent API.
+
+use std::error::Error;
+use std::time::Duration;
+
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_all_versions, get_schema_by_id, get_schema_by_subject_and_version, perform_sr_call,
+    post_schema,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{
+    RawError, RegisteredSchema, SchemaType, SrCall, SuppliedSchema,
+};
+
+use crate::codec::RegistryConfig;
+
+/// Bounds each call, also the fetch of a schema id not seen before.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+
+/// A client of one registry.
+#[derive(Debug)]
+pub(super) struct Registry {
+    pub(super) url: String,
+    settings: SrSettings,
+    /// For the calls that schema_registry_converter does not know.
+    http: reqwest::Client,
+}
+
+/// Why the registry did not give what it was asked for.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It says that there is no such subject, version or schema.
+    NotFound,
+    /// It refuses the schema.
+    Refused(String),
+    /// Everything else: unreachable, late, broken, or asked wrongly. Trying again may help.
+    Unavailable(String),
+}
+
+impl Registry {
+    pub(super) fn new(config: &RegistryConfig) -> Result<Self, Fault> {
+        let url = config.url.trim_end_matches('/').to_owned();
+        let mut settings = SrSettings::new_builder(url.clone());
+        let mut http = reqwest::Client::builder().timeout(CALL_TIMEOUT);
+        if is_loopback(&url) {
+            settings.no_proxy();
+            http = http.no_proxy();
+        }
+        let settings = settings.set_timeout(CALL_TIMEOUT).build()?;
+        let http = http.build().map_err(|error| Fault::Unavailable(chain(&error)))?;
+        Ok(Self { url, settings, http })
+    }
+
+    /// The id under which `schema` stands in `subject`, newly registered if need be.
+    pub(super) async fn register(&self, subject: &str, schema: &str) -> Result<u32, Fault> {
+        let schema = SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned());
+        Ok(post_schema(&self.settings, subject.to_owned(), schema).await?.id)
+    }
+
+    /// The id under which `schema` stands in `subject`.
+    pub(super) async fn look_up(&self, subject: &str, schema: &str) -> Result<u32, Fault> {
+        let body = serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
+        let found = perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await?;
+        found.id.ok_or_else(|| Fault::Unavailable(format!("the look-up of {subject} gave no schema id")))
+    }
+
+    /// The text of the schema with this id.
+    pub(super) async fn schema(&self, id: u32) -> Result<String, Fault> {
+        Ok(get_schema_by_id(id, &self.settings).await?.schema)
+    }
+
+    /// All versions of `subject`, oldest first; none when the subject does not exist.
+    pub(super) async fn versions(&self, subject: &str) -> Result<Vec<RegisteredSchema>, Fault> {
+        let mut numbers =
+            match get_all_versions(&self.settings, subject.to_owned()).await.map_err(Fault::from) {
+                Err(Fault::NotFound) => return Ok(Vec::new()),
+                answer => answer?,
+            };
+        numbers.sort_unstable();
+        let mut versions = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            versions.push(get_schema_by_subject_and_version(&self.settings, subject, Some(number)).await?);
+        }
+        Ok(versions)
+    }
+
+    /// Asks the registry to keep `subject` fully compatible, unless somebody has chosen a level for it already.
+    pub(super) async fn guard(&self, subject: &str) -> Result<(), Fault> {
+        let url = format!("{}/config/{subject}", self.url);
+        let answer = self.http.get(&url).send().await?;
+        if answer.status().is_success() {
+            let chosen: serde_json::Value = answer.json().await?;
+            let level =
+                chosen.get("compatibilityLevel").and_then(serde_json::Value::as_str).unwrap_or_default();
+            if level == COMPATIBILITY {
+                return Ok(());
+            }
+            if level != "NONE" && !level.is_empty() {
+                tracing::warn!(
+                    subject,
+                    level,
+                    "the registry guards this subject by another compatibility level"
+                );
+                return Ok(());
+            }
+        }
+        let level = serde_json::json!({ "compatibility": COMPATIBILITY });
+        self.http.put(&url).json(&level).send().await?.error_for_status()?;
+        Ok(())
+    }
+}
+
+/// A proxy of the environment is of no use for a registry on this machine.
+fn is_loopback(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    matches!(url.host_str(), Some("localhost" | "[::1]"))
+        || url.host_str().is_some_and(|host| host.starts_with("127."))
+}
+
+impl From<SRCError> for Fault {
+    fn from(error: SRCError) -> Self {
+        let answer = error.source().and_then(|source| source.downcast_ref::<RawError>());
+        match answer.map(|raw| (raw.error_code, &raw.message)) {
+            // Confluent's codes for subject, version, schema. A bare 404 may as well be a wrong URL.
+            Some((40_401..=40_403, _)) => Self::NotFound,
+            Some((409 | 42_201..=42_299, message)) => Self::Refused(message.clone()),
+            Some(_) | None => Self::Unavailable(match error.source() {
+                Some(source) => format!("{}: {}", error.error, chain(source)),
+                None => error.error,
+            }),
+        }
+    }
+}
+
+impl From<reqwest::Error> for Fault {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Unavailable(chain(&error))
+    }
+}
+
+/// The error with its causes: reqwest's own text hides that a connection was refused.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,128 @@
+//! A schema under which somebody wrote, ready to read with; never panics, never allocates much, whatever the bytes.
+
+use std::io::Read;
+
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+
+use crate::codec::DecodeError;
+use crate::compatibility;
+use crate::event::AnyEvent;
+use crate::schemas::{self, Bundled};
+
+/// No single value of ours comes near this; a broker's message limit is 1 MiB unless raised.
+const MAX_ALLOCATION_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much of Avro's own words an error repeats.
+const MAX_DETAIL_CHARS: usize = 200;
+
+/// What a schema id stands for.
+pub(super) enum Writer {
+    /// An event of ours, of this or another version.
+    Event(EventReader),
+    /// A record that this binary doesn't know.
+    Foreign { full_name: String },
+    /// No schema under which an event of ours can have been written.
+    Unreadable { detail: String },
+}
+
+/// Reads one version of an event and resolves it to the newest.
+pub(super) struct EventReader {
+    newest: &'static Bundled,
+    reader: GenericDatumReader<'static>,
+    /// The writer's schema is the newest: nothing to resolve.
+    is_newest: bool,
+}
+
+impl Writer {
+    /// The writer whose schema this is. Its schema lives as long as the program, as ids are cached for ever.
+    pub(super) fn parse(text: &str) -> Self {
+        let schema = match Schema::parse_str(text) {
+            Ok(schema) => schema,
+            Err(error) => return Self::Unreadable { detail: brief(&error) },
+        };
+        let Schema::Record(record) = &schema else {
+            return Self::Unreadable { detail: "it describes no record".to_owned() };
+        };
+        let full_name = record.name.fullname(None);
+        let Some(newest) = schemas::newest(&full_name) else { return Self::Foreign { full_name } };
+        let known = schemas::all().iter().find(|bundled| {
+            bundled.event_type == full_name && compatibility::is_identical(bundled.schema, &schema)
+        });
+        if let Some(bundled) = known {
+            return Self::bundled(bundled);
+        }
+        let problems = compatibility::can_read(&schema, newest.schema);
+        if !problems.is_empty() {
+            return Self::Unreadable { detail: problems.join("; ") };
+        }
+        Self::event(newest, Box::leak(Box::new(schema)), false)
+    }
+
+    /// The writer of a schema of `avro/`.
+    pub(super) fn bundled(bundled: &'static Bundled) -> Self {
+        match schemas::newest(bundled.event_type) {
+            Some(newest) => Self::event(newest, bundled.schema, newest.version == bundled.version),
+            None => Self::Foreign { full_name: bundled.event_type.to_owned() },
+        }
+    }
+
+    fn event(newest: &'static Bundled, schema: &'static Schema, is_newest: bool) -> Self {
+        // Takes effect once per process, so it stands before the first decode.
+        apache_avro::util::max_allocation_bytes(MAX_ALLOCATION_BYTES);
+        match GenericDatumReader::builder(schema).build() {
+            Ok(reader) => Self::Event(EventReader { newest, reader, is_newest }),
+            Err(error) => Self::Unreadable { detail: brief(&error) },
+        }
+    }
+}
+
+impl EventReader {
+    pub(super) const fn newest(&self) -> &'static Bundled {
+        self.newest
+    }
+
+    /// The event in `body`, resolved to the newest version of its schema.
+    pub(super) fn read(&self, body: &[u8]) -> Result<AnyEvent, DecodeError> {
+        let event_type = self.newest.event_type;
+        let mut body = Body { rest: body, overrun: false };
+        let value = self.reader.read_value(&mut body);
+        // Checked before the result: Avro's reader takes the end of the input within a string or union for a null.
+        if body.overrun {
+            return Err(DecodeError::Truncated { event_type: event_type.to_owned() });
+        }
+        let malformed = |detail| DecodeError::Malformed { event_type: event_type.to_owned(), detail };
+        let mut value = value.map_err(|error| malformed(brief(&error)))?;
+        if !body.rest.is_empty() {
+            return Err(DecodeError::Leftover { event_type: event_type.to_owned(), count: body.rest.len() });
+        }
+        if !self.is_newest {
+            // Avro's words would repeat the value itself, which may hold personal data.
+            value = value
+                .resolve_with_names(self.newest.schema, self.newest.names.get_names())
+                .map_err(|_| malformed("it does not resolve to the newest version".to_owned()))?;
+        }
+        match AnyEvent::from_avro(event_type, &value) {
+            Some(event) => event.map_err(|error| malformed(brief(&error))),
+            None => Err(malformed("no Rust type is known".to_owned())),
+        }
+    }
+}
+
+/// The bytes of a record, which remember whether more was asked for than they are.
+struct Body<'a> {
+    rest: &'a [u8],
+    overrun: bool,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.rest.read(buffer)?;
+        self.overrun |= count < buffer.len();
+        Ok(count)
+    }
+}
+
+fn brief(error: &apache_avro::Error) -> String {
+    error.to_string().chars().take(MAX_DETAIL_CHARS).collect()
+}

@@ -1,0 +1,5 @@
+//! The contracts as their users meet them.
+#![expect(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+
+mod codec;
+mod samples;
