@@ -1,1 +1,5 @@
-//! Skeleton.
+//! order: takes orders, decides alone how each ends, and tells the world.
+
+pub mod adapters;
+pub mod application;
+pub mod domain;

@@ -1,0 +1,3 @@
+//! The edges: HTTP, SQL, integration events ⇄ domain.
+
+pub mod contract;

@@ -1,0 +1,21 @@
+//! Use cases: load → decide → store → publish. Pure; adapters load before and store after.
+
+pub mod cancel_order;
+pub mod dispatch;
+pub mod expire_orders;
+pub mod place_order;
+pub mod projection;
+pub mod publisher;
+pub mod record_fact;
+pub mod stream;
+pub mod timers;
+pub mod work;
+
+pub use dispatch::{Dispatcher, DomainEventHandler, Recorded};
+pub use projection::ViewChange;
+pub use stream::Stream;
+pub use timers::TimerChange;
+pub use work::{Work, WorkError};
+
+#[cfg(test)]
+mod tests;

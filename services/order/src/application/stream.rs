@@ -1,0 +1,65 @@
+//! The head of an order's event stream: what one locked row holds.
+
+use chrono::{DateTime, Utc};
+
+use contracts::{Cause, TraceContext};
+use uuid::Uuid;
+
+use crate::domain::{CustomerId, Order, OrderId};
+
+/// What ties all that happens to an order together, whoever causes it: born with the request that placed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Story {
+    /// The correlation id of everything that follows from the order.
+    pub correlation_id: Uuid,
+    /// The trace in which it was placed.
+    pub trace: TraceContext,
+}
+
+impl Story {
+    /// The cause of what happens by itself, such as a deadline.
+    #[must_use]
+    pub fn as_cause(&self) -> Cause {
+        Cause {
+            correlation_id: self.correlation_id,
+            causation_id: None,
+            user_id: None,
+            trace: self.trace.clone(),
+        }
+    }
+}
+
+/// The head of a stream. Its counters are read under the row's lock, before anything is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// The story to which its events belong.
+    pub story: Story,
+    /// How many events the stream has.
+    pub version: i64,
+    /// How many integration events were published under this key.
+    pub published_sequence: i64,
+    /// When the last event happened; later events never happen earlier, whatever a replica's clock says.
+    pub changed_at: DateTime<Utc>,
+    /// The state after all events.
+    pub order: Order,
+}
+
+impl Stream {
+    /// A stream without events.
+    #[must_use]
+    pub const fn new(order_id: OrderId, customer_id: CustomerId, story: Story, now: DateTime<Utc>) -> Self {
+        Self {
+            order_id,
+            customer_id,
+            story,
+            version: 0,
+            published_sequence: 0,
+            changed_at: now,
+            order: Order::Unplaced,
+        }
+    }
+}

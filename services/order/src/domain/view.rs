@@ -1,0 +1,142 @@
+//! What people may see of an order: its content and how far it got.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::event::OrderEvent;
+use super::order::{ImpossibleTransition, Order};
+use super::placement::Placement;
+use super::values::{CancellationReason, OrderId, Status};
+
+/// How far an order got, finer than its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waits for stock.
+    Placed,
+    /// Has its stock, waits for payment.
+    StockReserved,
+    /// Ended: paid.
+    Confirmed,
+    /// Ended: not going to happen.
+    Cancelled,
+}
+
+impl Stage {
+    /// Every stage.
+    pub const ALL: [Self; 4] = [Self::Placed, Self::StockReserved, Self::Confirmed, Self::Cancelled];
+
+    /// Its name outside.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::StockReserved => "stock_reserved",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The stage of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == name)
+    }
+
+    /// The status that it belongs to.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Placed | Self::StockReserved => Status::Placed,
+            Self::Confirmed => Status::Confirmed,
+            Self::Cancelled => Status::Cancelled,
+        }
+    }
+}
+
+/// The part of the view that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How far it got.
+    pub stage: Stage,
+    /// Why it was cancelled, if it was.
+    pub reason: Option<CancellationReason>,
+    /// More about it, for a person.
+    pub detail: Option<String>,
+    /// The payment that confirmed it, if one did.
+    pub payment_id: Option<Uuid>,
+    /// When it ended, if it did.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+impl Progress {
+    /// What an order's state shows of itself; nothing before it was placed.
+    #[must_use]
+    pub fn of(order: &Order) -> Option<Self> {
+        let open = |stage| Self { stage, reason: None, detail: None, payment_id: None, ended_at: None };
+        match order {
+            Order::Unplaced => None,
+            Order::Placed { facts, .. } if facts.reservation_id.is_some() => Some(open(Stage::StockReserved)),
+            Order::Placed { .. } => Some(open(Stage::Placed)),
+            Order::Confirmed { facts, ended_at, .. } => Some(Self {
+                payment_id: facts.payment_id,
+                ended_at: Some(*ended_at),
+                ..open(Stage::Confirmed)
+            }),
+            Order::Cancelled { ended_at, reason, detail, .. } => Some(Self {
+                reason: Some(*reason),
+                detail: detail.clone(),
+                ended_at: Some(*ended_at),
+                ..open(Stage::Cancelled)
+            }),
+        }
+    }
+}
+
+/// An order as people see it, at one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderView {
+    /// Which order.
+    pub order_id: OrderId,
+    /// The version of its stream.
+    pub version: i64,
+    /// Its content.
+    pub placement: Arc<Placement>,
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
+    /// When it last changed.
+    pub changed_at: DateTime<Utc>,
+    /// How far it got.
+    pub progress: Progress,
+}
+
+/// The views after each event of a stream: its history, from which every past state can be told.
+///
+/// # Errors
+/// When the stream holds what no decision could have led to.
+pub fn replay<'a>(
+    order_id: OrderId,
+    stream: impl IntoIterator<Item = (&'a OrderEvent, DateTime<Utc>)>,
+) -> Result<Vec<OrderView>, ImpossibleTransition> {
+    let mut order = Order::Unplaced;
+    let mut views: Vec<OrderView> = Vec::new();
+    for (version, (event, at)) in (1_i64..).zip(stream) {
+        order = order.evolve(event, at)?;
+        let Some(progress) = Progress::of(&order) else { continue };
+        let view = match (views.last(), event) {
+            (Some(previous), _) => OrderView { version, changed_at: at, progress, ..previous.clone() },
+            (None, OrderEvent::OrderPlaced(placement)) => OrderView {
+                order_id,
+                version,
+                placement: Arc::new(placement.clone()),
+                placed_at: at,
+                changed_at: at,
+                progress,
+            },
+            (None, _) => continue,
+        };
+        views.push(view);
+    }
+    Ok(views)
+}
