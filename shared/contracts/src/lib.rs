@@ -8,9 +8,11 @@ pub mod event;
 pub mod generated;
 mod schemas;
 pub mod topics;
+pub mod upcast;
 
 pub use codec::{Codec, DecodeError, EncodeError, RegistryConfig, RegistryError};
-pub use envelope::{Cause, Envelope, TraceContext};
+pub use envelope::{Cause, Envelope, EnvelopeError, TraceContext};
 pub use event::{AnyEvent, Event};
 pub use generated::{order, payment, reservation, stock};
 pub use topics::{Topic, Topics};
+pub use upcast::{UpcastError, Upcasters};

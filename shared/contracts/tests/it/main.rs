@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 
 mod codec;
+mod envelope;
 mod samples;
