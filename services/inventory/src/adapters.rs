@@ -1,1 +1,6 @@
-//! The use cases.
+//! The edges: published events, PostgreSQL, HTTP.
+
+pub mod contract;
+pub mod http;
+pub mod postgres;
+pub mod reactions;

@@ -1,1 +1,17 @@
-//! The use cases.
+//! The section `[inventory]` of the configuration.
+
+use serde::{Deserialize, Serialize};
+
+/// What inventory alone can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The reorder threshold of a SKU whose first replenishment names none.
+    pub default_reorder_threshold: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { default_reorder_threshold: 10 }
+    }
+}

@@ -1,0 +1,230 @@
+//! The HTTP edge: stock levels for people, and replenishments.
+
+mod views;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, extract::Path, extract::Query};
+use contracts::{Cause, TraceContext, ambient};
+use outbox::{AppendError, Outbox};
+use service::Deps;
+use service::http::{Fault, Problem};
+use sqlx::PgPool;
+use utoipa::OpenApi;
+
+use self::views::{Page, PageQuery, Replenishment, StockPage, StockView};
+use super::postgres::{self, PgReplenishment};
+use crate::application::replenish_stock::{
+    Outcome, ReplenishError, ReplenishStock, Replenished, replenish_stock,
+};
+use crate::config::Config;
+use crate::domain::{Refusal, Sku};
+
+/// The header that makes a replenishment repeatable (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Says that the answer is the stored one of an earlier request.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The most characters of an Idempotency-Key.
+const MAX_KEY_CHARACTERS: usize = 255;
+
+#[derive(Clone, Debug)]
+struct StockApi {
+    pool: PgPool,
+    outbox: Outbox,
+    default_threshold: i64,
+}
+
+/// Inventory's routes.
+#[must_use]
+pub fn routes(config: &Config, deps: &Deps) -> Router {
+    let api = StockApi {
+        pool: deps.pool.clone(),
+        outbox: deps.outbox.clone(),
+        default_threshold: i64::from(config.default_reorder_threshold),
+    };
+    Router::new()
+        .route("/stock", get(list_stock))
+        .route("/stock/{sku}", get(show_stock))
+        .route("/stock/{sku}/replenishments", post(replenish))
+        .with_state(api)
+}
+
+/// The description of these routes.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Tidings: inventory", description = "What is kept, and for which orders it is held."),
+    paths(list_stock, show_stock, replenish),
+    components(schemas(StockView, StockPage, Replenishment, Problem, Fault))
+)]
+struct Description;
+
+/// Stock levels, in the order of the SKUs.
+#[utoipa::path(
+    get, path = "/stock", tag = "stock", params(PageQuery),
+    responses(
+        (status = 200, description = "A page of levels", body = StockPage),
+        (status = 422, description = "The query is out of range", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn list_stock(
+    State(api): State<StockApi>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<StockPage>, Problem> {
+    let page = Page::try_from(query)?;
+    // One more than asked for tells whether another page follows.
+    let mut levels =
+        postgres::page(&api.pool, &page.after, page.limit + 1).await.map_err(|e| unavailable(&e))?;
+    let more = levels.len() > page.length();
+    levels.truncate(page.length());
+    let next_cursor = levels.last().filter(|_| more).map(|(sku, _)| sku.to_string());
+    let items = levels.iter().map(|(sku, books)| StockView::new(sku, *books)).collect();
+    Ok(Json(StockPage { items, next_cursor }))
+}
+
+/// The level of one SKU.
+#[utoipa::path(
+    get, path = "/stock/{sku}", tag = "stock",
+    params(("sku" = String, Path, description = "The SKU, percent-encoded")),
+    responses(
+        (status = 200, description = "The level", body = StockView),
+        (status = 404, description = "The SKU is not kept", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn show_stock(
+    State(api): State<StockApi>,
+    Path(sku): Path<String>,
+) -> Result<Json<StockView>, Problem> {
+    let unknown = || {
+        Problem::new(StatusCode::NOT_FOUND, "unknown-sku", "This SKU is not kept").detail(format!("{sku:?}"))
+    };
+    let sku = Sku::parse(&sku).map_err(|_| unknown())?;
+    match postgres::find(&api.pool, &sku).await.map_err(|e| unavailable(&e))? {
+        Some(books) => Ok(Json(StockView::new(&sku, books))),
+        None => Err(unknown()),
+    }
+}
+
+/// Adds units; a SKU not yet known begins here. The same key adds them once.
+#[utoipa::path(
+    post, path = "/stock/{sku}/replenishments", tag = "stock",
+    params(
+        ("sku" = String, Path, description = "The SKU, percent-encoded"),
+        ("Idempotency-Key" = String, Header, description = "Names this replenishment; 1 to 255 visible ASCII characters"),
+    ),
+    request_body = Replenishment,
+    responses(
+        (status = 200, description = "The level since", body = StockView),
+        (status = 201, description = "The SKU was unknown; its level since", body = StockView),
+        (status = 422, description = "Out of range, or the key stands for another replenishment", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn replenish(
+    State(api): State<StockApi>,
+    Path(sku): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Replenishment>,
+) -> Result<Response, Problem> {
+    let command = command(&sku, &headers, &body)?;
+    let cause = Cause {
+        correlation_id: ambient::new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
+    };
+    let transaction = PgReplenishment::begin(&api.pool, &api.outbox).await.map_err(|e| unavailable(&e))?;
+    let outcome = replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await;
+    match outcome {
+        Ok(Outcome::Done(answer)) => Ok(answered(&command.sku, &answer, false)),
+        Ok(Outcome::Replayed(answer)) => Ok(answered(&command.sku, &answer, true)),
+        Ok(Outcome::KeyReused) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "The Idempotency-Key stands for another request",
+        )
+        .detail("Use a new key for a new replenishment.")),
+        Err(ReplenishError::Refused(refusal)) => Err(invalid(vec![fault(&refusal)])),
+        Err(ReplenishError::Store(AppendError::Database(error))) => Err(unavailable(&error)),
+        Err(ReplenishError::Store(error)) => {
+            tracing::error!(%error, "a replenishment can't be published");
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is wrong on our side"))
+        }
+    }
+}
+
+fn command(sku: &str, headers: &HeaderMap, body: &Replenishment) -> Result<ReplenishStock, Problem> {
+    let key = headers.get(IDEMPOTENCY_KEY).ok_or_else(|| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency-key-missing",
+            "The header Idempotency-Key is missing",
+        )
+        .detail("Name this replenishment, so that repeating the request adds the units once.")
+    })?;
+    let mut faults = body.faults();
+    let key = key.to_str().ok().filter(|key| {
+        (1..=MAX_KEY_CHARACTERS).contains(&key.len()) && key.chars().all(|c| c.is_ascii_graphic() || c == ' ')
+    });
+    if key.is_none() {
+        faults.push(Fault {
+            pointer: String::new(),
+            detail: "the header Idempotency-Key has 1 to 255 visible ASCII characters".to_owned(),
+        });
+    }
+    let sku = Sku::parse(sku).map_err(|error| {
+        faults.push(Fault { pointer: String::new(), detail: format!("in the path: {error}") });
+    });
+    match (key, sku) {
+        (Some(key), Ok(sku)) if faults.is_empty() => Ok(ReplenishStock {
+            idempotency_key: key.to_owned(),
+            sku,
+            quantity: body.quantity,
+            reorder_threshold: body.reorder_threshold,
+        }),
+        _ => Err(invalid(faults)),
+    }
+}
+
+fn answered(sku: &Sku, answer: &Replenished, replayed: bool) -> Response {
+    let status = if answer.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = (status, Json(StockView::new(sku, answer.level))).into_response();
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn fault(refusal: &Refusal) -> Fault {
+    let pointer = match refusal {
+        Refusal::NegativeThreshold { .. } => "/reorder_threshold",
+        Refusal::QuantityNotPositive { .. } | Refusal::TooMany { .. } => "/quantity",
+        Refusal::NoLines
+        | Refusal::InvalidSku(_)
+        | Refusal::ConfirmedWithoutStock { .. }
+        | Refusal::CancelledAfterCommit { .. }
+        | Refusal::NotLoaded { .. }
+        | Refusal::BooksOutOfBalance { .. } => "",
+    };
+    Fault { pointer: pointer.to_owned(), detail: refusal.to_string() }
+}
+
+fn invalid(faults: Vec<Fault>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request is not valid").errors(faults)
+}
+
+/// The database failed: nobody knows whether the request had its effect.
+fn unavailable(error: &sqlx::Error) -> Problem {
+    tracing::warn!(%error, "the database did not answer a request");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The database does not answer at present")
+        .detail("Repeat the request, with the same Idempotency-Key if it had one.")
+        .retry_after_s(1)
+}

@@ -1,0 +1,130 @@
+//! The table `stock`: one row per SKU.
+
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::{Books, Sku, StockLevel};
+
+#[derive(sqlx::FromRow)]
+pub(super) struct LevelRow {
+    pub(super) sku: String,
+    pub(super) replenished: i64,
+    pub(super) available: i64,
+    pub(super) reserved: i64,
+    pub(super) committed: i64,
+    pub(super) reorder_threshold: i64,
+    pub(super) published_sequence: i64,
+}
+
+impl LevelRow {
+    pub(super) fn sku(&self) -> Result<Sku, sqlx::Error> {
+        Sku::parse(&self.sku).map_err(|error| sqlx::Error::Decode(error.into()))
+    }
+
+    pub(super) const fn books(&self) -> Books {
+        Books {
+            replenished: self.replenished,
+            available: self.available,
+            reserved: self.reserved,
+            committed: self.committed,
+            reorder_threshold: self.reorder_threshold,
+        }
+    }
+
+    pub(super) const fn level(&self) -> StockLevel {
+        StockLevel::restore(self.books())
+    }
+}
+
+/// Locks these SKUs in one sorted statement, so that batches that share SKUs can't deadlock. Unknown ones stay unknown.
+pub(super) async fn lock(conn: &mut PgConnection, skus: &[String]) -> Result<Vec<LevelRow>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT sku, replenished, available, reserved, committed, reorder_threshold, published_sequence
+         FROM stock WHERE sku = ANY($1) ORDER BY sku FOR UPDATE",
+    )
+    .bind(skus)
+    .fetch_all(conn)
+    .await
+}
+
+/// Locks the SKU, created without units if it is not known.
+pub(super) async fn lock_or_create(
+    conn: &mut PgConnection,
+    sku: &Sku,
+    default_threshold: i64,
+) -> Result<LevelRow, sqlx::Error> {
+    sqlx::query_as(
+        "INSERT INTO stock (sku, reorder_threshold) VALUES ($1, $2)
+         ON CONFLICT (sku) DO UPDATE SET reorder_threshold = stock.reorder_threshold
+         RETURNING sku, replenished, available, reserved, committed, reorder_threshold, published_sequence",
+    )
+    .bind(sku.as_str())
+    .bind(default_threshold)
+    .fetch_one(conn)
+    .await
+}
+
+/// Stores these levels with the sequences that their rows have published up to.
+pub(super) async fn store(
+    conn: &mut PgConnection,
+    levels: &BTreeMap<&Sku, &StockLevel>,
+    published: &BTreeMap<Sku, i64>,
+) -> Result<(), sqlx::Error> {
+    if levels.is_empty() {
+        return Ok(());
+    }
+    let books: Vec<Books> = levels.values().map(|level| level.books()).collect();
+    let column = |figure: fn(&Books) -> i64| books.iter().map(figure).collect::<Vec<_>>();
+    let skus: Vec<&str> = levels.keys().map(|sku| sku.as_str()).collect();
+    let sequences: Vec<i64> = levels.keys().map(|sku| published.get(*sku).copied().unwrap_or(0)).collect();
+    sqlx::query(
+        "UPDATE stock s
+         SET replenished = n.replenished, available = n.available, reserved = n.reserved, committed = n.committed,
+             reorder_threshold = n.reorder_threshold, published_sequence = n.published_sequence
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+             AS n (sku, replenished, available, reserved, committed, reorder_threshold, published_sequence)
+         WHERE s.sku = n.sku",
+    )
+    .bind(skus)
+    .bind(column(|books| books.replenished))
+    .bind(column(|books| books.available))
+    .bind(column(|books| books.reserved))
+    .bind(column(|books| books.committed))
+    .bind(column(|books| books.reorder_threshold))
+    .bind(sequences)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The level of a SKU, if it is kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(pool: &PgPool, sku: &Sku) -> Result<Option<Books>, sqlx::Error> {
+    let row: Option<LevelRow> = sqlx::query_as(
+        "SELECT sku, replenished, available, reserved, committed, reorder_threshold, published_sequence
+         FROM stock WHERE sku = $1",
+    )
+    .bind(sku.as_str())
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| row.books()))
+}
+
+/// Up to `limit` levels behind the SKU `after`, in the order of the SKUs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(pool: &PgPool, after: &str, limit: i64) -> Result<Vec<(Sku, Books)>, sqlx::Error> {
+    let rows: Vec<LevelRow> = sqlx::query_as(
+        "SELECT sku, replenished, available, reserved, committed, reorder_threshold, published_sequence
+         FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((row.sku()?, row.books()))).collect()
+}

@@ -1,0 +1,121 @@
+//! The table `replenishments`: what each Idempotency-Key stands for.
+
+use chrono::{DateTime, Utc};
+use outbox::{AppendError, Outbox};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use sqlx::{PgPool, Postgres, Transaction as SqlTransaction};
+
+use super::announcements::{self, Sequences};
+use super::levels;
+use crate::application::fulfilment::Fulfilment;
+use crate::application::replenish_stock::{Earlier, ReplenishStock, Replenished, Transaction};
+use crate::domain::{Books, Sku, StockLevel};
+
+/// One replenishment's transaction. Dropped without a commit it leaves nothing.
+#[derive(Debug)]
+pub struct PgReplenishment<'a> {
+    transaction: SqlTransaction<'static, Postgres>,
+    outbox: &'a Outbox,
+    sequences: Sequences,
+}
+
+impl<'a> PgReplenishment<'a> {
+    /// Begins the transaction.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn begin(pool: &PgPool, outbox: &'a Outbox) -> Result<Self, sqlx::Error> {
+        Ok(Self { transaction: pool.begin().await?, outbox, sequences: Sequences::default() })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLevel {
+    replenished: i64,
+    available: i64,
+    reserved: i64,
+    committed: i64,
+    reorder_threshold: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct EarlierRow {
+    sku: String,
+    quantity: i64,
+    reorder_threshold: Option<i64>,
+    created_sku: bool,
+    level_after: Json<StoredLevel>,
+}
+
+impl EarlierRow {
+    fn earlier(self, idempotency_key: &str) -> Result<Earlier, sqlx::Error> {
+        let StoredLevel { replenished, available, reserved, committed, reorder_threshold } =
+            self.level_after.0;
+        Ok(Earlier {
+            command: ReplenishStock {
+                idempotency_key: idempotency_key.to_owned(),
+                sku: Sku::parse(&self.sku).map_err(|error| sqlx::Error::Decode(error.into()))?,
+                quantity: self.quantity,
+                reorder_threshold: self.reorder_threshold,
+            },
+            answer: Replenished {
+                created: self.created_sku,
+                level: Books { replenished, available, reserved, committed, reorder_threshold },
+            },
+        })
+    }
+}
+
+impl Transaction for PgReplenishment<'_> {
+    type Error = AppendError;
+
+    async fn lock(&mut self, sku: &Sku, default_threshold: i64) -> Result<StockLevel, AppendError> {
+        let row = levels::lock_or_create(&mut self.transaction, sku, default_threshold).await?;
+        self.sequences.skus.insert(sku.clone(), row.published_sequence);
+        Ok(row.level())
+    }
+
+    async fn remember(
+        &mut self,
+        command: &ReplenishStock,
+        answer: &Replenished,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Earlier>, AppendError> {
+        let Books { replenished, available, reserved, committed, reorder_threshold } = answer.level;
+        let inserted = sqlx::query(
+            "INSERT INTO replenishments
+                 (idempotency_key, sku, quantity, reorder_threshold, created_sku, level_after, occurred_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (idempotency_key) DO NOTHING",
+        )
+        .bind(&command.idempotency_key)
+        .bind(command.sku.as_str())
+        .bind(command.quantity)
+        .bind(command.reorder_threshold)
+        .bind(answer.created)
+        .bind(Json(StoredLevel { replenished, available, reserved, committed, reorder_threshold }))
+        .bind(now)
+        .execute(&mut *self.transaction)
+        .await?;
+        if inserted.rows_affected() == 1 {
+            return Ok(None);
+        }
+        // A statement of its own: only a new snapshot sees what a concurrent repetition has just committed.
+        let row: EarlierRow = sqlx::query_as(
+            "SELECT sku, quantity, reorder_threshold, created_sku, level_after
+             FROM replenishments WHERE idempotency_key = $1",
+        )
+        .bind(&command.idempotency_key)
+        .fetch_one(&mut *self.transaction)
+        .await?;
+        Ok(Some(row.earlier(&command.idempotency_key)?))
+    }
+
+    async fn commit(mut self, fulfilment: Fulfilment) -> Result<(), AppendError> {
+        announcements::store(&mut self.transaction, self.outbox, &fulfilment, self.sequences).await?;
+        self.transaction.commit().await?;
+        self.outbox.wake();
+        Ok(())
+    }
+}
