@@ -1,5 +1,6 @@
 //! The one place that decides whether the world is at fault (retry) or the event (park).
 
+use contracts::DecodeError;
 use outbox::AppendError;
 use uuid::Uuid;
 
@@ -68,4 +69,18 @@ impl From<AppendError> for HandlerError {
             | AppendError::Encode { causation_id: None, .. } => Self::Retry(Box::new(error)),
         }
     }
+}
+
+/// A record that could not be decoded: the registry's silence is the world's fault, everything else the event's.
+pub(crate) fn of_decoding(error: DecodeError) -> Result<Rejection, HandlerError> {
+    let reason = match &error {
+        DecodeError::RegistryUnavailable { .. } => return Err(HandlerError::Retry(Box::new(error))),
+        DecodeError::Empty => "empty_value",
+        DecodeError::WrongMagic { .. } => "wrong_magic_byte",
+        DecodeError::UnknownSchema { .. } => "unknown_schema",
+        DecodeError::WrongSubject { .. } => "wrong_subject",
+        DecodeError::Malformed { .. } => "malformed",
+        DecodeError::Leftover { .. } => "leftover_bytes",
+    };
+    Ok(Rejection::new(reason, error.to_string()))
 }

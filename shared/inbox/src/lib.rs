@@ -1,9 +1,35 @@
 //! The inbox: apply each event once, in one transaction per batch of a partition; park what can't be applied.
+//!
+//! Invariant: an event's effect, its inbox row, what it publishes and the partition's new position commit together or
+//! not at all. So a crash at any point repeats a batch that left no trace, and a redelivered event finds its inbox row.
 
+mod batch;
+pub mod config;
+pub mod consumer;
+mod decoding;
 pub mod error_policy;
+mod parking;
+mod positions;
+mod seen;
+pub mod status;
 pub mod subscriptions;
 pub mod unit_of_work;
+mod worker;
 
+pub use config::ConsumerConfig;
+pub use consumer::{Consumer, ConsumerError, Parts};
 pub use error_policy::{HandlerError, Rejection};
+pub use status::{ConsumerStatus, PartitionState};
 pub use subscriptions::Subscriptions;
 pub use unit_of_work::{Context, Received, UnitOfWork};
+
+/// Creates this crate's tables in the PostgreSQL schema `inbox`, with a migration table of its own.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    sqlx::query("CREATE SCHEMA IF NOT EXISTS inbox").execute(pool).await?;
+    let mut migrator = sqlx::migrate!();
+    migrator.dangerous_set_table_name("inbox._migrations");
+    migrator.run(pool).await
+}

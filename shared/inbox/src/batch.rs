@@ -1,0 +1,281 @@
+//! One batch of one partition in one transaction: position, inbox, lock and load, react, store, commit.
+//!
+//! The crash points and what they leave: before the commit nothing, so the batch repeats; after it everything, so the
+//! position row sends a repeated batch away. Kafka's own offset is committed later and only read by lag tools.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use contracts::Codec;
+use contracts::ambient;
+use messaging::{Batch, Delivered, TopicPartition};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::decoding::{self, Item};
+use crate::error_policy::{HandlerError, Rejection};
+use crate::parking::{self, BEHIND, ToPark};
+use crate::positions::{self, Standing};
+use crate::seen;
+use crate::subscriptions::Subscriptions;
+use crate::unit_of_work::{Context, Received, UnitOfWork};
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Committed.
+    Applied(Tally),
+    /// Another consumer was here: continue at this offset.
+    Moved {
+        /// The offset that has to come next.
+        next_offset: i64,
+    },
+}
+
+/// How many records of a batch went which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) applied: u64,
+    pub(crate) duplicate: u64,
+    pub(crate) skipped: u64,
+    pub(crate) parked: u64,
+}
+
+/// Applies batches of one service.
+pub(crate) struct Applier<W: UnitOfWork> {
+    pub(crate) pool: PgPool,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) subscriptions: Subscriptions<W>,
+    pub(crate) deps: W::Deps,
+}
+
+/// One try at a batch: committed, sent away, or a rejection found, which asks for another try without that event.
+enum Attempt {
+    Done(Outcome),
+    Rejected { event_id: Uuid, rejection: Rejection },
+}
+
+impl<W: UnitOfWork> Applier<W> {
+    /// Applies the batch. Repeats the transaction without each event that is rejected, so that a rejection changes
+    /// nothing else. Errors leave the database as it was.
+    pub(crate) async fn apply(
+        &self,
+        partition: &TopicPartition,
+        batch: &Batch,
+    ) -> Result<Outcome, HandlerError> {
+        let items = self.decode(partition, batch).await?;
+        self.apply_except(partition, batch, &items, HashMap::new()).await
+    }
+
+    /// Parks every event of the batch for the same reason, and moves the position behind it.
+    pub(crate) async fn park_all(
+        &self,
+        partition: &TopicPartition,
+        batch: &Batch,
+        rejection: &Rejection,
+    ) -> Result<Outcome, HandlerError> {
+        let items = self.decode(partition, batch).await?;
+        let events = items.iter().filter_map(|item| match item {
+            Item::Event(received) => Some((received.envelope.event_id, rejection.clone())),
+            Item::Skipped | Item::Undecodable(_) => None,
+        });
+        self.apply_except(partition, batch, &items, events.collect()).await
+    }
+
+    async fn decode(&self, partition: &TopicPartition, batch: &Batch) -> Result<Vec<Item>, HandlerError> {
+        let mut items = Vec::with_capacity(batch.records.len());
+        for record in &batch.records {
+            let handles = |event_type: &str| self.subscriptions.handles(event_type);
+            items.push(decoding::read(&self.codec, handles, partition, record).await?);
+        }
+        Ok(items)
+    }
+
+    async fn apply_except(
+        &self,
+        partition: &TopicPartition,
+        batch: &Batch,
+        items: &[Item],
+        mut rejected: HashMap<Uuid, Rejection>,
+    ) -> Result<Outcome, HandlerError> {
+        loop {
+            match self.attempt(partition, batch, items, &rejected).await? {
+                Attempt::Done(outcome) => return Ok(outcome),
+                Attempt::Rejected { event_id, rejection } => {
+                    if rejected.insert(event_id, rejection).is_some() {
+                        // Each try parks one event more; the same one twice would go on for ever.
+                        let detail = format!("event {event_id} was rejected although it was not applied");
+                        return Err(HandlerError::Retry(detail.into()));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        partition: &TopicPartition,
+        batch: &Batch,
+        items: &[Item],
+        rejected: &HashMap<Uuid, Rejection>,
+    ) -> Result<Attempt, HandlerError> {
+        let mut tx = self.pool.begin().await?;
+        let standing = positions::lock(&mut tx, partition).await?;
+        if standing.next_offset != batch.from {
+            tx.rollback().await?;
+            return Ok(Attempt::Done(Outcome::Moved { next_offset: standing.next_offset }));
+        }
+        let plan = plan(&mut tx, partition, batch, items, rejected, standing).await?;
+        match self.effect(&mut tx, &plan.apply).await {
+            Ok(()) => {}
+            Err(HandlerError::Park { event_id, rejection }) => {
+                tx.rollback().await?;
+                return Ok(Attempt::Rejected { event_id, rejection });
+            }
+            Err(error) => return Err(error),
+        }
+        if !plan.park.is_empty() {
+            parking::park(&mut tx, partition, &plan.park).await?;
+        }
+        positions::advance(&mut tx, partition, batch.to).await?;
+        tx.commit().await?;
+        Ok(Attempt::Done(Outcome::Applied(plan.tally)))
+    }
+
+    /// Lock and load, react in offset order, store.
+    async fn effect(&self, conn: &mut PgConnection, events: &[Received]) -> Result<(), HandlerError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut work = W::load(&self.deps, conn, events).await?;
+        let now = ambient::now();
+        for received in events {
+            let context = Context { envelope: &received.envelope, now };
+            self.subscriptions.react(&mut work, &received.event, context).map_err(|rejection| {
+                HandlerError::Park { event_id: received.envelope.event_id, rejection }
+            })?;
+        }
+        work.store(&self.deps, conn).await
+    }
+}
+
+/// Which records are applied, which are parked, in offset order.
+struct Plan<'a> {
+    apply: Vec<Received>,
+    park: Vec<ToPark<'a>>,
+    tally: Tally,
+}
+
+async fn plan<'a>(
+    conn: &mut PgConnection,
+    partition: &TopicPartition,
+    batch: &'a Batch,
+    items: &[Item],
+    rejected: &HashMap<Uuid, Rejection>,
+    standing: Standing,
+) -> Result<Plan<'a>, sqlx::Error> {
+    let mut new = insert_new(conn, partition, items, standing).await?;
+    let mut blocked = parked_keys(conn, partition, &batch.records).await?;
+    let mut plan = Plan { apply: Vec::with_capacity(items.len()), park: Vec::new(), tally: Tally::default() };
+    for (record, item) in batch.records.iter().zip(items) {
+        let (received, mut rejection) = match item {
+            Item::Skipped => {
+                plan.tally.skipped += 1;
+                continue;
+            }
+            Item::Undecodable(rejection) => (None, Some(rejection.clone())),
+            Item::Event(received) => {
+                let event_id = received.envelope.event_id;
+                if !accepts(standing, event_id) {
+                    (Some(received), Some(out_of_range(standing, event_id)))
+                } else if new.remove(&event_id) {
+                    (Some(received), rejected.get(&event_id).cloned())
+                } else {
+                    plan.tally.duplicate += 1;
+                    continue;
+                }
+            }
+        };
+        let waits = record.key.as_ref().is_some_and(|key| blocked.contains(key));
+        if rejection.is_none() && waits {
+            rejection = Some(Rejection::new(BEHIND, "an earlier event of this key is parked"));
+        }
+        match (received, rejection) {
+            (Some(received), None) => {
+                plan.tally.applied += 1;
+                plan.apply.push(received.as_ref().clone());
+            }
+            (received, rejection) => {
+                plan.tally.parked += 1;
+                blocked.extend(record.key.clone());
+                plan.park.push(ToPark {
+                    record,
+                    event_id: received.map(|received| received.envelope.event_id),
+                    event_type: received.map(|received| received.event.event_type()),
+                    rejection: rejection.unwrap_or_else(|| Rejection::new("undecodable", "no event")),
+                });
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// The ids of this batch that are new. An id outside the inbox's range can't be remembered and is left out.
+async fn insert_new(
+    conn: &mut PgConnection,
+    partition: &TopicPartition,
+    items: &[Item],
+    standing: Standing,
+) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let mut met = HashSet::with_capacity(items.len());
+    let (ids, offsets): (Vec<Uuid>, Vec<i64>) = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Event(received) => Some((received.envelope.event_id, received.offset)),
+            Item::Skipped | Item::Undecodable(_) => None,
+        })
+        .filter(|(id, _)| accepts(standing, *id) && met.insert(*id))
+        .unzip();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    seen::insert_new(conn, partition, &ids, &offsets).await
+}
+
+async fn parked_keys(
+    conn: &mut PgConnection,
+    partition: &TopicPartition,
+    records: &[Delivered],
+) -> Result<HashSet<Vec<u8>>, sqlx::Error> {
+    let keys: HashSet<&[u8]> = records.iter().filter_map(|record| record.key.as_deref()).collect();
+    let keys: Vec<&[u8]> = keys.into_iter().collect();
+    parking::lock_parked_keys(conn, &partition.topic, &keys).await
+}
+
+fn accepts(standing: Standing, event_id: Uuid) -> bool {
+    standing.floor <= event_id && event_id < standing.ceiling
+}
+
+fn out_of_range(standing: Standing, event_id: Uuid) -> Rejection {
+    let (reason, which) = if event_id < standing.floor {
+        ("older_than_inbox", "older than everything that the inbox remembers")
+    } else {
+        ("event_id_in_future", "not a UUIDv7 of the present")
+    };
+    Rejection::new(
+        reason,
+        format!("event id {event_id} is {which}: whether it was applied before can't be known"),
+    )
+}
+
+impl Tally {
+    /// Both tallies together.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self {
+            applied: self.applied + other.applied,
+            duplicate: self.duplicate + other.duplicate,
+            skipped: self.skipped + other.skipped,
+            parked: self.parked + other.parked,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How a service consumes: the section `[consumer]` of its configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds of batches, retries and upkeep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsumerConfig {
+    /// The most records that one transaction applies.
+    pub max_batch_records: usize,
+    /// About the most bytes that one transaction applies.
+    pub max_batch_bytes: usize,
+    /// First pause after a failure that is the world's fault; doubled each time, with jitter.
+    pub retry_initial_ms: u64,
+    /// Longest pause between two tries.
+    pub retry_max_ms: u64,
+    /// How long event ids are remembered, in days; older ones are refused, visibly. 0 remembers for ever.
+    pub remember_days: u32,
+}
+
+impl Default for ConsumerConfig {
+    fn default() -> Self {
+        Self {
+            max_batch_records: 500,
+            max_batch_bytes: 4 * 1024 * 1024,
+            retry_initial_ms: 50,
+            retry_max_ms: 5_000,
+            remember_days: 0,
+        }
+    }
+}
+
+impl ConsumerConfig {
+    /// The pause before try `attempt` (1, 2, ...): exponential, between half and all of its bound by `jitter` in 0..=1.
+    #[must_use]
+    pub fn pause(&self, attempt: u32, jitter: f64) -> Duration {
+        let doubled = self.retry_initial_ms.saturating_mul(1_u64 << attempt.saturating_sub(1).min(20));
+        Duration::from_millis(doubled.min(self.retry_max_ms)).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_their_bound() {
+        let config = ConsumerConfig::default();
+        assert_eq!(config.pause(1, 1.0), Duration::from_millis(50));
+        assert_eq!(config.pause(2, 1.0), Duration::from_millis(100));
+        assert_eq!(config.pause(2, 0.0), Duration::from_millis(50));
+        assert_eq!(config.pause(60, 1.0), Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,218 @@
+//! A service's membership in its consumer group: one worker for each assigned partition, and the inbox's upkeep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::Codec;
+use messaging::{Bus, BusError, Membership, Subscription};
+use metrics::gauge;
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Applier;
+use crate::config::ConsumerConfig;
+use crate::status::ConsumerStatus;
+use crate::subscriptions::Subscriptions;
+use crate::unit_of_work::UnitOfWork;
+use crate::worker::{self, Shared};
+use crate::{parking, positions, seen};
+
+/// How long leaving the group may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the number of parked events is read.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// How often partitions of the inbox are made and dropped.
+const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// What a consumer is made of.
+pub struct Parts<W: UnitOfWork> {
+    /// The service's database, migrated.
+    pub pool: PgPool,
+    /// Where events come from.
+    pub bus: Arc<dyn Bus>,
+    /// Decodes them.
+    pub codec: Arc<Codec>,
+    /// What is done with them.
+    pub subscriptions: Subscriptions<W>,
+    /// What the unit of work needs.
+    pub deps: W::Deps,
+    /// The consumer group, such as `tidings.payment`.
+    pub group: String,
+    /// Bounds.
+    pub config: ConsumerConfig,
+    /// Called after each commit: wakes the outbox relay.
+    pub on_commit: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Applies the events of a service's subscriptions until told to stop.
+pub struct Consumer<W: UnitOfWork> {
+    shared: Arc<Shared<W>>,
+    group: String,
+}
+
+/// Why a consumer ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumerError {
+    /// The broker client refuses to work at all.
+    #[error("joining consumer group {group}")]
+    Bus {
+        /// The group.
+        group: String,
+        /// What the bus said.
+        #[source]
+        source: BusError,
+    },
+    /// A reaction panicked: a bug. The batch left no trace and will be repeated after a restart.
+    #[error("a worker of consumer group {group} panicked")]
+    Panicked {
+        /// The group.
+        group: String,
+    },
+}
+
+impl<W: UnitOfWork> Consumer<W> {
+    /// A consumer of these parts.
+    #[must_use]
+    pub fn new(parts: Parts<W>) -> Self {
+        let applier = Applier {
+            pool: parts.pool,
+            codec: parts.codec,
+            subscriptions: parts.subscriptions,
+            deps: parts.deps,
+        };
+        let shared = Shared {
+            applier,
+            bus: parts.bus,
+            config: parts.config,
+            status: ConsumerStatus::default(),
+            on_commit: parts.on_commit,
+        };
+        Self { shared: Arc::new(shared), group: parts.group }
+    }
+
+    /// What health checks ask.
+    #[must_use]
+    pub fn status(&self) -> ConsumerStatus {
+        self.shared.status.clone()
+    }
+
+    /// Joins the group and applies events until `shutdown`; then finishes the batches in hand and leaves the group.
+    ///
+    /// # Errors
+    /// When the bus refuses its configuration, or a reaction panicked.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConsumerError> {
+        let workers_stop = shutdown.child_token();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(upkeep(Arc::clone(&self.shared), workers_stop.clone()));
+        let result = self.follow(&shutdown, &workers_stop, &mut tasks).await;
+        workers_stop.cancel();
+        let mut panicked = false;
+        while let Some(ended) = tasks.join_next().await {
+            panicked |= ended.is_err_and(|error| error.is_panic());
+        }
+        match result {
+            Ok(()) if panicked => Err(ConsumerError::Panicked { group: self.group }),
+            other => other,
+        }
+    }
+
+    /// Follows the group's assignments; subscribes anew when the membership is lost.
+    async fn follow(
+        &self,
+        shutdown: &CancellationToken,
+        workers_stop: &CancellationToken,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), ConsumerError> {
+        let topics = self.shared.applier.codec.topics();
+        let names = self.shared.applier.subscriptions.topics().map(|topic| topics.name(topic)).collect();
+        let subscription = Subscription::Topics(names);
+        let mut attempts = 0;
+        while !shutdown.is_cancelled() {
+            match self.shared.bus.subscribe(&self.group, &subscription).await {
+                Ok(member) => {
+                    attempts = 0;
+                    self.follow_member(member, shutdown, workers_stop, tasks).await?;
+                }
+                Err(source @ (BusError::Configuration(_) | BusError::PartitionCount { .. })) => {
+                    return Err(ConsumerError::Bus { group: self.group.clone(), source });
+                }
+                Err(error) => {
+                    attempts += 1;
+                    tracing::warn!(group = self.group, attempts, %error, "joining the consumer group failed, will be retried");
+                }
+            }
+            let pause = self.shared.config.pause(attempts.max(1), rand::random());
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow_member(
+        &self,
+        mut member: Box<dyn messaging::Consumer>,
+        shutdown: &CancellationToken,
+        workers_stop: &CancellationToken,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), ConsumerError> {
+        let outcome = loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break Ok(()),
+                Some(ended) = tasks.join_next() => if ended.is_err_and(|error| error.is_panic()) {
+                    break Err(ConsumerError::Panicked { group: self.group.clone() });
+                },
+                change = member.next() => match change {
+                    Ok(Membership::Assigned(partitions)) => for partition in partitions {
+                        tracing::debug!(group = self.group, partition = ?partition.id(), "assigned");
+                        tasks.spawn(worker::run(Arc::clone(&self.shared), partition, workers_stop.clone()));
+                    },
+                    Ok(Membership::Revoked(partitions)) => {
+                        tracing::debug!(group = self.group, ?partitions, "revoked");
+                    }
+                    Err(error) => {
+                        tracing::warn!(group = self.group, %error, "membership lost, joining again");
+                        break Ok(());
+                    }
+                },
+            }
+        };
+        // The batches in hand are finished before the group is left, so that nobody repeats them in vain.
+        if shutdown.is_cancelled() {
+            while tasks.join_next().await.is_some() {}
+        }
+        member.close(CLOSE_TIMEOUT).await;
+        outcome
+    }
+}
+
+/// Counts what is parked, makes the inbox's partitions ahead of time and drops forgotten ones.
+async fn upkeep<W: UnitOfWork>(shared: Arc<Shared<W>>, shutdown: CancellationToken) {
+    let mut count = tokio::time::interval(COUNT_EVERY);
+    let mut maintain = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        let done = tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = count.tick() => count_parked(&shared).await,
+            _ = maintain.tick() => match shared.applier.pool.acquire().await {
+                Ok(mut conn) => seen::maintain(&mut conn, shared.config.remember_days).await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "upkeep of the inbox will be repeated");
+        }
+    }
+}
+
+async fn count_parked<W: UnitOfWork>(shared: &Shared<W>) -> Result<(), sqlx::Error> {
+    let mut conn = shared.applier.pool.acquire().await?;
+    for (topic, reason, events) in parking::count(&mut conn).await? {
+        let topic = positions::label(shared.applier.codec.topics(), &topic);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        gauge!("inbox_parked", "topic" => topic, "reason" => reason).set(events as f64);
+    }
+    Ok(())
+}

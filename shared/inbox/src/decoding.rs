@@ -1,0 +1,63 @@
+//! From a record to an event, before any transaction: skip by header, decode, check identity.
+
+use contracts::envelope::CE_TYPE;
+use contracts::{Codec, Envelope};
+use messaging::{Delivered, TopicPartition};
+
+use crate::error_policy::{self, HandlerError, Rejection};
+use crate::unit_of_work::Received;
+
+/// What a record turns out to be.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Nobody here subscribed to its type.
+    Skipped,
+    /// An event with a reaction.
+    Event(Box<Received>),
+    /// No valid event.
+    Undecodable(Rejection),
+}
+
+/// Reads one record. Only the world's faults (the registry's) are errors; they repeat the batch.
+pub(crate) async fn read(
+    codec: &Codec,
+    handles: impl Fn(&str) -> bool,
+    partition: &TopicPartition,
+    record: &Delivered,
+) -> Result<Item, HandlerError> {
+    let announced = header(record, CE_TYPE);
+    if announced.is_some_and(|event_type| !handles(event_type)) {
+        return Ok(Item::Skipped);
+    }
+    let event = match codec.decode(&partition.topic, record.value.as_deref()).await {
+        Ok(event) => event,
+        Err(error) => return error_policy::of_decoding(error).map(Item::Undecodable),
+    };
+    let event_type = event.event_type();
+    if let Some(announced) = announced
+        && announced != event_type
+    {
+        let detail = format!("the header {CE_TYPE} says {announced}, the value is a {event_type}");
+        return Ok(Item::Undecodable(Rejection::new("type_mismatch", detail)));
+    }
+    if !handles(event_type) {
+        return Ok(Item::Skipped);
+    }
+    if record.key.as_deref() != Some(event.key().as_bytes()) {
+        let detail = format!("the record's key is not {}, the key of its event", event.key());
+        return Ok(Item::Undecodable(Rejection::new("key_mismatch", detail)));
+    }
+    let envelope = Envelope::from_delivered(&record.headers, &event);
+    Ok(Item::Event(Box::new(Received {
+        topic: partition.topic.clone(),
+        partition: partition.partition,
+        offset: record.offset,
+        envelope,
+        event,
+    })))
+}
+
+fn header<'a>(record: &'a Delivered, name: &str) -> Option<&'a str> {
+    let (_, value) = record.headers.iter().find(|(candidate, _)| candidate == name)?;
+    std::str::from_utf8(value).ok()
+}

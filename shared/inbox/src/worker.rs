@@ -1,0 +1,253 @@
+//! The worker of one assigned partition: reads batches, applies them, backs off while the world is at fault.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use messaging::{Batch, Bus, Partition, TopicPartition};
+use metrics::{counter, histogram};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Applier, Outcome, Tally};
+use crate::config::ConsumerConfig;
+use crate::error_policy::{HandlerError, Rejection};
+use crate::positions;
+use crate::status::{ConsumerStatus, PartitionState};
+use crate::unit_of_work::UnitOfWork;
+
+/// How often a stopped partition looks whether an operator has mended its position.
+const STOPPED_PAUSE: Duration = Duration::from_secs(10);
+
+/// What all workers of a service share.
+pub(crate) struct Shared<W: UnitOfWork> {
+    pub(crate) applier: Applier<W>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) config: ConsumerConfig,
+    pub(crate) status: ConsumerStatus,
+    pub(crate) on_commit: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Why a worker turns to its loop's head again, or ends.
+enum Turn {
+    /// Read on where the handle stands.
+    Continue,
+    /// Ask the database where to read on.
+    Reposition,
+    /// The partition was revoked, or the service stops.
+    End,
+}
+
+/// Runs until the partition is revoked or `shutdown`. A batch in hand is finished first.
+pub(crate) async fn run<W: UnitOfWork>(
+    shared: Arc<Shared<W>>,
+    mut partition: Box<dyn Partition>,
+    shutdown: CancellationToken,
+) {
+    let id = partition.id().clone();
+    let mut turn = Turn::Reposition;
+    loop {
+        turn = match turn {
+            Turn::Continue => shared.next(&id, &mut *partition, &shutdown).await,
+            Turn::Reposition => shared.reposition(&id, &mut *partition, &shutdown).await,
+            Turn::End => break,
+        };
+    }
+    shared.status.forget(&id);
+}
+
+impl<W: UnitOfWork> Shared<W> {
+    /// Goes to where the database says that we stand.
+    async fn reposition(
+        &self,
+        id: &TopicPartition,
+        partition: &mut dyn Partition,
+        shutdown: &CancellationToken,
+    ) -> Turn {
+        let mut attempts = 0;
+        loop {
+            let failure = match self.position(id).await {
+                Ok(next_offset) => match partition.seek(next_offset).await {
+                    Ok(()) => {
+                        self.status.set(id, PartitionState::Running { next_offset });
+                        return Turn::Continue;
+                    }
+                    Err(messaging::BusError::Closed) => return Turn::End,
+                    Err(error) => error.to_string(),
+                },
+                Err(error) => error.to_string(),
+            };
+            attempts += 1;
+            if !self.back_off(id, attempts, &failure, shutdown).await {
+                return Turn::End;
+            }
+        }
+    }
+
+    async fn position(&self, id: &TopicPartition) -> Result<i64, HandlerError> {
+        let retry = |error| HandlerError::Retry(Box::new(error));
+        let watermarks = self.bus.watermarks(&id.topic).await.map_err(retry)?;
+        let low =
+            watermarks.iter().find(|marks| marks.partition == id.partition).map_or(0, |marks| marks.low);
+        let mut conn = self.applier.pool.acquire().await?;
+        Ok(positions::establish(&mut conn, id, low).await?)
+    }
+
+    async fn next(
+        &self,
+        id: &TopicPartition,
+        partition: &mut dyn Partition,
+        shutdown: &CancellationToken,
+    ) -> Turn {
+        let next = partition.next_batch(self.config.max_batch_records, self.config.max_batch_bytes);
+        let batch = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Turn::End,
+            next = next => next,
+        };
+        match batch {
+            None => Turn::End,
+            Some(Ok(batch)) => self.until_applied(id, partition, &batch, shutdown).await,
+            Some(Err(error)) => {
+                counter!("inbox_position_alarms_total", "topic" => self.label(id)).increment(1);
+                tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: records are missing; see docs/guarantees.md");
+                self.status.set(id, PartitionState::Stopped { error: error.to_string() });
+                if wait(STOPPED_PAUSE, shutdown).await { Turn::Reposition } else { Turn::End }
+            }
+        }
+    }
+
+    /// Never gives up while the world is at fault: order within the partition is kept by waiting.
+    async fn until_applied(
+        &self,
+        id: &TopicPartition,
+        partition: &mut dyn Partition,
+        batch: &Batch,
+        shutdown: &CancellationToken,
+    ) -> Turn {
+        let mut attempts = 0;
+        loop {
+            match self.apply(id, batch).await {
+                Ok(Outcome::Applied(_)) => {
+                    partition.commit(batch.to);
+                    self.status.set(id, PartitionState::Running { next_offset: batch.to });
+                    return Turn::Continue;
+                }
+                Ok(Outcome::Moved { next_offset }) => {
+                    tracing::info!(
+                        topic = id.topic,
+                        partition = id.partition,
+                        found = batch.from,
+                        next_offset,
+                        "another consumer was here"
+                    );
+                    return Turn::Reposition;
+                }
+                Err(error) => {
+                    attempts += 1;
+                    if !self.back_off(id, attempts, &error.to_string(), shutdown).await {
+                        return Turn::End;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Applies the batch as a whole or, when the database refuses some event's data, record by record.
+    async fn apply(&self, id: &TopicPartition, batch: &Batch) -> Result<Outcome, HandlerError> {
+        let began = Instant::now();
+        let outcome = match self.applier.apply(id, batch).await {
+            Err(HandlerError::Data(error)) => {
+                tracing::warn!(topic = id.topic, partition = id.partition, %error, "a batch's data is refused: applying its records one by one");
+                self.one_by_one(id, batch).await
+            }
+            other => other,
+        };
+        if let Ok(Outcome::Applied(tally)) = &outcome {
+            self.count(id, *tally, began.elapsed());
+        }
+        if outcome.is_ok() {
+            (self.on_commit)();
+        }
+        outcome
+    }
+
+    async fn one_by_one(&self, id: &TopicPartition, batch: &Batch) -> Result<Outcome, HandlerError> {
+        let mut total = Tally::default();
+        let mut from = batch.from;
+        for (index, record) in batch.records.iter().enumerate() {
+            let is_last = index + 1 == batch.records.len();
+            let to = if is_last { batch.to } else { record.offset + 1 };
+            let single = Batch { from, to, records: vec![record.clone()] };
+            let outcome = match self.applier.apply(id, &single).await {
+                Err(HandlerError::Data(error)) => {
+                    let rejection = Rejection::new("data_refused", error.to_string());
+                    self.applier.park_all(id, &single, &rejection).await?
+                }
+                other => other?,
+            };
+            match outcome {
+                Outcome::Applied(tally) => total = total.plus(tally),
+                moved @ Outcome::Moved { .. } => return Ok(moved),
+            }
+            from = to;
+        }
+        Ok(Outcome::Applied(total))
+    }
+
+    /// Waits before the next try; `false` when the service stops meanwhile.
+    async fn back_off(
+        &self,
+        id: &TopicPartition,
+        attempts: u32,
+        error: &str,
+        shutdown: &CancellationToken,
+    ) -> bool {
+        counter!("inbox_retries_total", "topic" => self.label(id)).increment(1);
+        if attempts.is_power_of_two() {
+            tracing::warn!(
+                topic = id.topic,
+                partition = id.partition,
+                attempts,
+                error,
+                "batch failed, will be retried"
+            );
+        }
+        self.status.set(id, PartitionState::Retrying { attempts, error: error.to_owned() });
+        wait(self.config.pause(attempts, rand::random()), shutdown).await
+    }
+
+    fn count(&self, id: &TopicPartition, tally: Tally, took: Duration) {
+        let topic = self.label(id);
+        for (outcome, events) in [
+            ("applied", tally.applied),
+            ("duplicate", tally.duplicate),
+            ("skipped", tally.skipped),
+            ("parked", tally.parked),
+        ] {
+            if events > 0 {
+                counter!("inbox_events_total", "topic" => topic, "outcome" => outcome).increment(events);
+            }
+        }
+        histogram!("inbox_batch_seconds", "topic" => topic).record(took.as_secs_f64());
+        if tally.parked > 0 {
+            tracing::error!(
+                topic = id.topic,
+                partition = id.partition,
+                events = tally.parked,
+                "events parked; see inbox.parked"
+            );
+        }
+    }
+
+    fn label(&self, id: &TopicPartition) -> &'static str {
+        positions::label(self.applier.codec.topics(), &id.topic)
+    }
+}
+
+/// Waits; `false` when the service stops meanwhile.
+async fn wait(pause: Duration, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        () = tokio::time::sleep(pause) => true,
+    }
+}
