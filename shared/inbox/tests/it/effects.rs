@@ -1,0 +1,127 @@
+//! Effects happen once and in order, whatever is delivered how often, and whoever dies in between.
+
+use std::sync::atomic::Ordering;
+
+use contracts::ambient::new_id;
+use inbox::PartitionState;
+use testkit::wait::eventually;
+use tokio::sync::Semaphore;
+
+use crate::stack::{PATIENCE, Stack, confirmed};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_takes_effect_once_and_in_order_although_everything_is_published_twice() {
+    let mut stack = Stack::start().await;
+    let orders: Vec<_> = (0..20).map(|_| new_id()).collect();
+    for sequence in 1..=5 {
+        for order in &orders {
+            let event = confirmed(*order, sequence);
+            stack.publish(&event).await;
+            stack.publish(&event).await;
+        }
+    }
+    stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    for order in orders {
+        assert_eq!(stack.effects(order).await, [1, 2, 3, 4, 5]);
+    }
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_fails_before_its_commit_leaves_no_trace_and_is_repeated() {
+    let mut stack = Stack::start().await;
+    stack.faults.failures_before_commit.store(5, Ordering::SeqCst);
+    let order = new_id();
+    for sequence in 1..=3 {
+        stack.publish(&confirmed(order, sequence)).await;
+    }
+    stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    assert_eq!(stack.effects(order).await, [1, 2, 3]);
+    assert_eq!(stack.faults.failures_before_commit.load(Ordering::SeqCst), 0);
+    assert!(stack.parked().await.is_empty(), "the world's faults park nothing");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_consumers_of_one_partition_take_turns_and_nothing_is_doubled() {
+    let mut stack = Stack::start().await;
+    let orders: Vec<_> = (0..50).map(|_| new_id()).collect();
+    stack.consume_as("tidings.ledger");
+    stack.consume_as("tidings.ledger-frozen-and-thawed");
+    for sequence in 1..=4 {
+        for order in &orders {
+            stack.publish(&confirmed(*order, sequence)).await;
+        }
+    }
+    stack.caught_up().await;
+    for order in orders {
+        assert_eq!(stack.effects(order).await, [1, 2, 3, 4]);
+    }
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_starts_again_continues_where_the_database_says() {
+    let mut stack = Stack::start().await;
+    let order = new_id();
+    stack.consume_as("tidings.ledger");
+    stack.publish(&confirmed(order, 1)).await;
+    stack.caught_up().await;
+    stack.stop().await;
+    stack.publish(&confirmed(order, 2)).await;
+    // Another group has no offsets at the broker at all: only the database can know.
+    stack.consume_as("tidings.ledger-renamed");
+    stack.caught_up().await;
+    assert_eq!(stack.effects(order).await, [1, 2]);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_finishes_the_batch_in_hand() {
+    let mut stack = Stack::start().await;
+    let held = stack.faults.gate.acquire_many(Semaphore::MAX_PERMITS as u32 / 2).await;
+    drop(held);
+    stack.faults.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let order = new_id();
+    stack.consume_as("tidings.ledger");
+    stack.publish(&confirmed(order, 1)).await;
+    eventually("a batch is in hand", PATIENCE, || async {
+        let waiting: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+                .fetch_one(stack.database.pool())
+                .await
+                .unwrap();
+        if waiting == 1 { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    stack.shutdown.cancel();
+    stack.faults.gate.add_permits(1);
+    stack.stop().await;
+    assert_eq!(stack.effects(order).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_outside_the_topic_stops_the_partition_and_is_not_reset() {
+    let mut stack = Stack::start().await;
+    let order = new_id();
+    stack.publish(&confirmed(order, 1)).await;
+    sqlx::query(
+        "INSERT INTO inbox.consumer_positions (topic, partition, next_offset)
+         SELECT 'tidings.orders', partition, 1000 FROM generate_series(0, 5) AS partitions (partition)",
+    )
+    .execute(stack.database.pool())
+    .await
+    .unwrap();
+    let status = stack.consume_as("tidings.ledger");
+    eventually("all partitions are stopped", PATIENCE, || async {
+        let partitions = status.partitions();
+        let stopped =
+            partitions.values().filter(|state| matches!(state, PartitionState::Stopped { .. })).count();
+        if stopped == 6 { Ok(()) } else { Err(partitions) }
+    })
+    .await;
+    assert!(stack.effects(order).await.is_empty());
+    stack.stop().await;
+}

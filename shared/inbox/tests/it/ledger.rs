@@ -1,0 +1,118 @@
+//! A unit of work as small as one can be: it counts each order's events and remembers their order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use contracts::AnyEvent;
+use contracts::order::{OrderCancelled, OrderConfirmed};
+use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use sqlx::PgConnection;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// A cancellation whose detail is this is rejected after its reaction has changed the state.
+pub(crate) const IMPOSSIBLE: &str = "impossible";
+/// A cancellation whose detail is this is refused by a check of the database.
+pub(crate) const REFUSED: &str = "refused";
+
+pub(crate) const TABLE: &str = "CREATE TABLE ledger (
+    order_id uuid PRIMARY KEY,
+    sequences bigint[] NOT NULL DEFAULT '{}',
+    detail text NOT NULL DEFAULT '' CHECK (detail <> 'refused')
+)";
+
+/// Faults that a test asks for.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    /// So many times storing fails as if the database had gone away, after everything was written.
+    pub(crate) failures_before_commit: AtomicU32,
+    /// Each batch takes a permit before it stores; a test that has drained it holds batches in hand.
+    pub(crate) gate: Semaphore,
+}
+
+impl Faults {
+    pub(crate) fn none() -> Self {
+        Self { failures_before_commit: AtomicU32::new(0), gate: Semaphore::new(Semaphore::MAX_PERMITS) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    sequences: Vec<i64>,
+    detail: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    entries: BTreeMap<Uuid, Entry>,
+}
+
+pub(crate) fn subscriptions() -> Subscriptions<Ledger> {
+    Subscriptions::new().on::<OrderConfirmed>(confirmed).on::<OrderCancelled>(cancelled)
+}
+
+fn confirmed(ledger: &mut Ledger, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {
+    ledger.entries.entry(event.order_id).or_default().sequences.push(event.sequence);
+    Ok(())
+}
+
+fn cancelled(ledger: &mut Ledger, event: &OrderCancelled, _: Context<'_>) -> Result<(), Rejection> {
+    let entry = ledger.entries.entry(event.order_id).or_default();
+    entry.sequences.push(event.sequence);
+    entry.detail = event.detail.clone().unwrap_or_default();
+    if entry.detail == IMPOSSIBLE {
+        return Err(Rejection::new("impossible", "the test says so"));
+    }
+    Ok(())
+}
+
+impl UnitOfWork for Ledger {
+    type Deps = std::sync::Arc<Faults>;
+
+    async fn load(
+        _: &Self::Deps,
+        conn: &mut PgConnection,
+        events: &[Received],
+    ) -> Result<Self, HandlerError> {
+        let ids: Vec<Uuid> = events
+            .iter()
+            .filter_map(|received| match &received.event {
+                AnyEvent::OrderConfirmed(event) => Some(event.order_id),
+                AnyEvent::OrderCancelled(event) => Some(event.order_id),
+                _ => None,
+            })
+            .collect();
+        sqlx::query("INSERT INTO ledger (order_id) SELECT DISTINCT unnest($1::uuid[]) ORDER BY 1 ON CONFLICT DO NOTHING")
+            .bind(&ids)
+            .execute(&mut *conn)
+            .await?;
+        let rows: Vec<(Uuid, Vec<i64>, String)> = sqlx::query_as(
+            "SELECT order_id, sequences, detail FROM ledger WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
+        )
+        .bind(&ids)
+        .fetch_all(conn)
+        .await?;
+        let entries =
+            rows.into_iter().map(|(id, sequences, detail)| (id, Entry { sequences, detail })).collect();
+        Ok(Self { entries })
+    }
+
+    async fn store(self, faults: &Self::Deps, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        for (order_id, entry) in self.entries {
+            sqlx::query("UPDATE ledger SET sequences = $2, detail = $3 WHERE order_id = $1")
+                .bind(order_id)
+                .bind(entry.sequences)
+                .bind(entry.detail)
+                .execute(&mut *conn)
+                .await?;
+        }
+        let _permit = faults.gate.acquire().await.expect("never closed");
+        let left = faults
+            .failures_before_commit
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        match left {
+            Ok(_) => Err(HandlerError::Retry("the database went away before the commit".into())),
+            Err(_) => Ok(()),
+        }
+    }
+}

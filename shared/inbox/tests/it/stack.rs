@@ -1,0 +1,171 @@
+//! A consumer of the ledger on an in-memory bus and a database of its own, in the words that the tests use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed};
+use contracts::topics::{PARTITIONS, Topic};
+use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, ambient};
+use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts};
+use messaging::{Bus, InMemoryBus, Record, TopicSpec};
+use testkit::postgres::TestDatabase;
+use testkit::wait::eventually;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::ledger::{Faults, TABLE, subscriptions};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Stack {
+    pub(crate) database: TestDatabase,
+    pub(crate) bus: Arc<InMemoryBus>,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Stack {
+    /// Without a consumer yet.
+    pub(crate) async fn start() -> Self {
+        let database = TestDatabase::create("inbox", async |pool| {
+            inbox::migrate(pool).await?;
+            sqlx::query(TABLE).execute(pool).await?;
+            Ok(())
+        })
+        .await;
+        let bus = Arc::new(InMemoryBus::new());
+        let codec = Arc::new(Codec::offline(Topics::default()));
+        let topics: Vec<TopicSpec> = Topic::ALL
+            .into_iter()
+            .map(|topic| TopicSpec {
+                name: codec.topics().name(topic),
+                partitions: PARTITIONS,
+                replication_factor: 1,
+            })
+            .collect();
+        bus.create_topics(&topics).await.unwrap();
+        Self {
+            database,
+            bus,
+            codec,
+            faults: Arc::new(Faults::none()),
+            shutdown: CancellationToken::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Adds a consumer. Two of different groups read everything twice, as two owners of one partition would.
+    pub(crate) fn consume_as(&mut self, group: &str) -> ConsumerStatus {
+        let consumer = Consumer::new(Parts {
+            pool: self.database.pool().clone(),
+            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            codec: Arc::clone(&self.codec),
+            subscriptions: subscriptions(),
+            deps: Arc::clone(&self.faults),
+            group: group.to_owned(),
+            config: ConsumerConfig { retry_initial_ms: 1, retry_max_ms: 10, ..ConsumerConfig::default() },
+            on_commit: Arc::new(|| {}),
+        });
+        let status = consumer.status();
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
+        status
+    }
+
+    /// Stops all consumers and waits for them.
+    pub(crate) async fn stop(&mut self) {
+        self.shutdown.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        self.shutdown = CancellationToken::new();
+    }
+
+    pub(crate) async fn publish(&self, event: &AnyEvent) {
+        let cause = Cause {
+            correlation_id: ambient::new_id(),
+            causation_id: None,
+            user_id: None,
+            trace: TraceContext::default(),
+        };
+        let envelope = Envelope::of(event, "order", &cause);
+        self.publish_raw(Record {
+            topic: self.codec.topics().name(event.topic()),
+            key: event.key(),
+            value: self.codec.encode(event).unwrap(),
+            headers: envelope.to_headers(),
+        })
+        .await;
+    }
+
+    pub(crate) async fn publish_raw(&self, record: Record) {
+        let producer = self.bus.producer().await.unwrap();
+        producer.send(record).await.unwrap();
+    }
+
+    /// Waits until every record on every topic is behind the position.
+    pub(crate) async fn caught_up(&self) {
+        eventually("all records are behind the positions", PATIENCE, || async {
+            for topic in [Topic::Orders] {
+                let topic = self.codec.topics().name(topic);
+                for marks in self.bus.watermarks(&topic).await.unwrap() {
+                    let next: Option<i64> = sqlx::query_scalar(
+                        "SELECT next_offset FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2",
+                    )
+                    .bind(&topic)
+                    .bind(marks.partition)
+                    .fetch_optional(self.database.pool())
+                    .await
+                    .unwrap();
+                    if next.unwrap_or(0) != marks.high {
+                        return Err(format!("{topic}/{}: {next:?} of {}", marks.partition, marks.high));
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// The sequences that took effect for an order, in the order in which they did.
+    pub(crate) async fn effects(&self, order_id: Uuid) -> Vec<i64> {
+        sqlx::query_scalar("SELECT sequences FROM ledger WHERE order_id = $1")
+            .bind(order_id)
+            .fetch_optional(self.database.pool())
+            .await
+            .unwrap()
+            .unwrap_or_default()
+    }
+
+    /// What is parked: event id and reason, in the order of redrive.
+    pub(crate) async fn parked(&self) -> Vec<(Option<Uuid>, String)> {
+        sqlx::query_as("SELECT event_id, reason FROM inbox.parked ORDER BY id")
+            .fetch_all(self.database.pool())
+            .await
+            .unwrap()
+    }
+}
+
+pub(crate) fn confirmed(order_id: Uuid, sequence: i64) -> AnyEvent {
+    AnyEvent::OrderConfirmed(OrderConfirmed {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id,
+        sequence,
+        payment_id: ambient::new_id(),
+    })
+}
+
+pub(crate) fn cancelled(order_id: Uuid, sequence: i64, detail: &str) -> AnyEvent {
+    AnyEvent::OrderCancelled(OrderCancelled {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id,
+        sequence,
+        reason: CancellationReason::CustomerRequest,
+        detail: Some(detail.to_owned()),
+    })
+}
