@@ -165,8 +165,9 @@ impl<W: UnitOfWork> Shared<W> {
         if let Ok(Outcome::Applied(tally)) = &outcome {
             self.count(id, *tally, began.elapsed());
         }
-        if outcome.is_ok() {
+        if let Ok(Outcome::Applied(_)) = &outcome {
             (self.on_commit)();
+            W::committed(&self.applier.deps);
         }
         outcome
     }

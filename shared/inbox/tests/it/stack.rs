@@ -37,7 +37,7 @@ impl Stack {
         })
         .await;
         let bus = Arc::new(InMemoryBus::new());
-        let codec = Arc::new(Codec::offline(Topics::default()));
+        let codec = Codec::offline(Topics::default());
         let topics: Vec<TopicSpec> = Topic::ALL
             .into_iter()
             .map(|topic| TopicSpec {
