@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +28,7 @@ struct State {
     closed: AtomicBool,
     standing: AtomicU8,
     permits: Semaphore,
+    passed: AtomicU64,
 }
 
 /// One side's gate. Open at first.
@@ -47,6 +48,7 @@ impl Gate {
             closed: AtomicBool::new(false),
             standing: AtomicU8::new(Standing::Away as u8),
             permits: Semaphore::new(0),
+            passed: AtomicU64::new(0),
         });
         let shared = Arc::clone(&state);
         #[expect(clippy::disallowed_methods, reason = "aborted when the gate is dropped")]
@@ -90,8 +92,10 @@ impl Gate {
 
     /// Lets the waiting request through; returns once it is on its way.
     pub(super) async fn let_one_pass(&self) {
+        let before = self.state.passed.load(Ordering::SeqCst);
         self.state.permits.add_permits(1);
-        while self.standing() == Standing::AtGate {
+        // Not "until nobody stands at the gate": the next request may already do.
+        while self.state.passed.load(Ordering::SeqCst) == before {
             tokio::task::yield_now().await;
         }
     }
@@ -123,6 +127,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, state: &State) ->
                 state.permits.acquire().await.map_err(io::Error::other)?.forget();
             }
             state.stand(Standing::Inside);
+            state.passed.fetch_add(1, Ordering::SeqCst);
         }
         server.write_all(&request).await?;
         let mut answer = Vec::new();
