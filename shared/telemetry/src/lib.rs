@@ -1,1 +1,11 @@
-//! Skeleton.
+//! Traces, logs and metrics of every process, and the trace context that rides in outbox rows and headers.
+
+pub mod config;
+mod exporter;
+pub mod metrics;
+mod setup;
+pub mod trace;
+
+pub use config::{LogFormat, TelemetryConfig};
+pub use setup::{Telemetry, TelemetryError, init};
+pub use trace::{current_trace, set_parent};

@@ -312,7 +312,7 @@ impl Cluster {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Ok(Ok(connection)) =
-                tokio::time::timeout(Duration::from_secs(5), PgConnection::connect(&url)).await
+                tokio::time::timeout(Duration::from_secs(2), PgConnection::connect(&url)).await
             {
                 let _ = connection.close().await;
                 return Ok(());

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage, TestDatabase};
 use testkit::wait::eventually;
 
@@ -72,7 +73,7 @@ async fn a_temporary_server_answers_and_leaves_nothing_behind() {
     assert_eq!(level, "logical");
     server.stop().await.unwrap();
     assert!(!dir.exists(), "{} is still there", dir.display());
-    assert!(sqlx::PgPool::connect(&url).await.is_err());
+    assert!(sqlx::PgConnection::connect(&url).await.is_err());
 }
 
 #[tokio::test]
@@ -110,7 +111,7 @@ async fn a_killed_parent_leaves_no_server_behind() {
         .unwrap();
     let mut url = String::new();
     std::io::BufReader::new(parent.stdout.take().unwrap()).read_line(&mut url).unwrap();
-    let connect = || sqlx::PgPool::connect(url.trim());
+    let connect = || sqlx::PgConnection::connect(url.trim());
     assert!(connect().await.is_ok());
     parent.kill().unwrap();
     parent.wait().unwrap();

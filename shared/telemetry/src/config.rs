@@ -1,0 +1,43 @@
+//! What a deployment chooses about telemetry: the section `[telemetry]`.
+
+use serde::{Deserialize, Serialize};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people at a terminal.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logs and traces. Spans are always made, so that the trace context reaches headers; they are exported only when
+/// `otlp_endpoint` is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Which log lines: a filter in the syntax of `tracing-subscriber`, such as `info,sqlx=warn`.
+    pub log: String,
+    /// How they look.
+    pub log_format: LogFormat,
+    /// The collector's OTLP/HTTP address, such as `http://127.0.0.1:4318`; empty exports nothing.
+    pub otlp_endpoint: String,
+    /// How long one export may take.
+    pub otlp_timeout_ms: u64,
+    /// Spans waiting for export; when it is full, spans are dropped and counted, and nothing waits.
+    pub otlp_queue: usize,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            log: "info,sqlx=warn,librdkafka=error".to_owned(),
+            log_format: LogFormat::Human,
+            otlp_endpoint: String::new(),
+            otlp_timeout_ms: 5_000,
+            otlp_queue: 8_192,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! One call at start-up, one at the end.
+
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::{LogFormat, TelemetryConfig};
+use crate::exporter::InRuntime;
+use crate::metrics::Metrics;
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter can't be parsed.
+    #[error("telemetry.log = {filter:?} is no filter: {detail}")]
+    Filter {
+        /// The filter as configured.
+        filter: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The exporter refuses its configuration.
+    #[error("telemetry.otlp_endpoint = {endpoint:?} can't be used")]
+    Exporter {
+        /// The endpoint as configured.
+        endpoint: String,
+        /// What the exporter said.
+        #[source]
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Another recorder of metrics is installed.
+    #[error("metrics can't be recorded")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Another subscriber is installed.
+    #[error("logs can't be written")]
+    Logs(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// The telemetry of a running process.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: Metrics,
+    provider: SdkTracerProvider,
+}
+
+impl Telemetry {
+    /// What has been recorded.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Exports what is still queued, at most `timeout`. Blocks: call it from a thread that may.
+    pub fn shutdown(self, timeout: Duration) {
+        // A collector that is gone must not keep a service from ending.
+        let _ = self.provider.shutdown_with_timeout(timeout);
+    }
+}
+
+/// Sets up logs, traces and metrics of this process. Call it inside the runtime, once.
+///
+/// # Errors
+/// When the configuration can't be used, or it was called before.
+pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
+    let metrics = Metrics::install()?;
+    let provider = tracer_provider(service, config)?;
+    opentelemetry::global::set_text_map_propagator(
+        opentelemetry_sdk::propagation::TraceContextPropagator::new(),
+    );
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| TelemetryError::Filter { filter: config.log.clone(), detail: error.to_string() })?;
+    let logs = match config.log_format {
+        LogFormat::Human => tracing_subscriber::fmt::layer().with_target(false).boxed(),
+        LogFormat::Json => {
+            tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).boxed()
+        }
+    };
+    // Spans reach the traces whatever the log filter says: a quieter log must not cut traces.
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer(service))
+        .with_filter(tracing_subscriber::filter::LevelFilter::INFO);
+    tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).try_init()?;
+    Ok(Telemetry { metrics, provider })
+}
+
+fn tracer_provider(
+    service: &'static str,
+    config: &TelemetryConfig,
+) -> Result<SdkTracerProvider, TelemetryError> {
+    let resource = Resource::builder().with_service_name(service).build();
+    let builder = SdkTracerProvider::builder().with_resource(resource);
+    if config.otlp_endpoint.is_empty() {
+        return Ok(builder.build());
+    }
+    let exporter = InRuntime::new(config, tokio::runtime::Handle::current())
+        .map_err(|source| TelemetryError::Exporter { endpoint: config.otlp_endpoint.clone(), source })?;
+    let batches = BatchConfigBuilder::default().with_max_queue_size(config.otlp_queue).build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+    Ok(builder.with_span_processor(processor).build())
+}
