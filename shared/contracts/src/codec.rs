@@ -272,7 +272,11 @@ async fn patiently<T>(
 ) -> Result<T, RegistryError> {
     let mut pause = Duration::from_millis(100);
     loop {
-        match call().await {
+        let outcome = tokio::time::timeout_at(deadline, call()).await.unwrap_or_else(|_| {
+            let detail = "no answer in time".to_owned();
+            Err(RegistryError::Unavailable { url: url.to_owned(), detail })
+        });
+        match outcome {
             Err(RegistryError::Unavailable { detail, .. }) if Instant::now() + pause < deadline => {
                 let left_s = (deadline - Instant::now()).as_secs();
                 tracing::warn!(url, detail, left_s, "the schema registry does not answer yet; trying again");

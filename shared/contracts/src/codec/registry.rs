@@ -15,7 +15,7 @@ use schema_registry_converter::schema_registry_common::{
 use crate::codec::RegistryConfig;
 
 /// Bounds each call, also the fetch of a schema id not seen before.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 

@@ -3,3 +3,4 @@
 
 mod interleave;
 mod postgres;
+mod registry;
