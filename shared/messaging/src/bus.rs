@@ -105,6 +105,29 @@ pub enum BusError {
     Closed,
 }
 
+impl Delivered {
+    /// About how much memory the record takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        self.key.as_ref().map_or(0, Vec::len)
+            + self.value.as_ref().map_or(0, Vec::len)
+            + headers.sum::<usize>()
+    }
+}
+
+impl Subscription {
+    /// Refuses a pattern without its anchor: one client would match it anywhere in a name, another take it for a name.
+    pub(crate) fn check(&self) -> Result<(), BusError> {
+        match self {
+            Self::Pattern(pattern) if !pattern.starts_with('^') => {
+                Err(BusError::Configuration(format!("pattern {pattern} does not begin with ^")))
+            }
+            Self::Pattern(_) | Self::Topics(_) => Ok(()),
+        }
+    }
+}
+
 /// What became of a record that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {

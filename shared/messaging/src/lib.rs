@@ -1,5 +1,11 @@
 //! The bus: publish in order per key, subscribe in a group. `KafkaBus` and `InMemoryBus` behave alike.
 
 pub mod bus;
+pub mod in_memory;
+pub mod kafka;
+mod murmur2;
 
 pub use bus::*;
+pub use in_memory::InMemoryBus;
+pub use kafka::{KafkaBus, KafkaConfig};
+pub use murmur2::partition_for_key;

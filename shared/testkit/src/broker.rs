@@ -1,1 +1,238 @@
 //! Brokers for tests and the demo: the embedded mock cluster, or a real Kafka named by the environment.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use async_trait::async_trait;
+use messaging::{
+    Bus, BusError, Consumer, KafkaBus, KafkaConfig, Producer, Subscription, TopicSpec, Watermarks,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+type Command = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// The only broker of the cluster, and all of them.
+const ALL_BROKERS: i32 = -1;
+
+/// librdkafka's mock cluster: a broker within this process that any Kafka client on this machine can use.
+///
+/// It is made for tests and the demo. It keeps about 5 MB or 100,000 records per partition and then drops the oldest,
+/// forgets everything when it stops, lets a group's first member wait three seconds, doesn't wake a fetch that waits,
+/// and can't create topics for its clients: [`EmbeddedBroker::create_topics`] does, and so does [`EmbeddedBroker::bus`].
+/// It lives until the last clone is dropped.
+#[derive(Clone)]
+pub struct EmbeddedBroker {
+    running: Arc<Running>,
+}
+
+/// The cluster lives on a thread of its own, because its handle can't leave the thread that made it.
+struct Running {
+    bootstrap_servers: String,
+    commands: Mutex<Option<mpsc::Sender<Command>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedBroker {
+    /// Starts a cluster of one broker on a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// When librdkafka can't make one.
+    pub fn start() -> anyhow::Result<Self> {
+        let (commands, inbox) = mpsc::channel::<Command>();
+        let (started, starting) = mpsc::channel();
+        let serve = move || {
+            let cluster = match MockCluster::new(1) {
+                Ok(cluster) => cluster,
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return;
+                }
+            };
+            let _ = started.send(Ok(cluster.bootstrap_servers()));
+            while let Ok(command) = inbox.recv() {
+                command(&cluster);
+            }
+        };
+        let thread = std::thread::Builder::new().name("embedded-broker".into()).spawn(serve)?;
+        let bootstrap_servers = starting
+            .recv_timeout(Duration::from_secs(10))
+            .context("the embedded broker did not start")?
+            .context("the embedded broker could not be made")?;
+        let running = Running {
+            bootstrap_servers,
+            commands: Mutex::new(Some(commands)),
+            thread: Mutex::new(Some(thread)),
+        };
+        Ok(Self { running: Arc::new(running) })
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> &str {
+        &self.running.bootstrap_servers
+    }
+
+    /// The client configuration that suits this broker.
+    #[must_use]
+    pub fn config(&self) -> KafkaConfig {
+        KafkaConfig { fetch_wait_ms: 10, ..KafkaConfig::new(self.bootstrap_servers()) }
+    }
+
+    /// A bus on this broker whose `create_topics` creates topics.
+    ///
+    /// # Errors
+    /// When the client can't be made.
+    pub fn bus(&self) -> Result<Arc<dyn Bus>, BusError> {
+        self.bus_with(self.config())
+    }
+
+    /// The same with another client configuration.
+    ///
+    /// # Errors
+    /// When the client can't be made.
+    pub fn bus_with(&self, config: KafkaConfig) -> Result<Arc<dyn Bus>, BusError> {
+        Ok(Arc::new(EmbeddedBus { broker: self.clone(), kafka: KafkaBus::try_new(config)? }))
+    }
+
+    /// Creates the topics that are missing. Services in other processes find them there.
+    ///
+    /// # Errors
+    /// When the broker refuses, for a bad name, say.
+    pub fn create_topics(&self, topics: &[TopicSpec]) -> anyhow::Result<()> {
+        for spec in topics.iter().cloned() {
+            let name = spec.name.clone();
+            let created = self
+                .ask(move |cluster| cluster.create_topic(&spec.name, spec.partitions, spec.replication_factor));
+            match created? {
+                Ok(()) | Err(KafkaError::MockCluster(RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err(error) => return Err(error).with_context(|| format!("creating topic {name}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Disconnects everybody and takes no connection until [`EmbeddedBroker::up`].
+    ///
+    /// # Errors
+    /// When the broker has ended.
+    pub fn down(&self) -> anyhow::Result<()> {
+        Ok(self.ask(|cluster| cluster.broker_down(ALL_BROKERS))??)
+    }
+
+    /// Takes connections again.
+    ///
+    /// # Errors
+    /// When the broker has ended.
+    pub fn up(&self) -> anyhow::Result<()> {
+        Ok(self.ask(|cluster| cluster.broker_up(ALL_BROKERS))??)
+    }
+
+    /// Delays every answer.
+    ///
+    /// # Errors
+    /// When the broker has ended.
+    pub fn round_trip(&self, delay: Duration) -> anyhow::Result<()> {
+        Ok(self.ask(move |cluster| cluster.broker_round_trip_time(ALL_BROKERS, delay))??)
+    }
+
+    /// Answers the next produce requests with these errors, one each, without appending anything.
+    ///
+    /// # Errors
+    /// When the broker has ended.
+    pub fn fail_produce(&self, errors: Vec<RDKafkaRespErr>) -> anyhow::Result<()> {
+        self.ask(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, &errors))
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&Cluster) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (answer, answered) = mpsc::channel();
+        let command: Command = Box::new(move |cluster| {
+            let _ = answer.send(command(cluster));
+        });
+        let commands = self.running.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
+        drop(commands);
+        if !sent {
+            return Err(anyhow!("the embedded broker has ended"));
+        }
+        answered.recv_timeout(Duration::from_secs(10)).context("the embedded broker did not answer")
+    }
+}
+
+impl std::fmt::Debug for EmbeddedBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedBroker")
+            .field("bootstrap_servers", &self.bootstrap_servers())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.commands.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Kafka, on a broker that creates topics by another way.
+#[derive(Debug)]
+struct EmbeddedBus {
+    broker: EmbeddedBroker,
+    kafka: KafkaBus,
+}
+
+#[async_trait]
+impl Bus for EmbeddedBus {
+    async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        self.broker.create_topics(topics).map_err(|error| BusError::Unavailable {
+            broker: self.broker.bootstrap_servers().to_owned(),
+            action: "create topics".to_owned(),
+            detail: format!("{error:#}"),
+        })?;
+        self.kafka.create_topics(topics).await
+    }
+
+    async fn producer(&self) -> Result<Box<dyn Producer>, BusError> {
+        self.kafka.producer().await
+    }
+
+    async fn subscribe(
+        &self,
+        group: &str,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Consumer>, BusError> {
+        self.kafka.subscribe(group, subscription).await
+    }
+
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
+        self.kafka.watermarks(topic).await
+    }
+
+    async fn ping(&self, timeout: Duration) -> Result<(), BusError> {
+        self.kafka.ping(timeout).await
+    }
+}
+
+/// The real Kafka that tests should use, `host:port`, if the environment names one in `TIDINGS_TEST_KAFKA`.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the tests' own switch, no service's configuration")]
+pub fn test_kafka() -> Option<String> {
+    std::env::var("TIDINGS_TEST_KAFKA").ok().filter(|address| !address.is_empty())
+}
+
+/// A name that no other test uses, for topics and groups.
+#[must_use]
+pub fn unique(name: &str) -> String {
+    format!("{name}-{}", contracts::ambient::new_id().simple())
+}

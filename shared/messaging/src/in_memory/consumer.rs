@@ -1,0 +1,151 @@
+//! Reading from the bus in memory: partitions are read straight from the log, so that nothing needs a buffer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::Shared;
+use super::group::{Change, Tenure};
+use crate::bus::{Batch, BusError, Consumer, Membership, Partition, PositionError, TopicPartition};
+
+/// A member of a group.
+pub(crate) struct InMemoryConsumer {
+    shared: Arc<Shared>,
+    group: String,
+    member: u64,
+}
+
+impl InMemoryConsumer {
+    pub(crate) fn new(shared: Arc<Shared>, group: String, member: u64) -> Self {
+        Self { shared, group, member }
+    }
+
+    fn next_change(&self) -> Option<Change> {
+        let mut state = self.shared.lock();
+        if state.unavailable {
+            return None;
+        }
+        state.groups.get_mut(&self.group)?.next_change(self.member)
+    }
+
+    fn handle(&self, id: TopicPartition, tenure: Tenure) -> Box<dyn Partition> {
+        let (shared, group) = (Arc::clone(&self.shared), self.group.clone());
+        Box::new(InMemoryPartition { shared, group, id, tenure, position: None })
+    }
+}
+
+#[async_trait]
+impl Consumer for InMemoryConsumer {
+    async fn next(&mut self) -> Result<Membership, BusError> {
+        let mut changes = self.shared.version.subscribe();
+        loop {
+            match self.next_change() {
+                Some(Change::Revoked(ids)) => return Ok(Membership::Revoked(ids)),
+                Some(Change::Assigned(tenures)) => {
+                    let handles = tenures.into_iter().map(|(id, tenure)| self.handle(id, tenure));
+                    return Ok(Membership::Assigned(handles.collect()));
+                }
+                None => wait(&mut changes).await,
+            }
+        }
+    }
+
+    async fn close(self: Box<Self>, _timeout: Duration) {
+        // Leaving happens on drop, and takes no time.
+    }
+}
+
+impl Drop for InMemoryConsumer {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(group) = state.groups.get_mut(&self.group) {
+            group.leave(self.member);
+        }
+        state.rebalance_all();
+        drop(state);
+        self.shared.changed();
+    }
+}
+
+struct InMemoryPartition {
+    shared: Arc<Shared>,
+    group: String,
+    id: TopicPartition,
+    tenure: Tenure,
+    position: Option<i64>,
+}
+
+impl InMemoryPartition {
+    /// What is there now: the end, a batch, an error, or nothing yet.
+    fn try_next(&mut self, max_records: usize, max_bytes: usize) -> Option<Answer> {
+        if self.tenure.has_ended() {
+            return Some(None);
+        }
+        let position = self.position?;
+        let state = self.shared.lock();
+        if state.unavailable {
+            return None;
+        }
+        let log = state.topics.get(&self.id.topic)?.log(self.id.partition)?;
+        match log.read(&self.id, position, max_records, max_bytes) {
+            Err(outside) => Some(Some(Err(outside))),
+            Ok(records) => {
+                let to = records.last()?.offset + 1;
+                self.position = Some(to);
+                Some(Some(Ok(Batch { from: position, to, records })))
+            }
+        }
+    }
+}
+
+type Answer = Option<Result<Batch, PositionError>>;
+
+#[async_trait]
+impl Partition for InMemoryPartition {
+    fn id(&self) -> &TopicPartition {
+        &self.id
+    }
+
+    async fn seek(&mut self, offset: i64) -> Result<(), BusError> {
+        if self.tenure.has_ended() {
+            return Err(BusError::Closed);
+        }
+        self.position = Some(offset);
+        Ok(())
+    }
+
+    async fn next_batch(&mut self, max_records: usize, max_bytes: usize) -> Answer {
+        let mut changes = self.shared.version.subscribe();
+        loop {
+            if let Some(answer) = self.try_next(max_records, max_bytes) {
+                return answer;
+            }
+            wait(&mut changes).await;
+        }
+    }
+
+    fn commit(&self, offset: i64) {
+        if self.tenure.has_ended() {
+            return;
+        }
+        if let Some(group) = self.shared.lock().groups.get_mut(&self.group) {
+            group.committed.insert(self.id.clone(), offset);
+        }
+    }
+}
+
+impl std::fmt::Debug for InMemoryPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InMemoryPartition")
+            .field("id", &self.id)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn wait(changes: &mut watch::Receiver<u64>) {
+    // The sender lives in `Shared`, which the caller holds: an error is impossible and would mean "look again".
+    let _ = changes.changed().await;
+}

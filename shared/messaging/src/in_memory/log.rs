@@ -1,0 +1,98 @@
+//! Topics as append-only logs.
+
+use std::collections::VecDeque;
+
+use crate::bus::{Delivered, PositionError, TopicPartition, Watermarks};
+use crate::murmur2::partition_for_key;
+
+/// A topic's partitions.
+pub(crate) struct Topic {
+    logs: Vec<Log>,
+}
+
+impl Topic {
+    pub(crate) fn new(partitions: i32) -> Self {
+        Self { logs: (0..partitions.max(1)).map(|_| Log::default()).collect() }
+    }
+
+    pub(crate) fn partitions(&self) -> i32 {
+        i32::try_from(self.logs.len()).unwrap_or(i32::MAX)
+    }
+
+    pub(crate) fn partition_for(&self, key: &str) -> i32 {
+        partition_for_key(key.as_bytes(), self.partitions())
+    }
+
+    pub(crate) fn log(&self, partition: i32) -> Option<&Log> {
+        self.logs.get(usize::try_from(partition).ok()?)
+    }
+
+    pub(crate) fn log_mut(&mut self, partition: i32) -> Option<&mut Log> {
+        self.logs.get_mut(usize::try_from(partition).ok()?)
+    }
+
+    pub(crate) fn watermarks(&self) -> Vec<Watermarks> {
+        (0..).zip(&self.logs).map(|(partition, log)| log.watermarks(partition)).collect()
+    }
+}
+
+/// One partition: what was appended and not yet expired.
+#[derive(Default)]
+pub(crate) struct Log {
+    low: i64,
+    pub(crate) records: VecDeque<Delivered>,
+}
+
+impl Log {
+    fn high(&self) -> i64 {
+        self.low + i64::try_from(self.records.len()).unwrap_or(i64::MAX)
+    }
+
+    fn watermarks(&self, partition: i32) -> Watermarks {
+        Watermarks { partition, low: self.low, high: self.high() }
+    }
+
+    pub(crate) fn append(&mut self, mut record: Delivered) -> i64 {
+        record.offset = self.high();
+        self.records.push_back(record);
+        self.high() - 1
+    }
+
+    pub(crate) fn expire(&mut self, low: i64) {
+        while self.low < low && self.records.pop_front().is_some() {
+            self.low += 1;
+        }
+    }
+
+    /// The records from `offset` on, bounded; none when `offset` is the end.
+    pub(crate) fn read(
+        &self,
+        id: &TopicPartition,
+        offset: i64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Delivered>, PositionError> {
+        let (low, high) = (self.low, self.high());
+        let outside = || PositionError {
+            topic: id.topic.clone(),
+            partition: id.partition,
+            offset,
+            low,
+            high,
+        };
+        if !(low..=high).contains(&offset) {
+            return Err(outside());
+        }
+        let skip = usize::try_from(offset - low).map_err(|_| outside())?;
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        for record in self.records.iter().skip(skip).take(max_records.max(1)) {
+            bytes += record.bytes();
+            if !batch.is_empty() && bytes > max_bytes {
+                break;
+            }
+            batch.push(record.clone());
+        }
+        Ok(batch)
+    }
+}

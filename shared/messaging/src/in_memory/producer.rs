@@ -1,0 +1,137 @@
+//! Sending to the bus in memory, faults included.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use tokio::sync::oneshot;
+
+use super::faults::{Fault, Late, fault_for};
+use super::{Shared, State};
+use crate::bus::{Acknowledged, Delivered, DeliveryError, Producer, Receipt, Record};
+
+/// So many records wait for an unavailable broker; the next ones fail, as with a full client queue.
+const WAITING_RECORDS: usize = 100_000;
+
+type Outcome = Result<Acknowledged, DeliveryError>;
+
+/// A record that waits for the broker to be available again.
+pub(crate) struct Waiting {
+    producer: u64,
+    record: Record,
+    receipt: oneshot::Sender<Outcome>,
+}
+
+/// Sends to the bus in memory.
+pub(crate) struct InMemoryProducer {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl InMemoryProducer {
+    pub(crate) fn new(shared: Arc<Shared>, id: u64) -> Self {
+        Self { shared, id }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shared.lock().waiting.iter().all(|waiting| waiting.producer != self.id)
+    }
+}
+
+#[async_trait]
+impl Producer for InMemoryProducer {
+    fn send(&self, record: Record) -> Receipt {
+        let (receipt, outcome) = oneshot::channel();
+        let mut state = self.shared.lock();
+        if !state.unavailable {
+            let _ = receipt.send(publish(&mut state, record));
+        } else if state.waiting.len() < WAITING_RECORDS {
+            state.waiting.push(Waiting { producer: self.id, record, receipt });
+        } else {
+            let _ = receipt.send(Err(DeliveryError::Unacknowledged("the producer's queue is full".into())));
+        }
+        drop(state);
+        self.shared.changed();
+        let purged = || Err(DeliveryError::Unacknowledged("the producer was dropped".into()));
+        async move { outcome.await.unwrap_or_else(|_| purged()) }.boxed()
+    }
+
+    async fn flush(&self, timeout: Duration) {
+        let idle = async {
+            let mut changes = self.shared.version.subscribe();
+            while !self.is_idle() {
+                // The sender lives in `shared`, which we hold.
+                let _ = changes.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout(timeout, idle).await;
+    }
+}
+
+impl Drop for InMemoryProducer {
+    fn drop(&mut self) {
+        self.shared.lock().waiting.retain(|waiting| waiting.producer != self.id);
+    }
+}
+
+/// Appends what waited for the broker, in the order in which it was sent.
+pub(crate) fn append_waiting(state: &mut State) {
+    for waiting in std::mem::take(&mut state.waiting) {
+        let outcome = publish(state, waiting.record);
+        let _ = waiting.receipt.send(outcome);
+    }
+}
+
+fn publish(state: &mut State, record: Record) -> Outcome {
+    let unacknowledged = |what: &str| Err(DeliveryError::Unacknowledged(what.to_owned()));
+    match fault_for(&mut state.rules, &record) {
+        None => append(state, record),
+        Some(Fault::RefuseForEver) => {
+            Err(DeliveryError::Refused(format!("{} is not taken on {}", record.key, record.topic)))
+        }
+        Some(Fault::LoseAcknowledgement) => {
+            append(state, record)?;
+            unacknowledged("the acknowledgement was lost")
+        }
+        Some(Fault::TimeOut) => unacknowledged("timed out"),
+        Some(Fault::LandLate { behind }) => {
+            state.late.push(Late { behind, record });
+            unacknowledged("timed out, and will land late")
+        }
+    }
+}
+
+fn append(state: &mut State, record: Record) -> Outcome {
+    let acknowledged = store(state, record)?;
+    let (landing, late) = std::mem::take(&mut state.late)
+        .into_iter()
+        .map(|late| Late { behind: late.behind.saturating_sub(1), ..late })
+        .partition::<Vec<_>, _>(|late| late.behind == 0);
+    state.late = late;
+    for late in landing {
+        store(state, late.record)?;
+    }
+    Ok(acknowledged)
+}
+
+fn store(state: &mut State, record: Record) -> Outcome {
+    let Some(topic) = state.topics.get_mut(&record.topic) else {
+        return Err(DeliveryError::Refused(format!("topic {} does not exist", record.topic)));
+    };
+    let partition = topic.partition_for(&record.key);
+    let Some(log) = topic.log_mut(partition) else {
+        return Err(DeliveryError::Refused(format!("{} has no partition {partition}", record.topic)));
+    };
+    let offset = log.append(Delivered {
+        offset: 0,
+        key: Some(record.key.into_bytes()),
+        value: Some(record.value),
+        headers: record.headers,
+        timestamp_ms: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_millis()).ok()),
+    });
+    Ok(Acknowledged { partition, offset })
+}

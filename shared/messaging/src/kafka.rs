@@ -1,0 +1,88 @@
+//! The bus on Apache Kafka, by librdkafka.
+
+mod admin;
+mod assignment;
+mod config;
+mod consumer;
+mod context;
+mod errors;
+mod metadata;
+mod partition;
+mod polling;
+mod producer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::bus::{Bus, BusError, Consumer, Producer, Subscription, TopicSpec, Watermarks};
+
+pub use config::KafkaConfig;
+
+use metadata::MetadataClient;
+use producer::KafkaProducer;
+
+/// Apache Kafka, or anything that speaks its protocol.
+pub struct KafkaBus {
+    config: KafkaConfig,
+    metadata: MetadataClient,
+    /// Tells clients of one bus apart in the broker's and in our logs.
+    clients: AtomicU64,
+    /// See [`producer`]: the next producer sends every record in a batch of its own.
+    isolate: Arc<AtomicBool>,
+}
+
+impl KafkaBus {
+    /// A bus on the configured brokers. Connecting happens in the background, for as long as it takes.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration, or it would break a promise of the bus.
+    pub fn try_new(config: KafkaConfig) -> Result<Self, BusError> {
+        config.check()?;
+        let metadata = MetadataClient::try_new(&config)?;
+        Ok(Self { config, metadata, clients: AtomicU64::new(0), isolate: Arc::default() })
+    }
+
+    fn next_client(&self, role: &str) -> String {
+        format!("{}-{role}-{}", self.config.client_id, self.clients.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+impl std::fmt::Debug for KafkaBus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaBus").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Bus for KafkaBus {
+    async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        admin::create_topics(&self.config, &self.metadata, topics).await
+    }
+
+    async fn producer(&self) -> Result<Box<dyn Producer>, BusError> {
+        let client = self.next_client("producer");
+        Ok(Box::new(KafkaProducer::try_new(&self.config, &client, &self.isolate)?))
+    }
+
+    async fn subscribe(
+        &self,
+        group: &str,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Consumer>, BusError> {
+        subscription.check()?;
+        let client = self.next_client("consumer");
+        let metadata = self.metadata.clone();
+        Ok(Box::new(consumer::KafkaConsumer::try_new(&self.config, metadata, &client, group, subscription)?))
+    }
+
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
+        self.metadata.watermarks(topic).await
+    }
+
+    async fn ping(&self, timeout: Duration) -> Result<(), BusError> {
+        self.metadata.ping(timeout).await
+    }
+}

@@ -1,0 +1,215 @@
+//! How to reach the brokers, and which librdkafka properties a deployment may choose.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::bus::BusError;
+
+/// Properties on which the bus's promises stand.
+const OURS: [&str; 14] = [
+    "acks",
+    "request.required.acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "group.protocol",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "partition.assignment.strategy",
+    "partitioner",
+];
+
+/// The broker section of a service's configuration.
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Bootstrap servers, `host:port[,host:port]`.
+    pub brokers: String,
+    /// How the broker's logs and quotas name this process.
+    pub client_id: String,
+    /// How long the broker may hold a fetch while there is nothing new. It is also how long a partition that has just
+    /// been assigned or resumed may wait for a fetch that is under way. The embedded broker doesn't wake a waiting
+    /// fetch: it wants a few milliseconds.
+    pub fetch_wait_ms: u32,
+    /// How long questions about topics, offsets and health may take.
+    pub request_timeout_ms: u32,
+    /// Records buffered per assigned partition before it is paused.
+    pub buffer_records: usize,
+    /// Bytes buffered per assigned partition before it is paused.
+    pub buffer_bytes: usize,
+    /// Any other librdkafka property: security, time-outs, sizes. Those on which the bus's promises stand are refused.
+    #[serde(serialize_with = "redacted")]
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            client_id: "tidings".to_owned(),
+            fetch_wait_ms: 50,
+            request_timeout_ms: 5_000,
+            buffer_records: 1_000,
+            buffer_bytes: 4 << 20,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl KafkaConfig {
+    /// The defaults for these brokers.
+    #[must_use]
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self { brokers: brokers.into(), ..Self::default() }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BusError> {
+        for ours in OURS {
+            if self.properties.contains_key(ours) {
+                return Err(BusError::Configuration(format!(
+                    "{ours} is not a choice: the bus's promises stand on it"
+                )));
+            }
+        }
+        if self.buffer_records == 0 || self.buffer_bytes == 0 {
+            return Err(BusError::Configuration("a buffer of nothing delivers nothing".into()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(u64::from(self.request_timeout_ms))
+    }
+
+    /// What every client has in common.
+    pub(crate) fn client(&self, client_id: &str) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", client_id)
+            .set("socket.nagle.disable", "true")
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set("log.connection.close", "false");
+        client
+    }
+
+    /// Never duplicates or reorders within its life; never gives up on a record by itself (a record given up is a gap
+    /// before its successor): whoever waits for a receipt decides when to replace the producer.
+    pub(crate) fn producer(&self, client_id: &str, isolated: bool) -> ClientConfig {
+        let mut client = self.client(client_id);
+        client
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", "0")
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "1")
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("retry.backoff.max.ms", "1000");
+        self.extend(&mut client);
+        if isolated {
+            client.set("batch.num.messages", "1");
+        }
+        client
+    }
+
+    /// The classic group protocol. Short sessions: a partition read by two members for a while does no harm, because
+    /// positions are locked in the database, but one read by nobody costs latency.
+    pub(crate) fn consumer(&self, client_id: &str, group: &str) -> ClientConfig {
+        let mut client = self.client(client_id);
+        client
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "500")
+            .set("max.poll.interval.ms", "60000")
+            .set("fetch.wait.max.ms", self.fetch_wait_ms.to_string())
+            .set("fetch.queue.backoff.ms", "20")
+            .set("fetch.error.backoff.ms", "100")
+            .set("max.partition.fetch.bytes", "524288")
+            .set("queued.min.messages", "1000")
+            .set("queued.max.messages.kbytes", "4096")
+            .set("topic.metadata.refresh.interval.ms", "5000");
+        self.extend(&mut client);
+        client
+            .set("group.id", group)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error");
+        client
+    }
+
+    /// The deployment's own properties.
+    pub(crate) fn extend(&self, client: &mut ClientConfig) {
+        for (name, value) in &self.properties {
+            client.set(name, value);
+        }
+    }
+}
+
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("client_id", &self.client_id)
+            .field("fetch_wait_ms", &self.fetch_wait_ms)
+            .field("request_timeout_ms", &self.request_timeout_ms)
+            .field("buffer_records", &self.buffer_records)
+            .field("buffer_bytes", &self.buffer_bytes)
+            .field("properties", &redact(&self.properties))
+            .finish()
+    }
+}
+
+fn redacted<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    redact(properties).serialize(serializer)
+}
+
+/// Hides the values of properties whose name says that they are secret.
+fn redact(properties: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    const SECRET: [&str; 8] =
+        ["password", "secret", "token", "credential", "jaas", "oauthbearer.config", "key.pem", "private"];
+    properties
+        .iter()
+        .map(|(name, value)| {
+            let lower = name.to_ascii_lowercase();
+            let secret = SECRET.iter().any(|word| lower.contains(word));
+            (name.as_str(), if secret { "(redacted)" } else { value.as_str() })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_never_print() {
+        let mut config = KafkaConfig::default();
+        config.properties.insert("sasl.password".into(), "hunter2".into());
+        config.properties.insert("ssl.key.pem".into(), "hunter2".into());
+        config.properties.insert("sasl.mechanism".into(), "PLAIN".into());
+
+        let shown = format!("{config:?}");
+
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("PLAIN"), "{shown}");
+    }
+
+    #[test]
+    fn a_property_that_a_promise_stands_on_is_refused() {
+        let mut config = KafkaConfig::default();
+        config.properties.insert("acks".into(), "0".into());
+
+        assert!(matches!(config.check(), Err(BusError::Configuration(_))));
+    }
+}

@@ -1,0 +1,169 @@
+//! Sending: receipts by delivery callback, served by a thread that ends with its producer.
+//!
+//! A broker refuses whole batches: an innocent record then shares the verdict on its neighbour. Such a verdict counts
+//! as unacknowledged, and the next producer of the bus sends every record in a batch of its own, whose verdicts are
+//! exact. The one after that batches again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use tokio::sync::{Notify, oneshot};
+
+use super::config::KafkaConfig;
+use super::context::Events;
+use super::errors::{Verdict, configuration, delivery_error, verdict};
+use crate::bus::{Acknowledged, BusError, DeliveryError, Producer, Receipt, Record};
+
+/// The thread looks this often whether it should end.
+const POLL: Duration = Duration::from_millis(50);
+
+type Outcome = Result<Acknowledged, DeliveryError>;
+
+/// A producer of its own.
+pub(crate) struct KafkaProducer {
+    client: Arc<BaseProducer<Deliveries>>,
+    dropped: Arc<AtomicBool>,
+}
+
+impl KafkaProducer {
+    pub(crate) fn try_new(
+        config: &KafkaConfig,
+        client_id: &str,
+        isolate: &Arc<AtomicBool>,
+    ) -> Result<Self, BusError> {
+        let alone = isolate.swap(false, Ordering::AcqRel);
+        let context = Deliveries {
+            events: Events::new(client_id),
+            open: AtomicUsize::new(0),
+            settled: Notify::new(),
+            alone,
+            isolate: Arc::clone(isolate),
+        };
+        let client: BaseProducer<Deliveries> = config
+            .producer(client_id, alone)
+            .create_with_context(context)
+            .map_err(|error| configuration(&error))?;
+        let (client, dropped) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
+        let thread = {
+            let (client, dropped) = (Arc::clone(&client), Arc::clone(&dropped));
+            move || {
+                while !dropped.load(Ordering::Acquire) {
+                    client.poll(POLL);
+                }
+                // The last handle: purges again and serves the last receipts.
+                drop(client);
+            }
+        };
+        std::thread::Builder::new()
+            .name(client_id.to_owned())
+            .spawn(thread)
+            .map_err(|error| BusError::Configuration(format!("no thread for a producer: {error}")))?;
+        Ok(Self { client, dropped })
+    }
+
+    fn enqueue(&self, record: &Record, receipt: oneshot::Sender<Outcome>) {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (name, value) in &record.headers {
+            headers = headers.insert(Header { key: name, value: Some(value) });
+        }
+        let message = BaseRecord::with_opaque_to(&record.topic, Box::new(receipt))
+            .key(&record.key)
+            .payload(&record.value)
+            .headers(headers);
+        let context = self.client.context();
+        context.open.fetch_add(1, Ordering::AcqRel);
+        if let Err((error, message)) = self.client.send(message) {
+            // Judged here, before any batch: the verdict is on this record.
+            context.settle(*message.delivery_opaque, Err(delivery_error(&error, true)));
+        }
+    }
+}
+
+#[async_trait]
+impl Producer for KafkaProducer {
+    fn send(&self, record: Record) -> Receipt {
+        let (receipt, outcome) = oneshot::channel();
+        self.enqueue(&record, receipt);
+        let gone = || Err(DeliveryError::Unacknowledged("the producer ended".into()));
+        async move { outcome.await.unwrap_or_else(|_| gone()) }.boxed()
+    }
+
+    async fn flush(&self, timeout: Duration) {
+        let context = Arc::clone(self.client.context());
+        let settled = async {
+            loop {
+                let woken = context.settled.notified();
+                if context.open.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                woken.await;
+            }
+        };
+        let _ = tokio::time::timeout(timeout, settled).await;
+    }
+}
+
+impl Drop for KafkaProducer {
+    fn drop(&mut self) {
+        self.client.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        self.dropped.store(true, Ordering::Release);
+    }
+}
+
+/// Resolves receipts.
+pub(crate) struct Deliveries {
+    events: Events,
+    open: AtomicUsize,
+    settled: Notify,
+    alone: bool,
+    isolate: Arc<AtomicBool>,
+}
+
+impl Deliveries {
+    fn settle(&self, receipt: oneshot::Sender<Outcome>, outcome: Outcome) {
+        // Nobody may be waiting any more.
+        let _ = receipt.send(outcome);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.notify_waiters();
+        }
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.events.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<oneshot::Sender<Outcome>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Self::DeliveryOpaque) {
+        let outcome = match result {
+            Ok(message) => Ok(Acknowledged { partition: message.partition(), offset: message.offset() }),
+            Err((error, message)) => {
+                if verdict(error) == Verdict::RefusedBatch && !self.alone {
+                    self.isolate.store(true, Ordering::Release);
+                }
+                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeQueue) {
+                    let detail = format!("{}/{}: {error}", message.topic(), message.partition());
+                    self.events.warn("delivery", &detail);
+                }
+                Err(delivery_error(error, self.alone))
+            }
+        };
+        self.settle(*receipt, outcome);
+    }
+}
