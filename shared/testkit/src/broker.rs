@@ -108,8 +108,9 @@ impl EmbeddedBroker {
     pub fn create_topics(&self, topics: &[TopicSpec]) -> anyhow::Result<()> {
         for spec in topics.iter().cloned() {
             let name = spec.name.clone();
-            let created = self
-                .ask(move |cluster| cluster.create_topic(&spec.name, spec.partitions, spec.replication_factor));
+            let created = self.ask(move |cluster| {
+                cluster.create_topic(&spec.name, spec.partitions, spec.replication_factor)
+            });
             match created? {
                 Ok(()) | Err(KafkaError::MockCluster(RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err(error) => return Err(error).with_context(|| format!("creating topic {name}")),

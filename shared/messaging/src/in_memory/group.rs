@@ -69,12 +69,8 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn join(&mut self, id: u64, matcher: Matcher) {
-        let member = Member {
-            matcher,
-            owned: BTreeMap::new(),
-            assigned: BTreeSet::new(),
-            revoked: BTreeSet::new(),
-        };
+        let member =
+            Member { matcher, owned: BTreeMap::new(), assigned: BTreeSet::new(), revoked: BTreeSet::new() };
         self.members.insert(id, member);
     }
 

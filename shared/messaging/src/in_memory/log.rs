@@ -73,13 +73,8 @@ impl Log {
         max_bytes: usize,
     ) -> Result<Vec<Delivered>, PositionError> {
         let (low, high) = (self.low, self.high());
-        let outside = || PositionError {
-            topic: id.topic.clone(),
-            partition: id.partition,
-            offset,
-            low,
-            high,
-        };
+        let outside =
+            || PositionError { topic: id.topic.clone(), partition: id.partition, offset, low, high };
         if !(low..=high).contains(&offset) {
             return Err(outside());
         }

@@ -124,11 +124,8 @@ impl GroupContext {
         let mut offsets = TopicPartitionList::new();
         for tenure in tenures {
             let Some(offset) = tenure.lock().wanted_commit.take() else { continue };
-            let added = offsets.add_partition_offset(
-                &tenure.id.topic,
-                tenure.id.partition,
-                Offset::Offset(offset),
-            );
+            let added =
+                offsets.add_partition_offset(&tenure.id.topic, tenure.id.partition, Offset::Offset(offset));
             self.note("commit", added);
         }
         if offsets.count() > 0 {
@@ -181,12 +178,7 @@ impl ClientContext for GroupContext {
 }
 
 impl ConsumerContext for GroupContext {
-    fn rebalance(
-        &self,
-        client: &BaseConsumer<Self>,
-        event: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assign(client, list);
         } else {

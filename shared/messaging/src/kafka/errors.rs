@@ -56,11 +56,7 @@ pub(crate) fn delivery_error(error: &KafkaError, alone: bool) -> DeliveryError {
 
 /// A question that the broker did not answer.
 pub(crate) fn unavailable(broker: &str, action: &str, error: &KafkaError) -> BusError {
-    BusError::Unavailable {
-        broker: broker.to_owned(),
-        action: action.to_owned(),
-        detail: error.to_string(),
-    }
+    BusError::Unavailable { broker: broker.to_owned(), action: action.to_owned(), detail: error.to_string() }
 }
 
 /// A client that could not be made.
