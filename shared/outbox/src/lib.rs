@@ -4,13 +4,20 @@ pub mod append;
 pub mod relay;
 
 pub use append::{AppendError, Message, Outbox};
-pub use relay::{Relay, RelayError};
+pub use relay::{PollRelay, Relay, RelayConfig, RelayError};
 
 /// The migrations of this crate's tables, in the PostgreSQL schema `outbox`, with a migration table of its own.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    let _ = pool;
-    todo!()
+    migrator().run(pool).await
+}
+
+/// A service's own migrations live in `public`; several sqlx migrators on one table would miss each other's versions.
+fn migrator() -> sqlx::migrate::Migrator {
+    let mut migrator = sqlx::migrate!();
+    migrator.create_schema("outbox");
+    migrator.dangerous_set_table_name("outbox._migrations");
+    migrator
 }

@@ -1,7 +1,25 @@
 //! What a relay is: publishes every committed row, each key's rows in sequence, until told to stop.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use messaging::Bus;
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+
+use crate::append::Outbox;
+
+mod backoff;
+mod chains;
+mod config;
+mod lane;
+pub mod poll;
+mod probe;
+mod row;
+
+pub use config::{RelayConfig, RelayKind};
+pub use poll::PollRelay;
+pub use probe::{NoProbe, Probe, Step};
 
 /// Publishes committed outbox rows. All relays pass one conformance suite.
 #[async_trait]
@@ -17,7 +35,22 @@ pub trait Relay: Send {
 /// Why a relay can't work at all.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// The database lacks what the relay needs.
+    /// The database or the configuration lacks what the relay needs.
     #[error("relay: {0}")]
     Setup(String),
+}
+
+/// The relay that `config` asks for.
+///
+/// # Errors
+/// When the configuration contradicts itself.
+pub fn from_config(
+    config: RelayConfig,
+    pool: PgPool,
+    outbox: &Outbox,
+    bus: Arc<dyn Bus>,
+) -> Result<Box<dyn Relay>, RelayError> {
+    match config.kind {
+        RelayKind::Poll => Ok(Box::new(PollRelay::try_new(pool, outbox, bus, config)?)),
+    }
 }

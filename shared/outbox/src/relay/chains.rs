@@ -1,0 +1,267 @@
+//! The barrier per key: row n+1 is sent only when row n was acknowledged, whatever happens in between.
+//!
+//! **Invariant:** at most one row of a key is in flight, and it is the key's lowest row here. Order per key rests on
+//! this alone, not on the broker, the producer or the leader lock (docs/adr/0002).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::row::Row;
+
+/// The rows of one topic that wait for the broker, by key.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    chains: HashMap<String, Chain>,
+    /// Keys whose lowest row can be sent, by that row's id: the lowest goes first.
+    ready: BTreeMap<i64, String>,
+    /// Keys whose lowest row was refused in company: the broker refuses batches whole, so each is sent again alone.
+    suspects: BTreeMap<i64, String>,
+    in_flight: usize,
+    window: usize,
+}
+
+#[derive(Debug)]
+struct Chain {
+    rows: VecDeque<Row>,
+    flight: Flight,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    /// The lowest row waits to be sent.
+    Waiting,
+    /// The lowest row is with the broker, in company.
+    Pooled,
+    /// The lowest row is with the broker, and nothing else is.
+    Alone,
+    /// The broker refused the lowest row for ever; the key's rows are dropped until it is released.
+    Stopped,
+}
+
+/// A key that the broker will not take any further.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StoppedKey {
+    /// The row that was refused.
+    pub(crate) id: i64,
+    /// Its sequence.
+    pub(crate) sequence: i64,
+    /// All rows of the key that were here, the refused one among them.
+    pub(crate) ids: Vec<i64>,
+}
+
+impl Chains {
+    /// No rows yet; at most `window` of them will be in flight.
+    pub(crate) fn new(window: usize) -> Self {
+        Self {
+            chains: HashMap::new(),
+            ready: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            in_flight: 0,
+            window,
+        }
+    }
+
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Takes a row behind its key's others. Gives it back when the key is stopped.
+    pub(crate) fn push(&mut self, row: Row) -> Result<(), Row> {
+        match self.chains.get_mut(&row.key) {
+            Some(chain) if chain.flight == Flight::Stopped => Err(row),
+            Some(chain) => {
+                chain.rows.push_back(row);
+                Ok(())
+            }
+            None => {
+                self.ready.insert(row.id, row.key.clone());
+                let key = row.key.clone();
+                self.chains.insert(key, Chain { rows: VecDeque::from([row]), flight: Flight::Waiting });
+                Ok(())
+            }
+        }
+    }
+
+    /// The next row to send, now in flight; none while the window is full or everything waits for the broker.
+    pub(crate) fn send_next(&mut self) -> Option<&Row> {
+        let (key, flight) = if self.suspects.is_empty() {
+            if self.in_flight >= self.window {
+                return None;
+            }
+            (self.ready.pop_first()?.1, Flight::Pooled)
+        } else {
+            if self.in_flight > 0 {
+                return None;
+            }
+            (self.suspects.pop_first()?.1, Flight::Alone)
+        };
+        let chain = self.chains.get_mut(&key)?;
+        chain.flight = flight;
+        self.in_flight += 1;
+        chain.rows.front()
+    }
+
+    /// The broker has the key's row in flight: gives its id, and makes the key's next row ready.
+    pub(crate) fn acknowledged(&mut self, key: &str) -> Option<i64> {
+        let chain = self.chains.get_mut(key)?;
+        let row = chain.rows.pop_front()?;
+        self.in_flight -= 1;
+        chain.flight = Flight::Waiting;
+        if let Some(next) = chain.rows.front() {
+            self.ready.insert(next.id, key.to_owned());
+        } else {
+            self.chains.remove(key);
+        }
+        Some(row.id)
+    }
+
+    /// Nobody knows whether the broker has the key's row in flight: it is to be sent again before any later one.
+    pub(crate) fn unacknowledged(&mut self, key: &str) {
+        let Some(chain) = self.chains.get_mut(key) else { return };
+        let Some(head) = chain.rows.front() else { return };
+        match chain.flight {
+            Flight::Pooled => {
+                self.ready.insert(head.id, key.to_owned());
+            }
+            Flight::Alone => {
+                self.suspects.insert(head.id, key.to_owned());
+            }
+            Flight::Waiting | Flight::Stopped => return,
+        }
+        chain.flight = Flight::Waiting;
+        self.in_flight -= 1;
+    }
+
+    /// The broker refused the key's row in flight. In company that proves nothing, and the row will be sent again
+    /// alone; alone it stops the key.
+    pub(crate) fn refused(&mut self, key: &str) -> Option<StoppedKey> {
+        let chain = self.chains.get_mut(key)?;
+        let head = chain.rows.front()?;
+        let (id, sequence) = (head.id, head.sequence);
+        self.in_flight -= 1;
+        if chain.flight == Flight::Alone {
+            chain.flight = Flight::Stopped;
+            let ids = chain.rows.drain(..).map(|row| row.id).collect();
+            Some(StoppedKey { id, sequence, ids })
+        } else {
+            chain.flight = Flight::Waiting;
+            self.suspects.insert(id, key.to_owned());
+            None
+        }
+    }
+
+    /// Nothing that is in flight will be heard of again: its producer is gone.
+    pub(crate) fn abandon_flights(&mut self) {
+        let flying: Vec<String> = self
+            .chains
+            .iter()
+            .filter(|(_, chain)| matches!(chain.flight, Flight::Pooled | Flight::Alone))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in flying {
+            self.unacknowledged(&key);
+        }
+    }
+
+    /// The stop of `key` is recorded: rows that come from now on were released by a person.
+    pub(crate) fn forget_stopped(&mut self, key: &str) {
+        if self.chains.get(key).is_some_and(|chain| chain.flight == Flight::Stopped) {
+            self.chains.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::row::row;
+
+    fn chains(window: usize, rows: &[(i64, &str, i64)]) -> Chains {
+        let mut chains = Chains::new(window);
+        for (id, key, sequence) in rows {
+            chains.push(row(*id, key, *sequence)).unwrap();
+        }
+        chains
+    }
+
+    fn send(chains: &mut Chains) -> Vec<i64> {
+        std::iter::from_fn(|| chains.send_next().map(|row| row.id)).collect()
+    }
+
+    #[test]
+    fn only_the_lowest_row_of_each_key_is_in_flight() {
+        let mut chains = chains(10, &[(1, "a", 1), (2, "a", 2), (3, "b", 1), (4, "a", 3)]);
+        assert_eq!(send(&mut chains), [1, 3]);
+        assert_eq!(chains.acknowledged("a"), Some(1));
+        assert_eq!(send(&mut chains), [2]);
+        chains.push(row(5, "b", 2)).unwrap();
+        assert_eq!(send(&mut chains), Vec::<i64>::new());
+        assert_eq!(chains.acknowledged("b"), Some(3));
+        assert_eq!(send(&mut chains), [5]);
+    }
+
+    #[test]
+    fn the_window_bounds_what_is_in_flight() {
+        let mut chains = chains(2, &[(1, "a", 1), (2, "b", 1), (3, "c", 1)]);
+        assert_eq!(send(&mut chains), [1, 2]);
+        assert_eq!(chains.acknowledged("b"), Some(2));
+        assert_eq!(send(&mut chains), [3]);
+        assert_eq!(chains.in_flight(), 2);
+    }
+
+    #[test]
+    fn an_unacknowledged_row_is_sent_again_before_its_successor() {
+        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1), (3, "a", 2)]);
+        assert_eq!(send(&mut chains), [1, 2]);
+        chains.unacknowledged("a");
+        assert_eq!(chains.acknowledged("b"), Some(2));
+        assert_eq!(send(&mut chains), [1]);
+    }
+
+    #[test]
+    fn a_replaced_producer_repeats_every_flight_from_the_lowest_row() {
+        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1), (3, "a", 2), (4, "c", 1)]);
+        assert_eq!(send(&mut chains), [1, 2, 4]);
+        chains.abandon_flights();
+        assert_eq!(chains.in_flight(), 0);
+        assert_eq!(send(&mut chains), [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_refusal_in_company_is_tried_alone_before_anything_else_is_sent() {
+        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1), (3, "c", 1)]);
+        assert_eq!(send(&mut chains), [1, 2, 3]);
+        assert_eq!(chains.refused("a"), None);
+        assert_eq!(chains.refused("b"), None);
+        assert_eq!(send(&mut chains), Vec::<i64>::new(), "3 is still in flight");
+        chains.unacknowledged("c");
+        assert_eq!(send(&mut chains), [1]);
+        assert_eq!(chains.acknowledged("a"), Some(1));
+        assert_eq!(send(&mut chains), [2]);
+        assert_eq!(chains.refused("b"), Some(StoppedKey { id: 2, sequence: 1, ids: vec![2] }));
+        assert_eq!(send(&mut chains), [3]);
+    }
+
+    #[test]
+    fn a_suspect_whose_trial_gave_no_answer_is_tried_alone_again() {
+        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1)]);
+        assert_eq!(send(&mut chains), [1, 2]);
+        assert_eq!(chains.refused("a"), None);
+        chains.abandon_flights();
+        assert_eq!(send(&mut chains), [1]);
+        chains.abandon_flights();
+        assert_eq!(send(&mut chains), [1]);
+    }
+
+    #[test]
+    fn a_stopped_key_takes_no_rows_until_its_stop_is_recorded() {
+        let mut chains = chains(10, &[(1, "a", 1), (2, "a", 2)]);
+        assert_eq!(send(&mut chains), [1]);
+        assert_eq!(chains.refused("a"), None);
+        assert_eq!(send(&mut chains), [1]);
+        assert_eq!(chains.refused("a"), Some(StoppedKey { id: 1, sequence: 1, ids: vec![1, 2] }));
+        assert_eq!(chains.push(row(3, "a", 3)).unwrap_err().id, 3);
+        chains.forget_stopped("a");
+        chains.push(row(1, "a", 1)).unwrap();
+        assert_eq!(send(&mut chains), [1]);
+    }
+}

@@ -1,0 +1,228 @@
+//! One topic's way to the broker: a producer, a window and a back-off that it shares with no other topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use messaging::{Acknowledged, Bus, DeliveryError, Producer};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::backoff::Backoff;
+use super::chains::{Chains, StoppedKey};
+use super::config::RelayConfig;
+use super::probe::{Probe, Step};
+use super::row::Row;
+
+/// How long a lane that failed waits for the answers still open before it gives its producer up.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long the client may take to set up a producer; it does not wait for the broker.
+const OPEN: Duration = Duration::from_secs(10);
+/// Answers reported to the relay at once.
+const REPORT: usize = 1_000;
+
+/// What a lane is told, in order.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Publish these.
+    Rows(Vec<Row>),
+    /// The stop of this key is recorded.
+    StopRecorded(String),
+}
+
+/// What a lane reports.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The broker has these rows.
+    Acknowledged(Vec<i64>),
+    /// The broker will never take this key's lowest row.
+    Stopped { topic: String, key: String, stopped: StoppedKey, reason: String },
+    /// These rows came behind a row that stopped their key; they were not sent.
+    Dropped(Vec<i64>),
+}
+
+/// A topic's lane.
+pub(crate) struct Lane {
+    pub(crate) topic: String,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) probe: Arc<dyn Probe>,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) outcomes: mpsc::Sender<Outcome>,
+    chains: Chains,
+    receipts: FuturesUnordered<BoxFuture<'static, Answer>>,
+    backoff: Backoff,
+    delivery_timeout: Duration,
+}
+
+type Answer = (String, Result<Acknowledged, DeliveryError>);
+
+/// Why a lane's work with a producer came to an end.
+enum End {
+    /// Nobody wants anything from this lane any more.
+    Closed,
+    /// The broker refused records; nothing is wrong with the connection.
+    Refused,
+    /// The broker did not acknowledge.
+    Unacknowledged,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        topic: String,
+        bus: Arc<dyn Bus>,
+        probe: Arc<dyn Probe>,
+        inputs: mpsc::Receiver<Input>,
+        outcomes: mpsc::Sender<Outcome>,
+        config: &RelayConfig,
+    ) -> Self {
+        Self {
+            topic,
+            bus,
+            probe,
+            inputs,
+            outcomes,
+            chains: Chains::new(config.window),
+            receipts: FuturesUnordered::new(),
+            backoff: Backoff::new(config.backoff_max()),
+            delivery_timeout: config.delivery_timeout(),
+        }
+    }
+
+    /// Publishes until the relay hangs up.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Some(producer) = self.open().await {
+                let end = self.work(&*producer).await;
+                // Dropping the producer purges what it still has queued, before anything is sent again.
+                drop(producer);
+                self.receipts = FuturesUnordered::new();
+                self.chains.abandon_flights();
+                match end {
+                    End::Closed => return,
+                    End::Refused => continue,
+                    End::Unacknowledged => {}
+                }
+            }
+            sleep(self.backoff.next()).await;
+        }
+    }
+
+    async fn open(&self) -> Option<Box<dyn Producer>> {
+        match timeout(OPEN, self.bus.producer()).await {
+            Ok(Ok(producer)) => return Some(producer),
+            Ok(Err(error)) => tracing::warn!(topic = self.topic, error = &error as &dyn std::error::Error,
+                "outbox: no producer; trying again"),
+            Err(_) => tracing::warn!(topic = self.topic, "outbox: no producer within {OPEN:?}; trying again"),
+        }
+        None
+    }
+
+    /// Sends what is ready and takes answers, until one of them is an error.
+    async fn work(&mut self, producer: &dyn Producer) -> End {
+        let mut heard_at = Instant::now();
+        loop {
+            while let Some(row) = self.chains.send_next() {
+                let (key, receipt) = (row.key.clone(), producer.send(row.to_record()));
+                self.receipts.push(receipt.map(|answer| (key, answer)).boxed());
+                self.probe.reached(Step::Sent);
+            }
+            tokio::select! {
+                Some(answer) = self.receipts.next() => {
+                    heard_at = Instant::now();
+                    match self.settle_ready(answer).await {
+                        Ok(None) => {}
+                        Ok(Some(failure)) => return self.drain(failure).await,
+                        Err(closed) => return closed,
+                    }
+                }
+                input = self.inputs.recv() => {
+                    if self.receipts.is_empty() {
+                        heard_at = Instant::now();
+                    }
+                    let Some(input) = input else { return End::Closed };
+                    if let Err(closed) = self.take(input).await {
+                        return closed;
+                    }
+                }
+                () = tokio::time::sleep_until(heard_at + self.delivery_timeout), if !self.receipts.is_empty() => {
+                    tracing::warn!(topic = self.topic, in_flight = self.chains.in_flight(),
+                        "outbox: no answer for {:?}; replacing the producer", self.delivery_timeout);
+                    return End::Unacknowledged;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, input: Input) -> Result<(), End> {
+        match input {
+            Input::Rows(rows) => {
+                let dropped: Vec<i64> =
+                    rows.into_iter().filter_map(|row| self.chains.push(row).err()).map(|row| row.id).collect();
+                if dropped.is_empty() { Ok(()) } else { self.report(Outcome::Dropped(dropped)).await }
+            }
+            Input::StopRecorded(key) => {
+                self.chains.forget_stopped(&key);
+                Ok(())
+            }
+        }
+    }
+
+    /// After a failure: nothing more is sent; what is still answered in time need not be repeated.
+    async fn drain(&mut self, mut failure: End) -> End {
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(answer)) = timeout_at(deadline, self.receipts.next()).await {
+            match self.settle_ready(answer).await {
+                Ok(Some(End::Unacknowledged)) => failure = End::Unacknowledged,
+                Ok(_) => {}
+                Err(closed) => return closed,
+            }
+        }
+        if self.receipts.is_empty() { failure } else { End::Unacknowledged }
+    }
+
+    /// Settles this answer and those that are there already. `Ok(Some(_))` when one of them was a failure.
+    async fn settle_ready(&mut self, first: Answer) -> Result<Option<End>, End> {
+        let mut acknowledged = Vec::new();
+        let mut failure = None;
+        let mut next = Some(first);
+        while let Some((key, answer)) = next {
+            match answer {
+                Ok(_) => acknowledged.extend(self.chains.acknowledged(&key)),
+                Err(DeliveryError::Unacknowledged(detail)) => {
+                    if !matches!(failure, Some(End::Unacknowledged)) {
+                        tracing::warn!(topic = self.topic, key, detail, "outbox: not acknowledged; sending again");
+                    }
+                    self.chains.unacknowledged(&key);
+                    failure = Some(End::Unacknowledged);
+                }
+                Err(DeliveryError::Refused(reason)) => {
+                    failure.get_or_insert(End::Refused);
+                    if let Some(stopped) = self.chains.refused(&key) {
+                        let topic = self.topic.clone();
+                        self.report(Outcome::Stopped { topic, key, stopped, reason }).await?;
+                    }
+                }
+            }
+            next = if acknowledged.len() < REPORT {
+                self.receipts.next().now_or_never().flatten()
+            } else {
+                None
+            };
+        }
+        if !acknowledged.is_empty() {
+            self.backoff.reset();
+            metrics::counter!("outbox_published_total", "topic" => self.topic.clone())
+                .increment(acknowledged.len() as u64);
+            self.report(Outcome::Acknowledged(acknowledged)).await?;
+        }
+        if failure.is_some() {
+            metrics::counter!("outbox_delivery_failures_total", "topic" => self.topic.clone()).increment(1);
+        }
+        Ok(failure)
+    }
+
+    async fn report(&self, outcome: Outcome) -> Result<(), End> {
+        self.outcomes.send(outcome).await.map_err(|_| End::Closed)
+    }
+}

@@ -1,0 +1,159 @@
+//! The polling relay: portable, the default. One replica leads and publishes, the others stand by and wake it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use messaging::Bus;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::config::RelayConfig;
+use super::probe::{NoProbe, Probe};
+use super::{Relay, RelayError};
+use crate::append::Outbox;
+
+mod held;
+mod leader;
+mod listener;
+mod table;
+
+use leader::{Lead, Leader};
+
+/// Publishes the unfinished rows of one database, on the connection that holds the leader lock.
+#[derive(Debug)]
+pub struct PollRelay {
+    pool: PgPool,
+    wake: Arc<Notify>,
+    bus: Arc<dyn Bus>,
+    config: RelayConfig,
+    probe: Arc<dyn Probe>,
+}
+
+impl PollRelay {
+    /// A relay of `outbox` in `pool`'s database. It takes connections of its own, with `pool`'s settings.
+    ///
+    /// # Errors
+    /// When the configuration contradicts itself.
+    pub fn try_new(
+        pool: PgPool,
+        outbox: &Outbox,
+        bus: Arc<dyn Bus>,
+        config: RelayConfig,
+    ) -> Result<Self, RelayError> {
+        config.validate()?;
+        Ok(Self { pool, wake: outbox.wakes(), bus, config, probe: Arc::new(NoProbe) })
+    }
+
+    /// Tells `probe` of every step, so that a test can crash the relay there.
+    #[must_use]
+    pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probe = probe;
+        self
+    }
+
+    /// Waits for the database, then checks what correctness needs of it.
+    async fn check(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
+        let mut backoff = Backoff::new(self.config.backoff_max());
+        loop {
+            match timeout(self.config.statement_timeout(), table::check(&self.pool)).await {
+                Ok(Ok(verdict)) => return verdict,
+                Ok(Err(error)) => warn("outbox: the database can't be asked", &error),
+                Err(elapsed) => warn("outbox: the database does not answer", &elapsed),
+            }
+            if wait(&mut backoff, shutdown).await.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let options = self.pool.connect_options();
+        timeout(self.config.statement_timeout(), table::connect(&options, &self.config))
+            .await
+            .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Stands by on this session until it leads, then leads until `shutdown`.
+    async fn serve(&self, mut conn: PgConnection, shutdown: &CancellationToken) -> Result<(), sqlx::Error> {
+        loop {
+            if self.bounded(table::try_lead(&mut conn)).await? {
+                tracing::info!("outbox: this relay leads");
+                let relay = Lead {
+                    options: self.pool.connect_options(),
+                    wake: Arc::clone(&self.wake),
+                    bus: Arc::clone(&self.bus),
+                    probe: Arc::clone(&self.probe),
+                    config: self.config.clone(),
+                };
+                metrics::gauge!("outbox_relay_active").set(1.0);
+                let ended = Leader::new(relay).run(conn, shutdown).await;
+                metrics::gauge!("outbox_relay_active").set(0.0);
+                return ended;
+            }
+            let standing_by = sleep(self.config.takeover_interval());
+            tokio::pin!(standing_by);
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return close(conn, self.config.grace()).await,
+                    () = &mut standing_by => break,
+                    () = self.wake.notified() => self.bounded(table::notify(&mut conn)).await?,
+                }
+            }
+        }
+    }
+
+    /// The server bounds every statement; this is for a server that is gone.
+    async fn bounded<T>(&self, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+        timeout(self.config.statement_timeout() * 2, statement).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+}
+
+#[async_trait]
+impl Relay for PollRelay {
+    async fn run(self: Box<Self>, shutdown: CancellationToken) -> Result<(), RelayError> {
+        metrics::gauge!("outbox_relay_active").set(0.0);
+        self.check(&shutdown).await?;
+        let mut backoff = Backoff::new(self.config.backoff_max());
+        while !shutdown.is_cancelled() {
+            let connected = tokio::select! {
+                () = shutdown.cancelled() => break,
+                connected = self.connect() => connected,
+            };
+            let served = match connected {
+                Ok(conn) => {
+                    backoff.reset();
+                    self.serve(conn, &shutdown).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                warn("outbox: the relay lost its session; unfinished rows will be read again", &error);
+                if wait(&mut backoff, &shutdown).await.is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits before the next attempt; breaks when there will be none.
+async fn wait(backoff: &mut Backoff, shutdown: &CancellationToken) -> std::ops::ControlFlow<()> {
+    tokio::select! {
+        () = shutdown.cancelled() => std::ops::ControlFlow::Break(()),
+        () = sleep(backoff.next()) => std::ops::ControlFlow::Continue(()),
+    }
+}
+
+/// Ends the session, and with it the lock.
+async fn close(conn: PgConnection, grace: std::time::Duration) -> Result<(), sqlx::Error> {
+    // Past the grace period the dropped socket tells the server the same.
+    timeout(grace, conn.close()).await.unwrap_or(Ok(()))
+}
+
+fn warn(what: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(error, "{what}");
+}

@@ -1,0 +1,232 @@
+//! What the relay holds in memory: which rows the next read leaves out, and which row may follow which.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::relay::row::Row;
+
+/// What one row costs in memory beside its value.
+const ROW_OVERHEAD_BYTES: usize = 512;
+
+type TopicKey = (Arc<str>, Arc<str>);
+
+/// The rows that were read and are not yet seen finished.
+#[derive(Debug)]
+pub(super) struct Held {
+    rows: HashMap<i64, HeldRow>,
+    keys: HashMap<TopicKey, HeldKey>,
+    topics: HashMap<Arc<str>, HeldTopic>,
+    /// Keys whose stop is known here and not yet recorded in the table: the table still shows their rows.
+    stopping: HashSet<TopicKey>,
+    limit: Limit,
+}
+
+/// How much of one topic is held at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug)]
+struct HeldRow {
+    topic_key: TopicKey,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct HeldKey {
+    tail: i64,
+    rows: usize,
+}
+
+#[derive(Debug, Default)]
+struct HeldTopic {
+    rows: usize,
+    bytes: usize,
+    /// The last read stopped at the limit: the table has more.
+    more: bool,
+}
+
+/// How much of one topic may be read now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) topic: String,
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// Whether a row that was read may be published.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It follows its predecessor.
+    Admitted,
+    /// Its key is being stopped.
+    Stopping,
+    /// Its predecessor is neither here nor finished: the rule under which ids are drawn was broken.
+    Gap,
+}
+
+impl Held {
+    pub(super) fn new(limit: Limit) -> Self {
+        Self {
+            rows: HashMap::new(),
+            keys: HashMap::new(),
+            topics: HashMap::new(),
+            stopping: HashSet::new(),
+            limit,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(super) const fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// The ids that the next read leaves out: exactly these, never "everything up to an id".
+    pub(super) fn ids(&self) -> Vec<i64> {
+        self.rows.keys().copied().collect()
+    }
+
+    /// What of the known topics may be read. A topic with more to come is left alone until half of its share is
+    /// free, so that reading costs little per row.
+    pub(super) fn rooms(&self) -> Vec<Room> {
+        self.topics
+            .iter()
+            .map(|(topic, held)| {
+                let rows = self.limit.rows.saturating_sub(held.rows);
+                let bytes = self.limit.bytes.saturating_sub(held.bytes);
+                let worthwhile = !held.more || (rows * 2 >= self.limit.rows && bytes * 2 >= self.limit.bytes);
+                let topic = topic.to_string();
+                if worthwhile { Room { topic, rows, bytes } } else { Room { topic, rows: 0, bytes: 0 } }
+            })
+            .collect()
+    }
+
+    /// Whether a topic has more to come and room for it.
+    pub(super) fn wants_more(&self) -> bool {
+        self.topics.values().any(|held| {
+            held.more && held.rows * 2 <= self.limit.rows && held.bytes * 2 <= self.limit.bytes
+        })
+    }
+
+    /// Takes a row up, if it is the next one of its key.
+    pub(super) fn admit(&mut self, row: &Row) -> Admission {
+        let topic = self
+            .topics
+            .get_key_value(row.topic.as_str())
+            .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
+        let topic_key: TopicKey = (topic, Arc::from(row.key.as_str()));
+        if self.stopping.contains(&topic_key) {
+            return Admission::Stopping;
+        }
+        let follows = match self.keys.get(&topic_key) {
+            Some(key) => row.sequence == key.tail + 1,
+            None => row.follows_finished,
+        };
+        if !follows {
+            self.stopping.insert(topic_key);
+            return Admission::Gap;
+        }
+        let bytes = row.value.len() + ROW_OVERHEAD_BYTES;
+        let topic = self.topics.entry(Arc::clone(&topic_key.0)).or_default();
+        topic.rows += 1;
+        topic.bytes += bytes;
+        let key = self.keys.entry(topic_key.clone()).or_insert(HeldKey { tail: 0, rows: 0 });
+        key.tail = row.sequence;
+        key.rows += 1;
+        self.rows.insert(row.id, HeldRow { topic_key, bytes });
+        Admission::Admitted
+    }
+
+    /// Notes whether a read of `topic` stopped at its limit.
+    pub(super) fn note_more(&mut self, topic: &str, more: bool) {
+        if let Some(held) = self.topics.get_mut(topic) {
+            held.more = more;
+        }
+    }
+
+    /// The key is to be stopped: none of its rows is taken up any more.
+    pub(super) fn stop(&mut self, topic: &str, key: &str) {
+        self.stopping.insert((Arc::from(topic), Arc::from(key)));
+    }
+
+    /// The stop is recorded: the table no longer shows the key's rows.
+    pub(super) fn stop_recorded(&mut self, topic: &str, key: &str) {
+        self.stopping.remove(&(Arc::from(topic), Arc::from(key)));
+    }
+
+    /// Lets rows go: the table knows what became of them.
+    pub(super) fn release(&mut self, ids: &[i64]) {
+        for id in ids {
+            let Some(row) = self.rows.remove(id) else { continue };
+            if let Some(topic) = self.topics.get_mut(&row.topic_key.0) {
+                topic.rows -= 1;
+                topic.bytes -= row.bytes;
+            }
+            if let Some(key) = self.keys.get_mut(&row.topic_key) {
+                key.rows -= 1;
+                if key.rows == 0 {
+                    self.keys.remove(&row.topic_key);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::row::row;
+
+    fn held(rows: usize) -> Held {
+        Held::new(Limit { rows, bytes: 1_000_000 })
+    }
+
+    #[test]
+    fn a_row_follows_a_held_one_or_a_finished_one() {
+        let mut held = held(10);
+        assert_eq!(held.admit(&row(1, "a", 1)), Admission::Admitted);
+        assert_eq!(held.admit(&row(2, "a", 2)), Admission::Admitted);
+        held.release(&[1, 2]);
+        let mut third = row(3, "a", 3);
+        third.follows_finished = true;
+        assert_eq!(held.admit(&third), Admission::Admitted);
+    }
+
+    #[test]
+    fn a_row_without_its_predecessor_stops_its_key_and_no_other() {
+        let mut held = held(10);
+        assert_eq!(held.admit(&row(2, "a", 2)), Admission::Gap);
+        assert_eq!(held.admit(&row(3, "a", 3)), Admission::Stopping);
+        assert_eq!(held.admit(&row(4, "b", 1)), Admission::Admitted);
+        assert_eq!(held.admit(&row(5, "b", 3)), Admission::Gap);
+    }
+
+    #[test]
+    fn an_acknowledged_row_is_left_out_until_the_table_knows() {
+        let mut held = held(10);
+        held.admit(&row(1, "a", 1));
+        assert_eq!(held.ids(), [1]);
+        held.release(&[1]);
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn a_full_topic_is_read_again_when_half_of_it_is_free() {
+        let mut held = held(4);
+        for id in 1..=4 {
+            held.admit(&row(id, &id.to_string(), 1));
+        }
+        held.note_more("orders", true);
+        held.release(&[1]);
+        assert!(!held.wants_more());
+        assert_eq!(held.rooms()[0].rows, 0);
+        held.release(&[2]);
+        assert!(held.wants_more());
+        assert_eq!(held.rooms()[0].rows, 2);
+    }
+}

@@ -1,0 +1,359 @@
+//! The leader: reads, hands rows to their topics' lanes, and finishes what the broker acknowledged, on one session.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
+use messaging::Bus;
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::held::{Admission, Held, Limit};
+use super::listener::listen;
+use super::table::{self, Backlog, Pruned, ReadPlan, Stop};
+use crate::relay::config::RelayConfig;
+use crate::relay::lane::{Input, Lane, Outcome};
+use crate::relay::probe::{Probe, Step};
+use crate::relay::row::Row;
+
+/// Outcomes that lanes may report before the leader has taken them.
+const OUTCOMES: usize = 64;
+/// Rows looked at in one pruning statement.
+const PRUNE_ROWS: i64 = 1_000;
+/// How often the backlog is counted, and how much of the time counting may take at most.
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
+const COUNT_SHARE: u32 = 50;
+
+/// What a leader works with.
+pub(super) struct Lead {
+    pub(super) options: Arc<PgConnectOptions>,
+    pub(super) wake: Arc<Notify>,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) probe: Arc<dyn Probe>,
+    pub(super) config: RelayConfig,
+}
+
+/// A relay in office. Dropping it purges its producers and ends its session.
+pub(super) struct Leader {
+    relay: Lead,
+    held: Held,
+    lanes: HashMap<String, mpsc::Sender<Input>>,
+    tasks: JoinSet<()>,
+    report_to: mpsc::Sender<Outcome>,
+    outcomes: mpsc::Receiver<Outcome>,
+    /// Acknowledged and not yet finished.
+    acknowledged: Vec<i64>,
+    stops: Vec<Stop>,
+    /// There may be rows that no read has shown.
+    read_wanted: bool,
+    prune_at: Instant,
+    prune_after_id: i64,
+    count_at: Instant,
+    /// Set by the shutdown: until when what is in flight may be finished.
+    until: Option<Instant>,
+}
+
+/// What the session does next, in this order.
+#[derive(Debug)]
+struct Work {
+    finish: Vec<i64>,
+    stops: Vec<Stop>,
+    read: Option<ReadPlan>,
+    prune_after_id: Option<i64>,
+    count: bool,
+}
+
+/// What came of it.
+struct Done {
+    work: Work,
+    rows: Vec<Row>,
+    pruned: Option<Pruned>,
+    backlog: Option<(Backlog, Duration)>,
+}
+
+type Session = (PgConnection, Result<Done, sqlx::Error>);
+
+impl Leader {
+    pub(super) fn new(relay: Lead) -> Self {
+        let (report_to, outcomes) = mpsc::channel(OUTCOMES);
+        let limit = Limit { rows: relay.config.buffer_rows, bytes: relay.config.buffer_bytes };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen(Arc::clone(&relay.options), Arc::clone(&relay.wake), relay.config.clone()));
+        Self {
+            relay,
+            held: Held::new(limit),
+            lanes: HashMap::new(),
+            tasks,
+            report_to,
+            outcomes,
+            acknowledged: Vec::new(),
+            stops: Vec::new(),
+            read_wanted: true,
+            prune_at: Instant::now(),
+            prune_after_id: 0,
+            count_at: Instant::now(),
+            until: None,
+        }
+    }
+
+    /// Publishes until `shutdown`; an error when the session is lost, and with it the lead.
+    pub(super) async fn run(
+        mut self,
+        conn: PgConnection,
+        shutdown: &CancellationToken,
+    ) -> Result<(), sqlx::Error> {
+        let wake = Arc::clone(&self.relay.wake);
+        let mut tick = interval(self.relay.config.poll_interval());
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle = Some(conn);
+        let mut session: OptionFuture<BoxFuture<'static, Session>> = None.into();
+        loop {
+            if let Some(conn) = idle.take() {
+                if let Some(work) = self.next_work() {
+                    let bound = self.relay.config.statement_timeout() * 2;
+                    session = Some(perform(conn, work, bound, self.relay.config.retention_s).boxed()).into();
+                } else if self.until.is_some() && self.held.is_empty() {
+                    return super::close(conn, self.relay.config.grace()).await;
+                } else {
+                    idle = Some(conn);
+                }
+            }
+            let until = self.until;
+            tokio::select! {
+                Some((conn, done)) = &mut session => {
+                    session = None.into();
+                    self.complete(done?)?;
+                    idle = Some(conn);
+                }
+                Some(outcome) = self.outcomes.recv() => self.note(outcome),
+                () = wake.notified(), if until.is_none() => self.read_wanted = true,
+                _ = tick.tick(), if until.is_none() => self.read_wanted = true,
+                Some(_) = self.tasks.join_next() => {
+                    return Err(sqlx::Error::WorkerCrashed);
+                }
+                () = shutdown.cancelled(), if until.is_none() => {
+                    // One last read: what was committed before the shutdown is drained within the grace period.
+                    self.read_wanted = true;
+                    self.until = Some(Instant::now() + self.relay.config.grace());
+                }
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                    tracing::warn!("outbox: not everything was published within the grace period; it will be later");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// What the session has to do now, if anything.
+    fn next_work(&mut self) -> Option<Work> {
+        let now = Instant::now();
+        let working = self.until.is_none();
+        let read = (self.read_wanted || (working && self.held.wants_more())).then(|| {
+            self.read_wanted = false;
+            ReadPlan { rooms: self.held.rooms(), limit: self.held.limit(), held: self.held.ids() }
+        });
+        let work = Work {
+            finish: std::mem::take(&mut self.acknowledged),
+            stops: std::mem::take(&mut self.stops),
+            read,
+            prune_after_id: (working && now >= self.prune_at).then_some(self.prune_after_id),
+            count: working && now >= self.count_at,
+        };
+        let something = !work.finish.is_empty()
+            || !work.stops.is_empty()
+            || work.read.is_some()
+            || work.prune_after_id.is_some()
+            || work.count;
+        something.then_some(work)
+    }
+
+    /// Takes note of what the session did.
+    fn complete(&mut self, done: Done) -> Result<(), sqlx::Error> {
+        if !done.work.finish.is_empty() {
+            self.held.release(&done.work.finish);
+            self.relay.probe.reached(Step::Finished);
+        }
+        for stop in &done.work.stops {
+            self.held.release(&stop.ids);
+            self.held.stop_recorded(&stop.topic, &stop.key);
+            if let Some(lane) = self.lanes.get(&stop.topic) {
+                // A full or closed lane is one that will be replaced together with this leader.
+                let _ = lane.try_send(Input::StopRecorded(stop.key.clone()));
+            }
+        }
+        if let Some(plan) = &done.work.read {
+            self.hand_out(plan, done.rows)?;
+        }
+        if let Some(pruned) = done.pruned {
+            self.note_pruned(&pruned);
+        }
+        if let Some((backlog, took)) = done.backlog {
+            self.count_at = Instant::now() + COUNT_INTERVAL.max(took * COUNT_SHARE);
+            show(&backlog);
+        }
+        Ok(())
+    }
+
+    /// Gives rows to their topics' lanes, each key's in sequence.
+    fn hand_out(&mut self, plan: &ReadPlan, rows: Vec<Row>) -> Result<(), sqlx::Error> {
+        if rows.is_empty() {
+            self.note_limits(plan, &HashMap::new());
+            return Ok(());
+        }
+        self.relay.probe.reached(Step::Read);
+        let mut by_topic: HashMap<String, Vec<Row>> = HashMap::new();
+        let mut read: HashMap<String, (usize, usize)> = HashMap::new();
+        for row in rows {
+            let size = read.entry(row.topic.clone()).or_default();
+            size.0 += 1;
+            size.1 += row.value.len();
+            match self.held.admit(&row) {
+                Admission::Admitted => by_topic.entry(row.topic.clone()).or_default().push(row),
+                Admission::Stopping => {}
+                Admission::Gap => self.stops.push(gap(&row)),
+            }
+        }
+        for (topic, rows) in by_topic {
+            // The lane has room for one message per row that is held, so this can't be full; closed means that it
+            // has panicked.
+            self.lane(&topic).try_send(Input::Rows(rows)).map_err(|_| sqlx::Error::WorkerCrashed)?;
+        }
+        self.note_limits(plan, &read);
+        Ok(())
+    }
+
+    /// Notes which topics had more than this read could bring.
+    fn note_limits(&mut self, plan: &ReadPlan, read: &HashMap<String, (usize, usize)>) {
+        for room in &plan.rooms {
+            if room.rows > 0 {
+                let (rows, bytes) = read.get(&room.topic).copied().unwrap_or_default();
+                self.held.note_more(&room.topic, rows >= room.rows || bytes >= room.bytes);
+            }
+        }
+        for (topic, (rows, bytes)) in read {
+            if plan.rooms.iter().all(|room| &room.topic != topic) {
+                self.held.note_more(topic, *rows >= plan.limit.rows || *bytes >= plan.limit.bytes);
+            }
+        }
+    }
+
+    fn lane(&mut self, topic: &str) -> mpsc::Sender<Input> {
+        if let Some(lane) = self.lanes.get(topic) {
+            return lane.clone();
+        }
+        let (inputs, received) = mpsc::channel(self.relay.config.buffer_rows * 2);
+        let lane = Lane::new(
+            topic.to_owned(),
+            Arc::clone(&self.relay.bus),
+            Arc::clone(&self.relay.probe),
+            received,
+            self.report_to.clone(),
+            &self.relay.config,
+        );
+        self.tasks.spawn(lane.run());
+        self.lanes.insert(topic.to_owned(), inputs.clone());
+        inputs
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Acknowledged(ids) => {
+                self.relay.probe.reached(Step::Acknowledged);
+                self.acknowledged.extend(ids);
+            }
+            Outcome::Dropped(ids) => self.held.release(&ids),
+            Outcome::Stopped { topic, key, stopped, reason } => {
+                self.held.stop(&topic, &key);
+                self.stops.push(alarm(Stop {
+                    topic,
+                    key,
+                    id: stopped.id,
+                    sequence: stopped.sequence,
+                    kind: "refused",
+                    reason,
+                    ids: stopped.ids,
+                }));
+            }
+        }
+    }
+
+    fn note_pruned(&mut self, pruned: &Pruned) {
+        metrics::counter!("outbox_pruned_total").increment(pruned.deleted.unsigned_abs());
+        match pruned.last_id {
+            Some(last_id) if pruned.reached_young != Some(true) => self.prune_after_id = last_id,
+            _ => {
+                self.prune_after_id = 0;
+                self.prune_at = Instant::now() + self.relay.config.prune_interval();
+            }
+        }
+    }
+}
+
+/// Works on the session. The connection comes back with the result; dropping this closes it.
+async fn perform(mut conn: PgConnection, work: Work, bound: Duration, retention_s: u64) -> Session {
+    let done = timeout(bound, perform_on(&mut conn, work, retention_s)).await;
+    (conn, done.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
+}
+
+async fn perform_on(conn: &mut PgConnection, work: Work, retention_s: u64) -> Result<Done, sqlx::Error> {
+    if !work.finish.is_empty() {
+        table::finish(conn, &work.finish).await?;
+    }
+    for stop in &work.stops {
+        table::record_stop(conn, stop).await?;
+    }
+    let rows = match &work.read {
+        Some(plan) => table::read(conn, plan).await?,
+        None => Vec::new(),
+    };
+    let pruned = match work.prune_after_id {
+        Some(after_id) => Some(table::prune(conn, after_id, PRUNE_ROWS, retention_s).await?),
+        None => None,
+    };
+    let backlog = if work.count {
+        let started = Instant::now();
+        Some((table::backlog(conn).await?, started.elapsed()))
+    } else {
+        None
+    };
+    Ok(Done { work, rows, pruned, backlog })
+}
+
+fn gap(row: &Row) -> Stop {
+    alarm(Stop {
+        topic: row.topic.clone(),
+        key: row.key.clone(),
+        id: row.id,
+        sequence: row.sequence,
+        kind: "gap",
+        reason: format!("sequence {} is neither in flight nor finished", row.sequence - 1),
+        ids: Vec::new(),
+    })
+}
+
+fn alarm(stop: Stop) -> Stop {
+    metrics::counter!("outbox_keys_stopped_total", "kind" => stop.kind).increment(1);
+    tracing::error!(
+        topic = stop.topic,
+        key = stop.key,
+        message_id = stop.id,
+        sequence = stop.sequence,
+        kind = stop.kind,
+        reason = stop.reason,
+        "outbox: key stopped; its events wait until its row in outbox.stopped_keys is deleted"
+    );
+    stop
+}
+
+fn show(backlog: &Backlog) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    let (unfinished, stopped) = (backlog.unfinished as f64, backlog.stopped_keys as f64);
+    metrics::gauge!("outbox_unfinished").set(unfinished);
+    metrics::gauge!("outbox_oldest_age_seconds").set(backlog.oldest_age_s);
+    metrics::gauge!("outbox_stopped_keys").set(stopped);
+}

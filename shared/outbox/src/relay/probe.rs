@@ -1,0 +1,28 @@
+//! Named steps of a relay, so that a test can crash or freeze one exactly there.
+
+/// Between two of these a relay may crash; whatever it then repeats, it must not skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Rows were read, none of them sent.
+    Read,
+    /// A record was handed to the producer; its receipt is open.
+    Sent,
+    /// The broker acknowledged records; the table does not know yet.
+    Acknowledged,
+    /// The table knows.
+    Finished,
+}
+
+/// Is told of every step that a relay makes.
+pub trait Probe: Send + Sync + std::fmt::Debug {
+    /// The relay has just made `step`.
+    fn reached(&self, step: Step);
+}
+
+/// Looks away.
+#[derive(Clone, Copy, Debug)]
+pub struct NoProbe;
+
+impl Probe for NoProbe {
+    fn reached(&self, _step: Step) {}
+}
