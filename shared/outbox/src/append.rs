@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::{AnyEvent, Cause, Codec, EncodeError, Envelope, Event as _};
+use contracts::{AnyEvent, Cause, Codec, EncodeError, Envelope};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -68,7 +68,8 @@ impl Outbox {
     /// When the event doesn't fit its schema or the broker's limit.
     pub fn seal(&self, event: &AnyEvent, cause: &Cause) -> Result<Message, AppendError> {
         let causation_id = cause.causation_id;
-        let value = self.codec.encode(event).map_err(|source| AppendError::Encode { source, causation_id })?;
+        let value =
+            self.codec.encode(event).map_err(|source| AppendError::Encode { source, causation_id })?;
         let topic = self.codec.topics().name(event.topic());
         let message = Message { topic, envelope: Envelope::of(event, &self.source, cause), value };
         let bytes = message.size_on_the_wire();

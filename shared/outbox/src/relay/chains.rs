@@ -16,6 +16,8 @@ pub(crate) struct Chains {
     /// Keys whose lowest row was refused in company: the broker refuses batches whole, so each is sent again alone.
     suspects: BTreeMap<i64, String>,
     in_flight: usize,
+    /// The only row in flight is on trial: nothing may keep it company.
+    on_trial: bool,
     window: usize,
 }
 
@@ -56,6 +58,7 @@ impl Chains {
             ready: BTreeMap::new(),
             suspects: BTreeMap::new(),
             in_flight: 0,
+            on_trial: false,
             window,
         }
     }
@@ -64,10 +67,10 @@ impl Chains {
         self.in_flight
     }
 
-    /// Takes a row behind its key's others. Gives it back when the key is stopped.
-    pub(crate) fn push(&mut self, row: Row) -> Result<(), Row> {
+    /// Takes a row behind its key's others. When the key is stopped it drops the row and gives its id.
+    pub(crate) fn push(&mut self, row: Row) -> Result<(), i64> {
         match self.chains.get_mut(&row.key) {
-            Some(chain) if chain.flight == Flight::Stopped => Err(row),
+            Some(chain) if chain.flight == Flight::Stopped => Err(row.id),
             Some(chain) => {
                 chain.rows.push_back(row);
                 Ok(())
@@ -84,7 +87,7 @@ impl Chains {
     /// The next row to send, now in flight; none while the window is full or everything waits for the broker.
     pub(crate) fn send_next(&mut self) -> Option<&Row> {
         let (key, flight) = if self.suspects.is_empty() {
-            if self.in_flight >= self.window {
+            if self.in_flight >= self.window || self.on_trial {
                 return None;
             }
             (self.ready.pop_first()?.1, Flight::Pooled)
@@ -97,6 +100,7 @@ impl Chains {
         let chain = self.chains.get_mut(&key)?;
         chain.flight = flight;
         self.in_flight += 1;
+        self.on_trial = flight == Flight::Alone;
         chain.rows.front()
     }
 
@@ -105,6 +109,7 @@ impl Chains {
         let chain = self.chains.get_mut(key)?;
         let row = chain.rows.pop_front()?;
         self.in_flight -= 1;
+        self.on_trial = false;
         chain.flight = Flight::Waiting;
         if let Some(next) = chain.rows.front() {
             self.ready.insert(next.id, key.to_owned());
@@ -129,6 +134,7 @@ impl Chains {
         }
         chain.flight = Flight::Waiting;
         self.in_flight -= 1;
+        self.on_trial = false;
     }
 
     /// The broker refused the key's row in flight. In company that proves nothing, and the row will be sent again
@@ -138,6 +144,7 @@ impl Chains {
         let head = chain.rows.front()?;
         let (id, sequence) = (head.id, head.sequence);
         self.in_flight -= 1;
+        self.on_trial = false;
         if chain.flight == Flight::Alone {
             chain.flight = Flight::Stopped;
             let ids = chain.rows.drain(..).map(|row| row.id).collect();
@@ -259,7 +266,7 @@ mod tests {
         assert_eq!(chains.refused("a"), None);
         assert_eq!(send(&mut chains), [1]);
         assert_eq!(chains.refused("a"), Some(StoppedKey { id: 1, sequence: 1, ids: vec![1, 2] }));
-        assert_eq!(chains.push(row(3, "a", 3)).unwrap_err().id, 3);
+        assert_eq!(chains.push(row(3, "a", 3)), Err(3));
         chains.forget_stopped("a");
         chains.push(row(1, "a", 1)).unwrap();
         assert_eq!(send(&mut chains), [1]);

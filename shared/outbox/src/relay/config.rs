@@ -86,7 +86,8 @@ impl RelayConfig {
         }
         if self.window == 0 || self.buffer_rows < self.window || self.buffer_bytes == 0 {
             return Err(RelayError::Setup(
-                "outbox: window and buffer_bytes must be above 0, and buffer_rows at least the window".to_owned(),
+                "outbox: window and buffer_bytes must be above 0, and buffer_rows at least the window"
+                    .to_owned(),
             ));
         }
         Ok(())

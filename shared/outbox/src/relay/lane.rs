@@ -108,11 +108,14 @@ impl Lane {
         }
     }
 
-    async fn open(&self) -> Option<Box<dyn Producer>> {
+    async fn open(&mut self) -> Option<Box<dyn Producer>> {
         match timeout(OPEN, self.bus.producer()).await {
             Ok(Ok(producer)) => return Some(producer),
-            Ok(Err(error)) => tracing::warn!(topic = self.topic, error = &error as &dyn std::error::Error,
-                "outbox: no producer; trying again"),
+            Ok(Err(error)) => tracing::warn!(
+                topic = self.topic,
+                error = &error as &dyn std::error::Error,
+                "outbox: no producer; trying again"
+            ),
             Err(_) => tracing::warn!(topic = self.topic, "outbox: no producer within {OPEN:?}; trying again"),
         }
         None
@@ -158,7 +161,7 @@ impl Lane {
         match input {
             Input::Rows(rows) => {
                 let dropped: Vec<i64> =
-                    rows.into_iter().filter_map(|row| self.chains.push(row).err()).map(|row| row.id).collect();
+                    rows.into_iter().filter_map(|row| self.chains.push(row).err()).collect();
                 if dropped.is_empty() { Ok(()) } else { self.report(Outcome::Dropped(dropped)).await }
             }
             Input::StopRecorded(key) => {
@@ -191,7 +194,12 @@ impl Lane {
                 Ok(_) => acknowledged.extend(self.chains.acknowledged(&key)),
                 Err(DeliveryError::Unacknowledged(detail)) => {
                     if !matches!(failure, Some(End::Unacknowledged)) {
-                        tracing::warn!(topic = self.topic, key, detail, "outbox: not acknowledged; sending again");
+                        tracing::warn!(
+                            topic = self.topic,
+                            key,
+                            detail,
+                            "outbox: not acknowledged; sending again"
+                        );
                     }
                     self.chains.unacknowledged(&key);
                     failure = Some(End::Unacknowledged);
@@ -222,7 +230,7 @@ impl Lane {
         Ok(failure)
     }
 
-    async fn report(&self, outcome: Outcome) -> Result<(), End> {
+    async fn report(&mut self, outcome: Outcome) -> Result<(), End> {
         self.outcomes.send(outcome).await.map_err(|_| End::Closed)
     }
 }

@@ -106,8 +106,13 @@ impl PollRelay {
     }
 
     /// The server bounds every statement; this is for a server that is gone.
-    async fn bounded<T>(&self, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-        timeout(self.config.statement_timeout() * 2, statement).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    async fn bounded<T>(
+        &self,
+        statement: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        timeout(self.config.statement_timeout() * 2, statement)
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 }
 

@@ -108,9 +108,9 @@ impl Held {
 
     /// Whether a topic has more to come and room for it.
     pub(super) fn wants_more(&self) -> bool {
-        self.topics.values().any(|held| {
-            held.more && held.rows * 2 <= self.limit.rows && held.bytes * 2 <= self.limit.bytes
-        })
+        self.topics
+            .values()
+            .any(|held| held.more && held.rows * 2 <= self.limit.rows && held.bytes * 2 <= self.limit.bytes)
     }
 
     /// Takes a row up, if it is the next one of its key.

@@ -21,7 +21,10 @@ pub(super) async fn listen(options: Arc<PgConnectOptions>, wake: Arc<Notify>, co
             Ok(listener) => {
                 backoff.reset();
                 if let Err(error) = forward(listener, &wake).await {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "outbox: not listening; polling");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "outbox: not listening; polling"
+                    );
                 }
             }
             Err(error) => {
