@@ -1,3 +1,9 @@
 //! The edges: HTTP, SQL, integration events ⇄ domain.
 
+pub mod consumer;
 pub mod contract;
+pub mod deadlines;
+pub mod http;
+pub mod postgres;
+pub mod stored;
+pub mod watch;

@@ -25,7 +25,7 @@ pub fn place_order(
     let story = Story { correlation_id: cause.correlation_id, trace: cause.trace.clone() };
     let stream = Stream::new(order_id, placement.customer_id.clone(), story, now);
     let mut work = Work::new(vec![stream], translate, new_id);
-    let command = Command::Place { placement, due_at: now + deadline };
+    let command = Command::Place { placement: Box::new(placement), due_at: now + deadline };
     work.apply(order_id, |order| decide(order, command, now), cause, now)?;
     Ok(work)
 }

@@ -32,7 +32,7 @@ impl DomainEventHandler for Projection {
     fn handle(&mut self, recorded: &Recorded, stream: &mut Stream) {
         let Some(progress) = Progress::of(&stream.order) else { return };
         let placed = match &recorded.event {
-            OrderEvent::OrderPlaced(placement) => Some((placement.clone(), recorded.occurred_at)),
+            OrderEvent::OrderPlaced(placement) => Some((Placement::clone(placement), recorded.occurred_at)),
             OrderEvent::DeadlineScheduled { .. }
             | OrderEvent::StockReservationRecorded { .. }
             | OrderEvent::OrderConfirmed { .. }

@@ -15,7 +15,7 @@ pub enum Command {
     /// Place it, to end by then.
     Place {
         /// Its content.
-        placement: Placement,
+        placement: Box<Placement>,
         /// When its deadline passes.
         due_at: DateTime<Utc>,
     },

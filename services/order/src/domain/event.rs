@@ -13,7 +13,7 @@ use super::values::CancellationReason;
 #[serde(tag = "type", content = "data")]
 pub enum OrderEvent {
     /// The customer placed it.
-    OrderPlaced(Placement),
+    OrderPlaced(Box<Placement>),
     /// It must end by then.
     DeadlineScheduled {
         /// When the deadline passes.

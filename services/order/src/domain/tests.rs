@@ -30,7 +30,7 @@ fn placement() -> Placement {
 }
 
 fn placed() -> Vec<OrderEvent> {
-    vec![OrderEvent::OrderPlaced(placement()), OrderEvent::DeadlineScheduled { due_at: at(900) }]
+    vec![OrderEvent::OrderPlaced(Box::new(placement())), OrderEvent::DeadlineScheduled { due_at: at(900) }]
 }
 
 fn paid(payment: u128) -> Fact {
@@ -84,13 +84,13 @@ impl Given {
 
 #[test]
 fn a_placed_order_has_a_deadline() {
-    let then = given(&[]).when(Command::Place { placement: placement(), due_at: at(900) });
+    let then = given(&[]).when(Command::Place { placement: Box::new(placement()), due_at: at(900) });
     assert_eq!(then, Ok(placed()));
 }
 
 #[test]
 fn an_order_is_placed_once() {
-    let then = given(&placed()).when(Command::Place { placement: placement(), due_at: at(900) });
+    let then = given(&placed()).when(Command::Place { placement: Box::new(placement()), due_at: at(900) });
     assert_eq!(then, Err(Refusal::AlreadyPlaced));
 }
 

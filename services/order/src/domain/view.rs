@@ -129,7 +129,7 @@ pub fn replay<'a>(
             (None, OrderEvent::OrderPlaced(placement)) => OrderView {
                 order_id,
                 version,
-                placement: Arc::new(placement.clone()),
+                placement: Arc::new(Placement::clone(placement)),
                 placed_at: at,
                 changed_at: at,
                 progress,

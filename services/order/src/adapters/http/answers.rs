@@ -1,0 +1,282 @@
+//! What people see of orders, and of errors.
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use service::http::Problem;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::adapters::postgres::{Listed, StoreError};
+use crate::adapters::watch::Crowded;
+use crate::domain::{CancellationReason, OrderView, Progress, Recipient, Refusal};
+
+/// An order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OrderBody {
+    /// Its id.
+    order_id: Uuid,
+    /// Whose it is.
+    customer_id: String,
+    #[serde(flatten)]
+    progress: ProgressBody,
+    /// ISO 4217.
+    #[schema(example = "GBP")]
+    currency: String,
+    /// The sum of all lines in minor units.
+    total_minor: i64,
+    /// In the order in which they were placed.
+    lines: Vec<LineBody>,
+    /// Who gets it, if they said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient: Option<RecipientBody>,
+    /// When it was placed.
+    placed_at: DateTime<Utc>,
+    /// Rises with every change; also the `ETag`.
+    version: i64,
+}
+
+/// How far an order got.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProgressBody {
+    /// `placed`, `confirmed` or `cancelled`; the last two are final.
+    #[schema(example = "confirmed")]
+    status: &'static str,
+    /// Finer than the status: `placed`, `stock_reserved`, `confirmed` or `cancelled`.
+    #[schema(example = "confirmed")]
+    stage: &'static str,
+    /// Why it was cancelled: `out_of_stock`, `payment_declined`, `customer_request` or `timed_out`.
+    reason: Option<&'static str>,
+    /// More about the reason, for a person.
+    detail: Option<String>,
+    /// The payment that confirmed it.
+    payment_id: Option<Uuid>,
+    /// When it ended.
+    ended_at: Option<DateTime<Utc>>,
+}
+
+/// A line of an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LineBody {
+    /// What.
+    #[schema(example = "85123A")]
+    sku: String,
+    /// How many.
+    quantity: i64,
+    /// The price of one unit in minor units.
+    unit_price_minor: i64,
+}
+
+/// Who gets an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RecipientBody {
+    /// Their name.
+    name: String,
+    /// Their e-mail address.
+    email: String,
+    /// Where they live.
+    address: AddressBody,
+}
+
+/// A postal address.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AddressBody {
+    /// Street and number.
+    street: String,
+    /// Town.
+    city: String,
+    /// Postal code.
+    postal_code: String,
+    /// Country.
+    country: String,
+}
+
+/// An order in a list: without lines and recipient.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ListedBody {
+    /// Its id.
+    order_id: Uuid,
+    /// Whose it is.
+    customer_id: String,
+    #[serde(flatten)]
+    progress: ProgressBody,
+    /// ISO 4217.
+    currency: String,
+    /// The sum of all lines in minor units.
+    total_minor: i64,
+    /// When it was placed.
+    placed_at: DateTime<Utc>,
+    /// Rises with every change.
+    version: i64,
+}
+
+/// A page of orders.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PageBody {
+    /// Newest first.
+    pub(super) orders: Vec<ListedBody>,
+    /// Give this as `cursor` for the next page; none on the last.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A state that an order was in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StateBody {
+    /// The version with which the order came into this state.
+    pub(super) version: i64,
+    /// When it did.
+    occurred_at: DateTime<Utc>,
+    #[serde(flatten)]
+    progress: ProgressBody,
+}
+
+/// The states that an order was in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HistoryBody {
+    /// Its id.
+    pub(super) order_id: Uuid,
+    /// Oldest first.
+    pub(super) states: Vec<StateBody>,
+}
+
+impl From<&Progress> for ProgressBody {
+    fn from(progress: &Progress) -> Self {
+        Self {
+            status: progress.stage.status().as_str(),
+            stage: progress.stage.as_str(),
+            reason: progress.reason.map(CancellationReason::as_str),
+            detail: progress.detail.clone(),
+            payment_id: progress.payment_id,
+            ended_at: progress.ended_at,
+        }
+    }
+}
+
+impl From<&OrderView> for OrderBody {
+    fn from(view: &OrderView) -> Self {
+        let placement = &view.placement;
+        let lines = placement.lines.iter().map(|line| LineBody {
+            sku: line.sku.to_string(),
+            quantity: line.quantity.units(),
+            unit_price_minor: line.unit_price_minor.minor(),
+        });
+        Self {
+            order_id: view.order_id.0,
+            customer_id: placement.customer_id.to_string(),
+            progress: ProgressBody::from(&view.progress),
+            currency: placement.currency.as_str().to_owned(),
+            total_minor: placement.total_minor,
+            lines: lines.collect(),
+            recipient: placement.recipient.as_ref().map(RecipientBody::from),
+            placed_at: view.placed_at,
+            version: view.version,
+        }
+    }
+}
+
+impl From<&Recipient> for RecipientBody {
+    fn from(recipient: &Recipient) -> Self {
+        let address = &recipient.address;
+        Self {
+            name: recipient.name.to_string(),
+            email: recipient.email.as_str().to_owned(),
+            address: AddressBody {
+                street: address.street.to_string(),
+                city: address.city.to_string(),
+                postal_code: address.postal_code.to_string(),
+                country: address.country.to_string(),
+            },
+        }
+    }
+}
+
+impl From<&Listed> for ListedBody {
+    fn from(listed: &Listed) -> Self {
+        Self {
+            order_id: listed.order_id.0,
+            customer_id: listed.customer_id.clone(),
+            progress: ProgressBody::from(&listed.progress),
+            currency: listed.currency.clone(),
+            total_minor: listed.total_minor,
+            placed_at: listed.placed_at,
+            version: listed.version,
+        }
+    }
+}
+
+/// The states that people could tell apart; internal events leave no trace here.
+pub(super) fn states(views: &[OrderView]) -> Vec<StateBody> {
+    let mut states = Vec::new();
+    let mut last: Option<&Progress> = None;
+    for view in views {
+        if last != Some(&view.progress) {
+            states.push(StateBody {
+                version: view.version,
+                occurred_at: view.changed_at,
+                progress: ProgressBody::from(&view.progress),
+            });
+        }
+        last = Some(&view.progress);
+    }
+    states
+}
+
+impl StateBody {
+    pub(super) const fn stage(&self) -> &'static str {
+        self.progress.stage
+    }
+
+    pub(super) const fn is_end(&self) -> bool {
+        self.progress.ended_at.is_some()
+    }
+}
+
+pub(super) fn not_found(order_id: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "order-not-found", "There is no such order")
+        .detail(format!("order {order_id}"))
+}
+
+pub(super) fn invalid_parameter(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter of the request is invalid")
+        .detail(detail)
+}
+
+pub(super) fn crowded(crowded: Crowded) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiting", "Too many requests are waiting")
+        .detail(format!("{crowded}; ask again, or without waiting"))
+        .retry_after_s(1)
+}
+
+/// The one place that says what a client hears of a failure.
+pub(super) fn problem(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Refused(refusal @ Refusal::AlreadyConfirmed) => {
+            Problem::new(StatusCode::CONFLICT, "order-confirmed", "The order was confirmed")
+                .detail(refusal.to_string())
+        }
+        StoreError::Refused(refusal @ Refusal::UnknownOrder) => {
+            Problem::new(StatusCode::NOT_FOUND, "order-not-found", "There is no such order")
+                .detail(refusal.to_string())
+        }
+        StoreError::Append(outbox::AppendError::TooLarge { bytes, limit, .. }) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "order-too-large", "The order is too large")
+                .detail(format!(
+                    "its event would have {bytes} bytes, more than the {limit} that the broker takes"
+                ))
+        }
+        StoreError::Database(_) | StoreError::Aborted(_) => {
+            tracing::warn!(%error, "a request failed");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The order database is out of reach")
+                .detail("whether the request took effect is unknown; repeat it with the same Idempotency-Key")
+                .retry_after_s(1)
+        }
+        StoreError::Refused(
+            Refusal::AlreadyPlaced | Refusal::WrongAmount { .. } | Refusal::SecondPayment { .. },
+        )
+        | StoreError::Append(_)
+        | StoreError::Corrupt { .. } => {
+            tracing::error!(%error, "a request met a bug");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is wrong on our side")
+        }
+    }
+}

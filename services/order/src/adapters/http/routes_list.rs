@@ -1,0 +1,93 @@
+//! `GET /orders`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+use service::http::Problem;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::Api;
+use super::answers::{self, ListedBody, PageBody};
+use crate::adapters::postgres::ListQuery;
+use crate::domain::{CustomerId, OrderId, Status};
+
+/// Orders of a page, unless the client says otherwise.
+const DEFAULT_LIMIT: i64 = 20;
+/// The most orders of a page.
+const MAX_LIMIT: i64 = 100;
+
+/// Which orders to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListParameters {
+    /// Only this customer's.
+    customer_id: Option<String>,
+    /// Only those that stand there: `placed`, `confirmed` or `cancelled`.
+    status: Option<String>,
+    /// At most so many: 1 to 100.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl TryFrom<ListParameters> for ListQuery {
+    type Error = Problem;
+
+    fn try_from(parameters: ListParameters) -> Result<Self, Problem> {
+        let customer_id = parameters.customer_id.as_deref().map(CustomerId::try_new).transpose();
+        let status = parameters.status.as_deref().map(|name| {
+            Status::parse(name)
+                .ok_or_else(|| answers::invalid_parameter("status must be placed, confirmed or cancelled"))
+        });
+        let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(answers::invalid_parameter(format!("limit must be 1 to {MAX_LIMIT}")));
+        }
+        let before = parameters.cursor.as_deref().map(|cursor| {
+            Uuid::try_parse(cursor)
+                .map(OrderId)
+                .map_err(|_| answers::invalid_parameter("cursor must be the next_cursor of a page"))
+        });
+        Ok(Self {
+            customer_id: customer_id
+                .map_err(|invalid| answers::invalid_parameter(format!("customer_id {invalid}")))?,
+            status: status.transpose()?,
+            before: before.transpose()?,
+            limit,
+        })
+    }
+}
+
+/// List orders, newest first.
+#[utoipa::path(
+    get,
+    path = "/orders",
+    tag = "orders",
+    params(ListParameters),
+    responses(
+        (status = 200, description = "A page of orders", body = PageBody),
+        (status = 400, description = "An invalid parameter", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list_orders(
+    State(api): State<Arc<Api>>,
+    parameters: Result<Query<ListParameters>, QueryRejection>,
+) -> Result<Json<PageBody>, Problem> {
+    let Query(parameters) =
+        parameters.map_err(|rejection| answers::invalid_parameter(rejection.body_text()))?;
+    let query = ListQuery::try_from(parameters)?;
+    let limit = usize::try_from(query.limit).unwrap_or_default();
+    // One more than asked for tells whether there is another page.
+    let one_more = ListQuery { limit: query.limit + 1, ..query };
+    let listed = api.store.list(&one_more).await.map_err(|error| answers::problem(&error))?;
+    let more = listed.len() > limit;
+    let page = listed.get(..limit).unwrap_or(&listed);
+    let next_cursor = page.last().filter(|_| more).map(|last| last.order_id.0.simple().to_string());
+    Ok(Json(PageBody { orders: page.iter().map(ListedBody::from).collect(), next_cursor }))
+}

@@ -1,0 +1,125 @@
+//! `GET /orders/{order_id}`, its history, and its cancellation.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use contracts::ambient;
+use serde::Deserialize;
+use service::http::Problem;
+use utoipa::IntoParams;
+
+use super::answers::{self, HistoryBody, OrderBody};
+use super::{Api, headers};
+use crate::domain::{OrderId, OrderView};
+
+/// How to look at an order.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GetQuery {
+    /// The order as it was then (RFC 3339).
+    as_of: Option<DateTime<Utc>>,
+}
+
+/// An id that is no UUID names no order.
+pub(super) fn order_id(text: &str) -> Result<OrderId, Problem> {
+    text.parse().map(OrderId).map_err(|_| answers::not_found(text))
+}
+
+/// Look at an order.
+#[utoipa::path(
+    get,
+    path = "/orders/{order_id}",
+    tag = "orders",
+    params(
+        ("order_id" = String, Path, description = "The order"),
+        GetQuery,
+        ("If-None-Match" = Option<String>, Header, description = "ETags that you have"),
+    ),
+    responses(
+        (status = 200, description = "The order", body = OrderBody, headers(("ETag" = String, description = "The order's version"))),
+        (status = 304, description = "You have it"),
+        (status = 400, description = "Invalid time", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is, or was then, no such order", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get_order(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    query: Result<Query<GetQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order_id = order_id(&id)?;
+    let Query(query) = query.map_err(|rejection| answers::invalid_parameter(rejection.body_text()))?;
+    let view = match query.as_of {
+        None => api.store.view(order_id).await,
+        Some(as_of) => api.store.history(order_id).await.map(|views| at(views, as_of)),
+    };
+    let view = view.map_err(|error| answers::problem(&error))?.ok_or_else(|| answers::not_found(&id))?;
+    let etag = headers::etag(view.version);
+    if headers::none_match(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    Ok(([(header::ETAG, etag)], Json(OrderBody::from(&view))).into_response())
+}
+
+fn at(views: Vec<OrderView>, as_of: DateTime<Utc>) -> Option<OrderView> {
+    views.into_iter().rev().find(|view| view.changed_at <= as_of)
+}
+
+/// See every state that an order was in.
+#[utoipa::path(
+    get,
+    path = "/orders/{order_id}/history",
+    tag = "orders",
+    params(("order_id" = String, Path, description = "The order")),
+    responses(
+        (status = 200, description = "Its states, oldest first", body = HistoryBody),
+        (status = 404, description = "There is no such order", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get_history(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Result<Json<HistoryBody>, Problem> {
+    let order_id = order_id(&id)?;
+    let views = api.store.history(order_id).await.map_err(|error| answers::problem(&error))?;
+    if views.is_empty() {
+        return Err(answers::not_found(&id));
+    }
+    Ok(Json(HistoryBody { order_id: order_id.0, states: answers::states(&views) }))
+}
+
+/// Cancel an order.
+///
+/// Also when repeated, and also when it was cancelled for another reason: what you want is so.
+#[utoipa::path(
+    post,
+    path = "/orders/{order_id}/cancellation",
+    tag = "orders",
+    params(("order_id" = String, Path, description = "The order")),
+    responses(
+        (status = 202, description = "It is cancelled; stock and money go back", body = OrderBody, headers(("ETag" = String, description = "The order's version"))),
+        (status = 404, description = "There is no such order", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It was confirmed", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn cancel_order(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let order_id = order_id(&id)?;
+    let cancelled = api.store.cancel(order_id, super::current_trace(), ambient::now()).await;
+    cancelled.map_err(|error| answers::problem(&error))?;
+    api.watcher.wake();
+    let view = api.store.view(order_id).await.map_err(|error| answers::problem(&error))?;
+    let view = view.ok_or_else(|| answers::not_found(&id))?;
+    let headers =
+        [(header::ETAG, headers::etag(view.version)), (header::LOCATION, format!("/orders/{order_id}"))];
+    Ok((StatusCode::ACCEPTED, headers, Json(OrderBody::from(&view))).into_response())
+}

@@ -1,0 +1,182 @@
+//! `POST /orders`.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use contracts::{Cause, ambient};
+use serde_json::Value;
+use service::http::Problem;
+
+use super::answers::{self, OrderBody};
+use super::request::{self, PlaceOrderRequest};
+use super::{Api, headers};
+use crate::adapters::postgres::{Answer, IdempotencyKey, PlaceOutcome};
+use crate::adapters::watch::Place;
+use crate::domain::{OrderId, Placement};
+
+/// Place an order.
+///
+/// Answers once the order is committed; how it ends follows. Send the same request with the same key as often as you
+/// like: it places one order, and you get the answer that was given the first time.
+#[utoipa::path(
+    post,
+    path = "/orders",
+    tag = "orders",
+    params(
+        ("Idempotency-Key" = String, Header, description = "1 to 255 printable ASCII characters, per customer; lives as long as the order"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240, at most 30) holds the answer until the order has ended or N seconds are over"),
+    ),
+    request_body = PlaceOrderRequest,
+    responses(
+        (status = 202, description = "Committed", body = OrderBody, headers(
+            ("Location" = String, description = "The order"),
+            ("ETag" = String, description = "The order's version"),
+            ("Idempotent-Replayed" = Option<String>, description = "`true` if the key had placed this order before"),
+            ("Preference-Applied" = Option<String>, description = "`wait=N`, as applied"),
+        )),
+        (status = 400, description = "No or no valid Idempotency-Key, or malformed JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body has more than 1 MiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not announced as application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The order is invalid (all faults are listed) or too large, or the key came with another request", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Out of reach, or too many wait; try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn place_order(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let key = headers::idempotency_key(&headers)?;
+    let placement = placement(&headers, body)?;
+    let wait = match headers::wait(&headers) {
+        Some(timeout) => Some((timeout, api.watcher.place_for_wait().map_err(answers::crowded)?)),
+        None => None,
+    };
+    let key = IdempotencyKey {
+        customer_id: placement.customer_id.clone(),
+        key,
+        request: serde_json::to_value(&placement).map_err(|_| malformed("it can't be kept"))?,
+    };
+    let (order_id, answer, replayed) = place(&api, placement, key).await?;
+    let (answer, applied) = match wait {
+        Some((timeout, place)) => {
+            (wait_for_end(&api, order_id, answer, timeout, place).await, Some(timeout.as_secs()))
+        }
+        None => (answer, None),
+    };
+    Ok(respond(order_id, answer, replayed, applied))
+}
+
+/// The order in the body.
+fn placement(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Placement, Problem> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
+        }
+        _ => malformed("the body could not be read"),
+    })?;
+    let announced = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = announced.and_then(|value| value.split(';').next()).map(str::trim);
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        let problem = Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The body is not announced as JSON",
+        );
+        return Err(problem.detail("Content-Type must be application/json"));
+    }
+    let body: Value = serde_json::from_slice(&body).map_err(|error| malformed(&error.to_string()))?;
+    request::parse(&body).map_err(|faults| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The order is invalid")
+            .detail(format!("{} faults", faults.len()))
+            .errors(faults)
+    })
+}
+
+fn malformed(detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed-json", "The body is no JSON").detail(detail)
+}
+
+/// Places the order, or finds the answer that its key was given before; true then.
+async fn place(
+    api: &Api,
+    placement: Placement,
+    key: IdempotencyKey,
+) -> Result<(OrderId, Answer, bool), Problem> {
+    let cause = Cause {
+        correlation_id: ambient::new_id(),
+        causation_id: None,
+        user_id: Some(placement.customer_id.to_string()),
+        trace: super::current_trace(),
+    };
+    let placing = api
+        .store
+        .prepare(placement, api.deadline, &cause, ambient::now())
+        .map_err(|error| answers::problem(&error))?;
+    let order_id = placing.view.order_id;
+    let answer = answer(&OrderBody::from(&placing.view), placing.view.version)?;
+    let outcome = api.store.place(placing, key, answer.clone()).await;
+    match outcome.map_err(|error| answers::problem(&error))? {
+        PlaceOutcome::Placed => {
+            api.watcher.wake();
+            Ok((order_id, answer, false))
+        }
+        PlaceOutcome::Replayed { order_id, answer } => Ok((order_id, answer, true)),
+        PlaceOutcome::KeyReused => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "The Idempotency-Key was used for another request",
+        )
+        .detail("a key belongs to one request; use a new key for a new order")),
+    }
+}
+
+fn answer(body: &OrderBody, version: i64) -> Result<Answer, Problem> {
+    let body = serde_json::to_string(body).map_err(|_| malformed("it can't be answered"))?;
+    Ok(Answer { status_code: StatusCode::ACCEPTED.as_u16(), etag: headers::etag(version), body })
+}
+
+/// Waits for the order's end. The order is committed already: whatever goes wrong now, the answer stays an answer.
+async fn wait_for_end(
+    api: &Api,
+    order_id: OrderId,
+    placed: Answer,
+    timeout: std::time::Duration,
+    place: Place,
+) -> Answer {
+    let mut watch = place.watch(order_id);
+    let _ = tokio::time::timeout(timeout, watch.ended()).await;
+    match api.store.view(order_id).await {
+        Ok(Some(view)) => answer(&OrderBody::from(&view), view.version).unwrap_or(placed),
+        Ok(None) => placed,
+        Err(error) => {
+            tracing::warn!(%error, %order_id, "could not look at an order after waiting");
+            placed
+        }
+    }
+}
+
+fn respond(order_id: OrderId, answer: Answer, replayed: bool, waited_s: Option<u64>) -> Response {
+    let status = StatusCode::from_u16(answer.status_code).unwrap_or(StatusCode::ACCEPTED);
+    let mut response = (status, answer.body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut put = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    put(header::LOCATION, format!("/orders/{order_id}"));
+    put(header::ETAG, answer.etag);
+    if replayed {
+        put(HeaderName::from_static(headers::IDEMPOTENT_REPLAYED), "true".to_owned());
+    }
+    if let Some(seconds) = waited_s {
+        put(HeaderName::from_static("preference-applied"), format!("wait={seconds}"));
+    }
+    response
+}

@@ -1,0 +1,133 @@
+//! `GET /orders/{order_id}/events`: server-sent events, resumable, over any replica.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream::{self, Stream};
+use service::http::Problem;
+use tokio::time::Instant;
+
+use super::answers::{self, StateBody};
+use super::{Api, headers, routes_orders};
+use crate::adapters::watch::Watch;
+use crate::domain::OrderId;
+
+/// A comment is sent when nothing else was for so long: proxies and clients see that the stream lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What the client is told to wait before it resumes a stream that broke.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Follow an order.
+///
+/// One event per state that the order comes into: `id` is the version, `event` the stage, `data` the state as in the
+/// history. Ends after the order's end; resume a broken stream with `Last-Event-ID`.
+#[utoipa::path(
+    get,
+    path = "/orders/{order_id}/events",
+    tag = "orders",
+    params(
+        ("order_id" = String, Path, description = "The order"),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The last id that you got"),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events; `data` is one of these", body = StateBody, content_type = "text/event-stream"),
+        (status = 204, description = "You have seen the order's end: nothing will follow"),
+        (status = 404, description = "There is no such order", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many streams", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn stream_order(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order_id = routes_orders::order_id(&id)?;
+    let after = headers::last_event_id(&headers)?;
+    let place = api.watcher.place_for_stream().map_err(answers::crowded)?;
+    let view = api.store.view(order_id).await.map_err(|error| answers::problem(&error))?;
+    let view = view.ok_or_else(|| answers::not_found(&id))?;
+    if view.progress.ended_at.is_some() && end_is_known(&api, order_id, after).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let follower = Follower {
+        until: Instant::now() + api.stream_lifetime,
+        watch: place.watch(order_id),
+        api,
+        order_id,
+        read_to: 0,
+        sent_to: after,
+        pending: Vec::new(),
+        ended: false,
+    };
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
+    let mut response = Sse::new(follower.into_stream()).keep_alive(keep_alive).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Whether the client has seen the end of an order that has ended.
+async fn end_is_known(api: &Api, order_id: OrderId, after: i64) -> Result<bool, Problem> {
+    let views = api.store.history(order_id).await.map_err(|error| answers::problem(&error))?;
+    Ok(answers::states(&views).last().is_some_and(|state| state.is_end() && state.version <= after))
+}
+
+/// One stream: what it has sent, and what it waits for.
+struct Follower {
+    api: Arc<Api>,
+    watch: Watch,
+    order_id: OrderId,
+    until: Instant,
+    /// The version up to which the order's stream was read.
+    read_to: i64,
+    /// The version up to which the client knows the order.
+    sent_to: i64,
+    /// Read but not yet sent, newest first.
+    pending: Vec<StateBody>,
+    ended: bool,
+}
+
+impl Follower {
+    fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut follower| async move {
+            let state = follower.next().await?;
+            let event = Event::default()
+                .id(state.version.to_string())
+                .event(state.stage())
+                .retry(RECONNECT)
+                .json_data(&state)
+                .ok()?;
+            Some((Ok(event), follower))
+        })
+    }
+
+    /// The next state; none after the end, when the stream has lasted long enough, or when the service stops.
+    async fn next(&mut self) -> Option<StateBody> {
+        loop {
+            if let Some(state) = self.pending.pop() {
+                self.sent_to = state.version;
+                self.ended = state.is_end();
+                return Some(state);
+            }
+            if self.ended {
+                return None;
+            }
+            let seen = tokio::time::timeout_at(self.until, self.watch.beyond(self.read_to)).await.ok()??;
+            let views = match self.api.store.history(self.order_id).await {
+                Ok(views) => views,
+                Err(error) => {
+                    tracing::warn!(%error, order_id = %self.order_id, "an event stream broke off");
+                    return None;
+                }
+            };
+            self.read_to = views.last().map_or(seen.version, |view| view.version);
+            self.pending = answers::states(&views);
+            self.pending.retain(|state| state.version > self.sent_to);
+            self.pending.reverse();
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The order database: each transaction locks, decides by the application's use cases, and stores set-based.
+
+mod heads;
+mod idempotency;
+mod reads;
+mod rows;
+mod timers;
+mod writes;
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use contracts::{Cause, TraceContext, ambient};
+use outbox::{AppendError, Message, Outbox};
+use sqlx::{PgConnection, PgPool};
+use tokio_util::task::TaskTracker;
+
+pub use idempotency::{Answer, IdempotencyKey, PlaceOutcome};
+pub use reads::{ListQuery, Listed, Watched};
+pub use timers::Position;
+
+use super::contract::translate;
+use crate::application::work::Outcome;
+use crate::application::{Work, WorkError, cancel_order, expire_orders, place_order};
+use crate::domain::{ImpossibleTransition, OrderId, OrderView, Placement, Refusal};
+
+/// Why the database could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The domain refuses.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A row holds what no code of ours can have written.
+    #[error("order {order_id} is corrupt: {detail}")]
+    Corrupt {
+        /// Which order.
+        order_id: OrderId,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The event that announces the change can't be published.
+    #[error(transparent)]
+    Append(AppendError),
+    /// The database refused or did not answer.
+    #[error("the order database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The task that ran the transaction ended early: the service stops.
+    #[error("the transaction was given up: {0}")]
+    Aborted(#[from] tokio::task::JoinError),
+}
+
+impl StoreError {
+    fn corrupt(order_id: OrderId, detail: impl std::fmt::Display) -> Self {
+        Self::Corrupt { order_id, detail: detail.to_string() }
+    }
+
+    fn of(order_id: OrderId, error: WorkError) -> Self {
+        match error {
+            WorkError::Refused(refusal) => Self::Refused(refusal),
+            WorkError::Corrupt(impossible) => Self::corrupt(order_id, impossible),
+        }
+    }
+}
+
+impl From<AppendError> for StoreError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Database(error) => Self::Database(error),
+            AppendError::TooLarge { .. } | AppendError::Encode { .. } => Self::Append(error),
+        }
+    }
+}
+
+/// The order database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OrderStore {
+    pool: PgPool,
+    outbox: Outbox,
+    tasks: TaskTracker,
+}
+
+/// An order, decided and sealed, ready to be written.
+#[derive(Debug)]
+pub struct Placing {
+    /// As people will see it once it is committed.
+    pub view: OrderView,
+    outcome: Outcome,
+    messages: Vec<Message>,
+}
+
+impl OrderStore {
+    /// The order database behind this pool, publishing through this outbox.
+    #[must_use]
+    pub fn new(pool: PgPool, outbox: Outbox) -> Self {
+        Self { pool, outbox, tasks: TaskTracker::new() }
+    }
+
+    /// Decides about a new order and checks that its event can be published; writes nothing.
+    ///
+    /// # Errors
+    /// When the domain refuses, or the event would be larger than the broker takes.
+    pub fn prepare(
+        &self,
+        placement: Placement,
+        deadline: TimeDelta,
+        cause: &Cause,
+        now: DateTime<Utc>,
+    ) -> Result<Placing, StoreError> {
+        let order_id = OrderId(ambient::new_id());
+        let outcome =
+            place_order::place_order(order_id, placement, deadline, cause, now, translate, ambient::new_id)
+                .map_err(|error| StoreError::of(order_id, error))?
+                .finish();
+        let messages = seal(&self.outbox, &outcome)?;
+        let view = view_of(order_id, &outcome).map_err(|error| StoreError::corrupt(order_id, error))?;
+        Ok(Placing { view, outcome, messages })
+    }
+
+    /// Writes a new order and the answer to its request, unless this key has placed one before.
+    ///
+    /// The transaction runs in a task of its own: a client that hangs up leaves no connection in mid-transaction.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn place(
+        &self,
+        placing: Placing,
+        key: IdempotencyKey,
+        answer: Answer,
+    ) -> Result<PlaceOutcome, StoreError> {
+        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+        let task = self.tasks.spawn(async move {
+            let mut tx = pool.begin().await?;
+            let order_id = placing.view.order_id;
+            if !idempotency::insert(&mut tx, &key, order_id, &answer).await? {
+                let outcome = idempotency::stored(&mut tx, &key).await?;
+                tx.rollback().await?;
+                return Ok(outcome);
+            }
+            writes::insert(&mut tx, &placing.outcome).await?;
+            outbox.append(&mut tx, &placing.messages).await?;
+            tx.commit().await?;
+            outbox.wake();
+            Ok(PlaceOutcome::Placed)
+        });
+        task.await?
+    }
+
+    /// Cancels an order for its customer.
+    ///
+    /// # Errors
+    /// When there is no such order, it was confirmed, or the database refuses or does not answer.
+    pub async fn cancel(
+        &self,
+        order_id: OrderId,
+        trace: TraceContext,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+        let task = self.tasks.spawn(async move {
+            let mut tx = pool.begin().await?;
+            let mut work = lock(&mut tx, &[order_id]).await?;
+            cancel_order::cancel_order(&mut work, order_id, trace, now)
+                .map_err(|error| StoreError::of(order_id, error))?;
+            store(&mut tx, work.finish(), &outbox).await?;
+            tx.commit().await?;
+            outbox.wake();
+            Ok(())
+        });
+        task.await?
+    }
+
+    /// Cancels at most `limit` open orders whose deadline had passed at `now`; says how many timers were answered.
+    /// The caller knows that everything on the topics by then was heard. Several replicas may do this at once: the
+    /// locked heads decide.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn expire(&self, now: DateTime<Utc>, limit: i64) -> Result<usize, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let due = timers::due(&mut tx, now, limit).await?;
+        let mut work = lock(&mut tx, &due).await?;
+        if let (Err(error), Some(first)) = (expire_orders::expire_orders(&mut work, &due, now), due.first()) {
+            return Err(StoreError::of(*first, error));
+        }
+        store(&mut tx, work.finish(), &self.outbox).await?;
+        timers::clear(&mut tx, &due).await?;
+        tx.commit().await?;
+        if !due.is_empty() {
+            self.outbox.wake();
+        }
+        Ok(due.len())
+    }
+
+    /// Waits until no transaction of a request is under way, at most `timeout`.
+    pub async fn settle(&self, timeout: Duration) {
+        self.tasks.close();
+        let _ = tokio::time::timeout(timeout, self.tasks.wait()).await;
+    }
+}
+
+/// Locks the heads of these orders in one sorted statement, and loads their state. Unknown orders are left out.
+///
+/// # Errors
+/// When the database refuses or a row is corrupt.
+pub async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Work, StoreError> {
+    let streams = heads::lock(conn, order_ids).await?;
+    Ok(Work::new(streams, translate, ambient::new_id))
+}
+
+/// Stores what was decided about locked orders: heads, events, read model, timers, outbox.
+///
+/// # Errors
+/// When an event can't be published, or the database refuses.
+pub async fn store(conn: &mut PgConnection, outcome: Outcome, outbox: &Outbox) -> Result<(), StoreError> {
+    if outcome.heads.is_empty() {
+        return Ok(());
+    }
+    let messages = seal(outbox, &outcome)?;
+    writes::update(conn, &outcome).await?;
+    outbox.append(conn, &messages).await?;
+    Ok(())
+}
+
+fn seal(outbox: &Outbox, outcome: &Outcome) -> Result<Vec<Message>, AppendError> {
+    let published = &outcome.dispatched.publisher.published;
+    published.iter().map(|(event, cause)| outbox.seal(event, cause)).collect()
+}
+
+fn view_of(order_id: OrderId, outcome: &Outcome) -> Result<OrderView, ImpossibleTransition> {
+    let journal = outcome.dispatched.journal.iter();
+    let stream = journal.map(|recorded| (&recorded.event, recorded.occurred_at));
+    let views = crate::domain::replay(order_id, stream)?;
+    views.into_iter().next_back().ok_or(ImpossibleTransition { state: "unplaced", event: "nothing" })
+}

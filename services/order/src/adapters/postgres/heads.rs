@@ -1,0 +1,91 @@
+//! Stream heads: locked sorted, inserted once, updated set-based.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::rows::{HeadRow, HeadState};
+use crate::application::Stream;
+use crate::domain::OrderId;
+
+/// Locks the heads of all these orders at once, in the order of their ids: two batches never wait for each other
+/// crosswise. What a row says after the wait for its lock is the newest committed state.
+pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Vec<Stream>, StoreError> {
+    let ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
+    let rows: Vec<HeadRow> = sqlx::query_as(
+        "SELECT order_id, customer_id, correlation_id, traceparent, tracestate, version, published_sequence,
+                changed_at, currency, total_minor, status, reason, detail, due_at, ended_at, reservation_id,
+                stock_rejected, payment_id, payment_declined
+         FROM orders
+         WHERE order_id = ANY($1)
+         ORDER BY order_id
+         FOR UPDATE",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Stream::try_from).collect()
+}
+
+/// Inserts the head of a new order.
+pub(super) async fn insert(conn: &mut PgConnection, head: &Stream) -> Result<(), sqlx::Error> {
+    let state = HeadState::of(&head.order);
+    let terms = head.order.terms();
+    sqlx::query(
+        "INSERT INTO orders (order_id, customer_id, correlation_id, traceparent, tracestate, version,
+                             published_sequence, changed_at, currency, total_minor, status, due_at,
+                             stock_rejected, payment_declined)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, false, false)",
+    )
+    .bind(head.order_id.0)
+    .bind(head.customer_id.as_str())
+    .bind(head.story.correlation_id)
+    .bind(head.story.trace.traceparent.as_deref())
+    .bind(head.story.trace.tracestate.as_deref())
+    .bind(head.version)
+    .bind(head.published_sequence)
+    .bind(head.changed_at)
+    .bind(terms.map(|terms| terms.currency.as_str()))
+    .bind(terms.map(|terms| terms.total_minor))
+    .bind(state.status)
+    .bind(state.due_at)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Updates the heads, which this transaction has locked.
+pub(super) async fn update(conn: &mut PgConnection, heads: &[Stream]) -> Result<(), sqlx::Error> {
+    let states: Vec<HeadState<'_>> = heads.iter().map(|head| HeadState::of(&head.order)).collect();
+    sqlx::query(
+        "UPDATE orders
+         SET version = new.version, published_sequence = new.published_sequence, changed_at = new.changed_at,
+             status = new.status, reason = new.reason, detail = new.detail, due_at = new.due_at,
+             ended_at = new.ended_at, reservation_id = new.reservation_id,
+             stock_rejected = new.stock_rejected, payment_id = new.payment_id,
+             payment_declined = new.payment_declined
+         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[],
+                     $7::text[], $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::boolean[],
+                     $12::uuid[], $13::boolean[])
+              AS new(order_id, version, published_sequence, changed_at, status, reason, detail, due_at,
+                     ended_at, reservation_id, stock_rejected, payment_id, payment_declined)
+         WHERE orders.order_id = new.order_id",
+    )
+    .bind(heads.iter().map(|head| head.order_id.0).collect::<Vec<Uuid>>())
+    .bind(heads.iter().map(|head| head.version).collect::<Vec<i64>>())
+    .bind(heads.iter().map(|head| head.published_sequence).collect::<Vec<i64>>())
+    .bind(heads.iter().map(|head| head.changed_at).collect::<Vec<DateTime<Utc>>>())
+    .bind(states.iter().map(|state| state.status).collect::<Vec<Option<&str>>>())
+    .bind(states.iter().map(|state| state.reason).collect::<Vec<Option<&str>>>())
+    .bind(states.iter().map(|state| state.detail).collect::<Vec<Option<&str>>>())
+    .bind(states.iter().map(|state| state.due_at).collect::<Vec<Option<DateTime<Utc>>>>())
+    .bind(states.iter().map(|state| state.ended_at).collect::<Vec<Option<DateTime<Utc>>>>())
+    .bind(states.iter().map(|state| state.facts.reservation_id).collect::<Vec<Option<Uuid>>>())
+    .bind(states.iter().map(|state| state.facts.stock_rejected).collect::<Vec<bool>>())
+    .bind(states.iter().map(|state| state.facts.payment_id).collect::<Vec<Option<Uuid>>>())
+    .bind(states.iter().map(|state| state.facts.payment_declined).collect::<Vec<bool>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Idempotency keys: a request places at most one order, and is answered the same however often it is sent.
+
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::{CustomerId, OrderId};
+
+/// A customer's key for one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdempotencyKey {
+    /// Whose key: others may use the same.
+    pub customer_id: CustomerId,
+    /// The key.
+    pub key: String,
+    /// The parsed request: the same key must come with the same.
+    pub request: Value,
+}
+
+/// An answer as it was given, to the byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status_code: u16,
+    /// The header `ETag`.
+    pub etag: String,
+    /// The body.
+    pub body: String,
+}
+
+/// What became of a request to place an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceOutcome {
+    /// A new order.
+    Placed,
+    /// The key has placed this order before; the answer is the one given then.
+    Replayed {
+        /// The order.
+        order_id: OrderId,
+        /// The stored answer.
+        answer: Answer,
+    },
+    /// The key has placed an order by another request.
+    KeyReused,
+}
+
+/// Inserts the key with its answer; false if it exists. A concurrent request with the same key waits here until the
+/// first has committed.
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    key: &IdempotencyKey,
+    order_id: OrderId,
+    answer: &Answer,
+) -> Result<bool, sqlx::Error> {
+    let inserted: Option<Uuid> = sqlx::query_scalar(
+        "INSERT INTO idempotency_keys (customer_id, key, request, order_id, status_code, etag, body)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (customer_id, key) DO NOTHING
+         RETURNING order_id",
+    )
+    .bind(key.customer_id.as_str())
+    .bind(&key.key)
+    .bind(&key.request)
+    .bind(order_id.0)
+    .bind(i16::try_from(answer.status_code).unwrap_or(i16::MAX))
+    .bind(&answer.etag)
+    .bind(&answer.body)
+    .fetch_optional(conn)
+    .await?;
+    Ok(inserted.is_some())
+}
+
+#[derive(FromRow)]
+struct StoredAnswer {
+    same_request: bool,
+    order_id: Uuid,
+    status_code: i16,
+    etag: String,
+    body: String,
+}
+
+/// The stored answer. A statement of its own: in the one that inserts, a request that came second sees no row at all.
+pub(super) async fn stored(
+    conn: &mut PgConnection,
+    key: &IdempotencyKey,
+) -> Result<PlaceOutcome, StoreError> {
+    let stored: StoredAnswer = sqlx::query_as(
+        "SELECT request = $3 AS same_request, order_id, status_code, etag, body
+         FROM idempotency_keys
+         WHERE customer_id = $1 AND key = $2",
+    )
+    .bind(key.customer_id.as_str())
+    .bind(&key.key)
+    .bind(&key.request)
+    .fetch_one(conn)
+    .await?;
+    if !stored.same_request {
+        return Ok(PlaceOutcome::KeyReused);
+    }
+    let answer = Answer {
+        status_code: u16::try_from(stored.status_code).unwrap_or_default(),
+        etag: stored.etag,
+        body: stored.body,
+    };
+    Ok(PlaceOutcome::Replayed { order_id: OrderId(stored.order_id), answer })
+}

@@ -1,0 +1,214 @@
+//! Reads: the read model for the present, the event stream for the past.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{OrderStore, StoreError};
+use crate::adapters::stored::{self, StoredEvent};
+use crate::domain::{
+    CancellationReason, CustomerId, OrderEvent, OrderId, OrderView, Placement, Progress, Stage, Status,
+    replay,
+};
+
+/// Which orders to list, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Only this customer's.
+    pub customer_id: Option<CustomerId>,
+    /// Only those that stand there.
+    pub status: Option<Status>,
+    /// Only those older than this one: the last of the page before.
+    pub before: Option<OrderId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// An order in a list: without its lines and its recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose.
+    pub customer_id: String,
+    /// The version of its stream.
+    pub version: i64,
+    /// Its currency.
+    pub currency: String,
+    /// Its total in minor units.
+    pub total_minor: i64,
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
+    /// How far it got.
+    pub progress: Progress,
+}
+
+/// What a watcher needs to know of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Which order.
+    pub order_id: OrderId,
+    /// The version of its stream.
+    pub version: i64,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+#[derive(FromRow)]
+struct ListRow {
+    order_id: Uuid,
+    customer_id: String,
+    version: i64,
+    stage: String,
+    reason: Option<String>,
+    detail: Option<String>,
+    payment_id: Option<Uuid>,
+    currency: String,
+    total_minor: i64,
+    placed_at: DateTime<Utc>,
+    changed_at: DateTime<Utc>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+#[derive(FromRow)]
+struct ViewRow {
+    #[sqlx(flatten)]
+    listed: ListRow,
+    placement: Value,
+}
+
+#[derive(FromRow)]
+struct EventRow {
+    #[sqlx(rename = "type")]
+    kind: String,
+    schema_version: i32,
+    data: Value,
+    occurred_at: DateTime<Utc>,
+}
+
+impl ListRow {
+    fn progress(&self) -> Result<Progress, StoreError> {
+        let corrupt = |detail| StoreError::corrupt(OrderId(self.order_id), detail);
+        let reason = match self.reason.as_deref() {
+            None => None,
+            Some(name) => {
+                Some(CancellationReason::parse(name).ok_or_else(|| corrupt("its reason is unknown"))?)
+            }
+        };
+        Ok(Progress {
+            stage: Stage::parse(&self.stage).ok_or_else(|| corrupt("its stage is unknown"))?,
+            reason,
+            detail: self.detail.clone(),
+            payment_id: self.payment_id,
+            ended_at: self.ended_at,
+        })
+    }
+}
+
+impl OrderStore {
+    /// An order as it stands.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn view(&self, order_id: OrderId) -> Result<Option<OrderView>, StoreError> {
+        let row: Option<ViewRow> = sqlx::query_as(
+            "SELECT order_id, customer_id, version, stage, reason, detail, payment_id, currency, total_minor,
+                    placed_at, changed_at, ended_at, placement
+             FROM order_views
+             WHERE order_id = $1",
+        )
+        .bind(order_id.0)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(ViewRow { listed, placement }) = row else { return Ok(None) };
+        let placement: Placement =
+            serde_json::from_value(placement).map_err(|error| StoreError::corrupt(order_id, error))?;
+        Ok(Some(OrderView {
+            order_id,
+            version: listed.version,
+            placement: Arc::new(placement),
+            placed_at: listed.placed_at,
+            changed_at: listed.changed_at,
+            progress: listed.progress()?,
+        }))
+    }
+
+    /// Every state that the order went through, oldest first, from its event stream; empty if there is no such order.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer, or the stream is corrupt.
+    pub async fn history(&self, order_id: OrderId) -> Result<Vec<OrderView>, StoreError> {
+        let rows: Vec<EventRow> = sqlx::query_as(
+            "SELECT type, schema_version, data, occurred_at
+             FROM order_events
+             WHERE order_id = $1
+             ORDER BY version",
+        )
+        .bind(order_id.0)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut events: Vec<(OrderEvent, DateTime<Utc>)> = Vec::with_capacity(rows.len());
+        for EventRow { kind, schema_version, data, occurred_at } in rows {
+            let event = stored::read(StoredEvent { kind, schema_version, data })
+                .map_err(|error| StoreError::corrupt(order_id, error))?;
+            events.push((event, occurred_at));
+        }
+        replay(order_id, events.iter().map(|(event, at)| (event, *at)))
+            .map_err(|error| StoreError::corrupt(order_id, error))
+    }
+
+    /// A page of orders, newest first.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
+        let rows: Vec<ListRow> = sqlx::query_as(
+            "SELECT order_id, customer_id, version, stage, reason, detail, payment_id, currency, total_minor,
+                    placed_at, changed_at, ended_at
+             FROM order_views
+             WHERE ($1::text IS NULL OR customer_id = $1)
+               AND ($2::text IS NULL OR status = $2)
+               AND ($3::uuid IS NULL OR order_id < $3)
+             ORDER BY order_id DESC
+             LIMIT $4",
+        )
+        .bind(query.customer_id.as_ref().map(CustomerId::as_str))
+        .bind(query.status.map(Status::as_str))
+        .bind(query.before.map(|id| id.0))
+        .bind(query.limit)
+        .fetch_all(&self.pool)
+        .await?;
+        let listed = rows.into_iter().map(|row| {
+            Ok(Listed {
+                order_id: OrderId(row.order_id),
+                progress: row.progress()?,
+                customer_id: row.customer_id,
+                version: row.version,
+                currency: row.currency,
+                total_minor: row.total_minor,
+                placed_at: row.placed_at,
+            })
+        });
+        listed.collect()
+    }
+
+    /// How far these orders got: one statement for everybody who waits on this replica.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn watched(&self, order_ids: &[OrderId]) -> Result<Vec<Watched>, StoreError> {
+        let rows: Vec<(Uuid, i64, bool)> = sqlx::query_as(
+            "SELECT order_id, version, status <> 'placed' FROM orders WHERE order_id = ANY($1)",
+        )
+        .bind(order_ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(order_id, version, ended)| Watched { order_id: OrderId(order_id), version, ended })
+            .collect())
+    }
+}

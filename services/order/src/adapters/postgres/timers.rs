@@ -1,0 +1,88 @@
+//! Durable timers, and the positions that tell whether an expired one may act.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::{OrderStore, StoreError};
+use crate::domain::OrderId;
+
+/// How far this service has applied a partition.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Position {
+    /// Full topic name.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// The first offset not yet applied.
+    pub next_offset: i64,
+}
+
+impl OrderStore {
+    /// Whether any deadline had passed at `now`.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn any_due(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let due = sqlx::query_scalar("SELECT EXISTS (SELECT FROM timers WHERE due_at <= $1)")
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(due)
+    }
+
+    /// How far this service's consumers, on whichever replica, have applied these topics.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn positions(&self, topics: &[String]) -> Result<Vec<Position>, StoreError> {
+        let positions = sqlx::query_as(
+            "SELECT topic, partition, next_offset FROM inbox.consumer_positions WHERE topic = ANY($1)",
+        )
+        .bind(topics)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(positions)
+    }
+}
+
+/// The orders whose deadlines had passed at `now`, longest ago first. Takes no locks: whoever changes an order locks
+/// its head first and its timer afterwards.
+pub(super) async fn due(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<OrderId>, sqlx::Error> {
+    let ids: Vec<Uuid> =
+        sqlx::query_scalar("SELECT order_id FROM timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2")
+            .bind(now)
+            .bind(limit)
+            .fetch_all(conn)
+            .await?;
+    Ok(ids.into_iter().map(OrderId).collect())
+}
+
+pub(super) async fn set(
+    conn: &mut PgConnection,
+    order_ids: Vec<Uuid>,
+    due_at: Vec<DateTime<Utc>>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO timers (order_id, due_at)
+         SELECT * FROM unnest($1::uuid[], $2::timestamptz[])
+         ON CONFLICT (order_id) DO UPDATE SET due_at = excluded.due_at",
+    )
+    .bind(order_ids)
+    .bind(due_at)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn clear(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM timers WHERE order_id = ANY($1)")
+        .bind(order_ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
+        .execute(conn)
+        .await?;
+    Ok(())
+}

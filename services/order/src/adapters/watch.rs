@@ -1,0 +1,205 @@
+//! Waiting for orders: one poller a replica looks at all orders that somebody waits for, so that any replica answers
+//! and the database sees one statement, however many wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::postgres::{OrderStore, Watched};
+use crate::config::Config;
+use crate::domain::OrderId;
+
+/// After a look, the next one comes no sooner, however often somebody wakes the poller.
+const BREATH: Duration = Duration::from_millis(5);
+
+/// Who waits for which order on this replica. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    orders: Mutex<HashMap<OrderId, watch::Sender<Option<Watched>>>>,
+    wake: Notify,
+    waits: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    poll: Duration,
+    closing: CancellationToken,
+}
+
+/// All places are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("as many wait already as this replica lets wait")]
+pub struct Crowded;
+
+/// A place among those who may wait.
+#[derive(Debug)]
+pub struct Place {
+    watcher: Watcher,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// One order being watched. Dropping it ends the watch.
+#[derive(Debug)]
+pub struct Watch {
+    place: Place,
+    order_id: OrderId,
+    receiver: watch::Receiver<Option<Watched>>,
+}
+
+impl Watcher {
+    /// Nobody waits yet; waiting ends when `closing` is cancelled.
+    #[must_use]
+    pub fn new(config: &Config, closing: CancellationToken) -> Self {
+        let places = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(usize::MAX >> 3)));
+        Self {
+            shared: Arc::new(Shared {
+                orders: Mutex::default(),
+                wake: Notify::new(),
+                waits: places(config.max_waits),
+                streams: places(config.max_streams),
+                poll: Duration::from_millis(u64::from(config.watch_poll_ms)),
+                closing,
+            }),
+        }
+    }
+
+    /// A place for a request that waits for an order's end.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn place_for_wait(&self) -> Result<Place, Crowded> {
+        self.place(&self.shared.waits)
+    }
+
+    /// A place for an event stream.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn place_for_stream(&self) -> Result<Place, Crowded> {
+        self.place(&self.shared.streams)
+    }
+
+    /// Looks at once: something was committed in this process.
+    pub fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    fn place(&self, places: &Arc<Semaphore>) -> Result<Place, Crowded> {
+        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| Crowded)?;
+        Ok(Place { watcher: self.clone(), _permit: permit })
+    }
+
+    fn orders(&self) -> MutexGuard<'_, HashMap<OrderId, watch::Sender<Option<Watched>>>> {
+        self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched_ids(&self) -> Vec<OrderId> {
+        self.orders().keys().copied().collect()
+    }
+
+    fn tell(&self, seen: &[Watched]) {
+        let orders = self.orders();
+        for watched in seen {
+            if let Some(sender) = orders.get(&watched.order_id) {
+                sender.send_if_modified(|last| last.replace(*watched) != Some(*watched));
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Takes this place to watch an order.
+    #[must_use]
+    pub fn watch(self, order_id: OrderId) -> Watch {
+        let receiver =
+            self.watcher.orders().entry(order_id).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        self.watcher.wake();
+        Watch { place: self, order_id, receiver }
+    }
+}
+
+impl Watch {
+    /// Waits until the order is beyond `version`; none when the service stops first. Cancel-safe.
+    pub async fn beyond(&mut self, version: i64) -> Option<Watched> {
+        self.until(|watched| watched.version > version).await
+    }
+
+    /// Waits until the order has ended; none when the service stops first. Cancel-safe.
+    pub async fn ended(&mut self) -> Option<Watched> {
+        self.until(|watched| watched.ended).await
+    }
+
+    async fn until(&mut self, condition: impl Fn(&Watched) -> bool) -> Option<Watched> {
+        let closing = self.place.watcher.shared.closing.clone();
+        tokio::select! {
+            seen = self.receiver.wait_for(|seen| seen.as_ref().is_some_and(&condition)) => seen.ok().and_then(|seen| *seen),
+            () = closing.cancelled() => None,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut orders = self.place.watcher.orders();
+        // This watch's own receiver is still there.
+        if orders.get(&self.order_id).is_some_and(|sender| sender.receiver_count() <= 1) {
+            orders.remove(&self.order_id);
+        }
+    }
+}
+
+/// The poller.
+#[derive(Debug)]
+pub struct WatchPoller {
+    watcher: Watcher,
+    store: OrderStore,
+}
+
+impl WatchPoller {
+    /// Looks for everybody who waits with `watcher`.
+    #[must_use]
+    pub const fn new(watcher: Watcher, store: OrderStore) -> Self {
+        Self { watcher, store }
+    }
+
+    async fn look(&self) -> bool {
+        let order_ids = self.watcher.watched_ids();
+        if order_ids.is_empty() {
+            return false;
+        }
+        match self.store.watched(&order_ids).await {
+            Ok(seen) => self.watcher.tell(&seen),
+            Err(error) => {
+                tracing::warn!(%error, waiting = order_ids.len(), "could not look at watched orders");
+            }
+        }
+        true
+    }
+}
+
+#[async_trait]
+impl service::Worker for WatchPoller {
+    fn name(&self) -> &'static str {
+        "watch"
+    }
+
+    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.watcher.shared);
+        while !shutdown.is_cancelled() {
+            let waiting = self.look().await;
+            tokio::time::sleep(BREATH).await;
+            tokio::select! {
+                () = shared.wake.notified() => {}
+                () = tokio::time::sleep(shared.poll), if waiting => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+}

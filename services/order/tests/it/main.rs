@@ -1,0 +1,4 @@
+//! order against a real PostgreSQL.
+
+#[cfg(test)]
+mod stored_events;
