@@ -1,0 +1,119 @@
+# What the scripts that start real components share: finding Java, fetching packages, ports, processes. Sourced by bash.
+
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+components="${TIDINGS_COMPONENTS:-$here/../../target/components}"
+mkdir -p "$components"
+components="$(cd "$components" && pwd)"
+
+say() { echo "$*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# Prints the path of an installed Java of at least version $1, the oldest that will do.
+find_java() {
+    local least="$1" best="" best_version=999 java version
+    for java in "${TIDINGS_JAVA:-}" "${JAVA_HOME:+$JAVA_HOME/bin/java}" "$(command -v java || true)" \
+        /usr/lib/jvm/*/bin/java "$HOME"/.sdkman/candidates/java/*/bin/java /Library/Java/JavaVirtualMachines/*/Contents/Home/bin/java; do
+        [ -n "$java" ] && [ -x "$java" ] || continue
+        # "1.8.0_402", "17.0.15", "25" or "25-ea".
+        version="$("$java" -version 2>&1 | sed -n 's/.* version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' | head -n 1)"
+        if [ -n "$version" ] && [ "$version" -ge "$least" ] && [ "$version" -lt "$best_version" ]; then
+            best="$java"
+            best_version="$version"
+        fi
+    done
+    if [ -z "$best" ]; then
+        say "Java $least or newer is missing. Debian and Ubuntu: 'sudo apt-get install openjdk-$least-jre-headless' where the"
+        say "distribution has it, or any other build of OpenJDK $least (such as Eclipse Temurin). TIDINGS_JAVA may name its 'java'."
+        return 1
+    fi
+    echo "$best"
+}
+
+# Copies the packages that the Maven project $1 names into the directory $2, unless they are there.
+fetch() {
+    local pom="$1" into="$2"
+    if [ -d "$into" ]; then return; fi
+    command -v mvn >/dev/null ||
+        fail "Maven is missing; it fetches $(basename "$into"). Debian and Ubuntu: 'sudo apt-get install maven'."
+    local partial="$into.$$.partial"
+    say "fetching $(basename "$into")"
+    if ! mvn --batch-mode --quiet -Dstyle.color=never --file "$pom" dependency:copy-dependencies -DoutputDirectory="$partial" >&2; then
+        rm -rf "$partial"
+        fail "Maven could not fetch $(basename "$into")"
+    fi
+    settle "$partial" "$into"
+}
+
+# Moves the directory $1 to its place $2, unless another run was faster.
+settle() {
+    if [ -d "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi
+}
+
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Prints a port on which nothing listens, outside the range from which the kernel takes ports for clients.
+free_port() {
+    local port
+    for _ in $(seq 100); do
+        port=$((20000 + RANDOM % 10000))
+        if ! listens "$port"; then
+            echo "$port"
+            return
+        fi
+    done
+    fail "no free port found"
+}
+
+# Whether the process of the run directory $1 lives; a process that only inherited its number does not count.
+alive() {
+    local pid
+    pid="$(cat "$1/pid" 2>/dev/null)" || return 1
+    ps -o args= -p "$pid" 2>/dev/null | grep -qF -- "-Dtidings.run=$1"
+}
+
+# Starts a Java program in the background: run directory, Java, arguments. Its output is kept in the run directory.
+launch() {
+    local run="$1" java="$2"
+    shift 2
+    (cd "$run" && exec nohup "$java" "-Dtidings.run=$run" "$@" >"$run/log" 2>&1 </dev/null) &
+    echo $! >"$run/pid"
+}
+
+# Waits until command $3... succeeds, at most $2 seconds, while the process of run directory $1 lives.
+await() {
+    local run="$1" seconds="$2" deadline
+    shift 2
+    deadline=$((SECONDS + seconds))
+    until "$@"; do
+        if ! alive "$run"; then
+            tail -n 30 "$run/log" >&2
+            fail "$(basename "$run") ended before it was ready; its log is $run/log"
+        fi
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            tail -n 30 "$run/log" >&2
+            terminate "$run"
+            fail "$(basename "$run") was not ready within $seconds seconds; its log is $run/log"
+        fi
+        sleep 0.2
+    done
+}
+
+# Ends the process of run directory $1: politely, then not.
+terminate() {
+    local run="$1" pid
+    alive "$run" || return 0
+    pid="$(cat "$run/pid")"
+    kill "$pid" 2>/dev/null || return 0
+    for _ in $(seq 100); do
+        alive "$run" || return 0
+        sleep 0.2
+    done
+    say "$(basename "$run") did not end in 20 seconds: killing it"
+    kill -9 "$pid" 2>/dev/null || true
+}
