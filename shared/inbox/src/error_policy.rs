@@ -45,7 +45,7 @@ pub enum HandlerError {
 
 impl From<sqlx::Error> for HandlerError {
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error().and_then(|e| e.code()) {
+        match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
             // A unique violation is a version conflict of an event stream: somebody else was faster.
             Some(code) if code == "23505" => Self::Retry(Box::new(error)),
             Some(code) if code.starts_with("22") || code.starts_with("23") => Self::Data(error),

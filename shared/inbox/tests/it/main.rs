@@ -1,4 +1,9 @@
 //! The inbox on a real PostgreSQL: effects once, order kept, nothing dropped silently.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where it meets what it does not expect"
+)]
 
 mod effects;
 mod ledger;

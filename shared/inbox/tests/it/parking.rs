@@ -94,7 +94,7 @@ async fn records_that_are_no_events_are_parked_with_their_reason_and_bytes() {
     let cases: [(&str, Vec<u8>); 5] = [
         ("empty_value", Vec::new()),
         ("wrong_magic_byte", vec![1, 2, 3]),
-        ("malformed", value[..value.len() - 1].to_vec()),
+        ("truncated", value[..value.len() - 1].to_vec()),
         ("leftover_bytes", [&value[..], &[0]].concat()),
         ("unknown_schema", unknown_id),
     ];

@@ -24,6 +24,7 @@ pub(crate) struct Stack {
     pub(crate) codec: Arc<Codec>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) max_batch_records: usize,
     tasks: JoinSet<()>,
 }
 
@@ -53,6 +54,7 @@ impl Stack {
             codec,
             faults: Arc::new(Faults::none()),
             shutdown: CancellationToken::new(),
+            max_batch_records: ConsumerConfig::default().max_batch_records,
             tasks: JoinSet::new(),
         }
     }
@@ -66,7 +68,12 @@ impl Stack {
             subscriptions: subscriptions(),
             deps: Arc::clone(&self.faults),
             group: group.to_owned(),
-            config: ConsumerConfig { retry_initial_ms: 1, retry_max_ms: 10, ..ConsumerConfig::default() },
+            config: ConsumerConfig {
+                max_batch_records: self.max_batch_records,
+                retry_initial_ms: 1,
+                retry_max_ms: 10,
+                ..ConsumerConfig::default()
+            },
             on_commit: Arc::new(|| {}),
         });
         let status = consumer.status();
