@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, extract::Path, extract::Query};
-use contracts::{Cause, TraceContext, ambient};
+use contracts::{Cause, ambient};
 use outbox::{AppendError, Outbox};
 use service::Deps;
 use service::http::{Fault, Problem};
@@ -139,7 +139,7 @@ async fn replenish(
         correlation_id: ambient::new_id(),
         causation_id: None,
         user_id: None,
-        trace: TraceContext::default(),
+        trace: telemetry::current_trace(),
     };
     let transaction = PgReplenishment::begin(&api.pool, &api.outbox).await.map_err(|e| unavailable(&e))?;
     let outcome = replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await;

@@ -1,0 +1,6 @@
+//! Inventory against a real PostgreSQL.
+
+mod arrivals;
+mod batches;
+mod replenishments;
+mod support;

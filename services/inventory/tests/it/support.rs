@@ -1,0 +1,206 @@
+//! The vocabulary of these tests: a database, batches of order facts, and what stands in the tables afterwards.
+
+use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
+use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, ambient};
+use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use inventory::adapters::postgres::{self, PgReplenishment, StockBatch};
+use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock};
+use inventory::application::replenish_stock::{Outcome, ReplenishStock, replenish_stock};
+use inventory::domain::Sku;
+use outbox::Outbox;
+use sqlx::{PgConnection, PgPool};
+use testkit::postgres::TestDatabase;
+use uuid::Uuid;
+
+/// The reorder threshold of new SKUs in these tests.
+pub(crate) const THRESHOLD: i64 = 10;
+
+/// Inventory without its processes: the database, and an outbox that encodes for real.
+pub(crate) struct Inventory {
+    database: TestDatabase,
+    pub(crate) outbox: Outbox,
+    pub(crate) codec: std::sync::Arc<Codec>,
+}
+
+/// What became of a batch.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Rejected(Rejection),
+    #[error(transparent)]
+    Handler(#[from] HandlerError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// One SKU's row.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) available: i64,
+    pub(crate) reserved: i64,
+    pub(crate) committed: i64,
+}
+
+impl Inventory {
+    pub(crate) async fn start() -> Self {
+        let database = TestDatabase::create("inventory", async |pool: &PgPool| {
+            outbox::migrate(pool).await?;
+            postgres::migrator().run(pool).await?;
+            Ok(())
+        })
+        .await;
+        let codec = Codec::offline(Topics::default());
+        Self { outbox: Outbox::new(codec.clone(), "inventory", 1_000_000), codec, database }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    /// One transaction, as the runtime runs it: a rejection rolls everything back.
+    pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), Failure> {
+        let mut transaction = self.pool().begin().await?;
+        apply_on(&mut transaction, &self.outbox, events).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(crate) async fn replenish(&self, sku: &str, quantity: i64, key: &str) -> Outcome {
+        let command = ReplenishStock {
+            idempotency_key: key.to_owned(),
+            sku: Sku::parse(sku).unwrap(),
+            quantity,
+            reorder_threshold: None,
+        };
+        self.replenish_by(&command).await
+    }
+
+    pub(crate) async fn replenish_by(&self, command: &ReplenishStock) -> Outcome {
+        let transaction = PgReplenishment::begin(self.pool(), &self.outbox).await.unwrap();
+        replenish_stock(transaction, command, THRESHOLD, &cause(), ambient::now()).await.unwrap()
+    }
+
+    /// Available, reserved and committed units.
+    pub(crate) async fn stock(&self, sku: &str) -> Row {
+        sqlx::query_as("SELECT available, reserved, committed FROM stock WHERE sku = $1")
+            .bind(sku)
+            .fetch_one(self.pool())
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn state(&self, order_id: Uuid) -> Option<String> {
+        sqlx::query_scalar("SELECT state FROM reservations WHERE order_id = $1")
+            .bind(order_id)
+            .fetch_optional(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// What was published under this key, in order: type, sequence, event.
+    pub(crate) async fn published(&self, key: &str) -> Vec<(String, i64, AnyEvent)> {
+        let rows: Vec<(String, String, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT topic, event_type, sequence, value FROM outbox.messages WHERE key = $1 ORDER BY id",
+        )
+        .bind(key)
+        .fetch_all(self.pool())
+        .await
+        .unwrap();
+        let mut published = Vec::new();
+        for (topic, event_type, sequence, value) in rows {
+            let event = self.codec.decode(&topic, Some(&value)).await.unwrap();
+            let name = event_type.rsplit('.').next().unwrap().to_owned();
+            published.push((name, sequence, event));
+        }
+        published
+    }
+
+    /// The types and sequences of what was published under this key.
+    pub(crate) async fn announced(&self, key: &str) -> Vec<(String, i64)> {
+        self.published(key).await.into_iter().map(|(name, sequence, _)| (name, sequence)).collect()
+    }
+}
+
+/// Load, react, store, as the runtime does within its transaction.
+pub(crate) async fn apply_on(
+    conn: &mut PgConnection,
+    outbox: &Outbox,
+    events: &[AnyEvent],
+) -> Result<(), Failure> {
+    let subscriptions = Subscriptions::<StockBatch>::new()
+        .on::<OrderPlaced>(reserve_stock)
+        .on::<OrderConfirmed>(commit_stock)
+        .on::<OrderCancelled>(release_stock);
+    let received: Vec<Received> =
+        events.iter().enumerate().map(|(offset, event)| received(offset, event)).collect();
+    let mut batch = StockBatch::load(outbox, &mut *conn, &received).await?;
+    for received in &received {
+        let context = Context { envelope: &received.envelope, now: ambient::now() };
+        subscriptions.react(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
+    }
+    batch.store(outbox, conn).await?;
+    Ok(())
+}
+
+fn received(offset: usize, event: &AnyEvent) -> Received {
+    Received {
+        topic: "tidings.orders".to_owned(),
+        partition: 0,
+        offset: i64::try_from(offset).unwrap(),
+        envelope: Envelope::of(event, "order", &cause()),
+        event: event.clone(),
+    }
+}
+
+pub(crate) fn cause() -> Cause {
+    Cause {
+        correlation_id: ambient::new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
+    }
+}
+
+pub(crate) fn placed(order_id: Uuid, lines: &[(&str, i64)]) -> AnyEvent {
+    let line = |(sku, quantity): &(&str, i64)| OrderLine {
+        sku: (*sku).to_owned(),
+        quantity: *quantity,
+        unit_price_minor: 250,
+    };
+    OrderPlaced {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id,
+        sequence: 1,
+        customer_id: "c-1".to_owned(),
+        lines: lines.iter().map(line).collect(),
+        total_minor: 250 * lines.iter().map(|(_, quantity)| quantity).sum::<i64>(),
+        payment_method: "tok_visa".to_owned(),
+        recipient: None,
+        currency: "GBP".to_owned(),
+    }
+    .into_any()
+}
+
+pub(crate) fn confirmed(order_id: Uuid) -> AnyEvent {
+    OrderConfirmed {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id,
+        sequence: 2,
+        payment_id: ambient::new_id(),
+    }
+    .into_any()
+}
+
+pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
+    OrderCancelled {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id,
+        sequence: 2,
+        reason: CancellationReason::CustomerRequest,
+        detail: None,
+    }
+    .into_any()
+}
