@@ -1,0 +1,93 @@
+-- What happened, counted once. Every row belongs to a generation: readers see the live one, and a rebuild fills the next
+-- beside it.
+
+CREATE TABLE generations (
+    generation integer     PRIMARY KEY CHECK (generation > 0),
+    state      text        NOT NULL CHECK (state IN ('building', 'live', 'retired')),
+    started_at timestamptz NOT NULL,
+    live_since timestamptz
+);
+CREATE UNIQUE INDEX one_live_generation ON generations (state) WHERE state = 'live';
+CREATE UNIQUE INDEX one_generation_in_the_making ON generations (state) WHERE state = 'building';
+INSERT INTO generations (generation, state, started_at, live_since) VALUES (1, 'live', now(), now());
+
+-- One row per order: what is known of it, so that each of its milestones is counted once in any order of arrival.
+CREATE TABLE orders (
+    generation   integer NOT NULL,
+    order_id     uuid    NOT NULL,
+    lifecycle    text    NOT NULL DEFAULT 'unknown' CHECK (lifecycle IN
+        ('unknown', 'placed', 'confirmed_unseen', 'confirmed', 'cancelled_unseen', 'cancelled')),
+    reserved     boolean NOT NULL DEFAULT false,
+    paid         boolean NOT NULL DEFAULT false,
+    -- Remembered while the order is open: [{"sku": ..., "quantity": ..., "unit_price_minor": ...}, ...].
+    currency     text,
+    lines        jsonb,
+    placed_at    timestamptz,
+    confirmed_at timestamptz,
+    reason       text CHECK (reason IN
+        ('out_of_stock', 'payment_declined', 'customer_request', 'timed_out', 'unknown')),
+    PRIMARY KEY (generation, order_id),
+    CONSTRAINT a_placed_order_has_its_cart CHECK (
+        (lifecycle = 'placed') = (currency IS NOT NULL AND lines IS NOT NULL AND placed_at IS NOT NULL)),
+    CONSTRAINT an_unseen_confirmation_has_its_time CHECK ((lifecycle = 'confirmed_unseen') = (confirmed_at IS NOT NULL)),
+    CONSTRAINT a_cancellation_has_its_reason CHECK (
+        (lifecycle IN ('cancelled', 'cancelled_unseen')) = (reason IS NOT NULL))
+);
+
+-- Orders per stage.
+CREATE TABLE funnel (
+    generation integer NOT NULL,
+    stage      text    COLLATE "C" NOT NULL,
+    orders     bigint  NOT NULL CHECK (orders > 0),
+    PRIMARY KEY (generation, stage)
+) WITH (fillfactor = 50);
+
+-- Confirmed orders per currency.
+CREATE TABLE revenue (
+    generation    integer NOT NULL,
+    currency      text    COLLATE "C" NOT NULL,
+    orders        bigint  NOT NULL CHECK (orders > 0),
+    units         bigint  NOT NULL,
+    revenue_minor bigint  NOT NULL,
+    PRIMARY KEY (generation, currency)
+) WITH (fillfactor = 50);
+
+-- Confirmed sales per currency and SKU: amounts of different currencies are never added.
+CREATE TABLE best_sellers (
+    generation    integer NOT NULL,
+    currency      text    COLLATE "C" NOT NULL,
+    sku           text    COLLATE "C" NOT NULL,
+    units         bigint  NOT NULL,
+    revenue_minor bigint  NOT NULL,
+    PRIMARY KEY (generation, currency, sku)
+) WITH (fillfactor = 70);
+
+-- Confirmed orders by the time from placed to confirmed: each bucket is known by its upper bound.
+CREATE TABLE time_to_confirm (
+    generation integer NOT NULL,
+    up_to_ms   bigint  NOT NULL CHECK (up_to_ms >= 0),
+    orders     bigint  NOT NULL CHECK (orders > 0),
+    PRIMARY KEY (generation, up_to_ms)
+) WITH (fillfactor = 50);
+
+-- One row per SKU: whether it is low, by the last of its numbered events.
+CREATE TABLE stock_alerts (
+    generation   integer NOT NULL,
+    sku          text    COLLATE "C" NOT NULL,
+    sequence     bigint  NOT NULL DEFAULT 0,
+    available    bigint  NOT NULL DEFAULT 0,
+    threshold    bigint  NOT NULL DEFAULT 0,
+    raised_at    timestamptz,
+    times_raised bigint  NOT NULL DEFAULT 0,
+    PRIMARY KEY (generation, sku)
+);
+CREATE INDEX standing_alerts ON stock_alerts (generation, raised_at DESC, sku) WHERE raised_at IS NOT NULL;
+
+-- How far a generation in the making has read each partition; the live one's positions are the inbox's.
+CREATE TABLE rebuild_positions (
+    generation  integer NOT NULL REFERENCES generations,
+    topic       text    NOT NULL,
+    partition   integer NOT NULL,
+    next_offset bigint  NOT NULL,
+    PRIMARY KEY (generation, topic, partition)
+);

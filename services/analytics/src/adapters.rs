@@ -1,0 +1,6 @@
+//! The edges: published events, PostgreSQL, HTTP.
+
+pub mod contract;
+pub mod http;
+pub mod postgres;
+pub mod reactions;

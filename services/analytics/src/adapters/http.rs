@@ -1,0 +1,133 @@
+//! The HTTP edge: the read models as JSON.
+
+mod views;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, extract::Query};
+use service::http::{Fault, Problem};
+use sqlx::PgPool;
+use utoipa::OpenApi;
+
+use self::views::{
+    AlertQuery, AlertView, BestSellerQuery, BestSellerView, FunnelView, Ranking, RevenueAnswer, RevenueQuery,
+    RevenueView, TimesView,
+};
+use super::postgres::queries;
+
+/// Analytics' routes.
+pub fn routes(pool: PgPool) -> Router {
+    Router::new()
+        .route("/analytics/funnel", get(funnel))
+        .route("/analytics/revenue", get(revenue))
+        .route("/analytics/best-sellers", get(best_sellers))
+        .route("/analytics/time-to-confirm", get(time_to_confirm))
+        .route("/analytics/stock-alerts", get(stock_alerts))
+        .with_state(pool)
+}
+
+/// The description of these routes.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tidings: analytics",
+        description = "Read models of what happened. They follow the events, and so lag behind them a little."
+    ),
+    paths(funnel, revenue, best_sellers, time_to_confirm, stock_alerts),
+    components(schemas(Problem, Fault))
+)]
+struct Description;
+
+/// How many orders reached each stage.
+#[utoipa::path(get, path = "/analytics/funnel", tag = "analytics", responses((status = 200, body = FunnelView)))]
+async fn funnel(State(pool): State<PgPool>) -> Result<Json<FunnelView>, Problem> {
+    let orders = queries::funnel(&pool).await.map_err(|error| unavailable(&error))?;
+    Ok(Json(FunnelView::new(&orders)))
+}
+
+/// Revenue over confirmed orders: of one currency, or a list of all.
+#[utoipa::path(
+    get, path = "/analytics/revenue", tag = "analytics", params(RevenueQuery),
+    responses(
+        (status = 200, body = RevenueAnswer),
+        (status = 422, description = "The query is not valid", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn revenue(
+    State(pool): State<PgPool>,
+    Query(query): Query<RevenueQuery>,
+) -> Result<Json<RevenueAnswer>, Problem> {
+    let currency = query.currency()?;
+    let revenue = queries::revenue(&pool).await.map_err(|error| unavailable(&error))?;
+    Ok(Json(match currency {
+        Some(currency) => {
+            let of_currency = revenue.get(&currency).copied().unwrap_or_default();
+            RevenueAnswer::One(RevenueView::new(currency, of_currency))
+        }
+        None => RevenueAnswer::All(
+            revenue.into_iter().map(|(currency, revenue)| RevenueView::new(currency, revenue)).collect(),
+        ),
+    }))
+}
+
+/// What sold best in confirmed orders, best first, ties by SKU. Amounts of different currencies are never added: a SKU
+/// sold in two currencies has an entry for each.
+#[utoipa::path(
+    get, path = "/analytics/best-sellers", tag = "analytics", params(BestSellerQuery),
+    responses(
+        (status = 200, body = Vec<BestSellerView>),
+        (status = 422, description = "The query is not valid", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn best_sellers(
+    State(pool): State<PgPool>,
+    Query(query): Query<BestSellerQuery>,
+) -> Result<Json<Vec<BestSellerView>>, Problem> {
+    let (ranking, currency, limit) = query.parts()?;
+    let sold = match ranking {
+        Ranking::Units => queries::best_sellers_by_units(&pool, currency.as_deref(), limit).await,
+        Ranking::Revenue => queries::best_sellers_by_revenue(&pool, currency.as_deref(), limit).await,
+    };
+    let sold = sold.map_err(|error| unavailable(&error))?;
+    Ok(Json(sold.into_iter().map(BestSellerView::from).collect()))
+}
+
+/// How long confirmed orders took from placed to confirmed, by the order service's clock.
+#[utoipa::path(
+    get, path = "/analytics/time-to-confirm", tag = "analytics", responses((status = 200, body = TimesView))
+)]
+async fn time_to_confirm(State(pool): State<PgPool>) -> Result<Json<TimesView>, Problem> {
+    let buckets = queries::time_to_confirm(&pool).await.map_err(|error| unavailable(&error))?;
+    Ok(Json(TimesView::new(&buckets)))
+}
+
+/// The SKUs that are low, the newest alert first. An alert is raised when the level falls below the reorder threshold
+/// and lifted by a replenishment that reaches it.
+#[utoipa::path(
+    get, path = "/analytics/stock-alerts", tag = "analytics", params(AlertQuery),
+    responses(
+        (status = 200, body = Vec<AlertView>),
+        (status = 422, description = "The query is not valid", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn stock_alerts(
+    State(pool): State<PgPool>,
+    Query(query): Query<AlertQuery>,
+) -> Result<Json<Vec<AlertView>>, Problem> {
+    let alerts =
+        queries::standing_alerts(&pool, query.limit()?).await.map_err(|error| unavailable(&error))?;
+    Ok(Json(alerts.into_iter().map(AlertView::from).collect()))
+}
+
+fn unavailable(error: &sqlx::Error) -> Problem {
+    tracing::warn!(%error, "the database did not answer a request");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The database does not answer at present")
+        .retry_after_s(1)
+}

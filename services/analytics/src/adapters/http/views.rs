@@ -1,0 +1,238 @@
+//! What the HTTP edge says and hears: JSON shapes and their bounds.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use service::http::Problem;
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::postgres::queries::{BestSeller, StandingAlert};
+use crate::domain::{Bound, Reason, Revenue, Stage};
+
+const MAX_LIMIT: u32 = 1_000;
+
+/// How many orders reached each stage.
+#[derive(Serialize, ToSchema)]
+pub(super) struct FunnelView {
+    placed: i64,
+    /// Stock was held for them.
+    reserved: i64,
+    /// Their money was taken.
+    paid: i64,
+    confirmed: i64,
+    cancelled: CancelledView,
+    /// Placed and neither confirmed nor cancelled yet.
+    open: i64,
+}
+
+/// Cancelled orders by reason.
+#[derive(Serialize, ToSchema)]
+struct CancelledView {
+    total: i64,
+    out_of_stock: i64,
+    payment_declined: i64,
+    customer_request: i64,
+    timed_out: i64,
+    /// For a reason that this version doesn't know.
+    unknown: i64,
+}
+
+impl FunnelView {
+    pub(super) fn new(orders: &BTreeMap<Stage, i64>) -> Self {
+        let at = |stage| orders.get(&stage).copied().unwrap_or(0);
+        let because = |reason| at(Stage::Cancelled(reason));
+        let cancelled = CancelledView {
+            total: orders
+                .iter()
+                .filter(|(stage, _)| matches!(stage, Stage::Cancelled(_)))
+                .map(|(_, n)| n)
+                .sum(),
+            out_of_stock: because(Reason::OutOfStock),
+            payment_declined: because(Reason::PaymentDeclined),
+            customer_request: because(Reason::CustomerRequest),
+            timed_out: because(Reason::TimedOut),
+            unknown: because(Reason::Unknown),
+        };
+        let (placed, confirmed) = (at(Stage::Placed), at(Stage::Confirmed));
+        let open = (placed - confirmed - cancelled.total).max(0);
+        Self { placed, reserved: at(Stage::Reserved), paid: at(Stage::Paid), confirmed, cancelled, open }
+    }
+}
+
+/// Confirmed orders of one currency.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RevenueView {
+    /// ISO 4217.
+    currency: String,
+    orders: i64,
+    units: i64,
+    /// In minor units of the currency.
+    revenue_minor: i64,
+}
+
+impl RevenueView {
+    pub(super) const fn new(currency: String, revenue: Revenue) -> Self {
+        let Revenue { orders, units, revenue_minor } = revenue;
+        Self { currency, orders, units, revenue_minor }
+    }
+}
+
+/// One currency's revenue, where one was asked for; a list of all otherwise.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum RevenueAnswer {
+    One(RevenueView),
+    All(Vec<RevenueView>),
+}
+
+/// Which revenue.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RevenueQuery {
+    /// ISO 4217, such as GBP; all currencies if absent.
+    currency: Option<String>,
+}
+
+impl RevenueQuery {
+    pub(super) fn currency(self) -> Result<Option<String>, Problem> {
+        checked_currency(self.currency)
+    }
+}
+
+/// What one SKU sold in one currency.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BestSellerView {
+    sku: String,
+    /// ISO 4217.
+    currency: String,
+    units: i64,
+    /// In minor units of the currency.
+    revenue_minor: i64,
+}
+
+impl From<BestSeller> for BestSellerView {
+    fn from(BestSeller { sku, currency, units, revenue_minor }: BestSeller) -> Self {
+        Self { sku, currency, units, revenue_minor }
+    }
+}
+
+/// What best sellers are ranked by.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ranking {
+    #[default]
+    Units,
+    Revenue,
+}
+
+/// Which best sellers.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BestSellerQuery {
+    /// `units` (unless told) or `revenue`.
+    #[serde(default)]
+    #[param(inline)]
+    by: Ranking,
+    /// How many, 1 to 1,000; 10 unless told.
+    limit: Option<u32>,
+    /// ISO 4217; all currencies if absent.
+    currency: Option<String>,
+}
+
+impl BestSellerQuery {
+    pub(super) fn parts(self) -> Result<(Ranking, Option<String>, i64), Problem> {
+        Ok((self.by, checked_currency(self.currency)?, checked_limit(self.limit, 10)?))
+    }
+}
+
+/// How long confirmed orders took.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TimesView {
+    /// Confirmed orders.
+    count: i64,
+    /// Half of them took at most this, within 3 %; absent while there are none. Likewise the others.
+    p50_ms: Option<i64>,
+    p90_ms: Option<i64>,
+    p99_ms: Option<i64>,
+    max_ms: Option<i64>,
+    histogram: Vec<BucketView>,
+}
+
+/// Orders whose time lies above the bucket before and up to this bound.
+#[derive(Serialize, ToSchema)]
+struct BucketView {
+    up_to_ms: i64,
+    orders: i64,
+}
+
+impl TimesView {
+    pub(super) fn new(buckets: &[(Bound, i64)]) -> Self {
+        let percentile = |percent| Bound::percentile(buckets, percent).map(|bound| bound.0);
+        Self {
+            count: buckets.iter().map(|(_, orders)| orders).sum(),
+            p50_ms: percentile(50),
+            p90_ms: percentile(90),
+            p99_ms: percentile(99),
+            max_ms: percentile(100),
+            histogram: buckets
+                .iter()
+                .map(|(bound, orders)| BucketView { up_to_ms: bound.0, orders: *orders })
+                .collect(),
+        }
+    }
+}
+
+/// A SKU that is low.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlertView {
+    sku: String,
+    /// Units available when the SKU's last event was published.
+    available: i64,
+    threshold: i64,
+    raised_at: DateTime<Utc>,
+    /// How often the level has fallen below the threshold so far.
+    times_raised: i64,
+}
+
+impl From<StandingAlert> for AlertView {
+    fn from(StandingAlert { sku, available, threshold, raised_at, times_raised }: StandingAlert) -> Self {
+        Self { sku, available, threshold, raised_at, times_raised }
+    }
+}
+
+/// Which alerts.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlertQuery {
+    /// How many, 1 to 1,000; 100 unless told.
+    limit: Option<u32>,
+}
+
+impl AlertQuery {
+    pub(super) fn limit(&self) -> Result<i64, Problem> {
+        checked_limit(self.limit, 100)
+    }
+}
+
+fn checked_limit(limit: Option<u32>, default: u32) -> Result<i64, Problem> {
+    let limit = limit.unwrap_or(default);
+    if (1..=MAX_LIMIT).contains(&limit) {
+        Ok(i64::from(limit))
+    } else {
+        Err(invalid(format!("limit is 1 to {MAX_LIMIT}")))
+    }
+}
+
+fn checked_currency(currency: Option<String>) -> Result<Option<String>, Problem> {
+    match currency {
+        Some(code) if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()) => Ok(Some(code)),
+        Some(_) => Err(invalid("currency is a code of ISO 4217, such as GBP".to_owned())),
+        None => Ok(None),
+    }
+}
+
+fn invalid(detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request is not valid").detail(detail)
+}

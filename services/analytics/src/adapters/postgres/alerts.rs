@@ -1,0 +1,83 @@
+//! The table `stock_alerts`: one row per SKU.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::domain::Alert;
+
+#[derive(sqlx::FromRow)]
+struct AlertRow {
+    sku: String,
+    sequence: i64,
+    available: i64,
+    threshold: i64,
+    raised_at: Option<DateTime<Utc>>,
+    times_raised: i64,
+}
+
+/// Inserts the rows of SKUs not yet known, and locks all of these in one sorted statement.
+pub(super) async fn lock(
+    conn: &mut PgConnection,
+    generation: i32,
+    skus: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, Alert>, sqlx::Error> {
+    if skus.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let skus: Vec<&str> = skus.iter().copied().collect();
+    sqlx::query(
+        "INSERT INTO stock_alerts (generation, sku)
+         SELECT $1, n.sku FROM unnest($2::text[]) AS n (sku) ORDER BY n.sku
+         ON CONFLICT (generation, sku) DO NOTHING",
+    )
+    .bind(generation)
+    .bind(&skus)
+    .execute(&mut *conn)
+    .await?;
+    let rows: Vec<AlertRow> = sqlx::query_as(
+        "SELECT sku, sequence, available, threshold, raised_at, times_raised
+         FROM stock_alerts WHERE generation = $1 AND sku = ANY($2) ORDER BY sku FOR UPDATE",
+    )
+    .bind(generation)
+    .bind(&skus)
+    .fetch_all(conn)
+    .await?;
+    let alert = |row: AlertRow| {
+        let AlertRow { sku, sequence, available, threshold, raised_at, times_raised } = row;
+        (sku, Alert { sequence, available, threshold, raised_at, times_raised })
+    };
+    Ok(rows.into_iter().map(alert).collect())
+}
+
+/// Stores these rows, which are locked.
+pub(super) async fn store(
+    conn: &mut PgConnection,
+    generation: i32,
+    alerts: impl Iterator<Item = (&str, &Alert)>,
+) -> Result<(), sqlx::Error> {
+    let (skus, alerts): (Vec<&str>, Vec<&Alert>) = alerts.unzip();
+    if skus.is_empty() {
+        return Ok(());
+    }
+    let column = |figure: fn(&Alert) -> i64| alerts.iter().map(|alert| figure(alert)).collect::<Vec<_>>();
+    sqlx::query(
+        "UPDATE stock_alerts a
+         SET sequence = n.sequence, available = n.available, threshold = n.threshold, raised_at = n.raised_at,
+             times_raised = n.times_raised
+         FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::bigint[])
+             AS n (sku, sequence, available, threshold, raised_at, times_raised)
+         WHERE a.generation = $1 AND a.sku = n.sku",
+    )
+    .bind(generation)
+    .bind(skus)
+    .bind(column(|alert| alert.sequence))
+    .bind(column(|alert| alert.available))
+    .bind(column(|alert| alert.threshold))
+    .bind(alerts.iter().map(|alert| alert.raised_at).collect::<Vec<_>>())
+    .bind(column(|alert| alert.times_raised))
+    .execute(conn)
+    .await?;
+    Ok(())
+}

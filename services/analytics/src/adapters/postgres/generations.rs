@@ -1,0 +1,27 @@
+//! The table `generations`: which rows are live.
+
+use sqlx::PgConnection;
+
+/// Whose rows a transaction works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// The one that readers see.
+    Live,
+    /// One in the making.
+    Building(i32),
+}
+
+impl Generation {
+    /// Its number. A live transaction asks under the lock of its partition's position, which a swap takes too: so no
+    /// batch is counted into a generation that was retired meanwhile.
+    pub(super) async fn number(self, conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+        match self {
+            Self::Building(number) => Ok(number),
+            Self::Live => {
+                sqlx::query_scalar("SELECT generation FROM generations WHERE state = 'live'")
+                    .fetch_one(conn)
+                    .await
+            }
+        }
+    }
+}

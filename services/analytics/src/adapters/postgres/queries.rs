@@ -1,0 +1,138 @@
+//! What readers ask of the live generation.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use crate::domain::{Bound, Revenue, Stage};
+
+/// Sales of one SKU in one currency.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct BestSeller {
+    /// The SKU.
+    pub sku: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// Units of confirmed orders.
+    pub units: i64,
+    /// Their price in minor units.
+    pub revenue_minor: i64,
+}
+
+/// A standing alert.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct StandingAlert {
+    /// The SKU.
+    pub sku: String,
+    /// Units available when its last event was published.
+    pub available: i64,
+    /// Its reorder threshold then.
+    pub threshold: i64,
+    /// Since when the alert stands.
+    pub raised_at: DateTime<Utc>,
+    /// How often it was raised so far.
+    pub times_raised: i64,
+}
+
+/// Orders per stage.
+///
+/// # Errors
+/// When the database fails.
+pub async fn funnel(pool: &PgPool) -> Result<BTreeMap<Stage, i64>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT stage, orders FROM funnel
+         WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
+    )
+    .fetch_all(pool)
+    .await?;
+    let orders: BTreeMap<String, i64> = rows.into_iter().collect();
+    Ok(Stage::ALL.into_iter().map(|stage| (stage, orders.get(stage.name()).copied().unwrap_or(0))).collect())
+}
+
+/// Revenue per currency.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revenue(pool: &PgPool) -> Result<BTreeMap<String, Revenue>, sqlx::Error> {
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "SELECT currency, orders, units, revenue_minor FROM revenue
+         WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
+    )
+    .fetch_all(pool)
+    .await?;
+    let entry =
+        |(currency, orders, units, revenue_minor)| (currency, Revenue { orders, units, revenue_minor });
+    Ok(rows.into_iter().map(entry).collect())
+}
+
+/// The SKUs that sold most units, in one currency or in each.
+///
+/// # Errors
+/// When the database fails.
+pub async fn best_sellers_by_units(
+    pool: &PgPool,
+    currency: Option<&str>,
+    limit: i64,
+) -> Result<Vec<BestSeller>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT sku, currency, units, revenue_minor FROM best_sellers
+         WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
+           AND ($1::text IS NULL OR currency = $1)
+         ORDER BY units DESC, sku, currency LIMIT $2",
+    )
+    .bind(currency)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// The SKUs that sold for most, in one currency or in each.
+///
+/// # Errors
+/// When the database fails.
+pub async fn best_sellers_by_revenue(
+    pool: &PgPool,
+    currency: Option<&str>,
+    limit: i64,
+) -> Result<Vec<BestSeller>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT sku, currency, units, revenue_minor FROM best_sellers
+         WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
+           AND ($1::text IS NULL OR currency = $1)
+         ORDER BY revenue_minor DESC, sku, currency LIMIT $2",
+    )
+    .bind(currency)
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}
+
+/// Confirmed orders per bucket of time, in ascending order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn time_to_confirm(pool: &PgPool) -> Result<Vec<(Bound, i64)>, sqlx::Error> {
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT up_to_ms, orders FROM time_to_confirm
+         WHERE generation = (SELECT generation FROM generations WHERE state = 'live') ORDER BY up_to_ms",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(up_to_ms, orders)| (Bound(up_to_ms), orders)).collect())
+}
+
+/// The alerts that stand, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn standing_alerts(pool: &PgPool, limit: i64) -> Result<Vec<StandingAlert>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT sku, available, threshold, raised_at, times_raised FROM stock_alerts
+         WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND raised_at IS NOT NULL
+         ORDER BY raised_at DESC, sku LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+}

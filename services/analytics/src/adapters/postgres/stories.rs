@@ -1,0 +1,185 @@
+//! The table `orders`: one row per order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::domain::{Cart, CartLine, Lifecycle, OrderId, Reason, Story};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredLine {
+    sku: String,
+    quantity: i64,
+    unit_price_minor: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct StoryRow {
+    order_id: Uuid,
+    lifecycle: String,
+    reserved: bool,
+    paid: bool,
+    currency: Option<String>,
+    lines: Option<Json<Vec<StoredLine>>>,
+    placed_at: Option<DateTime<Utc>>,
+    confirmed_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+impl StoryRow {
+    fn story(self) -> Result<(OrderId, Story), sqlx::Error> {
+        let order_id = OrderId(self.order_id);
+        let (reserved, paid) = (self.reserved, self.paid);
+        let corrupt = || sqlx::Error::Decode(format!("order {} has a row that can't be", order_id.0).into());
+        let reason = self.reason.as_deref().and_then(reason);
+        let cart = self.currency.zip(self.lines).zip(self.placed_at).map(|((currency, lines), placed_at)| {
+            let line = |line: StoredLine| CartLine {
+                sku: line.sku,
+                quantity: line.quantity,
+                unit_price_minor: line.unit_price_minor,
+            };
+            Cart { currency, lines: lines.0.into_iter().map(line).collect(), placed_at }
+        });
+        let lifecycle = match self.lifecycle.as_str() {
+            "unknown" => Some(Lifecycle::Unknown),
+            "placed" => cart.map(Lifecycle::Placed),
+            "confirmed_unseen" => self.confirmed_at.map(Lifecycle::ConfirmedUnseen),
+            "confirmed" => Some(Lifecycle::Confirmed),
+            "cancelled_unseen" => reason.map(Lifecycle::CancelledUnseen),
+            "cancelled" => reason.map(Lifecycle::Cancelled),
+            _ => None,
+        };
+        Ok((order_id, Story { lifecycle: lifecycle.ok_or_else(corrupt)?, reserved, paid }))
+    }
+}
+
+/// Inserts the rows of orders not yet known, and locks all of these in one sorted statement.
+pub(super) async fn lock(
+    conn: &mut PgConnection,
+    generation: i32,
+    order_ids: &BTreeSet<OrderId>,
+) -> Result<BTreeMap<OrderId, Story>, sqlx::Error> {
+    if order_ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let order_ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
+    sqlx::query(
+        "INSERT INTO orders (generation, order_id)
+         SELECT $1, n.order_id FROM unnest($2::uuid[]) AS n (order_id) ORDER BY n.order_id
+         ON CONFLICT (generation, order_id) DO NOTHING",
+    )
+    .bind(generation)
+    .bind(&order_ids)
+    .execute(&mut *conn)
+    .await?;
+    let rows: Vec<StoryRow> = sqlx::query_as(
+        "SELECT order_id, lifecycle, reserved, paid, currency, lines, placed_at, confirmed_at, reason
+         FROM orders WHERE generation = $1 AND order_id = ANY($2) ORDER BY order_id FOR UPDATE",
+    )
+    .bind(generation)
+    .bind(&order_ids)
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(StoryRow::story).collect()
+}
+
+/// One column per field of the rows to be stored.
+#[derive(Default)]
+struct Columns {
+    order_ids: Vec<Uuid>,
+    lifecycles: Vec<&'static str>,
+    reserved: Vec<bool>,
+    paid: Vec<bool>,
+    currencies: Vec<Option<String>>,
+    lines: Vec<Option<Json<Vec<StoredLine>>>>,
+    placed_at: Vec<Option<DateTime<Utc>>>,
+    confirmed_at: Vec<Option<DateTime<Utc>>>,
+    reasons: Vec<Option<&'static str>>,
+}
+
+impl Columns {
+    fn push(&mut self, order_id: OrderId, story: &Story) {
+        let (lifecycle, cart, confirmed_at, reason) = match &story.lifecycle {
+            Lifecycle::Unknown => ("unknown", None, None, None),
+            Lifecycle::Placed(cart) => ("placed", Some(cart), None, None),
+            Lifecycle::ConfirmedUnseen(at) => ("confirmed_unseen", None, Some(*at), None),
+            Lifecycle::Confirmed => ("confirmed", None, None, None),
+            Lifecycle::CancelledUnseen(reason) => ("cancelled_unseen", None, None, Some(*reason)),
+            Lifecycle::Cancelled(reason) => ("cancelled", None, None, Some(*reason)),
+        };
+        let line = |line: &CartLine| StoredLine {
+            sku: line.sku.clone(),
+            quantity: line.quantity,
+            unit_price_minor: line.unit_price_minor,
+        };
+        self.order_ids.push(order_id.0);
+        self.lifecycles.push(lifecycle);
+        self.reserved.push(story.reserved);
+        self.paid.push(story.paid);
+        self.currencies.push(cart.map(|cart| cart.currency.clone()));
+        self.lines.push(cart.map(|cart| Json(cart.lines.iter().map(line).collect())));
+        self.placed_at.push(cart.map(|cart| cart.placed_at));
+        self.confirmed_at.push(confirmed_at);
+        self.reasons.push(reason.map(reason_name));
+    }
+}
+
+/// Stores these rows, which are locked.
+pub(super) async fn store(
+    conn: &mut PgConnection,
+    generation: i32,
+    stories: impl Iterator<Item = (OrderId, &Story)>,
+) -> Result<(), sqlx::Error> {
+    let mut columns = Columns::default();
+    stories.for_each(|(order_id, story)| columns.push(order_id, story));
+    if columns.order_ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE orders o
+         SET lifecycle = n.lifecycle, reserved = n.reserved, paid = n.paid, currency = n.currency, lines = n.lines,
+             placed_at = n.placed_at, confirmed_at = n.confirmed_at, reason = n.reason
+         FROM unnest($2::uuid[], $3::text[], $4::boolean[], $5::boolean[], $6::text[], $7::jsonb[],
+                     $8::timestamptz[], $9::timestamptz[], $10::text[])
+             AS n (order_id, lifecycle, reserved, paid, currency, lines, placed_at, confirmed_at, reason)
+         WHERE o.generation = $1 AND o.order_id = n.order_id",
+    )
+    .bind(generation)
+    .bind(columns.order_ids)
+    .bind(columns.lifecycles)
+    .bind(columns.reserved)
+    .bind(columns.paid)
+    .bind(columns.currencies)
+    .bind(columns.lines)
+    .bind(columns.placed_at)
+    .bind(columns.confirmed_at)
+    .bind(columns.reasons)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+const fn reason_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::OutOfStock => "out_of_stock",
+        Reason::PaymentDeclined => "payment_declined",
+        Reason::CustomerRequest => "customer_request",
+        Reason::TimedOut => "timed_out",
+        Reason::Unknown => "unknown",
+    }
+}
+
+fn reason(name: &str) -> Option<Reason> {
+    let all = [
+        Reason::OutOfStock,
+        Reason::PaymentDeclined,
+        Reason::CustomerRequest,
+        Reason::TimedOut,
+        Reason::Unknown,
+    ];
+    all.into_iter().find(|reason| reason_name(*reason) == name)
+}

@@ -1,0 +1,3 @@
+//! The use cases: what a fact adds to the read models.
+
+pub mod counting;

@@ -1,0 +1,8 @@
+//! The section `[analytics]` of the configuration.
+
+use serde::{Deserialize, Serialize};
+
+/// What analytics alone can be told: nothing so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {}

@@ -1,0 +1,14 @@
+//! What the facts of an order and of a SKU add to the read models: pure functions.
+
+pub mod alert;
+pub mod duration;
+pub mod story;
+pub mod tally;
+
+#[cfg(test)]
+mod tests;
+
+pub use alert::{Alert, StockFact};
+pub use duration::Bound;
+pub use story::{Cart, CartLine, Lifecycle, Milestone, OrderFact, OrderId, Reason, Refusal, Story};
+pub use tally::{Revenue, Sales, Stage, Tally};

@@ -1,0 +1,118 @@
+//! What a batch of milestones adds to the counters.
+
+use std::collections::BTreeMap;
+
+use super::{Bound, Cart, Milestone, Reason};
+
+/// A step of the funnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Orders placed.
+    Placed,
+    /// Orders whose stock was held.
+    Reserved,
+    /// Orders whose money was taken.
+    Paid,
+    /// Orders confirmed.
+    Confirmed,
+    /// Orders cancelled, by reason.
+    Cancelled(Reason),
+}
+
+impl Stage {
+    /// Every stage.
+    pub const ALL: [Self; 9] = [
+        Self::Placed,
+        Self::Reserved,
+        Self::Paid,
+        Self::Confirmed,
+        Self::Cancelled(Reason::OutOfStock),
+        Self::Cancelled(Reason::PaymentDeclined),
+        Self::Cancelled(Reason::CustomerRequest),
+        Self::Cancelled(Reason::TimedOut),
+        Self::Cancelled(Reason::Unknown),
+    ];
+
+    /// Its name in the table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Reserved => "reserved",
+            Self::Paid => "paid",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled(Reason::OutOfStock) => "cancelled_out_of_stock",
+            Self::Cancelled(Reason::PaymentDeclined) => "cancelled_payment_declined",
+            Self::Cancelled(Reason::CustomerRequest) => "cancelled_customer_request",
+            Self::Cancelled(Reason::TimedOut) => "cancelled_timed_out",
+            Self::Cancelled(Reason::Unknown) => "cancelled_unknown",
+        }
+    }
+}
+
+/// Confirmed orders of one currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revenue {
+    /// How many orders.
+    pub orders: i64,
+    /// How many units.
+    pub units: i64,
+    /// How much money, in minor units.
+    pub revenue_minor: i64,
+}
+
+/// Confirmed sales of one SKU in one currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sales {
+    /// How many units.
+    pub units: i64,
+    /// How much money, in minor units.
+    pub revenue_minor: i64,
+}
+
+/// Additions to the counters, each in the order in which its rows are locked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Orders per stage of the funnel.
+    pub funnel: BTreeMap<Stage, i64>,
+    /// Per currency.
+    pub revenue: BTreeMap<String, Revenue>,
+    /// Per currency and SKU.
+    pub sales: BTreeMap<(String, String), Sales>,
+    /// Orders per bucket of the time from placed to confirmed.
+    pub time_to_confirm: BTreeMap<Bound, i64>,
+}
+
+impl Tally {
+    /// Counts one milestone.
+    pub fn count(&mut self, milestone: &Milestone) {
+        let stage = match milestone {
+            Milestone::Placed => Stage::Placed,
+            Milestone::Reserved => Stage::Reserved,
+            Milestone::Paid => Stage::Paid,
+            Milestone::Confirmed => Stage::Confirmed,
+            Milestone::Cancelled(reason) => Stage::Cancelled(*reason),
+            Milestone::Sold { cart, confirmed_at } => {
+                self.sell(cart);
+                let milliseconds = (*confirmed_at - cart.placed_at).num_milliseconds();
+                *self.time_to_confirm.entry(Bound::of(milliseconds)).or_insert(0) += 1;
+                return;
+            }
+        };
+        *self.funnel.entry(stage).or_insert(0) += 1;
+    }
+
+    fn sell(&mut self, cart: &Cart) {
+        let revenue = self.revenue.entry(cart.currency.clone()).or_default();
+        revenue.orders += 1;
+        for line in &cart.lines {
+            // A cart that can't be counted is refused before it is sold.
+            let minor = line.quantity.saturating_mul(line.unit_price_minor);
+            revenue.units = revenue.units.saturating_add(line.quantity);
+            revenue.revenue_minor = revenue.revenue_minor.saturating_add(minor);
+            let sales = self.sales.entry((cart.currency.clone(), line.sku.clone())).or_default();
+            sales.units = sales.units.saturating_add(line.quantity);
+            sales.revenue_minor = sales.revenue_minor.saturating_add(minor);
+        }
+    }
+}
