@@ -1,5 +1,6 @@
 //! Events to bytes and back: Confluent wire format (magic 0, schema id, Avro binary), subjects by TopicRecordName.
 
+pub(crate) mod body;
 mod error;
 mod registry;
 mod wire;
@@ -201,13 +202,18 @@ impl Codec {
         let subject = self.subject(ours);
         let at = |fault: Fault| fault.at(&registry.url, &subject);
         for version in registry.versions(&subject).await.map_err(at)? {
-            let problems = match apache_avro::Schema::parse_str(&version.schema) {
-                Ok(theirs) => compatibility::problems(&theirs, ours.schema),
-                Err(error) => vec![error.to_string()],
-            };
-            if !problems.is_empty() {
+            let refuse = |why: String| {
                 let number = version.version.unwrap_or_default();
-                return Err(at(Fault::Refused(format!("against version {number}: {}", problems.join("; ")))));
+                Err(at(Fault::Refused(format!("against version {number}: {why}"))))
+            };
+            match apache_avro::Schema::parse_str(&version.schema) {
+                Ok(theirs) => {
+                    let problems = compatibility::problems(&theirs, ours.schema);
+                    if !problems.is_empty() {
+                        return refuse(compatibility::in_one_line(&problems));
+                    }
+                }
+                Err(error) => return refuse(error.to_string()),
             }
         }
         if !register {

@@ -6,15 +6,36 @@
 //! promote in one direction only.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use apache_avro::Schema;
 use apache_avro::schema::{EnumSchema, Name, RecordSchema, ResolvedSchema};
 use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 
+/// One reason against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field's path within the record, such as `lines[].sku`; empty for the record itself.
+    pub field: String,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = if self.field.is_empty() { "the record" } else { &self.field };
+        write!(f, "{field}: {}", self.detail)
+    }
+}
+
+/// All problems in one line.
+pub(crate) fn in_one_line(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// What makes `newer` unable to follow `older` in a FULL_TRANSITIVE subject; nothing when it may.
-/// Each line begins with the field's path.
 #[must_use]
-pub fn problems(older: &Schema, newer: &Schema) -> Vec<String> {
+pub fn problems(older: &Schema, newer: &Schema) -> Vec<Problem> {
     let mut problems = Check::run(Mode::Evolution, older, newer);
     if problems.is_empty() {
         problems = by_avro("the newer version can't read the older", older, newer);
@@ -25,7 +46,7 @@ pub fn problems(older: &Schema, newer: &Schema) -> Vec<String> {
 
 /// What keeps a reader with the schema `reader` from reading what was written with `writer`.
 #[must_use]
-pub fn can_read(writer: &Schema, reader: &Schema) -> Vec<String> {
+pub fn can_read(writer: &Schema, reader: &Schema) -> Vec<Problem> {
     let mut problems = Check::run(Mode::Reading, writer, reader);
     if problems.is_empty() {
         problems = by_avro("Avro can't resolve it", writer, reader);
@@ -39,11 +60,12 @@ pub fn is_identical(one: &Schema, other: &Schema) -> bool {
     one == other && Check::run(Mode::Identity, one, other).is_empty()
 }
 
-fn by_avro(what: &str, writer: &Schema, reader: &Schema) -> Vec<String> {
+fn by_avro(what: &str, writer: &Schema, reader: &Schema) -> Vec<Problem> {
+    let problem = |why: String| vec![Problem { field: String::new(), detail: format!("{what}: {why}") }];
     match SchemaCompatibility::can_read(writer, reader) {
         Ok(Compatibility::Full) => Vec::new(),
-        Ok(Compatibility::Partial) => vec![format!("{what}: only some values would be readable")],
-        Err(error) => vec![format!("{what}: {error}")],
+        Ok(Compatibility::Partial) => problem("only some values would be readable".to_owned()),
+        Err(error) => problem(error.to_string()),
     }
 }
 
@@ -63,14 +85,15 @@ struct Check<'a> {
     new_names: HashMap<Name, &'a Schema>,
     /// Pairs of named types already compared: recursive types end here.
     seen: Vec<(String, String)>,
-    problems: Vec<String>,
+    problems: Vec<Problem>,
 }
 
 impl<'a> Check<'a> {
-    fn run(mode: Mode, old: &'a Schema, new: &'a Schema) -> Vec<String> {
+    fn run(mode: Mode, old: &'a Schema, new: &'a Schema) -> Vec<Problem> {
         let (Ok(old_names), Ok(new_names)) = (ResolvedSchema::try_from(old), ResolvedSchema::try_from(new))
         else {
-            return vec!["a name is not defined within the schema".to_owned()];
+            let detail = "a name is not defined within the schema".to_owned();
+            return vec![Problem { field: String::new(), detail }];
         };
         let mut check = Self {
             mode,
@@ -83,9 +106,8 @@ impl<'a> Check<'a> {
         check.problems
     }
 
-    fn refuse(&mut self, path: &str, what: impl std::fmt::Display) {
-        let place = if path.is_empty() { "the record" } else { path };
-        self.problems.push(format!("{place}: {what}"));
+    fn refuse(&mut self, path: &str, what: impl fmt::Display) {
+        self.problems.push(Problem { field: path.to_owned(), detail: what.to_string() });
     }
 
     fn compare(&mut self, path: &str, old: &'a Schema, new: &'a Schema) {

@@ -5,6 +5,7 @@ pub mod codec;
 pub mod compatibility;
 pub mod envelope;
 pub mod event;
+pub mod gate;
 pub mod generated;
 mod schemas;
 pub mod topics;

@@ -58,7 +58,7 @@ impl Bundled {
 
 /// The JSON text without white space between its tokens, so that layout never makes a new version in a registry.
 /// (Parsing and printing would reorder the attributes, depending on serde_json's features.)
-fn without_white_space(json: &str) -> String {
+pub(crate) fn without_white_space(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     json.chars()
         .filter(|&c| {

@@ -1,17 +1,13 @@
-//! A schema under which somebody wrote, ready to read with; never panics, never allocates much, whatever the bytes.
-
-use std::io::Read;
+//! A schema under which somebody wrote, ready to read with.
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 
 use crate::codec::DecodeError;
+use crate::codec::body::{self, BodyError};
 use crate::compatibility;
 use crate::event::AnyEvent;
 use crate::schemas::{self, Bundled};
-
-/// No single value of ours comes near this; a broker's message limit is 1 MiB unless raised.
-const MAX_ALLOCATION_BYTES: usize = 4 * 1024 * 1024;
 
 /// How much of Avro's own words an error repeats.
 const MAX_DETAIL_CHARS: usize = 200;
@@ -54,7 +50,7 @@ impl Writer {
         }
         let problems = compatibility::can_read(&schema, newest.schema);
         if !problems.is_empty() {
-            return Self::Unreadable { detail: problems.join("; ") };
+            return Self::Unreadable { detail: compatibility::in_one_line(&problems) };
         }
         Self::event(newest, Box::leak(Box::new(schema)), false)
     }
@@ -68,9 +64,7 @@ impl Writer {
     }
 
     fn event(newest: &'static Bundled, schema: &'static Schema, is_newest: bool) -> Self {
-        // Takes effect once per process, so it stands before the first decode.
-        apache_avro::util::max_allocation_bytes(MAX_ALLOCATION_BYTES);
-        match GenericDatumReader::builder(schema).build() {
+        match body::reader(schema) {
             Ok(reader) => Self::Event(EventReader { newest, reader, is_newest }),
             Err(error) => Self::Unreadable { detail: brief(&error) },
         }
@@ -85,17 +79,12 @@ impl EventReader {
     /// The event in `body`, resolved to the newest version of its schema.
     pub(super) fn read(&self, body: &[u8]) -> Result<AnyEvent, DecodeError> {
         let event_type = self.newest.event_type;
-        let mut body = Body { rest: body, overrun: false };
-        let value = self.reader.read_value(&mut body);
-        // Checked before the result: Avro's reader takes the end of the input within a string or union for a null.
-        if body.overrun {
-            return Err(DecodeError::Truncated { event_type: event_type.to_owned() });
-        }
         let malformed = |detail| DecodeError::Malformed { event_type: event_type.to_owned(), detail };
-        let mut value = value.map_err(|error| malformed(brief(&error)))?;
-        if !body.rest.is_empty() {
-            return Err(DecodeError::Leftover { event_type: event_type.to_owned(), count: body.rest.len() });
-        }
+        let mut value = body::read(&self.reader, body).map_err(|error| match error {
+            BodyError::Truncated => DecodeError::Truncated { event_type: event_type.to_owned() },
+            BodyError::Leftover(count) => DecodeError::Leftover { event_type: event_type.to_owned(), count },
+            BodyError::Malformed(error) => malformed(brief(&error)),
+        })?;
         if !self.is_newest {
             // Avro's words would repeat the value itself, which may hold personal data.
             value = value
@@ -106,20 +95,6 @@ impl EventReader {
             Some(event) => event.map_err(|error| malformed(brief(&error))),
             None => Err(malformed("no Rust type is known".to_owned())),
         }
-    }
-}
-
-/// The bytes of a record, which remember whether more was asked for than they are.
-struct Body<'a> {
-    rest: &'a [u8],
-    overrun: bool,
-}
-
-impl Read for Body<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.rest.read(buffer)?;
-        self.overrun |= count < buffer.len();
-        Ok(count)
     }
 }
 

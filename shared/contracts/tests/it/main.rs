@@ -3,4 +3,5 @@
 
 mod codec;
 mod envelope;
+mod gate;
 mod samples;

@@ -192,6 +192,7 @@ impl Store {
                 .flatten()
                 .filter_map(|id| self.stored(*id))
                 .flat_map(|older| compatibility::problems(&older.schema, &candidate.schema))
+                .map(|problem| problem.to_string())
                 .collect(),
         }
     }
