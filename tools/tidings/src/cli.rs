@@ -4,10 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
-use crate::import;
 use crate::state::RunningSystem;
+use crate::up::ports::Ports;
+use crate::up::stack::{self, RealKafka};
+use crate::verify::checks::Parked;
+use crate::{import, up, verify};
 
 /// Where a service listens unless something else is said.
 const DEFAULT_ORDER_URL: &str = "http://127.0.0.1:8080";
@@ -24,7 +28,150 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(UpArgs),
     Import(ImportArgs),
+    Verify(VerifyArgs),
+}
+
+/// Starts the five services and all they need; restarts what dies; stops everything on Ctrl-C or SIGTERM.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidings up                                            everything embedded: nothing to install but PostgreSQL
+  tidings up --ports auto                               beside something that uses ports 8080 to 8084
+  tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --data ./data
+  tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --postgres postgres://me@127.0.0.1:5432
+
+The embedded broker and registry forget everything when they stop, so a database that holds orders is refused with
+them. --kafka needs the registry that belongs to it. The other commands find the running system by themselves.")]
+struct UpArgs {
+    #[command(flatten)]
+    parts: Parts,
+}
+
+/// What the system runs on.
+#[derive(Debug, Args)]
+struct Parts {
+    /// A real Kafka instead of the embedded broker.
+    #[arg(long, value_name = "HOST:PORT", requires = "registry")]
+    kafka: Option<String>,
+    /// The Confluent-compatible schema registry that belongs to --kafka.
+    #[arg(long, value_name = "URL", requires = "kafka")]
+    registry: Option<String>,
+    /// A PostgreSQL server instead of a private one; the databases tidings_order, ... are created if missing.
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    /// Keeps the private PostgreSQL's files here across runs.
+    #[arg(long, value_name = "DIR", requires = "kafka", conflicts_with = "postgres")]
+    data: Option<PathBuf>,
+    /// The services' ports: 8080 to 8084, or free ones.
+    #[arg(long, value_enum, default_value_t = PortsArg::Usual)]
+    ports: PortsArg,
+    /// Where the services log [default: a directory that goes with the system]
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+    /// What the topics' names begin with.
+    #[arg(long, value_name = "PREFIX", default_value = "tidings")]
+    topics_prefix: String,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PortsArg {
+    /// 8080 to 8084
+    Usual,
+    /// Free ones
+    Auto,
+}
+
+impl From<Parts> for stack::Options {
+    fn from(parts: Parts) -> Self {
+        let kafka = parts.kafka.zip(parts.registry);
+        Self {
+            kafka: kafka.map(|(brokers, registry)| RealKafka { brokers, registry }),
+            postgres: parts.postgres,
+            data: parts.data,
+            ports: match parts.ports {
+                PortsArg::Usual => Ports::Usual,
+                PortsArg::Auto => Ports::Auto,
+            },
+            topics_prefix: Some(parts.topics_prefix),
+            logs: parts.logs,
+        }
+    }
+}
+
+/// Recomputes all effects from the topics alone, and compares them with every service's database.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidings verify --wait            the system that `tidings up` runs, once it is quiet
+  tidings verify --json --postgres postgres://me@127.0.0.1:5432 --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085
+
+One line a guarantee:
+  G1  accepted means published: order's database and every outbox against the topics
+  G2  order per key: first occurrences numbered 1, 2, 3, ... without a gap
+  G3  effects once: stock, payments, the provider's ledger, mails and read models against the topics
+  G4  every order has exactly one end; units and money add up
+  G5  nothing dropped silently: each event processed, parked, without a subscriber, or pending
+
+Ends with 0 when all hold, with 1 when one is violated or can't be verified.")]
+struct VerifyArgs {
+    /// First waits until nothing is under way; then nothing may be pending or parked.
+    #[arg(long)]
+    wait: bool,
+    /// Seconds that --wait waits at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+    /// With --wait: parked events are listed instead of being a violation.
+    #[arg(long)]
+    allow_parked: bool,
+    /// The PostgreSQL server of the five databases [default: the running system's]
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    /// The broker [default: the running system's]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// The schema registry [default: the running system's]
+    #[arg(long, value_name = "URL")]
+    registry: Option<String>,
+    /// What the topics' names begin with [default: the running system's, else tidings]
+    #[arg(long, value_name = "PREFIX")]
+    topics_prefix: Option<String>,
+    /// Prints the verdicts as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl VerifyArgs {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let options = verify::Options {
+            wait: self.wait.then(|| Duration::from_secs(self.timeout)),
+            parked: if self.wait && !self.allow_parked { Parked::Unexpected } else { Parked::Listed },
+        };
+        let json = self.json;
+        let report = verify::run(&self.target()?, options).await?;
+        if json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print!("{report}");
+        }
+        Ok(code(report.holds()))
+    }
+
+    fn target(self) -> anyhow::Result<verify::Target> {
+        let running = RunningSystem::find()?.map(|system| verify::Target::from(&system));
+        let needed = |given: Option<String>, found: Option<String>, option: &str| {
+            given.or(found).with_context(|| format!("no system runs here: where is it? Say {option}"))
+        };
+        let of = |part: fn(&verify::Target) -> &String| running.as_ref().map(|target| part(target).clone());
+        Ok(verify::Target {
+            postgres: needed(self.postgres, of(|target| &target.postgres), "--postgres")?,
+            kafka: needed(self.kafka, of(|target| &target.kafka), "--kafka")?,
+            registry: needed(self.registry, of(|target| &target.registry), "--registry")?,
+            topics_prefix: self
+                .topics_prefix
+                .or(of(|target| &target.topics_prefix))
+                .unwrap_or_else(|| "tidings".to_owned()),
+        })
+    }
 }
 
 /// Places the orders of a CSV file of invoices, and waits until each has ended.
@@ -89,7 +236,12 @@ impl Cli {
     /// When the command could not be carried out.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Up(args) => {
+                up::run(&args.parts.into()).await?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Import(args) => args.run().await,
+            Command::Verify(args) => args.run().await,
         }
     }
 }
@@ -148,6 +300,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_real_kafka_needs_its_registry_and_kept_data_need_both() {
+        let kafka = ["--kafka", "k:9092", "--registry", "http://r"];
+        let parse = |options: &[&str]| Cli::try_parse_from([&["tidings", "up"], options].concat()).is_ok();
+        assert!(parse(&kafka));
+        assert!(!parse(&kafka[..2]));
+        assert!(!parse(&kafka[2..]));
+        assert!(!parse(&["--data", "d"]));
+        assert!(parse(&[&kafka[..], &["--data", "d"]].concat()));
+        assert!(!parse(&[&kafka[..], &["--data", "d", "--postgres", "postgres://p"]].concat()));
+        assert!(parse(&["--postgres", "postgres://p", "--ports", "auto"]));
     }
 
     #[test]

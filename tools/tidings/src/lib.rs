@@ -3,5 +3,8 @@
 pub mod cli;
 pub mod client;
 pub mod import;
+pub mod services;
 pub mod state;
 pub mod text;
+pub mod up;
+pub mod verify;

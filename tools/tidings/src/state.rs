@@ -61,19 +61,28 @@ pub fn default_path() -> anyhow::Result<PathBuf> {
     Ok(dir.join("tidings.json"))
 }
 
+/// Refuses to go on while another system of this user runs.
+///
+/// # Errors
+/// When one does, or the state file can't be read.
+pub fn refuse_second(path: &Path) -> anyhow::Result<()> {
+    match RunningSystem::read(path)?.filter(RunningSystem::is_alive) {
+        Some(other) => bail!(
+            "a system is running already (process {}, orders at {}); stop it first",
+            other.pid,
+            other.service("order").unwrap_or("?")
+        ),
+        None => Ok(()),
+    }
+}
+
 impl StateFile {
     /// Writes the state of a system that has just started. A file left behind by a dead one is replaced.
     ///
     /// # Errors
     /// When another system of this user runs, or the file can't be written.
     pub fn create(path: &Path, system: &RunningSystem) -> anyhow::Result<Self> {
-        if let Some(other) = RunningSystem::read(path)?.filter(RunningSystem::is_alive) {
-            bail!(
-                "a system is running already (process {}, orders at {}); stop it first",
-                other.pid,
-                other.services.get("order").map_or("?", String::as_str)
-            );
-        }
+        refuse_second(path)?;
         let fresh = path.with_extension(format!("{}.new", system.pid));
         let write = || -> anyhow::Result<()> {
             let mut file =

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::progress::Progress;
 use super::rules::NewOrder;
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, encode};
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -56,7 +56,8 @@ pub async fn replenish(
 ) -> anyhow::Result<()> {
     stream::iter(skus.into_iter().map(Ok))
         .try_for_each_concurrent(pace.concurrency, async |sku| {
-            let key = format!("import-replenish-{quantity}");
+            // Keys are inventory's as a whole, so each SKU needs its own.
+            let key = format!("import-replenish-{quantity}-{}", encode(&sku));
             let attempt = || client.replenish(&sku, &key, quantity);
             match repeat(attempt, pace.patience, progress).await {
                 Answer::Done { .. } => {

@@ -1,0 +1,105 @@
+//! `tidings up`: everything started, watched and stopped as one.
+
+mod configuration;
+pub mod databases;
+pub mod ports;
+pub mod process;
+pub mod stack;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::process::Say;
+use self::stack::{Options, Stack};
+use crate::services::ServiceName;
+use crate::state::{self, StateFile};
+
+/// Runs the system until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When it can't be started, or a service can't be run at all.
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let mut stop = StopSignals::listen()?;
+    let say = to_terminal();
+    let starting = start_registered(options, &say);
+    let (mut stack, state_file) = tokio::select! {
+        started = starting => started?,
+        () = stop.received() => return Ok(()),
+    };
+    list(&stack, &say);
+    let outcome = tokio::select! {
+        () = stop.received() => Ok(()),
+        error = stack.failed() => Err(error),
+    };
+    say("stopping".to_owned());
+    drop(state_file);
+    tokio::select! {
+        stopped = stack.stop() => stopped?,
+        () = stop.received() => say("stopped at once".to_owned()),
+    }
+    outcome
+}
+
+/// Starts the system and tells the other commands where it is.
+///
+/// # Errors
+/// When it can't be started, or another one runs.
+pub async fn start_registered(options: &Options, say: &Say) -> anyhow::Result<(Stack, StateFile)> {
+    let path = state::default_path()?;
+    state::refuse_second(&path)?;
+    let stack = Stack::start(options, Arc::clone(say)).await?;
+    match StateFile::create(&path, stack.system()) {
+        Ok(file) => Ok((stack, file)),
+        Err(error) => {
+            stack.stop().await?;
+            Err(error)
+        }
+    }
+}
+
+/// Says where everything is.
+pub fn list(stack: &Stack, say: &Say) {
+    let system = stack.system();
+    for service in ServiceName::ALL {
+        let url = system.service(service.as_str()).unwrap_or_default();
+        say(format!("{:<13} {url}   {url}/docs", service.as_str()));
+    }
+    say(format!("{:<13} {}", "database", databases::without_password(&system.postgres)));
+    say(format!("{:<13} {}   topics {}.*", "kafka", system.kafka, system.topics_prefix));
+    say(format!("{:<13} {}", "registry", system.registry));
+    say(format!("{:<13} {}", "logs", system.logs.display()));
+    say("ready; Ctrl-C stops everything".to_owned());
+}
+
+/// Prints each line, to standard output.
+#[must_use]
+pub fn to_terminal() -> Say {
+    Arc::new(|line| println!("{line}"))
+}
+
+/// Ctrl-C and SIGTERM.
+pub struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Takes both signals from now on.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The configuration file that each service is given.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+
+/// A service's configuration, as far as `up` decides it.
+#[derive(Debug, Serialize)]
+pub(super) struct Configuration {
+    pub(super) http: Http,
+    pub(super) database: Database,
+    pub(super) kafka: Kafka,
+    pub(super) registry: Registry,
+    pub(super) topics: Topics,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Http {
+    pub(super) listen: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Database {
+    pub(super) url: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Kafka {
+    pub(super) brokers: String,
+    pub(super) replication_factor: i32,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) properties: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Registry {
+    pub(super) url: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Topics {
+    pub(super) prefix: String,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("url", &super::databases::without_password(&self.url)).finish()
+    }
+}
+
+impl Configuration {
+    /// Writes it for its owner's eyes only: it holds the database's password.
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let write = || -> anyhow::Result<()> {
+            let text = toml::to_string(self)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            Ok(file.write_all(text.as_bytes())?)
+        };
+        write().with_context(|| format!("writing {}", path.display()))
+    }
+}

@@ -1,0 +1,114 @@
+//! The five databases on one server: created where missing, refused where an embedded broker would contradict them.
+
+use anyhow::{Context, bail};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+
+use crate::services::ServiceName;
+
+/// The URL of one database of the server at `base`; parameters behind a `?` stay.
+#[must_use]
+pub fn database_url(base: &str, database: &str) -> String {
+    let (address, parameters) = base.split_once('?').map_or((base, ""), |(address, rest)| (address, rest));
+    let (scheme, rest) = address.split_once("://").unwrap_or(("postgres", address));
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let parameters = if parameters.is_empty() { String::new() } else { format!("?{parameters}") };
+    format!("{scheme}://{authority}/{database}{parameters}")
+}
+
+/// A URL as it may be printed.
+#[must_use]
+pub fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, rest)), Some((_, host))) => {
+            let user = rest.split(['@', ':']).next().unwrap_or_default();
+            format!("{scheme}://{user}@{host}")
+        }
+        _ => url.to_owned(),
+    }
+}
+
+async fn connect(url: &str) -> anyhow::Result<PgConnection> {
+    let options: PgConnectOptions =
+        url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(url)))?;
+    options.connect().await.with_context(|| format!("connecting to {}", without_password(url)))
+}
+
+/// Creates the databases that are missing.
+///
+/// # Errors
+/// When the server can't be reached or refuses.
+pub async fn create_missing(base: &str) -> anyhow::Result<()> {
+    let mut server = connect(&database_url(base, "postgres")).await?;
+    let existing: Vec<String> =
+        sqlx::query_scalar("SELECT datname::text FROM pg_database").fetch_all(&mut server).await?;
+    for service in ServiceName::ALL {
+        if existing.contains(&service.database()) {
+            continue;
+        }
+        // A database's name can't be a parameter; these five are the only ones.
+        let create = match service {
+            ServiceName::Order => sqlx::query("CREATE DATABASE tidings_order"),
+            ServiceName::Inventory => sqlx::query("CREATE DATABASE tidings_inventory"),
+            ServiceName::Payment => sqlx::query("CREATE DATABASE tidings_payment"),
+            ServiceName::Notification => sqlx::query("CREATE DATABASE tidings_notification"),
+            ServiceName::Analytics => sqlx::query("CREATE DATABASE tidings_analytics"),
+        };
+        create.execute(&mut server).await.with_context(|| format!("creating {}", service.database()))?;
+    }
+    Ok(server.close().await?)
+}
+
+/// Refuses databases that remember what an embedded broker and registry have forgotten.
+///
+/// # Errors
+/// When one of them holds orders, or positions in topics.
+pub async fn refuse_used(base: &str) -> anyhow::Result<()> {
+    for service in ServiceName::ALL {
+        let mut database = connect(&database_url(base, &service.database())).await?;
+        let has_tables: bool = sqlx::query_scalar(
+            "SELECT to_regclass('outbox.messages') IS NOT NULL AND to_regclass('inbox.consumer_positions') IS NOT NULL",
+        )
+        .fetch_one(&mut database)
+        .await?;
+        let is_used = has_tables
+            && sqlx::query_scalar::<_, bool>(
+                "SELECT EXISTS (SELECT FROM outbox.messages)
+                     OR EXISTS (SELECT FROM inbox.consumer_positions WHERE next_offset > 0)",
+            )
+            .fetch_one(&mut database)
+            .await?;
+        database.close().await?;
+        if is_used {
+            bail!(
+                "{} at {} holds orders already, whose events the embedded broker and registry have forgotten; \
+                 give --kafka and --registry that have them, or databases that are empty",
+                service.database(),
+                without_password(base)
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_takes_the_place_of_another_in_the_servers_url() {
+        for (base, expected) in [
+            ("postgres://me:pw@127.0.0.1:5432", "postgres://me:pw@127.0.0.1:5432/tidings_order"),
+            ("postgres://127.0.0.1/postgres", "postgres://127.0.0.1/tidings_order"),
+            ("postgresql://h/x?sslmode=require", "postgresql://h/tidings_order?sslmode=require"),
+        ] {
+            assert_eq!(database_url(base, "tidings_order"), expected);
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_printed() {
+        assert_eq!(without_password("postgres://me:p@ss@127.0.0.1:1/x"), "postgres://me@127.0.0.1:1/x");
+        assert_eq!(without_password("postgres://127.0.0.1/x"), "postgres://127.0.0.1/x");
+    }
+}

@@ -1,0 +1,117 @@
+//! The ports on which the services will listen: the usual ones, or free ones; and who holds those that are taken.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Context, bail};
+
+use crate::services::ServiceName;
+
+/// Which ports are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ports {
+    /// 8080 to 8084.
+    #[default]
+    Usual,
+    /// Free ones.
+    Auto,
+}
+
+/// A port for each service. They are free now; a service that finds its port taken later says so itself.
+///
+/// # Errors
+/// When a usual port is taken: the message names it, and the process that holds it as far as that can be seen.
+pub fn choose(ports: Ports) -> anyhow::Result<BTreeMap<ServiceName, u16>> {
+    match ports {
+        Ports::Usual => usual(),
+        Ports::Auto => free(),
+    }
+}
+
+fn usual() -> anyhow::Result<BTreeMap<ServiceName, u16>> {
+    let mut chosen = BTreeMap::new();
+    let mut taken = Vec::new();
+    for service in ServiceName::ALL {
+        let port = service.default_port();
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => drop(chosen.insert(service, port)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                let holder =
+                    holder(port).unwrap_or_else(|| "a process that can't be seen from here".to_owned());
+                taken.push(format!("port {port} (for {service}) is in use by {holder}"));
+            }
+            Err(error) => return Err(error).with_context(|| format!("port {port} (for {service})")),
+        }
+    }
+    if !taken.is_empty() {
+        bail!("{}; stop it, or use --ports auto", taken.join("; "));
+    }
+    Ok(chosen)
+}
+
+fn free() -> anyhow::Result<BTreeMap<ServiceName, u16>> {
+    // All are held until the last is drawn, so that they differ.
+    let listeners = ServiceName::ALL
+        .map(|service| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(|listener| (service, listener)));
+    listeners
+        .into_iter()
+        .map(|bound| {
+            let (service, listener) = bound.context("no free port")?;
+            Ok((service, listener.local_addr().context("no free port")?.port()))
+        })
+        .collect()
+}
+
+/// The process that listens on `port`, by Linux's /proc.
+fn holder(port: u16) -> Option<String> {
+    let inode = listening_inode(port)?;
+    let link = format!("socket:[{inode}]");
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) else {
+            continue;
+        };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        let holds = files.flatten().any(|file| {
+            fs::read_link(file.path()).is_ok_and(|target| target.to_str() == Some(link.as_str()))
+        });
+        if holds {
+            let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("process {pid} ({})", command.trim()));
+        }
+    }
+    None
+}
+
+/// The inode of the socket that listens on `port`, from the kernel's table (proc(5): state 0A is LISTEN).
+fn listening_inode(port: u16) -> Option<String> {
+    let suffix = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(|table| {
+        let table = fs::read_to_string(table).ok()?;
+        table.lines().skip(1).find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+            (local.ends_with(&suffix) && *state == "0A").then(|| (*inode).to_owned())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_port_is_named() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let holder = holder(listener.local_addr().unwrap().port()).unwrap();
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+    }
+
+    #[test]
+    fn free_ports_differ() {
+        let ports: std::collections::BTreeSet<u16> = free().unwrap().into_values().collect();
+        assert_eq!(ports.len(), 5);
+    }
+}

@@ -1,0 +1,175 @@
+//! One service as a process: started, watched, started again when it dies, stopped at the end.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::services::ServiceName;
+
+/// How long a service may take to end by itself after SIGTERM.
+const GRACE: Duration = Duration::from_secs(20);
+/// The pause before the first restart, and the longest one.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A service that lived so long starts again with the shortest pause.
+const SETTLED: Duration = Duration::from_secs(20);
+/// How much of a log is shown when a service dies.
+const TAIL_BYTES: u64 = 1_500;
+
+/// Takes what the user should read, one line each.
+pub type Say = Arc<dyn Fn(String) + Send + Sync>;
+
+/// How to run a service.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Which one.
+    pub service: ServiceName,
+    /// Its binary.
+    pub binary: PathBuf,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Where its output goes.
+    pub log: PathBuf,
+}
+
+/// What is known of the process from outside.
+#[derive(Debug, Default)]
+pub struct Watch {
+    pid: AtomicU32,
+    deaths: AtomicU32,
+}
+
+impl Watch {
+    /// The process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
+    }
+
+    /// How often it has died.
+    #[must_use]
+    pub fn deaths(&self) -> u32 {
+        self.deaths.load(Ordering::Acquire)
+    }
+
+    /// Kills the process at once (SIGKILL), as a crash would. Whether there was one.
+    #[must_use]
+    pub fn kill(&self) -> bool {
+        self.pid().is_some_and(|pid| signal(pid, Signal::KILL))
+    }
+}
+
+fn signal(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
+}
+
+/// Runs the service until `shutdown`, starting it again with growing pauses whenever it dies.
+///
+/// # Errors
+/// When it can't be started at all.
+pub async fn supervise(
+    spec: Spec,
+    watch: Arc<Watch>,
+    shutdown: CancellationToken,
+    say: Say,
+) -> anyhow::Result<()> {
+    let mut pause = PAUSES.0;
+    while !shutdown.is_cancelled() {
+        let started = Instant::now();
+        let mut child = spawn(&spec)?;
+        let pid = child.id().unwrap_or_default();
+        watch.pid.store(pid, Ordering::Release);
+        let status = tokio::select! {
+            status = child.wait() => status.with_context(|| format!("waiting for {}", spec.service))?,
+            () = shutdown.cancelled() => return stop(&spec, &mut child, &say).await,
+        };
+        watch.pid.store(0, Ordering::Release);
+        watch.deaths.fetch_add(1, Ordering::AcqRel);
+        if started.elapsed() >= SETTLED {
+            pause = PAUSES.0;
+        }
+        say(format!(
+            "{} (process {pid}) died: {}; starting it again in {pause:?}",
+            spec.service,
+            why(status)
+        ));
+        if status.code().is_some() {
+            tail(&spec.log).lines().for_each(|line| say(format!("  {line}")));
+        }
+        let _ = timeout(pause, shutdown.cancelled()).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+    Ok(())
+}
+
+/// Starts the process. In a group of its own, so that Ctrl-C reaches only us; and, where Linux can do it, bound to
+/// our life, so that it does not outlive us when we are killed.
+fn spawn(spec: &Spec) -> anyhow::Result<Child> {
+    let open = || OpenOptions::new().create(true).append(true).open(&spec.log);
+    let log = open().with_context(|| format!("opening {}", spec.log.display()))?;
+    let output = log.try_clone().with_context(|| format!("opening {}", spec.log.display()))?;
+    let mut command = match lifeline() {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "TERM", "--"]).arg(&spec.binary);
+            command
+        }
+        None => Command::new(&spec.binary),
+    };
+    command.arg("--config").arg(&spec.config);
+    command.stdin(Stdio::null()).stdout(output).stderr(log).process_group(0).kill_on_drop(true);
+    command.spawn().with_context(|| format!("starting {}", spec.binary.display()))
+}
+
+/// util-linux's `setpriv`, which replaces itself by the command after asking for a signal at its parent's death.
+fn lifeline() -> Option<PathBuf> {
+    ["/usr/bin/setpriv", "/bin/setpriv"].map(PathBuf::from).into_iter().find(|path| path.exists())
+}
+
+async fn stop(spec: &Spec, child: &mut Child, say: &Say) -> anyhow::Result<()> {
+    if let Some(pid) = child.id() {
+        signal(pid, Signal::TERM);
+    }
+    if let Ok(status) = timeout(GRACE, child.wait()).await {
+        let status = status.with_context(|| format!("waiting for {}", spec.service))?;
+        if !status.success() {
+            say(format!("{} ended with {}", spec.service, why(status)));
+        }
+        return Ok(());
+    }
+    say(format!("{} did not end within {GRACE:?}: killed", spec.service));
+    child.kill().await.with_context(|| format!("killing {}", spec.service))
+}
+
+fn why(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// The end of a log.
+#[must_use]
+pub fn tail(log: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,328 @@
+//! The whole system as one value: what it runs on, the five services, and their end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use contracts::topics::{PARTITIONS, Topic, Topics as TopicNames};
+use messaging::TopicSpec;
+use testkit::broker::EmbeddedBroker;
+use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
+use testkit::registry::EmbeddedRegistry;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::configuration::{Configuration, Database, Http, Kafka, Registry, Topics};
+use super::databases;
+use super::ports::{self, Ports};
+use super::process::{Say, Spec, Watch, supervise, tail};
+use crate::client::Client;
+use crate::services::ServiceName;
+use crate::state::RunningSystem;
+
+/// How long the services may take to be ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+/// A service that dies so often before it is ready won't get there.
+const DEATHS_BEFORE_READY: u32 = 3;
+
+/// What to run on.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A real Kafka with its registry, instead of the embedded ones.
+    pub kafka: Option<RealKafka>,
+    /// A PostgreSQL server's URL, instead of a private one.
+    pub postgres: Option<String>,
+    /// Where the private PostgreSQL keeps its files across runs.
+    pub data: Option<PathBuf>,
+    /// Which ports the services listen on.
+    pub ports: Ports,
+    /// What the topics' names begin with; `tidings` if nothing is said.
+    pub topics_prefix: Option<String>,
+    /// Where the services log; a directory that goes with the system if nothing is said.
+    pub logs: Option<PathBuf>,
+}
+
+/// A broker and the registry that belongs to it.
+#[derive(Clone, Debug)]
+pub struct RealKafka {
+    /// `HOST:PORT`.
+    pub brokers: String,
+    /// The registry's URL.
+    pub registry: String,
+}
+
+/// A running system. `stop` ends it; a dropped or killed one takes its processes along too.
+pub struct Stack {
+    system: RunningSystem,
+    watches: BTreeMap<ServiceName, Arc<Watch>>,
+    supervisors: JoinSet<anyhow::Result<()>>,
+    shutdown: CancellationToken,
+    // Declared in the order in which they go: services first (they are tasks above), then what they stand on.
+    foundation: Foundation,
+    _files: tempfile::TempDir,
+}
+
+#[derive(Default)]
+struct Foundation {
+    registry: Option<EmbeddedRegistry>,
+    broker: Option<EmbeddedBroker>,
+    postgres: Option<PrivatePostgres>,
+}
+
+struct Addresses {
+    postgres: String,
+    kafka: Kafka,
+    registry: String,
+}
+
+impl Stack {
+    /// Starts everything and waits until every service is ready.
+    ///
+    /// # Errors
+    /// When a part can't be started, a port is taken, or a service does not get ready in time.
+    pub async fn start(options: &Options, say: Say) -> anyhow::Result<Self> {
+        let ports = ports::choose(options.ports)?;
+        let binaries = find_binaries()?;
+        let files =
+            tempfile::Builder::new().prefix("tidings-").tempdir().context("a directory for the run")?;
+        let logs = options.logs.clone().unwrap_or_else(|| files.path().join("logs"));
+        std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
+        let prefix = options.topics_prefix.clone().unwrap_or_else(|| "tidings".to_owned());
+
+        let (foundation, addresses) = Foundation::lay(options, &prefix, &say).await?;
+        let system = RunningSystem {
+            pid: std::process::id(),
+            services: ports
+                .iter()
+                .map(|(service, port)| (service.to_string(), format!("http://127.0.0.1:{port}")))
+                .collect(),
+            postgres: addresses.postgres.clone(),
+            kafka: addresses.kafka.brokers.clone(),
+            registry: addresses.registry.clone(),
+            topics_prefix: prefix,
+            logs,
+        };
+        let specs = write_configurations(files.path(), &ports, &binaries, &addresses, &system)?;
+        let mut stack = Self {
+            system,
+            watches: BTreeMap::new(),
+            supervisors: JoinSet::new(),
+            shutdown: CancellationToken::new(),
+            foundation,
+            _files: files,
+        };
+        for spec in specs {
+            let watch = Arc::new(Watch::default());
+            stack.watches.insert(spec.service, Arc::clone(&watch));
+            let shutdown = stack.shutdown.clone();
+            stack.supervisors.spawn(supervise(spec, watch, shutdown, Arc::clone(&say)));
+        }
+        match stack.wait_until_ready(READY_TIMEOUT).await {
+            Ok(()) => Ok(stack),
+            Err(error) => {
+                stack.stop().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub const fn system(&self) -> &RunningSystem {
+        &self.system
+    }
+
+    /// The process of one service.
+    ///
+    /// # Panics
+    /// Never: every service is watched from the start.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "start() watches every service")]
+    pub fn watch(&self, service: ServiceName) -> &Watch {
+        self.watches.get(&service).expect("every service is watched")
+    }
+
+    /// A client of one service.
+    ///
+    /// # Errors
+    /// When the HTTP client can't be built.
+    pub fn client(&self, service: ServiceName) -> anyhow::Result<Client> {
+        Client::try_new(self.system.service(service.as_str()).unwrap_or_default())
+    }
+
+    /// Waits until every service says that it is ready, at most `patience`.
+    ///
+    /// # Errors
+    /// When one does not in time, or keeps dying; the message shows the end of its log.
+    pub async fn wait_until_ready(&self, patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        for service in ServiceName::ALL {
+            let client = self.client(service)?;
+            let watch = self.watch(service);
+            let deaths = watch.deaths();
+            while !(watch.pid().is_some() && client.is_ready().await) {
+                let keeps_dying = watch.deaths() - deaths >= DEATHS_BEFORE_READY;
+                if keeps_dying || Instant::now() >= deadline {
+                    let log = self.system.logs.join(format!("{service}.log"));
+                    let what = if keeps_dying { "keeps dying" } else { "is not ready" };
+                    bail!("{service} {what}; the end of {}:\n{}", log.display(), tail(&log));
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a service can't be run at all.
+    ///
+    /// # Errors
+    /// Always, with what was wrong.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.supervisors.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("the services have ended"),
+            Some(Err(error)) => error.into(),
+        }
+    }
+
+    /// Stops the services, then what they stand on.
+    ///
+    /// # Errors
+    /// When the database server does not end in time.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        while let Some(ended) = self.supervisors.join_next().await {
+            ended??;
+        }
+        if let Some(registry) = self.foundation.registry.take() {
+            registry.stop().await;
+        }
+        // The embedded broker's end joins a thread, which may take a moment.
+        if let Some(broker) = self.foundation.broker.take() {
+            tokio::task::spawn_blocking(move || drop(broker)).await?;
+        }
+        if let Some(postgres) = self.foundation.postgres.take() {
+            postgres.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Foundation {
+    async fn lay(options: &Options, prefix: &str, say: &Say) -> anyhow::Result<(Self, Addresses)> {
+        let mut foundation = Self::default();
+        let postgres = match &options.postgres {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let storage = match &options.data {
+                    Some(dir) => Storage::Kept(dir.clone()),
+                    None => Storage::Temporary,
+                };
+                let fsync = options.data.is_some();
+                let server =
+                    PrivatePostgres::start(&storage, &PostgresOptions { fsync, ..Default::default() })
+                        .await?;
+                let url = server.url("postgres");
+                say(format!("PostgreSQL {} on port {}", server.major_version(), server.port()));
+                foundation.postgres = Some(server);
+                url
+            }
+        };
+        databases::create_missing(&postgres).await?;
+        let (kafka, registry) = match &options.kafka {
+            Some(real) => {
+                let kafka = Kafka {
+                    brokers: real.brokers.clone(),
+                    replication_factor: 1,
+                    properties: BTreeMap::new(),
+                };
+                (kafka, real.registry.clone())
+            }
+            None => {
+                databases::refuse_used(&postgres).await?;
+                foundation.embed(prefix, say).await?
+            }
+        };
+        Ok((foundation, Addresses { postgres, kafka, registry }))
+    }
+
+    async fn embed(&mut self, prefix: &str, say: &Say) -> anyhow::Result<(Kafka, String)> {
+        let broker = EmbeddedBroker::start()?;
+        let names = TopicNames::new(prefix);
+        let topics = Topic::ALL.map(|topic| TopicSpec {
+            name: names.name(topic),
+            partitions: PARTITIONS,
+            replication_factor: 1,
+        });
+        broker.create_topics(&topics)?;
+        let registry = EmbeddedRegistry::start_anywhere().await.context("the embedded registry")?;
+        say("embedded broker and registry: for demo and tests; they forget everything when they stop"
+            .to_owned());
+        let config = broker.config();
+        let kafka = Kafka {
+            brokers: config.brokers.clone(),
+            replication_factor: 1,
+            properties: config.properties.clone().into_iter().collect(),
+        };
+        let url = registry.url();
+        self.broker = Some(broker);
+        self.registry = Some(registry);
+        Ok((kafka, url))
+    }
+}
+
+fn write_configurations(
+    dir: &Path,
+    ports: &BTreeMap<ServiceName, u16>,
+    binaries: &BTreeMap<ServiceName, PathBuf>,
+    addresses: &Addresses,
+    system: &RunningSystem,
+) -> anyhow::Result<Vec<Spec>> {
+    let mut specs = Vec::with_capacity(ports.len());
+    for ((service, port), binary) in ports.iter().zip(binaries.values()) {
+        let config = dir.join(format!("{service}.toml"));
+        Configuration {
+            http: Http { listen: format!("127.0.0.1:{port}") },
+            database: Database { url: databases::database_url(&addresses.postgres, &service.database()) },
+            kafka: Kafka {
+                brokers: addresses.kafka.brokers.clone(),
+                replication_factor: addresses.kafka.replication_factor,
+                properties: addresses.kafka.properties.clone(),
+            },
+            registry: Registry { url: addresses.registry.clone() },
+            topics: Topics { prefix: system.topics_prefix.clone() },
+        }
+        .write(&config)?;
+        let log = system.logs.join(format!("{service}.log"));
+        specs.push(Spec { service: *service, binary: binary.clone(), config, log });
+    }
+    Ok(specs)
+}
+
+/// The services' binaries: beside this program, or, for a test binary in `deps/`, one directory up.
+fn find_binaries() -> anyhow::Result<BTreeMap<ServiceName, PathBuf>> {
+    let own = std::env::current_exe().context("where is this program?")?;
+    let dirs: Vec<&Path> = own.ancestors().skip(1).take(2).collect();
+    let mut found = BTreeMap::new();
+    let mut missing = Vec::new();
+    for service in ServiceName::ALL {
+        let binary = dirs.iter().map(|dir| dir.join(service.as_str())).find(|path| path.is_file());
+        match binary {
+            Some(path) => drop(found.insert(service, path)),
+            None => missing.push(service.as_str()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let packages: Vec<String> = missing.iter().map(|name| format!("-p {name}")).collect();
+    bail!(
+        "{} not found beside {}; build with: cargo build {}",
+        missing.join(", "),
+        own.display(),
+        packages.join(" ")
+    )
+}

@@ -1,0 +1,103 @@
+//! `tidings verify`: all effects recomputed from the topics alone, and compared with every service's database.
+
+pub mod case;
+pub mod checks;
+pub mod databases;
+pub mod history;
+pub mod model;
+pub mod report;
+pub mod snapshot;
+pub mod subscriptions;
+pub mod topics;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use contracts::Codec;
+use contracts::codec::RegistryConfig;
+use contracts::topics::Topics;
+use tokio::time::{Instant, sleep};
+
+use self::case::Case;
+use self::checks::Parked;
+use self::history::History;
+use self::report::Report;
+use crate::state::RunningSystem;
+
+/// The pause between two looks at a system that is still busy.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Where the system to be verified is.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The PostgreSQL server of the five databases.
+    pub postgres: String,
+    /// `HOST:PORT`.
+    pub kafka: String,
+    /// The schema registry's URL.
+    pub registry: String,
+    /// What the topics' names begin with.
+    pub topics_prefix: String,
+}
+
+impl From<&RunningSystem> for Target {
+    fn from(system: &RunningSystem) -> Self {
+        Self {
+            postgres: system.postgres.clone(),
+            kafka: system.kafka.clone(),
+            registry: system.registry.clone(),
+            topics_prefix: system.topics_prefix.clone(),
+        }
+    }
+}
+
+/// How to verify.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Wait at most so long until the system is quiet.
+    pub wait: Option<Duration>,
+    /// What parked events mean.
+    pub parked: Parked,
+}
+
+/// Checks all guarantees.
+///
+/// # Errors
+/// When a database, the broker or the registry can't be read: then nothing is verified.
+pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
+    let topics = Topics::new(target.topics_prefix.clone());
+    let registry = RegistryConfig { url: target.registry.clone(), register: false };
+    let codec = Codec::connect(&registry, topics.clone(), &[], topics::ALL_EVENTS)
+        .await
+        .context("the topics can't be read without their schemas")?;
+    let deadline = Instant::now() + options.wait.unwrap_or_default();
+    loop {
+        if options.wait.is_some() {
+            wait_until_quiet(target, &topics, deadline).await?;
+        }
+        // The databases first: then everything that they call published must be on the topics.
+        let snapshot = databases::read(&target.postgres).await?;
+        let history = topics::read(&target.kafka, &codec).await?;
+        let case = Case::new(&topics, &history, &snapshot);
+        if case.is_quiet() || Instant::now() >= deadline {
+            return Ok(checks::check(&case, options.parked));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn wait_until_quiet(target: &Target, topics: &Topics, deadline: Instant) -> anyhow::Result<()> {
+    while Instant::now() < deadline {
+        let snapshot = databases::read_pending(&target.postgres).await?;
+        let ranges = topics::ranges(&target.kafka, topics).await?;
+        let history = History { ranges, ..History::default() };
+        if Case::new(topics, &history, &snapshot).is_quiet() {
+            return Ok(());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The five guarantees, each checked by a file of its own.
+
+pub mod accounted;
+pub mod books;
+pub mod effects;
+pub mod published;
+
+use super::case::Case;
+use super::history::check_sequences;
+use super::report::{Findings, Guarantee, Report, Verdict};
+
+/// Whether parked events are tolerated: listed, and the orders concerned set apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parked {
+    /// They are listed.
+    Listed,
+    /// They violate G5: nothing was expected to be parked.
+    Unexpected,
+}
+
+/// Checks everything.
+#[must_use]
+pub fn check(case: &Case<'_>, parked: Parked) -> Report {
+    let truncated: Findings = case.history.truncated().into_iter().collect();
+    let mut verdicts = vec![
+        published::check(case),
+        sequences(case),
+        effects::check(case),
+        books::check(case),
+        accounted::check(case, parked),
+    ];
+    for verdict in &mut verdicts {
+        let unverifiable = std::mem::take(&mut verdict.unverifiable);
+        verdict.unverifiable = truncated.clone();
+        verdict.unverifiable.append(unverifiable);
+        *verdict = Verdict::new(
+            verdict.guarantee,
+            std::mem::take(&mut verdict.figures),
+            std::mem::take(&mut verdict.violations),
+            std::mem::take(&mut verdict.unverifiable),
+        );
+    }
+    let set_apart =
+        case.set_apart.iter().map(|order_id| format!("order {order_id} has parked events")).collect();
+    Report { verdicts, set_apart }
+}
+
+fn sequences(case: &Case<'_>) -> Verdict {
+    let (figures, violations) = check_sequences(case.history);
+    Verdict::new(
+        Guarantee::G2,
+        vec![
+            ("events", count(figures.events)),
+            ("keys", count(figures.keys)),
+            ("repeated deliveries", count(figures.repetitions)),
+        ],
+        violations,
+        Findings::default(),
+    )
+}
+
+pub(super) fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,194 @@
+//! Reads the five databases, each in one read-only transaction of one snapshot.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Context;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use uuid::Uuid;
+
+use super::snapshot::{Delivery, OutboxRow, ParkedRow, Snapshot};
+use crate::services::ServiceName;
+use crate::up::databases::{database_url, without_password};
+
+/// Reads everything that the checks compare.
+///
+/// # Errors
+/// When a database can't be reached or lacks a table.
+pub async fn read(postgres: &str) -> anyhow::Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    for service in ServiceName::ALL {
+        let mut conn = open(postgres, service).await?;
+        let what = || format!("reading {}", service.database());
+        let delivery = delivery(&mut conn).await.with_context(what)?;
+        snapshot.delivery.insert(service, delivery);
+        own_tables(service, &mut conn, &mut snapshot).await.with_context(what)?;
+        unfinished(service, &mut conn, &mut snapshot).await.with_context(what)?;
+        conn.close().await.with_context(what)?;
+    }
+    Ok(snapshot)
+}
+
+/// Reads only what tells whether work is under way: positions, waiting outbox rows, due work.
+///
+/// # Errors
+/// When a database can't be reached or lacks a table.
+pub async fn read_pending(postgres: &str) -> anyhow::Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
+    for service in ServiceName::ALL {
+        let mut conn = open(postgres, service).await?;
+        let what = || format!("reading {}", service.database());
+        let delivery = Delivery {
+            positions: positions(&mut conn).await.with_context(what)?,
+            outbox: waiting(&mut conn).await.with_context(what)?,
+            ..Delivery::default()
+        };
+        snapshot.delivery.insert(service, delivery);
+        unfinished(service, &mut conn, &mut snapshot).await.with_context(what)?;
+        conn.close().await.with_context(what)?;
+    }
+    Ok(snapshot)
+}
+
+async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnection> {
+    let url = database_url(postgres, &service.database());
+    let options: PgConnectOptions =
+        url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(&url)))?;
+    let connecting = || format!("connecting to {}", without_password(&url));
+    let mut conn = tokio::time::timeout(std::time::Duration::from_secs(10), options.connect())
+        .await
+        .with_context(connecting)?
+        .with_context(connecting)?;
+    sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut conn).await?;
+    Ok(conn)
+}
+
+async fn delivery(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
+    let inbox: Vec<Uuid> =
+        sqlx::query_scalar("SELECT event_id FROM inbox.events").fetch_all(&mut *conn).await?;
+    let inbox_floor: Option<Uuid> =
+        sqlx::query_scalar("SELECT floor FROM inbox.id_range").fetch_optional(&mut *conn).await?;
+    Ok(Delivery {
+        outbox: outbox(conn).await?,
+        stopped_keys: sqlx::query_scalar(
+            "SELECT topic || ' ' || key || ' (' || kind || '): ' || reason FROM outbox.stopped_keys ORDER BY since",
+        )
+        .fetch_all(&mut *conn)
+        .await?,
+        positions: positions(conn).await?,
+        inbox: inbox.into_iter().collect::<HashSet<_>>(),
+        inbox_floor: inbox_floor.unwrap_or_default(),
+        parked: parked(conn).await?,
+    })
+}
+
+async fn positions(conn: &mut PgConnection) -> sqlx::Result<HashMap<(String, i32), i64>> {
+    let rows: Vec<(String, i32, i64)> =
+        sqlx::query_as("SELECT topic, partition, next_offset FROM inbox.consumer_positions")
+            .fetch_all(conn)
+            .await?;
+    Ok(rows.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect())
+}
+
+type OutboxColumns = (Uuid, String, String, i64, bool);
+
+fn outbox_row((event_id, topic, key, sequence, is_finished): OutboxColumns) -> OutboxRow {
+    OutboxRow { event_id, topic, key, sequence, is_finished }
+}
+
+async fn outbox(conn: &mut PgConnection) -> sqlx::Result<Vec<OutboxRow>> {
+    let rows: Vec<OutboxColumns> = sqlx::query_as(
+        "SELECT event_id, topic, key, sequence, finished_at IS NOT NULL FROM outbox.messages ORDER BY id",
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(outbox_row).collect())
+}
+
+async fn waiting(conn: &mut PgConnection) -> sqlx::Result<Vec<OutboxRow>> {
+    let rows: Vec<OutboxColumns> = sqlx::query_as(
+        "SELECT event_id, topic, key, sequence, false FROM outbox.messages WHERE finished_at IS NULL",
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(outbox_row).collect())
+}
+
+async fn parked(conn: &mut PgConnection) -> sqlx::Result<Vec<ParkedRow>> {
+    type Columns = (String, i32, i64, Option<Vec<u8>>, Option<Uuid>, String);
+    let rows: Vec<Columns> = sqlx::query_as(
+        r#"SELECT topic, partition, "offset", key, event_id, reason FROM inbox.parked ORDER BY id"#,
+    )
+    .fetch_all(conn)
+    .await?;
+    let parked = |(topic, partition, offset, key, event_id, reason): Columns| ParkedRow {
+        topic,
+        partition,
+        offset,
+        key: key.map(|key| String::from_utf8_lossy(&key).into_owned()).unwrap_or_default(),
+        event_id,
+        reason,
+    };
+    Ok(rows.into_iter().map(parked).collect())
+}
+
+async fn own_tables(
+    service: ServiceName,
+    conn: &mut PgConnection,
+    snapshot: &mut Snapshot,
+) -> sqlx::Result<()> {
+    match service {
+        ServiceName::Order => {
+            snapshot.orders = sqlx::query_as(
+                "SELECT order_id, status, reason, currency, total_minor, published_sequence FROM orders ORDER BY order_id",
+            )
+            .fetch_all(conn)
+            .await?;
+        }
+        ServiceName::Inventory => {
+            snapshot.stock = sqlx::query_as(
+                "SELECT sku, replenished, available, reserved, committed FROM stock ORDER BY sku",
+            )
+            .fetch_all(&mut *conn)
+            .await?;
+            snapshot.reservations =
+                sqlx::query_as("SELECT order_id, state FROM reservations").fetch_all(conn).await?;
+        }
+        ServiceName::Payment => {
+            snapshot.payments = sqlx::query_as("SELECT order_id, payment_id, state FROM payments")
+                .fetch_all(&mut *conn)
+                .await?;
+            snapshot.ledger = sqlx::query_as(
+                "SELECT payment_id, step, amount_minor, currency FROM provider.ledger WHERE approved",
+            )
+            .fetch_all(conn)
+            .await?;
+        }
+        ServiceName::Notification => {}
+        ServiceName::Analytics => {}
+    }
+    Ok(())
+}
+
+async fn unfinished(
+    service: ServiceName,
+    conn: &mut PgConnection,
+    snapshot: &mut Snapshot,
+) -> sqlx::Result<()> {
+    let (what, count): (&'static str, i64) = match service {
+        ServiceName::Order => (
+            "orders have not ended",
+            sqlx::query_scalar("SELECT count(*) FROM orders WHERE status = 'placed'").fetch_one(conn).await?,
+        ),
+        ServiceName::Payment => (
+            "payments have a step to do",
+            sqlx::query_scalar("SELECT count(*) FROM payments WHERE due_at IS NOT NULL")
+                .fetch_one(conn)
+                .await?,
+        ),
+        ServiceName::Notification => ("mails are unsent", 0),
+        ServiceName::Inventory | ServiceName::Analytics => return Ok(()),
+    };
+    snapshot.unfinished.push((what, u64::try_from(count).unwrap_or_default()));
+    Ok(())
+}
