@@ -303,7 +303,6 @@ fn is_of(event: &AnyEvent, topic: Topic, order_id: Uuid, sequence: i64) -> bool 
 
 /// The corruption is a violation of `guarantee`, and its finding names `id`.
 #[track_caller]
-#[expect(clippy::needless_pass_by_value, reason = "ids and texts alike")]
 fn is_named(guarantee: Guarantee, id: impl Display, corrupt: impl FnOnce(&mut System)) {
     let id = id.to_string();
     let mut system = System::new();
