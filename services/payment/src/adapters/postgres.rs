@@ -1,0 +1,65 @@
+//! The table `payments`: rows locked in order, states flattened into columns.
+
+pub mod batch;
+pub mod row;
+pub mod saga;
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::application::Entry;
+use row::PaymentRow;
+
+/// The migrations of payment's own tables.
+#[must_use]
+pub fn migrator() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("./migrations")
+}
+
+/// The payment of one order, unlocked, as people may look at it.
+///
+/// # Errors
+/// When the database refuses, or the row contradicts itself.
+pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
+    let row: Option<PaymentRow> = sqlx::query_as("SELECT * FROM payments WHERE order_id = $1")
+        .bind(order_id)
+        .fetch_optional(pool)
+        .await?;
+    row.map(PaymentRow::into_entry).transpose()
+}
+
+/// Locks the rows of these orders, in order.
+async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<Entry>, sqlx::Error> {
+    let rows: Vec<PaymentRow> =
+        sqlx::query_as("SELECT * FROM payments WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE")
+            .bind(order_ids)
+            .fetch_all(conn)
+            .await?;
+    rows.into_iter().map(PaymentRow::into_entry).collect()
+}
+
+/// Writes the entries back to their rows, which the caller holds locked.
+async fn update(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<PaymentRow> = entries.iter().map(PaymentRow::from_entry).collect();
+    sqlx::query(
+        "UPDATE payments SET
+             state = new.state, step_call = new.step_call,
+             amount_minor = new.amount_minor, currency = new.currency, payment_method = new.payment_method,
+             authorization_id = new.authorization_id, capture_id = new.capture_id,
+             refund_id = new.refund_id, refund_transaction_id = new.refund_transaction_id,
+             decline_reason = new.decline_reason, published_sequence = new.published_sequence,
+             due_at = new.due_at, lease_id = new.lease_id, attempts = new.attempts,
+             correlation_id = new.correlation_id, causation_id = new.causation_id, user_id = new.user_id,
+             traceparent = new.traceparent, tracestate = new.tracestate, updated_at = new.updated_at
+         FROM jsonb_populate_recordset(NULL::payments, $1) AS new
+         WHERE payments.order_id = new.order_id",
+    )
+    .bind(Json(rows))
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The saga's steps in the table: leased with SKIP LOCKED, answers stored with what follows from them.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use contracts::Cause;
+use contracts::ambient::{new_id, now};
+use outbox::{AppendError, Message, Outbox};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::row::PaymentRow;
+use super::{lock, update};
+use crate::adapters::contract;
+use crate::application::Entry;
+use crate::application::perform_steps::{SagaStore, StoreError};
+use crate::application::record_reports::{LeasePolicy, Leased, Performed};
+use crate::domain::{OrderId, RefundId};
+
+/// The saga's store in PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct PostgresSaga {
+    pool: PgPool,
+    outbox: Outbox,
+    policy: LeasePolicy,
+}
+
+impl PostgresSaga {
+    /// Steps of the payments in `pool`'s database, publishing through `outbox`.
+    #[must_use]
+    pub const fn new(pool: PgPool, outbox: Outbox, policy: LeasePolicy) -> Self {
+        Self { pool, outbox, policy }
+    }
+
+    async fn lease_due(&self, limit: usize) -> Result<Vec<Leased>, sqlx::Error> {
+        let (now, lease_id) = (now(), new_id());
+        let mut tx = self.pool.begin().await?;
+        let rows: Vec<PaymentRow> = sqlx::query_as(
+            "SELECT * FROM payments WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+        )
+        .bind(now)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut leased = Vec::with_capacity(rows.len());
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut entry = row.into_entry()?;
+            leased.extend(entry.lease(lease_id, now, self.policy));
+            entries.push(entry);
+        }
+        update(&mut tx, &entries).await?;
+        tx.commit().await?;
+        Ok(leased)
+    }
+
+    async fn record_all(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, AppendError> {
+        let (now, lease_id) = (now(), new_id());
+        let mut by_order: BTreeMap<OrderId, Performed> =
+            performed.iter().map(|performed| (performed.order_id, performed.clone())).collect();
+        let order_ids: Vec<Uuid> = by_order.keys().map(|order_id| order_id.0).collect();
+        let mut tx = self.pool.begin().await?;
+        let mut messages = Vec::new();
+        let mut entries = Vec::with_capacity(order_ids.len());
+        let mut leased = Vec::new();
+        for found in lock(&mut tx, &order_ids).await? {
+            let Some(performed) = by_order.remove(&found.payment.order_id) else { continue };
+            if found.lease_id != Some(performed.lease_id) {
+                tracing::info!(order_id = %found.payment.order_id.0, step = %performed.step, "an answer came after its lease had ended; whoever took the step over finds it by its key");
+                continue;
+            }
+            let mut entry = found.clone();
+            let event = entry.record(performed, now, RefundId(new_id()), self.policy);
+            if let Some(event) = event {
+                match self.seal(&mut entry, &event) {
+                    Ok(message) => messages.extend(message),
+                    Err(error) => {
+                        tracing::error!(order_id = %found.payment.order_id.0, error = &error as &dyn std::error::Error, "what follows from a step can't be published; the step is tried again");
+                        entries.push(Entry {
+                            lease_id: None,
+                            due_at: Some(now + self.policy.backoff_max),
+                            ..found
+                        });
+                        continue;
+                    }
+                }
+            }
+            if go_on && entry.due_at.is_some_and(|due_at| due_at <= now) {
+                leased.extend(entry.lease(lease_id, now, self.policy));
+            }
+            entries.push(entry);
+        }
+        self.write(&mut tx, &entries, &messages).await?;
+        tx.commit().await?;
+        if !messages.is_empty() {
+            self.outbox.wake();
+        }
+        Ok(leased)
+    }
+
+    /// The event as it will be published, with the next sequence of its order's key.
+    fn seal(
+        &self,
+        entry: &mut Entry,
+        event: &crate::domain::PaymentEvent,
+    ) -> Result<Option<Message>, AppendError> {
+        let sequence = entry.published_sequence + 1;
+        let Some(event) = contract::publish(&entry.payment, event, sequence, new_id(), entry.updated_at)
+        else {
+            return Ok(None);
+        };
+        entry.published_sequence = sequence;
+        let cause = entry.cause.clone().unwrap_or_else(|| Cause {
+            correlation_id: entry.payment.payment_id.0,
+            causation_id: None,
+            user_id: None,
+            trace: contracts::TraceContext::default(),
+        });
+        self.outbox.seal(&event, &cause).map(Some)
+    }
+
+    async fn write(
+        &self,
+        conn: &mut PgConnection,
+        entries: &[Entry],
+        messages: &[Message],
+    ) -> Result<(), AppendError> {
+        update(conn, entries).await?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.outbox.append(conn, messages).await
+    }
+}
+
+#[async_trait]
+impl SagaStore for PostgresSaga {
+    async fn lease(&self, limit: usize) -> Result<Vec<Leased>, StoreError> {
+        self.lease_due(limit).await.map_err(|error| StoreError { action: "leased", source: Box::new(error) })
+    }
+
+    async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {
+        self.record_all(performed, go_on)
+            .await
+            .map_err(|error| StoreError { action: "recorded", source: Box::new(error) })
+    }
+}

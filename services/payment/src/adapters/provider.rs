@@ -1,0 +1,119 @@
+//! The built-in payment provider: deterministic by payment-method token, with books of its own in the PostgreSQL
+//! schema `provider`, on connections of its own, as a foreign system would have them.
+
+mod behaviour;
+mod ledger;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::ambient::{new_id, now};
+use sqlx::PgPool;
+
+use crate::application::provider::{CallError, LedgerEntry, Provider};
+use crate::domain::{Answer, Charge, PaymentId, Step, TransactionId};
+use behaviour::{Behaviour, Speed, behaviour};
+pub use ledger::migrate;
+use ledger::{Ledger, Request};
+
+/// How slow the slow tokens are.
+#[derive(Clone, Copy, Debug)]
+pub struct Delays {
+    /// `tok_slow`: late, but within the time-out.
+    pub slow: Duration,
+    /// `tok_timeout`: after the time-out.
+    pub too_late: Duration,
+}
+
+/// The built-in provider.
+#[derive(Clone, Debug)]
+pub struct BuiltInProvider {
+    ledger: Ledger,
+    delays: Delays,
+}
+
+impl BuiltInProvider {
+    /// A provider that keeps its books in `pool`'s database.
+    #[must_use]
+    pub const fn new(pool: PgPool, delays: Delays) -> Self {
+        Self { ledger: Ledger::new(pool), delays }
+    }
+
+    async fn act(&self, step: Step, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError> {
+        let Behaviour { refuses, interruptions, speed } = behaviour(charge.method.token(), step);
+        if interruptions > 0 && self.ledger.interrupt(payment_id, step).await? <= interruptions {
+            return Err(CallError::Unavailable("try again later".to_owned()));
+        }
+        let request = Request {
+            payment_id,
+            step,
+            refuses,
+            transaction_id: format!("{step}_{}", new_id().simple()),
+            amount_minor: charge.money.amount_minor,
+            currency: &charge.money.currency,
+            now: now(),
+        };
+        let answer = self.ledger.act(&request).await?;
+        match speed {
+            Speed::AtOnce => {}
+            Speed::Slow => tokio::time::sleep(self.delays.slow).await,
+            Speed::TooLate => tokio::time::sleep(self.delays.too_late).await,
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Provider for BuiltInProvider {
+    async fn prepare(&self) -> anyhow::Result<()> {
+        Ok(migrate(self.ledger.pool()).await?)
+    }
+
+    async fn authorize(&self, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError> {
+        self.act(Step::Authorize, payment_id, charge).await
+    }
+
+    async fn check_fraud(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        _: &TransactionId,
+    ) -> Result<Answer, CallError> {
+        self.act(Step::CheckFraud, payment_id, charge).await
+    }
+
+    async fn capture(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        _: &TransactionId,
+    ) -> Result<Answer, CallError> {
+        self.act(Step::Capture, payment_id, charge).await
+    }
+
+    async fn void(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        _: Option<&TransactionId>,
+    ) -> Result<Answer, CallError> {
+        self.act(Step::Void, payment_id, charge).await
+    }
+
+    async fn refund(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        _: &TransactionId,
+    ) -> Result<Answer, CallError> {
+        self.act(Step::Refund, payment_id, charge).await
+    }
+
+    async fn look_up(&self, payment_id: PaymentId, step: Step) -> Result<Option<Answer>, CallError> {
+        self.ledger.look_up(payment_id, step).await
+    }
+
+    async fn ledger(&self, payment_id: PaymentId) -> Result<Vec<LedgerEntry>, CallError> {
+        self.ledger.entries(payment_id).await
+    }
+}

@@ -1,0 +1,172 @@
+//! The port to whoever moves the money, and how a task becomes calls there.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::domain::{
+    Answer, Charge, Charging, Payment, PaymentId, Report, State, Step, Task, TransactionId, Undo,
+};
+
+/// Why a call brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The provider certainly did nothing.
+    #[error("the provider is unavailable: {0}")]
+    Unavailable(String),
+    /// It may have acted.
+    #[error("the provider's answer is unknown: {0}")]
+    Unknown(String),
+}
+
+/// One line of the provider's books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// What was asked for.
+    pub step: Step,
+    /// What was answered.
+    pub answer: Answer,
+    /// The amount in minor units.
+    pub amount_minor: i64,
+    /// The amount's currency.
+    pub currency: String,
+    /// When.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// A payment provider. It acts at most once per (payment, step) and answers a repeated call as it did the first one.
+///
+/// Two promises keep late calls harmless: a void forbids every later authorization and capture of its payment, also
+/// when it arrives before them; and it is declined only while something is captured, and never remembered as declined.
+#[async_trait]
+pub trait Provider: Debug + Send + Sync {
+    /// Called once before the first step: sets up or checks what the provider needs.
+    async fn prepare(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Holds the amount.
+    async fn authorize(&self, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError>;
+
+    /// Judges the payment.
+    async fn check_fraud(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        authorization: &TransactionId,
+    ) -> Result<Answer, CallError>;
+
+    /// Takes the amount held.
+    async fn capture(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        authorization: &TransactionId,
+    ) -> Result<Answer, CallError>;
+
+    /// Lets go of the amount held; without an authorization it only forbids a late one.
+    async fn void(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        authorization: Option<&TransactionId>,
+    ) -> Result<Answer, CallError>;
+
+    /// Gives back the amount taken.
+    async fn refund(
+        &self,
+        payment_id: PaymentId,
+        charge: &Charge,
+        capture: &TransactionId,
+    ) -> Result<Answer, CallError>;
+
+    /// What became of a step; `None` if the provider never saw it.
+    async fn look_up(&self, payment_id: PaymentId, step: Step) -> Result<Option<Answer>, CallError>;
+
+    /// All that the provider has in its books for this payment, in order.
+    async fn ledger(&self, payment_id: PaymentId) -> Result<Vec<LedgerEntry>, CallError>;
+}
+
+/// Does `task` at the provider, each call bounded by `timeout`. No transaction is open meanwhile.
+pub async fn perform(provider: &dyn Provider, payment: &Payment, task: Task, timeout: Duration) -> Report {
+    match task {
+        Task::Ask(step) => match ask(provider, payment, step, timeout).await {
+            Ok(answer) => Report::Answered(answer),
+            Err(CallError::Unavailable(_)) => Report::Unavailable,
+            Err(CallError::Unknown(_)) => Report::Unknown,
+        },
+        Task::LookUp(step) => match look_up(provider, payment, step, timeout).await {
+            Ok(Some(answer)) => Report::Answered(answer),
+            Ok(None) => Report::Absent,
+            Err(_) => Report::Unknown,
+        },
+        // An earlier call may still be under way, so that nothing but an answer ends the doubt.
+        Task::LookUpThenAsk(step) => match look_up(provider, payment, step, timeout).await {
+            Ok(Some(answer)) => Report::Answered(answer),
+            Ok(None) => ask(provider, payment, step, timeout).await.map_or(Report::Unknown, Report::Answered),
+            Err(_) => Report::Unknown,
+        },
+    }
+}
+
+async fn look_up(
+    provider: &dyn Provider,
+    payment: &Payment,
+    step: Step,
+    timeout: Duration,
+) -> Result<Option<Answer>, CallError> {
+    bounded(payment, step, timeout, provider.look_up(payment.payment_id, step)).await
+}
+
+async fn ask(
+    provider: &dyn Provider,
+    payment: &Payment,
+    step: Step,
+    timeout: Duration,
+) -> Result<Answer, CallError> {
+    let id = payment.payment_id;
+    let call = match &payment.state {
+        State::Charging { charge, step, .. } => match step {
+            Charging::Authorizing => provider.authorize(id, charge),
+            Charging::CheckingFraud { authorization } => provider.check_fraud(id, charge, authorization),
+            Charging::Capturing { authorization } => provider.capture(id, charge, authorization),
+        },
+        State::Declining { charge, authorization, .. } => provider.void(id, charge, Some(authorization)),
+        State::Cancelling { charge, undo, .. } => match undo {
+            Undo::Voiding { authorization } => provider.void(id, charge, authorization.as_ref()),
+            Undo::Refunding { capture } => provider.refund(id, charge, capture),
+            Undo::ResolvingAuthorization | Undo::ResolvingCapture { .. } => return Err(nothing_to_ask(step)),
+        },
+        State::Awaited
+        | State::Remembered { .. }
+        | State::StockHeld
+        | State::Completed { .. }
+        | State::Declined { .. }
+        | State::Voided { .. }
+        | State::Refunded { .. }
+        | State::Cancelled => return Err(nothing_to_ask(step)),
+    };
+    bounded(payment, step, timeout, call).await
+}
+
+fn nothing_to_ask(step: Step) -> CallError {
+    CallError::Unavailable(format!("the payment's state has no {step} to ask for"))
+}
+
+async fn bounded<T>(
+    payment: &Payment,
+    step: Step,
+    timeout: Duration,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let answer = match tokio::time::timeout(timeout, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(CallError::Unknown(format!("no answer within {timeout:?}"))),
+    };
+    if let Err(error) = &answer {
+        tracing::warn!(order_id = %payment.order_id.0, payment_id = %payment.payment_id.0, %step, %error, "a step brought no answer; it will be resolved by its key");
+    }
+    answer
+}

@@ -1,0 +1,105 @@
+//! The section `[payment]` of the configuration.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::adapters::provider::Delays;
+use crate::application::perform_steps::WorkerSettings;
+use crate::application::record_reports::LeasePolicy;
+
+/// How the saga's worker and the built-in provider behave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Provider calls under way at once.
+    pub concurrency: usize,
+    /// Connections that the built-in provider keeps to its own books.
+    pub provider_max_connections: u32,
+    /// The longest that one call may take.
+    pub call_timeout_ms: u32,
+    /// After so long a worker that has not returned is taken for dead; more than two calls may take.
+    pub lease_ms: u32,
+    /// The first pause before a step is tried again; each further one is twice as long.
+    pub backoff_first_ms: u32,
+    /// The longest pause before a step is tried again.
+    pub backoff_max_ms: u32,
+    /// How often to look for due steps when nobody wakes the worker.
+    pub poll_interval_ms: u32,
+    /// How late `tok_slow` is answered.
+    pub slow_answer_ms: u32,
+    /// How late `tok_timeout` is answered.
+    pub too_late_answer_ms: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            concurrency: 32,
+            provider_max_connections: 8,
+            call_timeout_ms: 2_000,
+            lease_ms: 15_000,
+            backoff_first_ms: 100,
+            backoff_max_ms: 30_000,
+            poll_interval_ms: 500,
+            slow_answer_ms: 500,
+            too_late_answer_ms: 3_000,
+        }
+    }
+}
+
+const fn ms(ms: u32) -> Duration {
+    Duration::from_millis(ms as u64)
+}
+
+const fn delta_ms(ms: u32) -> TimeDelta {
+    TimeDelta::milliseconds(ms as i64)
+}
+
+impl Config {
+    /// Refuses settings that can't work together.
+    ///
+    /// # Errors
+    /// When a worker could lose its lease while it waits, or could do nothing at all.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.concurrency > 0, "payment.concurrency is 0: nothing would ever be charged");
+        ensure!(self.provider_max_connections > 0, "payment.provider_max_connections is 0");
+        ensure!(self.poll_interval_ms > 0, "payment.poll_interval_ms is 0");
+        ensure!(
+            u64::from(self.lease_ms) > 2 * u64::from(self.call_timeout_ms),
+            "payment.lease_ms ({}) must exceed twice payment.call_timeout_ms ({})",
+            self.lease_ms,
+            self.call_timeout_ms
+        );
+        Ok(())
+    }
+
+    /// How long leases last.
+    #[must_use]
+    pub const fn lease_policy(&self) -> LeasePolicy {
+        LeasePolicy {
+            lease: delta_ms(self.lease_ms),
+            backoff_first: delta_ms(self.backoff_first_ms),
+            backoff_max: delta_ms(self.backoff_max_ms),
+        }
+    }
+
+    /// How the worker works.
+    #[must_use]
+    pub const fn worker(&self) -> WorkerSettings {
+        WorkerSettings {
+            concurrency: self.concurrency,
+            call_timeout: ms(self.call_timeout_ms),
+            poll_interval: ms(self.poll_interval_ms),
+            patience: ms(self.lease_ms),
+        }
+    }
+
+    /// How late the slow tokens are answered.
+    #[must_use]
+    pub const fn delays(&self) -> Delays {
+        Delays { slow: ms(self.slow_answer_ms), too_late: ms(self.too_late_answer_ms) }
+    }
+}

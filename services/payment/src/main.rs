@@ -1,0 +1,39 @@
+//! The payment service: wiring only.
+
+use std::sync::Arc;
+
+use payment::adapters::http::{self, Http};
+use payment::adapters::postgres::batch::BatchDeps;
+use payment::adapters::postgres::{migrator, saga::PostgresSaga};
+use payment::adapters::{contract, provider::BuiltInProvider};
+use payment::application::perform_steps::SagaWorker;
+use payment::application::provider::Provider;
+use payment::application::subscriptions;
+use payment::config::Config;
+use service::{Definition, Service};
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::Notify;
+
+fn main() -> anyhow::Result<()> {
+    let definition = Definition {
+        name: "payment",
+        listen: "127.0.0.1:8082",
+        migrator: migrator(),
+        publishes: contract::PUBLISHES,
+    };
+    service::run(definition, |config: &Config, deps| {
+        config.check()?;
+        let wake = Arc::new(Notify::new());
+        let provider: Arc<dyn Provider> = Arc::new(BuiltInProvider::new(
+            PgPoolOptions::new()
+                .max_connections(config.provider_max_connections)
+                .connect_lazy_with(deps.pool.connect_options().as_ref().clone()),
+            config.delays(),
+        ));
+        let store = PostgresSaga::new(deps.pool.clone(), deps.outbox.clone(), config.lease_policy());
+        Ok(Service::new()
+            .consumes(subscriptions(), BatchDeps { wake: Arc::clone(&wake) })
+            .worker(SagaWorker::new(Arc::new(store), Arc::clone(&provider), wake, config.worker()))
+            .http(http::routes(Http { pool: deps.pool.clone(), provider }), http::openapi()))
+    })
+}

@@ -1,0 +1,83 @@
+//! Leases: a step has one worker at a time, a dead worker's step goes to another, a late answer changes nothing.
+
+use std::sync::Arc;
+
+use contracts::ambient::new_id;
+use payment::application::record_reports::Performed;
+use payment::domain::{Answer, Report, State, Step, TransactionId};
+
+use crate::stack::{Stack, TAKEN, placed, reserved};
+
+#[tokio::test]
+async fn a_leased_step_is_nobody_elses_until_the_lease_ends() {
+    let stack = Stack::start().await;
+    let order_id = new_id();
+    stack.apply(&[placed(order_id, "tok_visa"), reserved(order_id)]).await;
+    let (one, other) = (stack.store(), stack.store());
+    assert_eq!(one.lease(10).await.expect("leasing").len(), 1);
+    assert_eq!(other.lease(10).await.expect("leasing"), []);
+    stack.end_leases().await;
+    assert_eq!(other.lease(10).await.expect("leasing").len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_its_lease_was_taken_over_changes_nothing() {
+    let stack = Stack::start().await;
+    let order_id = new_id();
+    stack.apply(&[placed(order_id, "tok_visa"), reserved(order_id)]).await;
+    let (one, other) = (stack.store(), stack.store());
+    let late = one.lease(1).await.expect("leasing").remove(0);
+    stack.end_leases().await;
+    other.lease(1).await.expect("leasing");
+    let before = stack.entry(order_id).await;
+    let answer = Performed {
+        order_id: late.payment.order_id,
+        lease_id: late.lease_id,
+        step: Step::Authorize,
+        report: Report::Answered(Answer::Approved { transaction_id: TransactionId("late".to_owned()) }),
+    };
+    assert_eq!(one.record(&[answer], true).await.expect("recording"), []);
+    assert_eq!(stack.entry(order_id).await, before);
+}
+
+#[tokio::test]
+async fn several_workers_share_many_orders_and_charge_each_once() {
+    let stack = Stack::start().await;
+    let orders: Vec<_> = (0..200).map(|_| new_id()).collect();
+    let workers = [stack.worker(), stack.worker(), stack.worker()];
+    for chunk in orders.chunks(50) {
+        let facts: Vec<_> =
+            chunk.iter().flat_map(|order_id| [placed(*order_id, "tok_visa"), reserved(*order_id)]).collect();
+        stack.apply(&facts).await;
+    }
+    stack.rest().await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    for order_id in orders {
+        assert_eq!(stack.money(order_id).await, TAKEN);
+        assert_eq!(stack.published(order_id).await, ["tidings.payment.PaymentCompleted"]);
+        let entry = stack.entry(order_id).await;
+        assert!(matches!(entry.payment.state, State::Completed { .. }), "{entry:?}");
+        assert_eq!(entry.published_sequence, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_worker_stores_what_was_answered_and_leaves_the_rest_due() {
+    let stack = Stack::start().await;
+    let order_id = new_id();
+    stack.apply(&[placed(order_id, "tok_slow"), reserved(order_id)]).await;
+    let worker = stack.worker();
+    testkit::wait::eventually("the step is leased", crate::stack::PATIENCE, async || {
+        let entry = stack.entry(order_id).await;
+        entry.lease_id.ok_or(entry)
+    })
+    .await;
+    worker.stop().await;
+    let entry = stack.entry(order_id).await;
+    assert_eq!(entry.lease_id, None, "{entry:?}");
+    assert!(matches!(entry.payment.state, State::Charging { .. }), "{entry:?}");
+    let next: Arc<_> = stack.store();
+    assert_eq!(next.lease(1).await.expect("leasing").len(), 1, "due at once for the next worker");
+}

@@ -1,0 +1,17 @@
+//! Payment on a real PostgreSQL: facts in any order, crashes at every point, and the provider's own books.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::large_futures,
+    reason = "helpers of tests assert; their futures are polled once"
+)]
+
+mod arrivals;
+mod crash_points;
+mod crashes;
+mod http;
+mod leases;
+mod ledger;
+mod races;
+mod rows;
+mod stack;

@@ -1,0 +1,174 @@
+//! Facts of two topics in overlapping transactions: every interleaving of their statements and commits.
+
+use contracts::AnyEvent;
+use contracts::ambient::new_id;
+use payment::domain::{State, Task};
+use sqlx::PgPool;
+use testkit::interleave::every_interleaving;
+use uuid::Uuid;
+
+use crate::stack::{GIVEN_BACK, NOTHING, Stack, apply, cancelled, keeps_money, placed, reserved};
+
+const MOST: usize = 5_000;
+
+/// Runs one batch of each topic at once, in every interleaving, and checks what stands in the row afterwards.
+async fn race(
+    name: &str,
+    before: impl Fn(Uuid) -> Vec<AnyEvent>,
+    left: impl Fn(Uuid) -> Vec<AnyEvent>,
+    right: impl Fn(Uuid) -> Vec<AnyEvent>,
+    check: impl Fn(&State, Option<Task>) -> bool,
+) {
+    let stack = Stack::start().await;
+    let batch = |facts: Vec<AnyEvent>| move |pool: PgPool| async move { apply(&pool, &facts).await };
+    let explored = every_interleaving(
+        stack.pool().connect_options().as_ref(),
+        MOST,
+        async || {
+            let order_id = new_id();
+            let facts = before(order_id);
+            if !facts.is_empty() {
+                stack.apply(&facts).await;
+            }
+            order_id
+        },
+        |order_id, pool| batch(left(order_id))(pool),
+        |order_id, pool| batch(right(order_id))(pool),
+        async |order_id, schedule| {
+            let payment = stack.entry(order_id).await.payment;
+            assert!(check(&payment.state, payment.due()), "{name}, schedule {schedule}: {payment:?}");
+        },
+    )
+    .await;
+    println!("{name}: {} interleavings, up to {} statements each", explored.schedules, explored.longest);
+    assert!(explored.schedules > 1, "{name}: only one interleaving was run");
+}
+
+#[tokio::test]
+async fn an_order_and_its_reservation_at_the_same_time_are_charged() {
+    race(
+        "OrderPlaced | StockReserved",
+        |_| vec![],
+        |order_id| vec![placed(order_id, "tok_visa")],
+        |order_id| vec![reserved(order_id)],
+        |state, due| matches!(state, State::Charging { .. }) && due.is_some(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancellation_and_a_reservation_at_the_same_time_are_never_charged() {
+    for known in [false, true] {
+        race(
+            "OrderCancelled | StockReserved",
+            |order_id| if known { vec![placed(order_id, "tok_visa")] } else { vec![] },
+            |order_id| vec![cancelled(order_id)],
+            |order_id| vec![reserved(order_id)],
+            |state, due| *state == State::Cancelled && due.is_none(),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_placed_and_cancelled_order_and_its_reservation_at_the_same_time_are_never_charged() {
+    race(
+        "OrderPlaced + OrderCancelled | StockReserved",
+        |_| vec![],
+        |order_id| vec![placed(order_id, "tok_visa"), cancelled(order_id)],
+        |order_id| vec![reserved(order_id)],
+        |state, due| *state == State::Cancelled && due.is_none(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn batches_that_share_two_orders_in_opposite_order_do_not_deadlock() {
+    let stack = Stack::start().await;
+    let explored = every_interleaving(
+        stack.pool().connect_options().as_ref(),
+        MOST,
+        async || (new_id(), new_id()),
+        |(one, two), pool| async move {
+            apply(&pool, &[placed(one, "tok_visa"), placed(two, "tok_visa")]).await;
+        },
+        |(one, two), pool| async move { apply(&pool, &[reserved(two), reserved(one)]).await },
+        async |(one, two), schedule| {
+            for order_id in [one, two] {
+                let state = stack.entry(order_id).await.payment.state;
+                assert!(matches!(state, State::Charging { .. }), "schedule {schedule}: {state:?}");
+            }
+        },
+    )
+    .await;
+    println!("two orders, two batches: {} interleavings", explored.schedules);
+}
+
+#[tokio::test]
+async fn a_cancellation_while_an_answer_is_being_stored_gives_everything_back() {
+    let stack = Stack::start().await;
+    let explored = every_interleaving(
+        stack.pool().connect_options().as_ref(),
+        MOST,
+        async || {
+            // Authorized and checked; the capture has been done and its answer is about to be stored.
+            let order_id = new_id();
+            stack.apply(&[placed(order_id, "tok_visa"), reserved(order_id)]).await;
+            let performed = capture(&stack, order_id).await;
+            (order_id, performed)
+        },
+        |(_, performed), pool| async move {
+            let store = payment::adapters::postgres::saga::PostgresSaga::new(
+                pool,
+                crate::stack::outbox(),
+                crate::stack::POLICY,
+            );
+            payment::application::perform_steps::SagaStore::record(&store, &[performed], false)
+                .await
+                .expect("recording");
+        },
+        |(order_id, _), pool| async move { apply(&pool, &[cancelled(order_id)]).await },
+        async |(order_id, _), schedule| {
+            let worker = stack.worker();
+            stack.rest().await;
+            worker.stop().await;
+            let state = stack.entry(order_id).await.payment.state;
+            assert!(!keeps_money(&state), "schedule {schedule}: {state:?}");
+            let money = stack.money(order_id).await;
+            assert!(money == GIVEN_BACK || money == NOTHING, "schedule {schedule}: {money:?}");
+        },
+    )
+    .await;
+    println!("OrderCancelled | answer of the capture: {} interleavings", explored.schedules);
+    assert!(explored.schedules > 1);
+}
+
+/// Does all steps up to the capture and gives its answer, not yet stored.
+async fn capture(stack: &Stack, order_id: Uuid) -> payment::application::record_reports::Performed {
+    let (store, provider) = (stack.store(), stack.provider());
+    let mut leased = store.lease(1_000).await.expect("leasing");
+    loop {
+        let next = leased
+            .into_iter()
+            .find(|leased| leased.payment.order_id.0 == order_id)
+            .expect("a step of this order");
+        let report = payment::application::provider::perform(
+            provider.as_ref(),
+            &next.payment,
+            next.task,
+            crate::stack::PATIENCE,
+        )
+        .await;
+        let step = next.task.step();
+        let performed = payment::application::record_reports::Performed {
+            order_id: next.payment.order_id,
+            lease_id: next.lease_id,
+            step,
+            report,
+        };
+        if step == payment::domain::Step::Capture {
+            return performed;
+        }
+        leased = store.record(&[performed], true).await.expect("recording");
+    }
+}

@@ -1,0 +1,291 @@
+//! The vocabulary of these tests: a database, facts, workers, and what is in the books afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::ambient::{new_id, now};
+use contracts::order::{CancellationReason, OrderCancelled, OrderLine, OrderPlaced};
+use contracts::reservation::{ReservedLine, StockReserved};
+use contracts::{AnyEvent, Codec, Envelope, Event, Topics, TraceContext};
+use inbox::{Context, Received, UnitOfWork};
+use outbox::Outbox;
+use payment::adapters::postgres::batch::BatchDeps;
+use payment::adapters::postgres::saga::PostgresSaga;
+use payment::adapters::postgres::{find, migrator};
+use payment::adapters::provider::{BuiltInProvider, Delays, migrate};
+use payment::application::perform_steps::{SagaStore, SagaWorker, WorkerSettings};
+use payment::application::provider::Provider;
+use payment::application::record_reports::LeasePolicy;
+use payment::application::{Entry, Payments, subscriptions};
+use payment::domain::{Payment, State};
+use service::Worker;
+use sqlx::PgPool;
+use testkit::postgres::TestDatabase;
+use testkit::wait::eventually;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) const AMOUNT_MINOR: i64 = 4_200;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A lease that ends only when a test says so.
+pub(crate) const POLICY: LeasePolicy = LeasePolicy {
+    lease: chrono::TimeDelta::hours(1),
+    backoff_first: chrono::TimeDelta::milliseconds(1),
+    backoff_max: chrono::TimeDelta::milliseconds(4),
+};
+
+pub(crate) const SETTINGS: WorkerSettings = WorkerSettings {
+    concurrency: 8,
+    call_timeout: Duration::from_millis(400),
+    poll_interval: Duration::from_millis(5),
+    patience: Duration::from_secs(5),
+};
+
+const DELAYS: Delays = Delays { slow: Duration::from_millis(50), too_late: Duration::from_secs(30) };
+
+pub(crate) struct Stack {
+    pub(crate) database: TestDatabase,
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        let database = TestDatabase::create("payment", async |pool: &PgPool| {
+            outbox::migrate(pool).await?;
+            migrator().run(pool).await?;
+            Ok(migrate(pool).await?)
+        })
+        .await;
+        Self { database, wake: Arc::new(Notify::new()) }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    pub(crate) fn provider(&self) -> Arc<dyn Provider> {
+        Arc::new(BuiltInProvider::new(self.database.another_pool(), DELAYS))
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn SagaStore> {
+        Arc::new(PostgresSaga::new(self.database.another_pool(), outbox(), POLICY))
+    }
+
+    /// A worker of its own, as another process would be. It lives as long as the value.
+    pub(crate) fn worker(&self) -> RunningWorker {
+        self.worker_with(self.store(), self.provider())
+    }
+
+    pub(crate) fn worker_with(
+        &self,
+        store: Arc<dyn SagaStore>,
+        provider: Arc<dyn Provider>,
+    ) -> RunningWorker {
+        let mut worker = SagaWorker::new(store, provider, Arc::clone(&self.wake), SETTINGS);
+        let shutdown = CancellationToken::new();
+        let mut task = JoinSet::new();
+        let stop = shutdown.clone();
+        task.spawn(async move { worker.run(stop).await });
+        RunningWorker { shutdown, task }
+    }
+
+    pub(crate) async fn apply(&self, events: &[AnyEvent]) {
+        apply(self.pool(), events).await;
+        self.wake.notify_one();
+    }
+
+    pub(crate) async fn entry(&self, order_id: Uuid) -> Entry {
+        find(self.pool(), order_id).await.expect("reading").expect("a payment")
+    }
+
+    /// A row in this state, whatever led to it.
+    pub(crate) async fn write_state(&self, order_id: Uuid, state: State) {
+        let deps = BatchDeps { wake: Arc::new(Notify::new()) };
+        let received = received(placed(order_id, "tok_visa"));
+        let mut tx = self.pool().begin().await.expect("beginning");
+        let mut payments =
+            Payments::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");
+        let context = Context { envelope: &received.envelope, now: now() };
+        let put = |payment: &mut Payment| {
+            payment.state = state;
+            Ok(())
+        };
+        payments.change(order_id, context, put).expect("changing");
+        payments.store(&deps, &mut tx).await.expect("storing");
+        tx.commit().await.expect("committing");
+    }
+
+    /// Lets the time of all leases pass.
+    pub(crate) async fn end_leases(&self) {
+        sqlx::query("UPDATE payments SET due_at = now() - interval '1 second' WHERE lease_id IS NOT NULL")
+            .execute(self.pool())
+            .await
+            .expect("ending leases");
+        self.wake.notify_one();
+    }
+
+    /// Waits until no payment has a step due.
+    pub(crate) async fn rest(&self) {
+        eventually("all payments rest", PATIENCE, async || {
+            let busy: Vec<(Uuid, String, i32)> = sqlx::query_as(
+                "SELECT order_id, state, attempts FROM payments WHERE due_at IS NOT NULL LIMIT 5",
+            )
+            .fetch_all(self.pool())
+            .await
+            .expect("reading");
+            if busy.is_empty() { Ok(()) } else { Err(busy) }
+        })
+        .await;
+    }
+
+    pub(crate) async fn money(&self, order_id: Uuid) -> Money {
+        money(self.pool(), order_id).await
+    }
+
+    /// The types of the events published for this order, in sequence.
+    pub(crate) async fn published(&self, order_id: Uuid) -> Vec<String> {
+        sqlx::query_scalar("SELECT event_type FROM outbox.messages WHERE key = $1 ORDER BY id")
+            .bind(order_id.to_string())
+            .fetch_all(self.pool())
+            .await
+            .expect("reading the outbox")
+    }
+}
+
+pub(crate) struct RunningWorker {
+    shutdown: CancellationToken,
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl RunningWorker {
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await.expect("stopping in time");
+        ended.expect("a worker").expect("no panic").expect("no error");
+    }
+
+    /// Ends it as `kill -9` would: nothing more is stored.
+    pub(crate) async fn kill(mut self) {
+        self.task.shutdown().await;
+    }
+}
+
+pub(crate) fn outbox() -> Outbox {
+    Outbox::new(Codec::offline(Topics::default()), "payment", 1_000_000)
+}
+
+/// What the inbox does with a batch, in a transaction of its own.
+pub(crate) async fn apply(pool: &PgPool, events: &[AnyEvent]) {
+    let received: Vec<Received> = events.iter().cloned().map(received).collect();
+    let deps = BatchDeps { wake: Arc::new(Notify::new()) };
+    let subscriptions = subscriptions();
+    let mut tx = pool.begin().await.expect("beginning");
+    let mut payments = Payments::load(&deps, &mut tx, &received).await.expect("loading");
+    for received in &received {
+        let context = Context { envelope: &received.envelope, now: now() };
+        subscriptions.react(&mut payments, &received.event, context).expect("a possible fact");
+    }
+    payments.store(&deps, &mut tx).await.expect("storing");
+    tx.commit().await.expect("committing");
+}
+
+pub(crate) fn received(event: AnyEvent) -> Received {
+    let envelope = Envelope {
+        event_id: event.event_id(),
+        event_type: event.event_type().to_owned(),
+        source: "test".to_owned(),
+        occurred_at: event.occurred_at(),
+        subject: event.key(),
+        sequence: event.sequence(),
+        correlation_id: new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
+    };
+    Received { topic: "test".to_owned(), partition: 0, offset: 0, envelope, event }
+}
+
+pub(crate) fn placed(order_id: Uuid, payment_method: &str) -> AnyEvent {
+    OrderPlaced {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id,
+        sequence: 1,
+        customer_id: "somebody".to_owned(),
+        lines: vec![OrderLine { sku: "A".to_owned(), quantity: 1, unit_price_minor: AMOUNT_MINOR }],
+        total_minor: AMOUNT_MINOR,
+        payment_method: payment_method.to_owned(),
+        recipient: None,
+        currency: "GBP".to_owned(),
+    }
+    .into_any()
+}
+
+pub(crate) fn reserved(order_id: Uuid) -> AnyEvent {
+    StockReserved {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id,
+        sequence: 1,
+        reservation_id: new_id(),
+        lines: vec![ReservedLine { sku: "A".to_owned(), quantity: 1 }],
+    }
+    .into_any()
+}
+
+pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
+    OrderCancelled {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id,
+        sequence: 2,
+        reason: CancellationReason::CustomerRequest,
+        detail: None,
+    }
+    .into_any()
+}
+
+/// What the provider's own books say about a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Money {
+    pub(crate) captured_minor: i64,
+    pub(crate) refunded_minor: i64,
+    /// An authorization that was neither captured nor voided.
+    pub(crate) still_held: bool,
+}
+
+pub(crate) const NOTHING: Money = Money { captured_minor: 0, refunded_minor: 0, still_held: false };
+pub(crate) const TAKEN: Money = Money { captured_minor: AMOUNT_MINOR, ..NOTHING };
+pub(crate) const GIVEN_BACK: Money = Money { refunded_minor: AMOUNT_MINOR, ..TAKEN };
+
+pub(crate) async fn money(pool: &PgPool, order_id: Uuid) -> Money {
+    let (captured_minor, refunded_minor, still_held) = sqlx::query_as(
+        "SELECT COALESCE(SUM(ledger.amount_minor) FILTER (WHERE step = 'capture' AND approved), 0)::bigint,
+                COALESCE(SUM(ledger.amount_minor) FILTER (WHERE step = 'refund' AND approved), 0)::bigint,
+                COALESCE(BOOL_OR(step = 'authorize' AND approved), false)
+                    AND NOT COALESCE(BOOL_OR(step IN ('capture', 'void') AND approved), false)
+         FROM payments JOIN provider.ledger AS ledger USING (payment_id) WHERE order_id = $1",
+    )
+    .bind(order_id)
+    .fetch_one(pool)
+    .await
+    .expect("reading the ledger");
+    Money { captured_minor, refunded_minor, still_held }
+}
+
+/// Whether the payment rests in a state where the money may stay, or in one where none was taken or all given back.
+pub(crate) fn keeps_money(state: &State) -> bool {
+    match state {
+        State::Completed { .. } => true,
+        State::Declined { .. } | State::Voided { .. } | State::Refunded { .. } | State::Cancelled => false,
+        State::Awaited
+        | State::Remembered { .. }
+        | State::StockHeld
+        | State::Charging { .. }
+        | State::Declining { .. }
+        | State::Cancelling { .. } => panic!("no end: {state:?}"),
+    }
+}
