@@ -40,7 +40,6 @@ struct StockApi {
 }
 
 /// Inventory's routes.
-#[must_use]
 pub fn routes(config: &Config, deps: &Deps) -> Router {
     let api = StockApi {
         pool: deps.pool.clone(),

@@ -92,6 +92,10 @@ async fn the_tables_themselves_refuse_books_that_do_not_balance() {
     ];
     for result in tampering {
         let error = result.unwrap_err();
-        assert_eq!(error.as_database_error().and_then(|e| e.code()).as_deref(), Some("23514"), "{error}");
+        assert_eq!(
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(),
+            Some("23514"),
+            "{error}"
+        );
     }
 }

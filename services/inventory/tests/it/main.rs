@@ -1,6 +1,8 @@
 //! Inventory against a real PostgreSQL.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests, whose helpers clippy does not take for tests")]
 
 mod arrivals;
 mod batches;
+mod interleavings;
 mod replenishments;
 mod support;

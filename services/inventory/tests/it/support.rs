@@ -8,6 +8,7 @@ use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock}
 use inventory::application::replenish_stock::{Outcome, ReplenishStock, replenish_stock};
 use inventory::domain::Sku;
 use outbox::Outbox;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, PgPool};
 use testkit::postgres::TestDatabase;
 use uuid::Uuid;
@@ -57,9 +58,18 @@ impl Inventory {
         self.database.pool()
     }
 
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.database.url().parse().unwrap()
+    }
+
     /// One transaction, as the runtime runs it: a rejection rolls everything back.
     pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), Failure> {
-        let mut transaction = self.pool().begin().await?;
+        self.apply_through(self.pool(), events).await
+    }
+
+    /// The same, on a connection of this pool.
+    pub(crate) async fn apply_through(&self, pool: &PgPool, events: &[AnyEvent]) -> Result<(), Failure> {
+        let mut transaction = pool.begin().await?;
         apply_on(&mut transaction, &self.outbox, events).await?;
         transaction.commit().await?;
         Ok(())
@@ -72,11 +82,12 @@ impl Inventory {
             quantity,
             reorder_threshold: None,
         };
-        self.replenish_by(&command).await
+        self.replenish_through(self.pool(), &command).await
     }
 
-    pub(crate) async fn replenish_by(&self, command: &ReplenishStock) -> Outcome {
-        let transaction = PgReplenishment::begin(self.pool(), &self.outbox).await.unwrap();
+    /// The same, on a connection of this pool.
+    pub(crate) async fn replenish_through(&self, pool: &PgPool, command: &ReplenishStock) -> Outcome {
+        let transaction = PgReplenishment::begin(pool, &self.outbox).await.unwrap();
         replenish_stock(transaction, command, THRESHOLD, &cause(), ambient::now()).await.unwrap()
     }
 
