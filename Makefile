@@ -1,0 +1,39 @@
+# Every target does its own set-up. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export CARGO_TERM_COLOR ?= auto
+# rustup puts cargo here; a shell that was open before doesn't know.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# The packages whose tests also run against a real Kafka and a real registry.
+KAFKA_TESTED := messaging contracts outbox system
+
+.PHONY: help demo build test test-kafka lint generate bootstrap
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+demo: build ## Start everything, place orders, check the guarantees (ARGS=--exit ends afterwards)
+	target/debug/tidings demo $(ARGS)
+
+build: bootstrap ## Build the five services and the command
+	cargo build --workspace --locked
+
+lint: bootstrap ## Formatting, lints and the contract gate
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: lint build ## Everything that needs neither Docker nor Java
+	target/debug/tidings schemas check
+	target/debug/with-postgres cargo test --workspace --locked --no-fail-fast
+
+test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
+	tests/components/with-kafka target/debug/with-postgres \
+		cargo test --locked --no-fail-fast $(addprefix -p ,$(KAFKA_TESTED))
+
+generate: bootstrap ## Write the Rust types of avro/ anew
+	cargo run --locked -p codegen
+
+bootstrap: ## Install what building needs, after saying what
+	@tools/bootstrap.sh
