@@ -88,7 +88,6 @@ impl Codec {
         consumes: &[&'static str],
     ) -> Result<Arc<Self>, RegistryError> {
         let publishes = bundled(publishes)?;
-        let consumes = bundled(consumes)?;
         let url = &registry.url;
         let client = Registry::new(registry).map_err(|fault| fault.at(url, ""))?;
         let mut codec = Self::new(topics, None);
@@ -98,11 +97,27 @@ impl Codec {
             codec.remember(id, Writer::bundled(ours));
             codec.published.insert(ours.event_type, Published::new(id, ours)?);
         }
-        for ours in &consumes {
-            patiently(deadline, url, || codec.preload(&client, ours)).await?;
-        }
         codec.registry = Some(client);
+        codec.preload_within(deadline - Instant::now(), consumes).await?;
         Ok(Arc::new(codec))
+    }
+
+    /// Preloads every schema of the subjects in `consumes`, for a caller that learns only after connecting what it
+    /// will consume. Waits up to `patience` for a registry that does not answer.
+    ///
+    /// # Errors
+    /// When the registry can't be reached.
+    pub async fn preload_within(
+        &self,
+        patience: Duration,
+        consumes: &[&'static str],
+    ) -> Result<(), RegistryError> {
+        let Some(registry) = &self.registry else { return Ok(()) };
+        let deadline = Instant::now() + patience;
+        for ours in bundled(consumes)? {
+            patiently(deadline, &registry.url, || self.preload(registry, ours)).await?;
+        }
+        Ok(())
     }
 
     /// A codec that knows all schemas of `avro/` under ids of its own and never asks a registry: for tests of what

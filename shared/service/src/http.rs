@@ -1,10 +1,18 @@
 //! What every HTTP edge shares: problem details (RFC 9457), JSON bodies, limits.
 
-use axum::Json;
+mod edge;
+mod extract;
+mod limits;
+pub(crate) mod server;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use edge::edge;
+pub use extract::{Json, Path, Query};
+pub use limits::{InFlight, preferred_wait};
 
 /// An error answer, `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +58,44 @@ impl Problem {
         }
     }
 
+    /// Faults of the request's content (422).
+    #[must_use]
+    pub fn validation(errors: Vec<Fault>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request's content is not valid")
+            .errors(errors)
+    }
+
+    /// No such thing (404); `detail` says what was looked for.
+    #[must_use]
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here").detail(detail)
+    }
+
+    /// A body beyond the limit (413).
+    #[must_use]
+    pub fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large")
+    }
+
+    /// Our fault (500). What went wrong is in the log, not in the answer.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed")
+            .detail("the cause is in the service's log; whether anything was done is unknown")
+    }
+
+    /// Something that the service needs does not answer (503); trying again helps.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Something that the service needs is missing",
+        )
+        .detail(detail)
+        .retry_after_s(1)
+    }
+
     /// With what is wrong this time.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -72,11 +118,24 @@ impl Problem {
     }
 }
 
+impl From<sqlx::Error> for Problem {
+    /// 503 while the database can't be reached or is too busy, 500 for anything else; the cause goes to the log.
+    fn from(error: sqlx::Error) -> Self {
+        if crate::database::is_transient(&error) {
+            tracing::warn!(%error, "the database did not serve a request");
+            Self::unavailable("the database did not answer in time; whether anything was done is unknown")
+        } else {
+            tracing::error!(%error, "the database refused a request's statement");
+            Self::internal()
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after_s;
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, axum::Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {

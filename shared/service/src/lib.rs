@@ -1,5 +1,8 @@
 //! The runtime of every service: configuration, wiring, migrations, health, graceful shutdown.
 
+pub mod config;
+mod database;
+pub mod health;
 pub mod http;
 pub mod runtime;
 

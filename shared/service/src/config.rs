@@ -1,0 +1,202 @@
+//! A service's configuration: defaults < TOML file (`--config`) < environment (`TIDINGS_<SECTION>__<KEY>`).
+
+mod command_line;
+mod load;
+mod redact;
+mod source;
+
+use std::fmt;
+use std::time::Duration;
+
+use inbox::ConsumerConfig;
+use messaging::KafkaConfig;
+use outbox::RelayConfig;
+use serde::{Deserialize, Serialize};
+use telemetry::TelemetryConfig;
+
+pub use command_line::CommandLine;
+pub use load::{ConfigError, Settings};
+
+/// The sections that every service has.
+#[derive(Clone, Debug, Serialize)]
+pub struct Common {
+    /// The HTTP edge.
+    pub http: HttpConfig,
+    /// The service's own database.
+    pub database: DatabaseConfig,
+    /// The brokers.
+    pub kafka: KafkaConfig,
+    /// The schema registry.
+    pub registry: RegistrySection,
+    /// The business topics.
+    pub topics: TopicsConfig,
+    /// The relay from the outbox to the broker.
+    pub outbox: RelayConfig,
+    /// How events are applied.
+    pub consumer: ConsumerConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// Start and end.
+    pub lifecycle: LifecycleConfig,
+}
+
+impl Common {
+    /// The defaults of the service `name`, which listens on `listen`.
+    #[must_use]
+    pub fn defaults(name: &str, listen: &str) -> Self {
+        Self {
+            http: HttpConfig { listen: listen.to_owned(), ..HttpConfig::default() },
+            database: DatabaseConfig {
+                url: format!("postgres://127.0.0.1:5432/tidings_{name}"),
+                ..DatabaseConfig::default()
+            },
+            kafka: KafkaConfig { client_id: name.to_owned(), ..KafkaConfig::default() },
+            registry: RegistrySection::default(),
+            topics: TopicsConfig::default(),
+            outbox: RelayConfig::default(),
+            consumer: ConsumerConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            lifecycle: LifecycleConfig::default(),
+        }
+    }
+}
+
+/// `[http]`: where the service listens, and what bounds its requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port.
+    pub listen: String,
+    /// How long a request may take; a longer one is answered 504. `Prefer: wait=N` adds N seconds.
+    pub request_timeout_ms: u64,
+    /// The largest body; a larger one is answered 413.
+    pub max_body_bytes: usize,
+    /// Requests answered at a time; one more is answered 503 with `Retry-After`.
+    pub max_in_flight: usize,
+    /// Connections open at a time; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout_ms: u64,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            request_timeout_ms: 10_000,
+            max_body_bytes: 1024 * 1024,
+            max_in_flight: 256,
+            max_connections: 2_048,
+            header_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// `[database]`: the service's own PostgreSQL database.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// A URL, with the password unless `url_file` names a file that holds the whole URL.
+    pub url: String,
+    /// The largest number of connections of the pool.
+    pub max_connections: u32,
+    /// How long to wait for one of them.
+    pub acquire_timeout_ms: u64,
+    /// The longest that one statement may take.
+    pub statement_timeout_ms: u64,
+    /// The longest wait for a lock.
+    pub lock_timeout_ms: u64,
+    /// The longest pause within a transaction.
+    pub idle_in_transaction_session_timeout_ms: u64,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: "postgres://127.0.0.1:5432/tidings".to_owned(),
+            max_connections: 16,
+            acquire_timeout_ms: 5_000,
+            statement_timeout_ms: 30_000,
+            lock_timeout_ms: 10_000,
+            idle_in_transaction_session_timeout_ms: 60_000,
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("url", &redact::url(&self.url))
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `[registry]`: the schema registry with the Confluent API.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistrySection {
+    /// The base URL.
+    pub url: String,
+    /// Register missing schemas at start-up; otherwise only look them up, and refuse to start without them.
+    pub register: bool,
+}
+
+impl Default for RegistrySection {
+    fn default() -> Self {
+        Self { url: "http://127.0.0.1:8085".to_owned(), register: true }
+    }
+}
+
+impl fmt::Debug for RegistrySection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistrySection")
+            .field("url", &redact::url(&self.url))
+            .field("register", &self.register)
+            .finish()
+    }
+}
+
+/// `[topics]`: the business topics of this deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicsConfig {
+    /// What topic and group names begin with.
+    pub prefix: String,
+    /// Copies of each partition of a topic that is created here; 3 in production.
+    pub replication_factor: i32,
+    /// The broker's limit for one message with its headers; larger events are refused before the commit.
+    pub max_message_bytes: usize,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self { prefix: "tidings".to_owned(), replication_factor: 1, max_message_bytes: 1_000_000 }
+    }
+}
+
+/// `[lifecycle]`: how long start and end may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LifecycleConfig {
+    /// How long to wait at start-up for a database, a broker or a registry that is not there yet.
+    pub start_timeout_ms: u64,
+    /// How long requests, batches and the relay may take to finish when the service is asked to stop.
+    pub grace_ms: u64,
+}
+
+impl Default for LifecycleConfig {
+    fn default() -> Self {
+        Self { start_timeout_ms: 60_000, grace_ms: 20_000 }
+    }
+}
+
+impl LifecycleConfig {
+    pub(crate) const fn start_timeout(&self) -> Duration {
+        Duration::from_millis(self.start_timeout_ms)
+    }
+
+    pub(crate) const fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}

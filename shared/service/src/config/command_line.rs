@@ -1,0 +1,26 @@
+//! The command line that all services share.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// What can be said when a service is started.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Settings are taken from the defaults, then from the file, then from environment variables named \
+TIDINGS_<SECTION>__<KEY>. A key that ends with _file (_FILE in the environment) names a file that holds the value.
+
+Examples:
+  order --print-config
+  order --config tidings.toml
+  TIDINGS_KAFKA__BROKERS=kafka:9092 TIDINGS_DATABASE__URL_FILE=/run/secrets/database-url order"
+)]
+pub struct CommandLine {
+    /// A TOML file with sections such as [http] and [database].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that would be used, without its secrets, and end.
+    #[arg(long)]
+    pub print_config: bool,
+}

@@ -1,0 +1,191 @@
+//! From sources to settings; whatever is unknown or of the wrong type is an error that names the culprit.
+
+use std::path::PathBuf;
+
+use figment::providers::Serialized;
+use figment::value::{Dict, Value};
+use figment::{Figment, Profile};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::source::{NO_TAG, Source, as_dict};
+use super::{CommandLine, Common, redact};
+use crate::Definition;
+
+/// Why the configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file can't be read.
+    #[error("{} can't be read", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A section that nobody reads.
+    #[error("{place}: unknown section [{section}]; there are: {known}")]
+    UnknownSection {
+        /// Its name.
+        section: String,
+        /// Where it stands.
+        place: String,
+        /// The sections that there are.
+        known: String,
+    },
+    /// An environment variable with one underscore where two belong.
+    #[error(
+        "the environment variable {name} means nothing; section and key are separated by two underscores: {meant}"
+    )]
+    Variable {
+        /// The variable.
+        name: String,
+        /// What was probably meant.
+        meant: String,
+    },
+    /// A setting is given both as it is and by a file.
+    #[error("both {key} and {file_key} are set; keep one of them")]
+    Twice {
+        /// The setting.
+        key: String,
+        /// The key that names a file.
+        file_key: String,
+    },
+    /// An unknown key, or a value of the wrong type.
+    #[error("{source}")]
+    Invalid {
+        /// What is wrong, and where.
+        source: Box<figment::Error>,
+    },
+    /// A value that makes no sense.
+    #[error("{key} = {value}: {reason}")]
+    Senseless {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// Why it can't be.
+        reason: &'static str,
+    },
+}
+
+impl From<figment::Error> for ConfigError {
+    fn from(error: figment::Error) -> Self {
+        Self::Invalid { source: Box::new(error) }
+    }
+}
+
+/// Everything that a service was told.
+#[derive(Clone, Debug)]
+pub struct Settings<C> {
+    /// The sections that every service has.
+    pub common: Common,
+    /// The service's own section.
+    pub own: C,
+}
+
+impl<C: DeserializeOwned + Serialize + Default> Settings<C> {
+    /// The settings of this process, from its command line and environment.
+    ///
+    /// # Errors
+    /// When something is unknown, unreadable, of the wrong type, or makes no sense.
+    pub fn load(definition: &Definition, command_line: &CommandLine) -> Result<Self, ConfigError> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::from_sources(definition, command_line, variables)
+    }
+
+    /// As [`Settings::load`], with the environment as an argument.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn from_sources(
+        definition: &Definition,
+        command_line: &CommandLine,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let defaults = defaults::<C>(definition)?;
+        let mut figment = Figment::from(Serialized::from(&defaults, Profile::Default));
+        if let Some(path) = &command_line.config {
+            figment = figment.merge(Source::file(path, &defaults)?);
+        }
+        figment = figment.merge(Source::environment(variables, &defaults)?);
+        let settings = Self {
+            common: Common {
+                http: figment.extract_inner_lossy("http")?,
+                database: figment.extract_inner_lossy("database")?,
+                kafka: figment.extract_inner_lossy("kafka")?,
+                registry: figment.extract_inner_lossy("registry")?,
+                topics: figment.extract_inner_lossy("topics")?,
+                outbox: figment.extract_inner_lossy("outbox")?,
+                consumer: figment.extract_inner_lossy("consumer")?,
+                telemetry: figment.extract_inner_lossy("telemetry")?,
+                lifecycle: figment.extract_inner_lossy("lifecycle")?,
+            },
+            own: figment.extract_inner_lossy(definition.name)?,
+        };
+        settings.common.check()?;
+        Ok(settings)
+    }
+
+    /// The settings as TOML that could be read again, except that secrets are hidden.
+    ///
+    /// # Errors
+    /// When a setting can't be written as TOML.
+    pub fn print(&self, name: &str) -> Result<String, toml::ser::Error> {
+        let mut table = toml::Table::try_from(&self.common)?;
+        table.insert(name.to_owned(), toml::Value::try_from(&self.own)?);
+        let mut value = toml::Value::Table(table);
+        redact::value(&mut value);
+        toml::to_string_pretty(&value)
+    }
+}
+
+/// The defaults of all sections, which also say what is known.
+fn defaults<C: Serialize + Default>(definition: &Definition) -> Result<Dict, ConfigError> {
+    let mut defaults = as_dict(Value::serialize(Common::defaults(definition.name, definition.listen))?);
+    let own = as_dict(Value::serialize(C::default())?);
+    defaults.insert(definition.name.to_owned(), Value::Dict(NO_TAG, own));
+    Ok(defaults)
+}
+
+impl Common {
+    fn check(&self) -> Result<(), ConfigError> {
+        if let Err(error) = self.http.listen.parse::<std::net::SocketAddr>() {
+            tracing::debug!(%error, "http.listen");
+            return Err(ConfigError::Senseless {
+                key: "http.listen",
+                value: self.http.listen.clone(),
+                reason: "an address and a port are needed, such as 127.0.0.1:8080",
+            });
+        }
+        for (key, value) in [
+            ("http.request_timeout_ms", self.http.request_timeout_ms),
+            ("http.max_body_bytes", self.http.max_body_bytes as u64),
+            ("http.max_in_flight", self.http.max_in_flight as u64),
+            ("http.max_connections", self.http.max_connections as u64),
+            ("http.header_timeout_ms", self.http.header_timeout_ms),
+            ("database.acquire_timeout_ms", self.database.acquire_timeout_ms),
+            ("database.statement_timeout_ms", self.database.statement_timeout_ms),
+            ("database.lock_timeout_ms", self.database.lock_timeout_ms),
+            ("topics.max_message_bytes", self.topics.max_message_bytes as u64),
+            ("lifecycle.start_timeout_ms", self.lifecycle.start_timeout_ms),
+            ("lifecycle.grace_ms", self.lifecycle.grace_ms),
+        ] {
+            if value == 0 {
+                let reason = "must be above 0";
+                return Err(ConfigError::Senseless { key, value: value.to_string(), reason });
+            }
+        }
+        // One connection leads the relay, one listens, and consumers and requests need some too.
+        if self.database.max_connections < 4 {
+            return Err(ConfigError::Senseless {
+                key: "database.max_connections",
+                value: self.database.max_connections.to_string(),
+                reason: "a service needs at least 4",
+            });
+        }
+        Ok(())
+    }
+}

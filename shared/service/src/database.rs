@@ -1,0 +1,136 @@
+//! The service's database: connections with bounds, migrations, and what must hold before anything is promised.
+
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::Definition;
+use crate::config::DatabaseConfig;
+
+/// The advisory lock under which a service's replicas migrate, one after the other: `tidings` in ASCII.
+const MIGRATION_LOCK: i64 = 0x0074_6964_696e_6773;
+
+/// Why the database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    /// The URL can't be parsed. It is not shown: it may contain a password.
+    #[error("database.url is no PostgreSQL URL")]
+    Url(#[source] sqlx::Error),
+    /// It can't be reached, or refuses us.
+    #[error("connecting to database {database} on {host}:{port}")]
+    Connect {
+        /// Its name.
+        database: String,
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What was heard.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Migrations failed.
+    #[error("migrating {part} in database {database}")]
+    Migrate {
+        /// The database.
+        database: String,
+        /// Whose tables: `outbox`, `inbox`, or the service's own.
+        part: &'static str,
+        /// What was heard.
+        #[source]
+        source: MigrateError,
+    },
+    /// Commits would not be durable.
+    #[error(
+        "database {database} has synchronous_commit = off: a crash could take back what was promised; set it to on \
+         (or to remote_apply with a synchronous replica)"
+    )]
+    NotDurable {
+        /// The database.
+        database: String,
+    },
+}
+
+impl DatabaseError {
+    /// Whether waiting may help: the database isn't there yet.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => is_transient(source),
+            Self::Migrate { source: MigrateError::Execute(source), .. } => is_transient(source),
+            Self::Url(_) | Self::Migrate { .. } | Self::NotDurable { .. } => false,
+        }
+    }
+}
+
+/// Whether an error comes from a database that is out of reach, overloaded, starting or stopping.
+pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // Connection exceptions, resources, operator's intervention, and conflicts with other transactions.
+            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03"
+        }),
+        _ => false,
+    }
+}
+
+/// Connection options with the configured bounds on every session.
+pub(crate) fn options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, DatabaseError> {
+    let ms = |value: u64| format!("{value}ms");
+    Ok(config
+        .url
+        .parse::<PgConnectOptions>()
+        .map_err(DatabaseError::Url)?
+        .application_name(&format!("tidings-{name}"))
+        .options([
+            ("statement_timeout", ms(config.statement_timeout_ms)),
+            ("lock_timeout", ms(config.lock_timeout_ms)),
+            ("idle_in_transaction_session_timeout", ms(config.idle_in_transaction_session_timeout_ms)),
+        ]))
+}
+
+/// Connects, migrates, checks durability; the pool is then ready for use.
+pub(crate) async fn open(definition: &Definition, config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
+    let options = options(definition.name, config)?;
+    let name = options.get_database().unwrap_or(definition.name).to_owned();
+    let connect = |source| DatabaseError::Connect {
+        database: name.clone(),
+        host: options.get_host().to_owned(),
+        port: options.get_port(),
+        source,
+    };
+    // Migrations may take longer than a statement otherwise may.
+    let unbounded = options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+    let mut guard = PgConnection::connect_with(&unbounded).await.map_err(connect)?;
+    let durability: String =
+        sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut guard).await.map_err(connect)?;
+    if durability == "off" {
+        return Err(DatabaseError::NotDurable { database: name });
+    }
+    // Replicas that start at once wait here for each other; the lock ends with its connection.
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut guard)
+        .await
+        .map_err(connect)?;
+    let migrations = PgPoolOptions::new().max_connections(2).connect_lazy_with(unbounded);
+    let migrated = migrate(definition, &migrations).await;
+    migrations.close().await;
+    let _ = guard.close().await;
+    migrated.map_err(|(part, source)| DatabaseError::Migrate { database: name.clone(), part, source })?;
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .connect_lazy_with(options))
+}
+
+async fn migrate(definition: &Definition, pool: &PgPool) -> Result<(), (&'static str, MigrateError)> {
+    outbox::migrate(pool).await.map_err(|error| ("outbox", error))?;
+    inbox::migrate(pool).await.map_err(|error| ("inbox", error))?;
+    definition.migrator.run(pool).await.map_err(|error| (definition.name, error))
+}

@@ -1,0 +1,197 @@
+//! Whether a service lives, and whether it can do its work: asked of the database and the broker, not assumed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State as AxumState;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use inbox::{ConsumerStatus, PartitionState};
+use messaging::Bus;
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+
+use crate::http::Json;
+
+/// How long a question to the database or the broker may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an answer is repeated without asking again, so that probes cost nothing.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How a component is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Works.
+    Up,
+    /// Is being tried again; nothing is lost meanwhile.
+    Retrying,
+    /// Does not work.
+    Down,
+}
+
+/// One component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Component {
+    /// How it is.
+    pub state: State,
+    /// What is wrong, if something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Component {
+    const UP: Self = Self { state: State::Up, detail: None };
+
+    fn of(state: State, detail: impl Into<String>) -> Self {
+        Self { state, detail: Some(detail.into()) }
+    }
+}
+
+/// The answer to `/health/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Report {
+    /// The service's name.
+    pub service: &'static str,
+    /// Whether it can do its work: database and broker answer, and it is not stopping.
+    pub ready: bool,
+    /// `database`, `broker`, `consumer <topic>/<partition>`, `worker <name>`, `relay`.
+    pub components: BTreeMap<String, Component>,
+}
+
+/// What health knows. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    service: &'static str,
+    pool: PgPool,
+    bus: Arc<dyn Bus>,
+    shutdown: CancellationToken,
+    /// Consumers tell their state when asked; workers and the relay are told here.
+    consumers: Mutex<Vec<ConsumerStatus>>,
+    told: Mutex<BTreeMap<String, Component>>,
+    /// The last answers of database and broker; the lock makes concurrent probes share one question.
+    asked: tokio::sync::Mutex<Option<(Instant, Component, Component)>>,
+}
+
+impl Health {
+    /// The health of `service`, which uses this database and this bus.
+    #[must_use]
+    pub fn new(service: &'static str, pool: PgPool, bus: Arc<dyn Bus>, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Inner {
+            service,
+            pool,
+            bus,
+            shutdown,
+            consumers: Mutex::default(),
+            told: Mutex::default(),
+            asked: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn watch(&self, consumer: ConsumerStatus) {
+        self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
+    }
+
+    pub(crate) fn up(&self, component: &str) {
+        self.tell(component, Component::UP);
+    }
+
+    pub(crate) fn retrying(&self, component: &str, detail: impl Into<String>) {
+        self.tell(component, Component::of(State::Retrying, detail));
+    }
+
+    fn tell(&self, component: &str, state: Component) {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner).insert(component.to_owned(), state);
+    }
+
+    /// Asks database and broker (at most once a second), and adds what the others told.
+    pub async fn report(&self) -> Report {
+        let (database, broker) = self.ask().await;
+        let stopping = self.0.shutdown.is_cancelled();
+        let ready = !stopping && database.state == State::Up && broker.state == State::Up;
+        let mut components = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        components.insert("database".to_owned(), database);
+        components.insert("broker".to_owned(), broker);
+        if stopping {
+            components.insert("service".to_owned(), Component::of(State::Down, "it was asked to stop"));
+        }
+        for consumer in self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for (partition, state) in consumer.partitions() {
+                let name = format!("consumer {}/{}", partition.topic, partition.partition);
+                components.insert(name, partition_component(state));
+            }
+        }
+        Report { service: self.0.service, ready, components }
+    }
+
+    async fn ask(&self) -> (Component, Component) {
+        let mut asked = self.0.asked.lock().await;
+        if let Some((at, database, broker)) = asked.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return (database.clone(), broker.clone());
+        }
+        let (database, broker) = tokio::join!(self.ask_database(), self.ask_broker());
+        *asked = Some((Instant::now(), database.clone(), broker.clone()));
+        (database, broker)
+    }
+
+    async fn ask_database(&self) -> Component {
+        let question = sqlx::query("SELECT 1").execute(&self.0.pool);
+        match tokio::time::timeout(CHECK_TIMEOUT, question).await {
+            Ok(Ok(_)) => Component::UP,
+            Ok(Err(error)) => Component::of(State::Down, error.to_string()),
+            Err(_) => Component::of(State::Down, no_answer()),
+        }
+    }
+
+    async fn ask_broker(&self) -> Component {
+        // The bus has the bound too; this one holds whatever the bus does.
+        match tokio::time::timeout(CHECK_TIMEOUT * 2, self.0.bus.ping(CHECK_TIMEOUT)).await {
+            Ok(Ok(())) => Component::UP,
+            Ok(Err(error)) => Component::of(State::Down, error.to_string()),
+            Err(_) => Component::of(State::Down, no_answer()),
+        }
+    }
+}
+
+fn no_answer() -> String {
+    format!("no answer within {} s", CHECK_TIMEOUT.as_secs())
+}
+
+fn partition_component(state: PartitionState) -> Component {
+    match state {
+        PartitionState::Running { .. } => Component::UP,
+        PartitionState::Retrying { attempts, error } => {
+            Component::of(State::Retrying, format!("attempt {attempts}: {error}"))
+        }
+        PartitionState::Stopped { error } => Component::of(State::Down, error),
+    }
+}
+
+/// Whether the process answers at all: a probe that fails asks for a restart.
+#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, description = "It answers")))]
+pub async fn live() -> &'static str {
+    "live\n"
+}
+
+/// Whether the service can do its work: a probe that fails keeps requests away.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "operations",
+    responses((status = 200, description = "Ready", body = Report), (status = 503, description = "Not ready", body = Report))
+)]
+pub async fn ready(AxumState(health): AxumState<Health>) -> impl IntoResponse {
+    let report = health.report().await;
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report))
+}

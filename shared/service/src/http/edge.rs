@@ -1,0 +1,137 @@
+//! A service's whole HTTP edge: its own routes with their limits, and the routes that every service has.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use contracts::TraceContext;
+use telemetry::metrics::Metrics;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tracing::{Instrument, field};
+use utoipa::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::Problem;
+use super::limits::{Limits, limit};
+use crate::config::HttpConfig;
+use crate::health::{self, Health};
+
+/// Documents the routes that every service has.
+#[derive(OpenApi)]
+#[openapi(
+    paths(health::live, health::ready),
+    components(schemas(Problem, super::Fault, health::Report, health::Component, health::State))
+)]
+struct CommonRoutes;
+
+/// All routes of a service: `routes` within `config`'s limits, health, metrics, and the API's documentation.
+pub fn edge(
+    routes: Router,
+    mut openapi: utoipa::openapi::OpenApi,
+    config: &HttpConfig,
+    health: Health,
+    metrics: Metrics,
+) -> Router {
+    openapi.merge(CommonRoutes::openapi());
+    let business = routes
+        .layer(RequestBodyLimitLayer::new(config.max_body_bytes))
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(Limits::new(config), limit));
+    // Health and metrics answer even when the business routes are full.
+    let operations = Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .with_state(health)
+        .route("/metrics", get(async move || exposition(&metrics)));
+    Router::new()
+        .merge(business)
+        .merge(operations)
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi))
+        .layer(middleware::from_fn(as_problem))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(observe))
+}
+
+fn exposition(metrics: &Metrics) -> impl IntoResponse + use<> {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+}
+
+fn panicked(_payload: Box<dyn Any + Send + 'static>) -> Response<Body> {
+    // The panic hook has already written where and why.
+    Problem::internal().into_response()
+}
+
+/// Errors that come from below the handlers (no such route, another method, a body too large) are problems too.
+async fn as_problem(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let status = response.status();
+    let told = response.headers().get(header::CONTENT_TYPE);
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || told.is_some_and(|told| told.as_bytes().starts_with(b"application/")) {
+        return response;
+    }
+    let problem = match status {
+        StatusCode::NOT_FOUND => Problem::new(status, "not-found", "There is nothing here")
+            .detail(format!("no route matches {path}")),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(status, "method-not-allowed", "The method is not allowed here")
+                .detail(format!("{method} {path}: see the header Allow"))
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+        _ => Problem::new(status, "http", status.canonical_reason().unwrap_or("The request failed")),
+    };
+    let mut answer = problem.into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    answer
+}
+
+/// One span and two metrics a request; the span continues the caller's trace.
+async fn observe(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let span = tracing::info_span!(
+        "http request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = %method,
+        http.route = route,
+        http.response.status_code = field::Empty,
+        otel.status_code = field::Empty,
+    );
+    telemetry::set_parent(&span, &callers_trace(request.headers()));
+    let started = tokio::time::Instant::now();
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    let labels = [("method", label(&method)), ("route", route), ("status", status.as_u16().to_string())];
+    metrics::counter!("http_requests_total", &labels).increment(1);
+    metrics::histogram!("http_request_duration_seconds", &labels[..2])
+        .record(started.elapsed().as_secs_f64());
+    response
+}
+
+fn callers_trace(headers: &HeaderMap) -> TraceContext {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    TraceContext { traceparent: text("traceparent"), tracestate: text("tracestate") }
+}
+
+/// Clients may invent methods; labels are bounded.
+fn label(method: &axum::http::Method) -> String {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known.to_owned(),
+        _ => "other".to_owned(),
+    }
+}

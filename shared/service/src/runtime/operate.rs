@@ -1,0 +1,271 @@
+//! Runs a service: start, work, and an end that loses nothing.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{CommandFactory, FromArgMatches};
+use futures::FutureExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use telemetry::Telemetry;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::parts::{ConsumerDeps, Service};
+use super::supervise::supervise;
+use super::{Definition, Deps, start};
+use crate::config::{CommandLine, Common, Settings};
+use crate::health::Health;
+use crate::http::{edge, server};
+
+/// How often histograms are folded together.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the last spans may take to leave.
+const TELEMETRY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the runtime waits for threads that block, when everything else has ended.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Exit code when a second signal asks for an end at once.
+const AT_ONCE: i32 = 130;
+
+/// Parses the command line, reads the configuration, connects, migrates, wires and runs until SIGTERM or Ctrl-C; a
+/// second signal ends it at once. `C` is the service's own section (`[payment]`), with defaults for every key and
+/// `deny_unknown_fields`.
+///
+/// # Errors
+/// When the configuration is wrong, something that the service needs at start-up stays out of reach, or a part of it
+/// fails for good.
+#[expect(clippy::needless_pass_by_value, reason = "a definition is given away: it is what the process is")]
+pub fn run<C: DeserializeOwned + Serialize + Default>(
+    definition: Definition,
+    wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
+) -> anyhow::Result<()> {
+    let matches = CommandLine::command().name(definition.name).bin_name(definition.name).get_matches();
+    let command_line = CommandLine::from_arg_matches(&matches)?;
+    let settings = Settings::<C>::load(&definition, &command_line)?;
+    if command_line.print_config {
+        print!("{}", settings.print(definition.name)?);
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(Box::pin(operate(&definition, &settings, wire)));
+    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
+    outcome
+}
+
+async fn operate<C: DeserializeOwned + Serialize + Default>(
+    definition: &Definition,
+    settings: &Settings<C>,
+    wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
+) -> anyhow::Result<()> {
+    let config = &settings.common;
+    let telemetry = telemetry::init(definition.name, &config.telemetry)?;
+    let stop = CancellationToken::new();
+    let mut background = JoinSet::new();
+    background.spawn(signals(stop.clone())?);
+    background.spawn(upkeep(telemetry.metrics()));
+    let starting = async {
+        let deps = Deps { shutdown: stop.clone(), ..start::dependencies(definition, config).await? };
+        let service = wire(&settings.own, &deps)?;
+        Running::start(config, &deps, service, &telemetry).await
+    };
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        running = Box::pin(starting) => match running {
+            Ok(running) => Box::pin(running.until_stopped()).await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = &outcome {
+        tracing::error!(error = format!("{error:#}"), "{} ends", definition.name);
+    }
+    finish_telemetry(telemetry).await;
+    outcome
+}
+
+/// The first signal asks the service to stop; the second ends the process.
+fn signals(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(async move {
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if is_first {
+                tracing::info!("asked to stop; once more ends at once");
+                stop.cancel();
+            }
+        }
+        std::process::exit(AT_ONCE);
+    })
+}
+
+async fn upkeep(metrics: telemetry::metrics::Metrics) {
+    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+    }
+}
+
+/// The exporter blocks, so it gets a thread; the bound holds whatever the collector does.
+async fn finish_telemetry(telemetry: Telemetry) {
+    let flushing = tokio::task::spawn_blocking(move || telemetry.shutdown(TELEMETRY_TIMEOUT));
+    let _ = tokio::time::timeout(TELEMETRY_TIMEOUT * 2, flushing).await;
+}
+
+/// The parts of a service at work.
+struct Running {
+    deps: Deps,
+    grace: Duration,
+    relay_grace: Duration,
+    /// HTTP, consumers and workers: they stop at `deps.shutdown`.
+    parts: JoinSet<Result<(), anyhow::Error>>,
+    /// The relay stops last, because the others append to the outbox until they end.
+    relay: JoinSet<Result<(), anyhow::Error>>,
+    relay_stop: CancellationToken,
+}
+
+impl Running {
+    async fn start(
+        config: &Common,
+        deps: &Deps,
+        service: Service,
+        telemetry: &Telemetry,
+    ) -> anyhow::Result<Self> {
+        let health = Health::new(deps.name, deps.pool.clone(), Arc::clone(&deps.bus), deps.shutdown.clone());
+        let consumes: Vec<&'static str> = service
+            .consumers
+            .iter()
+            .flat_map(|consumption| consumption.event_types.iter().copied())
+            .collect();
+        start::preload(&deps.codec, &consumes, config).await?;
+        let listener = TcpListener::bind(&config.http.listen).await.with_context(|| {
+            format!("listening on {} (http.listen, TIDINGS_HTTP__LISTEN)", config.http.listen)
+        })?;
+        let address = listener.local_addr()?;
+        let mut running = Self {
+            deps: deps.clone(),
+            grace: config.lifecycle.grace(),
+            relay_grace: Duration::from_millis(config.outbox.grace_ms),
+            parts: JoinSet::new(),
+            relay: JoinSet::new(),
+            relay_stop: CancellationToken::new(),
+        };
+        running.start_relay(config, &health)?;
+        for consumption in service.consumers {
+            let consumer = (consumption.build)(running.consumer_deps(config));
+            health.watch(consumer.status);
+            let run = (consumer.run)(deps.shutdown.clone());
+            running.parts.spawn(part("the consumer", async { Ok(run.await?) }));
+        }
+        for worker in service.workers {
+            let worker = supervise(worker, health.clone(), deps.shutdown.clone());
+            running.parts.spawn(part("a worker", async {
+                worker.await;
+                Ok(())
+            }));
+        }
+        let app = edge(service.routes, service.openapi, &config.http, health, telemetry.metrics());
+        running.start_http(listener, app, config);
+        tracing::info!(
+            "{} listens on http://{address}, its API is described at http://{address}/docs",
+            deps.name
+        );
+        Ok(running)
+    }
+
+    fn consumer_deps(&self, config: &Common) -> ConsumerDeps {
+        let outbox = self.deps.outbox.clone();
+        ConsumerDeps {
+            pool: self.deps.pool.clone(),
+            bus: Arc::clone(&self.deps.bus),
+            codec: Arc::clone(&self.deps.codec),
+            group: format!("{}.{}", config.topics.prefix, self.deps.name),
+            config: config.consumer.clone(),
+            on_commit: Arc::new(move || outbox.wake()),
+        }
+    }
+
+    fn start_relay(&mut self, config: &Common, health: &Health) -> anyhow::Result<()> {
+        let relay = outbox::relay::from_config(
+            config.outbox.clone(),
+            self.deps.pool.clone(),
+            &self.deps.outbox,
+            Arc::clone(&self.deps.bus),
+        )?;
+        health.up("relay");
+        let stop = self.relay_stop.clone();
+        self.relay.spawn(part("the relay", async move { Ok(relay.run(stop).await?) }));
+        Ok(())
+    }
+
+    fn start_http(&mut self, listener: TcpListener, app: axum::Router, config: &Common) {
+        let (http, shutdown, grace) = (config.http.clone(), self.deps.shutdown.clone(), self.grace);
+        self.parts.spawn(part("HTTP", async move {
+            server::serve(listener, app, &http, shutdown, grace).await;
+            Ok(())
+        }));
+    }
+
+    /// Works until a signal comes or a part fails for good, then ends everything in order.
+    async fn until_stopped(mut self) -> anyhow::Result<()> {
+        let failure = tokio::select! {
+            () = self.deps.shutdown.cancelled() => None,
+            Some(ended) = self.parts.join_next() => Some(ended),
+            Some(ended) = self.relay.join_next() => Some(ended),
+        };
+        let outcome = match failure {
+            None => Ok(()),
+            Some(Ok(Ok(()))) if self.deps.shutdown.is_cancelled() => Ok(()),
+            Some(Ok(Ok(()))) => Err(anyhow::anyhow!("a part of the service ended unasked")),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(error.into()),
+        };
+        self.deps.shutdown.cancel();
+        self.finish().await;
+        outcome
+    }
+
+    async fn finish(mut self) {
+        let deadline = Instant::now() + self.grace;
+        let finishing = async {
+            while self.parts.join_next().await.is_some() {}
+            self.deps.tasks.close();
+            self.deps.tasks.wait().await;
+        };
+        if tokio::time::timeout_at(deadline, finishing).await.is_err() {
+            tracing::warn!(
+                grace_ms = self.grace.as_millis(),
+                "work in hand did not end within lifecycle.grace_ms; transactions that were open are rolled back"
+            );
+            self.parts.abort_all();
+        }
+        self.relay_stop.cancel();
+        // The relay keeps its own grace period; the margin is for closing its session.
+        let bound = self.relay_grace + Duration::from_secs(2);
+        let relayed = async { while self.relay.join_next().await.is_some() {} };
+        if tokio::time::timeout(bound, relayed).await.is_err() {
+            tracing::warn!("the relay did not end in time; what it had not finished is published later");
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.deps.pool.close()).await;
+        tracing::info!("{} has stopped", self.deps.name);
+    }
+}
+
+/// A part whose panic is an error with its name.
+async fn part(name: &'static str, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(outcome) => outcome.with_context(|| format!("{name} failed")),
+        Err(_) => Err(anyhow::anyhow!("{name} panicked; the log above says where")),
+    }
+}

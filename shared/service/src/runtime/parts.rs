@@ -1,0 +1,109 @@
+//! A service's parts; the wiring reads as a list.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contracts::Codec;
+use futures::future::BoxFuture;
+use inbox::{Consumer, ConsumerConfig, ConsumerError, ConsumerStatus, Parts, Subscriptions, UnitOfWork};
+use messaging::Bus;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+/// Something that runs beside HTTP and the consumers: a timer, a saga, a mailer.
+#[async_trait]
+pub trait Worker: Send + 'static {
+    /// What logs, metrics and health call it.
+    fn name(&self) -> &'static str;
+
+    /// Runs until `shutdown`. Handles its own retries; an error restarts it with back-off and shows in health.
+    ///
+    /// # Errors
+    /// Whatever it could not handle.
+    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()>;
+}
+
+/// A service's parts.
+#[derive(Default)]
+pub struct Service {
+    pub(super) consumers: Vec<Consumption>,
+    pub(super) workers: Vec<Box<dyn Worker>>,
+    pub(super) routes: axum::Router,
+    pub(super) openapi: utoipa::openapi::OpenApi,
+}
+
+impl Service {
+    /// No parts yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies events by these subscriptions, one transaction per batch.
+    #[must_use]
+    pub fn consumes<W: UnitOfWork>(mut self, subscriptions: Subscriptions<W>, deps: W::Deps) -> Self {
+        self.consumers.push(Consumption::new(subscriptions, deps));
+        self
+    }
+
+    /// Runs this worker beside the rest.
+    #[must_use]
+    pub fn worker(mut self, worker: impl Worker) -> Self {
+        self.workers.push(Box::new(worker));
+        self
+    }
+
+    /// Serves these routes beside `/health/live`, `/health/ready`, `/metrics` and the API's documentation.
+    #[must_use]
+    pub fn http(mut self, routes: axum::Router, openapi: utoipa::openapi::OpenApi) -> Self {
+        self.routes = routes;
+        self.openapi = openapi;
+        self
+    }
+}
+
+/// What a consumer needs that every consumer has.
+pub(super) struct ConsumerDeps {
+    pub(super) pool: PgPool,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) codec: Arc<Codec>,
+    pub(super) group: String,
+    pub(super) config: ConsumerConfig,
+    pub(super) on_commit: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// A consumer ready to run; the type of its unit of work is forgotten.
+pub(super) struct Runnable {
+    pub(super) status: ConsumerStatus,
+    pub(super) run: Run,
+}
+
+type Run = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), ConsumerError>> + Send>;
+
+/// Subscriptions that become a consumer once its dependencies are known.
+pub(super) struct Consumption {
+    pub(super) event_types: Vec<&'static str>,
+    pub(super) build: Box<dyn FnOnce(ConsumerDeps) -> Runnable + Send>,
+}
+
+impl Consumption {
+    fn new<W: UnitOfWork>(subscriptions: Subscriptions<W>, deps: W::Deps) -> Self {
+        let event_types = subscriptions.event_types().collect();
+        let build = Box::new(move |common: ConsumerDeps| {
+            let consumer = Consumer::new(Parts {
+                pool: common.pool,
+                bus: common.bus,
+                codec: common.codec,
+                subscriptions,
+                deps,
+                group: common.group,
+                config: common.config,
+                on_commit: common.on_commit,
+            });
+            let status = consumer.status();
+            let run: Run = Box::new(move |shutdown| Box::pin(consumer.run(shutdown)));
+            Runnable { status, run }
+        });
+        Self { event_types, build }
+    }
+}

@@ -1,0 +1,173 @@
+//! What must be there before a service works: its database, the registry, the broker's topics. Each is waited for
+//! with a bound, and what is waited for is said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use contracts::{Codec, RegistryConfig, RegistryError, Topic, Topics};
+use messaging::{Bus, BusError, KafkaBus, TopicSpec};
+use outbox::Outbox;
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+use super::{Definition, Deps};
+use crate::config::Common;
+use crate::database::{self, DatabaseError};
+
+/// How long to wait for what isn't there yet.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    deadline: Instant,
+    /// Short, because everything may be starting together; doubled from attempt to attempt.
+    first_pause: Duration,
+    longest_pause: Duration,
+}
+
+impl Patience {
+    fn until(deadline: Instant) -> Self {
+        let (first_pause, longest_pause) = (Duration::from_millis(100), Duration::from_secs(2));
+        Self { deadline, first_pause, longest_pause }
+    }
+}
+
+/// Connects to everything that the service needs.
+pub(super) async fn dependencies(definition: &Definition, config: &Common) -> anyhow::Result<Deps> {
+    let patience = Patience::until(Instant::now() + config.lifecycle.start_timeout());
+    let pool = database(definition, config, patience).await?;
+    let topics = Topics::new(config.topics.prefix.clone());
+    let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(config.kafka.clone())?);
+    create_topics(&*bus, &topics, config, patience).await?;
+    let codec = codec(definition, config, topics, patience).await?;
+    let outbox = Outbox::new(Arc::clone(&codec), definition.name, config.topics.max_message_bytes);
+    Ok(Deps::new(definition.name, pool, bus, codec, outbox))
+}
+
+async fn database(definition: &Definition, config: &Common, patience: Patience) -> anyhow::Result<PgPool> {
+    patiently("the database", patience, DatabaseError::is_transient, || {
+        database::open(definition, &config.database)
+    })
+    .await
+    .context("the database is needed; its address is database.url (TIDINGS_DATABASE__URL)")
+}
+
+async fn create_topics(
+    bus: &dyn Bus,
+    topics: &Topics,
+    config: &Common,
+    patience: Patience,
+) -> anyhow::Result<()> {
+    let specs: Vec<TopicSpec> = Topic::ALL
+        .into_iter()
+        .map(|topic| TopicSpec {
+            name: topics.name(topic),
+            partitions: contracts::topics::PARTITIONS,
+            replication_factor: config.topics.replication_factor,
+        })
+        .collect();
+    let is_transient = |error: &BusError| matches!(error, BusError::Unavailable { .. });
+    patiently("the broker", patience, is_transient, || bus.create_topics(&specs))
+        .await
+        .context("the broker is needed; its address is kafka.brokers (TIDINGS_KAFKA__BROKERS)")
+}
+
+async fn codec(
+    definition: &Definition,
+    config: &Common,
+    topics: Topics,
+    patience: Patience,
+) -> anyhow::Result<Arc<Codec>> {
+    let registry = RegistryConfig { url: config.registry.url.clone(), register: config.registry.register };
+    let is_transient = |error: &RegistryError| matches!(error, RegistryError::Unavailable { .. });
+    patiently("the schema registry", patience, is_transient, || {
+        Codec::connect_within(Duration::ZERO, &registry, topics.clone(), definition.publishes, &[])
+    })
+    .await
+    .context("the schema registry is needed; its address is registry.url (TIDINGS_REGISTRY__URL)")
+}
+
+/// Fetches every schema of the events that are consumed, so that a registry outage later stops nobody.
+pub(super) async fn preload(codec: &Codec, consumes: &[&'static str], config: &Common) -> anyhow::Result<()> {
+    codec
+        .preload_within(config.lifecycle.start_timeout(), consumes)
+        .await
+        .context("the schemas of consumed events are needed; the registry's address is registry.url")
+}
+
+/// Tries until it works, fails for good, or `deadline` is over.
+async fn patiently<T, E, F>(
+    what: &str,
+    patience: Patience,
+    is_transient: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, E>>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let mut pause = patience.first_pause;
+    loop {
+        let error = match tokio::time::timeout_at(patience.deadline, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => anyhow::Error::new(error),
+            Err(_) => anyhow::anyhow!("{what} did not answer in time (lifecycle.start_timeout_ms)"),
+        };
+        let waiting_helps = error.downcast_ref::<E>().is_some_and(&is_transient);
+        let left = patience.deadline.saturating_duration_since(Instant::now());
+        if !waiting_helps || left.is_zero() {
+            return Err(error);
+        }
+        tracing::warn!(left_s = left.as_secs(), error = format!("{error:#}"), "waiting for {what}");
+        tokio::time::sleep(pause.min(left)).await;
+        pause = (pause * 2).min(patience.longest_pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("attempt {0}")]
+    struct Refused(u32);
+
+    async fn attempts(patience: Duration, transient_until: u32, works_at: u32) -> (anyhow::Result<u32>, u32) {
+        let mut attempts = 0;
+        let patience = Patience {
+            deadline: Instant::now() + patience,
+            first_pause: Duration::from_micros(10),
+            longest_pause: Duration::from_millis(1),
+        };
+        let outcome = patiently(
+            "it",
+            patience,
+            |error: &Refused| error.0 < transient_until,
+            || {
+                attempts += 1;
+                let attempt = attempts;
+                async move { if attempt == works_at { Ok(attempt) } else { Err(Refused(attempt)) } }
+            },
+        )
+        .await;
+        (outcome, attempts)
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_yet_is_waited_for() {
+        let (outcome, attempts) = attempts(Duration::from_secs(60), u32::MAX, 5).await;
+        assert_eq!((outcome.unwrap(), attempts), (5, 5));
+    }
+
+    #[tokio::test]
+    async fn what_fails_for_good_is_not_tried_again() {
+        let (outcome, attempts) = attempts(Duration::from_secs(60), 3, u32::MAX).await;
+        assert_eq!((outcome.unwrap_err().to_string(), attempts), ("attempt 3".to_owned(), 3));
+    }
+
+    #[tokio::test]
+    async fn patience_has_a_bound() {
+        let (outcome, attempts) = attempts(Duration::from_millis(20), u32::MAX, u32::MAX).await;
+        assert!(outcome.is_err());
+        assert!(attempts > 1, "{attempts}");
+    }
+}
