@@ -43,7 +43,7 @@ async fn assert_gapless(inventory: &Inventory, key: &str, schedule: &str) {
 #[tokio::test]
 async fn two_batches_that_want_the_same_last_units_take_turns() {
     let inventory = Inventory::start().await;
-    let explored = every_interleaving(
+    let explored = Box::pin(every_interleaving(
         &inventory.options(),
         5_000,
         async || case(&inventory, 15).await,
@@ -79,7 +79,7 @@ async fn two_batches_that_want_the_same_last_units_take_turns() {
                 assert_gapless(inventory, &case.mug, &schedule).await;
             }
         },
-    )
+    ))
     .await;
     println!("two batches on the same units: {explored:?}");
 }
@@ -87,7 +87,7 @@ async fn two_batches_that_want_the_same_last_units_take_turns() {
 #[tokio::test]
 async fn an_order_and_its_cancellation_in_two_transactions_leave_nothing_held() {
     let inventory = Inventory::start().await;
-    let explored = every_interleaving(
+    let explored = Box::pin(every_interleaving(
         &inventory.options(),
         5_000,
         async || case(&inventory, 15).await,
@@ -113,7 +113,7 @@ async fn an_order_and_its_cancellation_in_two_transactions_leave_nothing_held() 
                 assert_gapless(inventory, &case.left.to_string(), &schedule).await;
             }
         },
-    )
+    ))
     .await;
     println!("an order and its cancellation: {explored:?}");
 }
@@ -121,7 +121,7 @@ async fn an_order_and_its_cancellation_in_two_transactions_leave_nothing_held() 
 #[tokio::test]
 async fn a_batch_and_a_replenishment_of_its_sku_take_turns() {
     let inventory = Inventory::start().await;
-    let explored = every_interleaving(
+    let explored = Box::pin(every_interleaving(
         &inventory.options(),
         5_000,
         async || case(&inventory, 5).await,
@@ -151,7 +151,7 @@ async fn a_batch_and_a_replenishment_of_its_sku_take_turns() {
                 assert_gapless(inventory, &case.mug, &schedule).await;
             }
         },
-    )
+    ))
     .await;
     println!("a batch and a replenishment: {explored:?}");
 }
@@ -166,7 +166,7 @@ async fn a_replenishment_asked_for_twice_at_once_adds_once() {
             assert!(matches!(outcome, Outcome::Done(_) | Outcome::Replayed(_)), "{outcome:?}");
         }
     };
-    let explored = every_interleaving(
+    let explored = Box::pin(every_interleaving(
         &inventory.options(),
         5_000,
         async || case(&inventory, 5).await,
@@ -179,7 +179,7 @@ async fn a_replenishment_asked_for_twice_at_once_adds_once() {
                 assert_eq!(inventory.announced(&case.mug).await.len(), 2, "{schedule}");
             }
         },
-    )
+    ))
     .await;
     println!("one replenishment asked for twice: {explored:?}");
 }

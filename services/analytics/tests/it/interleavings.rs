@@ -1,0 +1,64 @@
+//! Facts about one order on two topics, applied in two transactions through every interleaving.
+
+use analytics::adapters::postgres::Generation;
+use contracts::AnyEvent;
+use contracts::ambient::new_id;
+use testkit::interleave::every_interleaving;
+use uuid::Uuid;
+
+use crate::support::{Analytics, apply_through, confirmed, paid, placed, reserved};
+
+/// Plays `left` against `right`, and checks the funnel's sum: `milestones` a schedule.
+async fn race(left: fn(Uuid) -> Vec<AnyEvent>, right: fn(Uuid) -> Vec<AnyEvent>, milestones: i64) {
+    let analytics = Analytics::start().await;
+    let apply = |events: fn(Uuid) -> Vec<AnyEvent>| {
+        move |order: Uuid, pool: sqlx::PgPool| async move {
+            apply_through(&pool, Generation::Live, &events(order)).await.unwrap();
+        }
+    };
+    let schedules = std::cell::Cell::new(0_i64);
+    let explored = Box::pin(every_interleaving(
+        &analytics.options(),
+        5_000,
+        async || new_id(),
+        apply(left),
+        apply(right),
+        |_, schedule| {
+            schedules.set(schedules.get() + 1);
+            let (analytics, expected) = (&analytics, schedules.get());
+            async move {
+                let seen = analytics.seen().await;
+                assert_eq!(seen.funnel.values().sum::<i64>(), milestones * expected, "{schedule}");
+                let sold = seen.revenue.get("GBP").map_or(0, |revenue| revenue.orders);
+                assert_eq!(sold, seen.funnel.get("confirmed").copied().unwrap_or(0), "{schedule}");
+            }
+        },
+    ))
+    .await;
+    println!("{explored:?}");
+}
+
+#[tokio::test]
+async fn an_order_and_its_reservation_are_both_counted() {
+    race(
+        |order| vec![placed(order, "GBP", &[("mug", 2, 250)]), confirmed(order)],
+        |order| vec![reserved(order)],
+        3,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_reservation_and_a_payment_are_both_counted() {
+    race(|order| vec![reserved(order)], |order| vec![paid(order)], 2).await;
+}
+
+#[tokio::test]
+async fn an_order_and_its_confirmation_in_two_transactions_are_one_sale() {
+    race(
+        |order| vec![placed(order, "GBP", &[("mug", 2, 250)])],
+        |order| vec![confirmed(order), placed(order, "GBP", &[("mug", 2, 250)])],
+        2,
+    )
+    .await;
+}

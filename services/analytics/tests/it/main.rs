@@ -1,0 +1,8 @@
+//! Analytics against a real PostgreSQL.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests, whose helpers clippy does not take for tests")]
+
+mod arrivals;
+mod contention;
+mod http;
+mod interleavings;
+mod support;

@@ -1,0 +1,213 @@
+//! The vocabulary of these tests: a database, facts, and the counters afterwards.
+
+use std::collections::BTreeMap;
+
+use analytics::adapters::postgres::{self, Generation, ReadModels, queries};
+use analytics::adapters::reactions;
+use analytics::domain::{Revenue, Stage};
+use chrono::{DateTime, TimeDelta, Utc};
+use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
+use contracts::payment::PaymentCompleted;
+use contracts::reservation::StockReserved;
+use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, ambient};
+use inbox::{Context, HandlerError, Received, Rejection, UnitOfWork};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use testkit::postgres::TestDatabase;
+use uuid::Uuid;
+
+/// Analytics without its processes.
+pub(crate) struct Analytics {
+    database: TestDatabase,
+}
+
+/// What became of a batch.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Rejected(Rejection),
+    #[error(transparent)]
+    Handler(#[from] HandlerError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Everything that readers see, for comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) funnel: BTreeMap<&'static str, i64>,
+    pub(crate) revenue: BTreeMap<String, Revenue>,
+    pub(crate) best_sellers: Vec<queries::BestSeller>,
+    pub(crate) times: Vec<(i64, i64)>,
+    pub(crate) alerts: Vec<queries::StandingAlert>,
+}
+
+impl Analytics {
+    pub(crate) async fn start() -> Self {
+        let database = TestDatabase::create("analytics", async |pool: &PgPool| {
+            postgres::migrator().run(pool).await?;
+            Ok(())
+        })
+        .await;
+        Self { database }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.database.url().parse().unwrap()
+    }
+
+    /// One transaction, as the runtime runs it: a rejection rolls everything back.
+    pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), Failure> {
+        apply_through(self.pool(), Generation::Live, events).await
+    }
+
+    pub(crate) async fn seen(&self) -> Seen {
+        let pool = self.pool();
+        let funnel = queries::funnel(pool).await.unwrap();
+        let reached = funnel.into_iter().filter(|(_, orders)| *orders > 0);
+        let times = queries::time_to_confirm(pool).await.unwrap();
+        Seen {
+            funnel: reached.map(|(stage, orders): (Stage, i64)| (stage.name(), orders)).collect(),
+            revenue: queries::revenue(pool).await.unwrap(),
+            best_sellers: queries::best_sellers_by_units(pool, None, 100).await.unwrap(),
+            times: times.into_iter().map(|(bound, orders)| (bound.0, orders)).collect(),
+            alerts: queries::standing_alerts(pool, 100).await.unwrap(),
+        }
+    }
+}
+
+/// Load, react, store, commit, as the runtime does.
+pub(crate) async fn apply_through(
+    pool: &PgPool,
+    generation: Generation,
+    events: &[AnyEvent],
+) -> Result<(), Failure> {
+    let subscriptions = reactions::subscriptions();
+    let received: Vec<Received> = events.iter().map(received).collect();
+    let mut transaction = pool.begin().await?;
+    let mut batch = ReadModels::load(&generation, &mut transaction, &received).await?;
+    for received in &received {
+        let context = Context { envelope: &received.envelope, now: ambient::now() };
+        subscriptions.react(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
+    }
+    batch.store(&generation, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+fn received(event: &AnyEvent) -> Received {
+    let cause = Cause {
+        correlation_id: ambient::new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
+    };
+    Received {
+        topic: "tidings.orders".to_owned(),
+        partition: 0,
+        offset: 0,
+        envelope: Envelope::of(event, "order", &cause),
+        event: event.clone(),
+    }
+}
+
+/// A moment, in seconds since another one.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(1_790_000_000 + seconds)
+}
+
+/// An order of these lines (SKU, quantity, unit price), placed at second 0.
+pub(crate) fn placed(order_id: Uuid, currency: &str, lines: &[(&str, i64, i64)]) -> AnyEvent {
+    let line = |(sku, quantity, unit_price_minor): &(&str, i64, i64)| OrderLine {
+        sku: (*sku).to_owned(),
+        quantity: *quantity,
+        unit_price_minor: *unit_price_minor,
+    };
+    OrderPlaced {
+        event_id: ambient::new_id(),
+        occurred_at: at(0),
+        order_id,
+        sequence: 1,
+        customer_id: "c-1".to_owned(),
+        lines: lines.iter().map(line).collect(),
+        total_minor: lines.iter().map(|(_, quantity, price)| quantity * price).sum(),
+        payment_method: "tok_visa".to_owned(),
+        recipient: None,
+        currency: currency.to_owned(),
+    }
+    .into_any()
+}
+
+/// Confirmed two seconds after it was placed.
+pub(crate) fn confirmed(order_id: Uuid) -> AnyEvent {
+    let (event_id, payment_id) = (ambient::new_id(), ambient::new_id());
+    OrderConfirmed { event_id, occurred_at: at(2), order_id, sequence: 2, payment_id }.into_any()
+}
+
+pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
+    OrderCancelled {
+        event_id: ambient::new_id(),
+        occurred_at: at(2),
+        order_id,
+        sequence: 2,
+        reason: CancellationReason::OutOfStock,
+        detail: None,
+    }
+    .into_any()
+}
+
+pub(crate) fn reserved(order_id: Uuid) -> AnyEvent {
+    StockReserved {
+        event_id: ambient::new_id(),
+        occurred_at: at(1),
+        order_id,
+        sequence: 1,
+        reservation_id: ambient::new_id(),
+        lines: Vec::new(),
+    }
+    .into_any()
+}
+
+pub(crate) fn paid(order_id: Uuid) -> AnyEvent {
+    PaymentCompleted {
+        event_id: ambient::new_id(),
+        occurred_at: at(1),
+        order_id,
+        sequence: 1,
+        payment_id: ambient::new_id(),
+        amount_minor: 1,
+        currency: "GBP".to_owned(),
+        transaction_id: "t-1".to_owned(),
+    }
+    .into_any()
+}
+
+pub(crate) fn replenished(sku: &str, sequence: i64, available: i64) -> AnyEvent {
+    StockReplenished {
+        event_id: ambient::new_id(),
+        occurred_at: at(sequence),
+        sku: sku.to_owned(),
+        sequence,
+        quantity: 1,
+        available,
+        threshold: 10,
+    }
+    .into_any()
+}
+
+pub(crate) fn fell_low(sku: &str, sequence: i64, available: i64) -> AnyEvent {
+    StockLevelLow {
+        event_id: ambient::new_id(),
+        occurred_at: at(sequence),
+        sku: sku.to_owned(),
+        sequence,
+        available,
+        threshold: 10,
+    }
+    .into_any()
+}
