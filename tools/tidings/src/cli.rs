@@ -11,7 +11,7 @@ use crate::state::RunningSystem;
 use crate::up::ports::Ports;
 use crate::up::stack::{self, RealKafka};
 use crate::verify::checks::Parked;
-use crate::{import, up, verify};
+use crate::{demo, import, up, verify};
 
 /// Where a service listens unless something else is said.
 const DEFAULT_ORDER_URL: &str = "http://127.0.0.1:8080";
@@ -29,8 +29,62 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(UpArgs),
+    Demo(DemoArgs),
     Import(ImportArgs),
     Verify(VerifyArgs),
+    Schemas(SchemasArgs),
+}
+
+/// Starts the system, places a few dozen orders, tells one order's story, and verifies the guarantees.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidings demo            stays up afterwards, for you to try things
+  tidings demo --exit     ends after the verdict
+
+Ends with 0 when every kind of end was seen and all guarantees hold.")]
+struct DemoArgs {
+    /// Ends after the verdict.
+    #[arg(long)]
+    exit: bool,
+    #[command(flatten)]
+    parts: Parts,
+}
+
+/// The published language.
+#[derive(Debug, Args)]
+struct SchemasArgs {
+    #[command(subcommand)]
+    command: SchemasCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SchemasCommand {
+    /// Checks every schema offline: names, docs, types, compatibility with all versions before it, golden bytes.
+    #[command(after_help = "Example:
+  tidings schemas check avro
+
+Ends with 0 when nothing is wrong.")]
+    Check {
+        /// The folder of the schemas.
+        #[arg(default_value = "avro")]
+        dir: PathBuf,
+    },
+}
+
+impl SchemasArgs {
+    fn run(self) -> ExitCode {
+        let SchemasCommand::Check { dir } = self.command;
+        match contracts::gate::check(&dir).into_result() {
+            Ok(report) => {
+                print!("{report}");
+                code(true)
+            }
+            Err(report) => {
+                print!("{report}");
+                code(false)
+            }
+        }
+    }
 }
 
 /// Starts the five services and all they need; restarts what dies; stops everything on Ctrl-C or SIGTERM.
@@ -240,6 +294,8 @@ impl Cli {
                 up::run(&args.parts.into()).await?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Demo(args) => demo::run(&args.parts.into(), args.exit).await,
+            Command::Schemas(args) => Ok(args.run()),
             Command::Import(args) => args.run().await,
             Command::Verify(args) => args.run().await,
         }

@@ -2,6 +2,8 @@
 
 pub mod cli;
 pub mod client;
+pub mod demo;
+pub mod follow;
 pub mod import;
 pub mod services;
 pub mod state;

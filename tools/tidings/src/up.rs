@@ -24,7 +24,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen()?;
     let say = to_terminal();
     let starting = start_registered(options, &say);
-    let (mut stack, state_file) = tokio::select! {
+    let (stack, state_file) = tokio::select! {
         started = starting => started?,
         () = stop.received() => return Ok(()),
     };

@@ -1,6 +1,5 @@
 //! The configuration file that each service is given.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -29,12 +28,11 @@ pub(super) struct Database {
     pub(super) url: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Kafka {
     pub(super) brokers: String,
-    pub(super) replication_factor: i32,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) properties: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fetch_wait_ms: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]

@@ -11,6 +11,7 @@ use messaging::TopicSpec;
 use testkit::broker::EmbeddedBroker;
 use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
 use testkit::registry::EmbeddedRegistry;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +59,7 @@ pub struct RealKafka {
 pub struct Stack {
     system: RunningSystem,
     watches: BTreeMap<ServiceName, Arc<Watch>>,
-    supervisors: JoinSet<anyhow::Result<()>>,
+    supervisors: Mutex<JoinSet<anyhow::Result<()>>>,
     shutdown: CancellationToken,
     // Declared in the order in which they go: services first (they are tasks above), then what they stand on.
     foundation: Foundation,
@@ -109,7 +110,7 @@ impl Stack {
         let mut stack = Self {
             system,
             watches: BTreeMap::new(),
-            supervisors: JoinSet::new(),
+            supervisors: Mutex::new(JoinSet::new()),
             shutdown: CancellationToken::new(),
             foundation,
             _files: files,
@@ -118,7 +119,7 @@ impl Stack {
             let watch = Arc::new(Watch::default());
             stack.watches.insert(spec.service, Arc::clone(&watch));
             let shutdown = stack.shutdown.clone();
-            stack.supervisors.spawn(supervise(spec, watch, shutdown, Arc::clone(&say)));
+            stack.supervisors.get_mut().spawn(supervise(spec, watch, shutdown, Arc::clone(&say)));
         }
         match stack.wait_until_ready(READY_TIMEOUT).await {
             Ok(()) => Ok(stack),
@@ -180,8 +181,8 @@ impl Stack {
     ///
     /// # Errors
     /// Always, with what was wrong.
-    pub async fn failed(&mut self) -> anyhow::Error {
-        match self.supervisors.join_next().await {
+    pub async fn failed(&self) -> anyhow::Error {
+        match self.supervisors.lock().await.join_next().await {
             Some(Ok(Err(error))) => error,
             Some(Ok(Ok(()))) | None => anyhow::anyhow!("the services have ended"),
             Some(Err(error)) => error.into(),
@@ -194,7 +195,7 @@ impl Stack {
     /// When the database server does not end in time.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.shutdown.cancel();
-        while let Some(ended) = self.supervisors.join_next().await {
+        while let Some(ended) = self.supervisors.get_mut().join_next().await {
             ended??;
         }
         if let Some(registry) = self.foundation.registry.take() {
@@ -234,11 +235,7 @@ impl Foundation {
         databases::create_missing(&postgres).await?;
         let (kafka, registry) = match &options.kafka {
             Some(real) => {
-                let kafka = Kafka {
-                    brokers: real.brokers.clone(),
-                    replication_factor: 1,
-                    properties: BTreeMap::new(),
-                };
+                let kafka = Kafka { brokers: real.brokers.clone(), fetch_wait_ms: None };
                 (kafka, real.registry.clone())
             }
             None => {
@@ -262,11 +259,7 @@ impl Foundation {
         say("embedded broker and registry: for demo and tests; they forget everything when they stop"
             .to_owned());
         let config = broker.config();
-        let kafka = Kafka {
-            brokers: config.brokers.clone(),
-            replication_factor: 1,
-            properties: config.properties.clone().into_iter().collect(),
-        };
+        let kafka = Kafka { brokers: config.brokers, fetch_wait_ms: Some(config.fetch_wait_ms) };
         let url = registry.url();
         self.broker = Some(broker);
         self.registry = Some(registry);
@@ -287,11 +280,7 @@ fn write_configurations(
         Configuration {
             http: Http { listen: format!("127.0.0.1:{port}") },
             database: Database { url: databases::database_url(&addresses.postgres, &service.database()) },
-            kafka: Kafka {
-                brokers: addresses.kafka.brokers.clone(),
-                replication_factor: addresses.kafka.replication_factor,
-                properties: addresses.kafka.properties.clone(),
-            },
+            kafka: addresses.kafka.clone(),
             registry: Registry { url: addresses.registry.clone() },
             topics: Topics { prefix: system.topics_prefix.clone() },
         }

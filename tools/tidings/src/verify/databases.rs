@@ -7,9 +7,12 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-use super::snapshot::{Delivery, OutboxRow, ParkedRow, Snapshot};
+use super::snapshot::{Analytics, Delivery, OutboxRow, ParkedRow, Snapshot};
 use crate::services::ServiceName;
 use crate::up::databases::{database_url, without_password};
+
+/// All statements of one database see the same moment, and change nothing.
+const ONE_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Reads everything that the checks compare.
 ///
@@ -18,13 +21,15 @@ use crate::up::databases::{database_url, without_password};
 pub async fn read(postgres: &str) -> anyhow::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
     for service in ServiceName::ALL {
-        let mut conn = open(postgres, service).await?;
+        let mut database = open(postgres, service).await?;
+        let mut conn = database.begin_with(ONE_SNAPSHOT).await?;
         let what = || format!("reading {}", service.database());
         let delivery = delivery(&mut conn).await.with_context(what)?;
         snapshot.delivery.insert(service, delivery);
         own_tables(service, &mut conn, &mut snapshot).await.with_context(what)?;
         unfinished(service, &mut conn, &mut snapshot).await.with_context(what)?;
-        conn.close().await.with_context(what)?;
+        conn.rollback().await.with_context(what)?;
+        database.close().await.with_context(what)?;
     }
     Ok(snapshot)
 }
@@ -36,7 +41,8 @@ pub async fn read(postgres: &str) -> anyhow::Result<Snapshot> {
 pub async fn read_pending(postgres: &str) -> anyhow::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
     for service in ServiceName::ALL {
-        let mut conn = open(postgres, service).await?;
+        let mut database = open(postgres, service).await?;
+        let mut conn = database.begin_with(ONE_SNAPSHOT).await?;
         let what = || format!("reading {}", service.database());
         let delivery = Delivery {
             positions: positions(&mut conn).await.with_context(what)?,
@@ -45,7 +51,8 @@ pub async fn read_pending(postgres: &str) -> anyhow::Result<Snapshot> {
         };
         snapshot.delivery.insert(service, delivery);
         unfinished(service, &mut conn, &mut snapshot).await.with_context(what)?;
-        conn.close().await.with_context(what)?;
+        conn.rollback().await.with_context(what)?;
+        database.close().await.with_context(what)?;
     }
     Ok(snapshot)
 }
@@ -55,11 +62,10 @@ async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnecti
     let options: PgConnectOptions =
         url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(&url)))?;
     let connecting = || format!("connecting to {}", without_password(&url));
-    let mut conn = tokio::time::timeout(std::time::Duration::from_secs(10), options.connect())
+    let conn = tokio::time::timeout(std::time::Duration::from_secs(10), options.connect())
         .await
         .with_context(connecting)?
         .with_context(connecting)?;
-    sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut conn).await?;
     Ok(conn)
 }
 
@@ -165,9 +171,42 @@ async fn own_tables(
             .await?;
         }
         ServiceName::Notification => {}
-        ServiceName::Analytics => {}
+        ServiceName::Analytics => snapshot.analytics = analytics(conn).await?,
     }
     Ok(())
+}
+
+/// The read models that readers see: those of the live generation.
+async fn analytics(conn: &mut PgConnection) -> sqlx::Result<Analytics> {
+    let funnel: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT f.stage, f.orders FROM funnel f JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let revenue: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "SELECT r.currency, r.orders, r.units, r.revenue_minor
+         FROM revenue r JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let sales: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT b.currency || ' ' || b.sku, b.units, b.revenue_minor
+         FROM best_sellers b JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let alerts: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT a.sku, a.times_raised
+         FROM stock_alerts a JOIN generations g USING (generation) WHERE g.state = 'live' AND a.times_raised > 0",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    Ok(Analytics {
+        funnel: funnel.into_iter().collect(),
+        revenue: revenue.into_iter().map(|(currency, o, u, m)| (currency, (o, u, m))).collect(),
+        sales: sales.into_iter().map(|(sku, units, minor)| (sku, (units, minor))).collect(),
+        alerts: alerts.into_iter().collect(),
+    })
 }
 
 async fn unfinished(

@@ -137,12 +137,14 @@ pub struct LedgerRow {
 /// analytics' read models.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Analytics {
-    /// How many orders were placed, confirmed, cancelled for which reason.
+    /// How many orders reached which stage.
     pub funnel: BTreeMap<String, i64>,
     /// Confirmed orders by currency: orders, units, minor units of revenue.
     pub revenue: BTreeMap<String, (i64, i64, i64)>,
-    /// Confirmed units by SKU.
-    pub units: BTreeMap<String, i64>,
+    /// Confirmed sales by currency and SKU (`GBP TEAPOT`): units, minor units of revenue.
+    pub sales: BTreeMap<String, (i64, i64)>,
+    /// How often which SKU fell below its threshold.
+    pub alerts: BTreeMap<String, i64>,
 }
 
 impl Snapshot {

@@ -25,6 +25,8 @@ pub const fn of(service: ServiceName) -> &'static [&'static str] {
             OrderPlaced::TYPE,
             OrderConfirmed::TYPE,
             OrderCancelled::TYPE,
+            StockReserved::TYPE,
+            PaymentCompleted::TYPE,
             StockReplenished::TYPE,
             StockLevelLow::TYPE,
         ],
@@ -39,6 +41,6 @@ pub const fn topics(service: ServiceName) -> &'static [Topic] {
         ServiceName::Inventory => &[Topic::Orders],
         ServiceName::Payment => &[Topic::Orders, Topic::Reservations],
         ServiceName::Notification => &[Topic::Orders, Topic::Payments],
-        ServiceName::Analytics => &[Topic::Orders, Topic::Stock],
+        ServiceName::Analytics => &Topic::ALL,
     }
 }

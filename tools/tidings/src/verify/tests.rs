@@ -66,9 +66,18 @@ impl System {
         system.snapshot.stock =
             vec![StockRow { sku: "TEAPOT".into(), replenished: 10, available: 8, reserved: 0, committed: 2 }];
         system.snapshot.analytics = Analytics {
-            funnel: BTreeMap::from([("placed".into(), 4), ("confirmed".into(), 1), ("cancelled".into(), 3)]),
+            funnel: BTreeMap::from([
+                ("placed".into(), 4),
+                ("reserved".into(), 3),
+                ("paid".into(), 2),
+                ("confirmed".into(), 1),
+                ("cancelled_out_of_stock".into(), 1),
+                ("cancelled_payment_declined".into(), 1),
+                ("cancelled_customer_request".into(), 1),
+            ]),
             revenue: BTreeMap::from([("GBP".into(), (1, 2, 2 * PRICE_MINOR))]),
-            units: BTreeMap::from([("TEAPOT".into(), 2)]),
+            sales: BTreeMap::from([("GBP TEAPOT".into(), (2, 2 * PRICE_MINOR))]),
+            alerts: BTreeMap::new(),
         };
         system
     }
@@ -397,7 +406,10 @@ fn g3_names_stored_effects_that_the_topics_do_not_imply() {
     is_named(Guarantee::G3, payment_id(CONFIRMED), |s| s.moved(CONFIRMED, "capture", 2 * PRICE_MINOR));
     is_named(Guarantee::G3, CONFIRMED, |s| s.snapshot.mails.push((CONFIRMED, "order_confirmed".into())));
     is_named(Guarantee::G3, "GBP", |s| s.snapshot.analytics.revenue.get_mut("GBP").unwrap().2 += 1);
-    is_named(Guarantee::G3, "TEAPOT", |s| *s.snapshot.analytics.units.get_mut("TEAPOT").unwrap() *= 2);
+    is_named(Guarantee::G3, "TEAPOT", |s| s.snapshot.analytics.sales.get_mut("GBP TEAPOT").unwrap().0 *= 2);
+    is_named(Guarantee::G3, "TEAPOT", |s| {
+        s.snapshot.analytics.alerts.insert("TEAPOT".into(), 1);
+    });
     is_named(Guarantee::G3, "placed", |s| *s.snapshot.analytics.funnel.get_mut("placed").unwrap() += 1);
 }
 

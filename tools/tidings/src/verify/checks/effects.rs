@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use contracts::order::CancellationReason;
 use uuid::Uuid;
 
 use super::count;
@@ -190,7 +191,8 @@ fn analytics(case: &Case<'_>, violations: &mut Findings) {
     let found = &case.snapshot.analytics;
     differences("funnel", &found.funnel, &expected.funnel, violations);
     differences("revenue in", &found.revenue, &expected.revenue, violations);
-    differences("units of", &found.units, &expected.units, violations);
+    differences("sales of", &found.sales, &expected.sales, violations);
+    differences("alerts for", &found.alerts, &expected.alerts, violations);
 }
 
 fn differences<T: PartialEq + std::fmt::Debug>(
@@ -212,26 +214,43 @@ fn differences<T: PartialEq + std::fmt::Debug>(
 #[must_use]
 fn expected_analytics(case: &Case<'_>) -> Analytics {
     let mut totals = Analytics::default();
+    let mut reached = |stage: &str, is_reached: bool| {
+        if is_reached {
+            *totals.funnel.entry(stage.to_owned()).or_default() += 1;
+        }
+    };
     for (_, story) in case.orders() {
-        let Some(placed) = story.placed.first() else { continue };
-        *totals.funnel.entry("placed".to_owned()).or_default() += 1;
+        reached("placed", !story.placed.is_empty());
+        reached("reserved", !story.reserved.is_empty());
+        reached("paid", !story.completed.is_empty());
         match story.end() {
             None => {}
-            Some(End::Cancelled(_)) => {
-                *totals.funnel.entry("cancelled".to_owned()).or_default() += 1;
-            }
-            Some(End::Confirmed) => {
-                *totals.funnel.entry("confirmed".to_owned()).or_default() += 1;
-                let ordered = story.ordered();
-                let of_currency = totals.revenue.entry(placed.currency.clone()).or_default();
-                of_currency.0 += 1;
-                of_currency.1 += ordered.values().sum::<i64>();
-                of_currency.2 += placed.total_minor;
-                for (sku, quantity) in ordered {
-                    *totals.units.entry(sku.to_owned()).or_default() += quantity;
-                }
-            }
+            Some(End::Confirmed) => reached("confirmed", true),
+            Some(End::Cancelled(reason)) => reached(cancelled(reason), true),
         }
     }
+    let confirmed = case.orders().filter(|(_, story)| story.end() == Some(End::Confirmed));
+    for placed in confirmed.filter_map(|(_, story)| story.placed.first()) {
+        let of_currency = totals.revenue.entry(placed.currency.clone()).or_default();
+        of_currency.0 += 1;
+        of_currency.2 += placed.total_minor;
+        for line in &placed.lines {
+            of_currency.1 += line.quantity;
+            let of_sku = totals.sales.entry(format!("{} {}", placed.currency, line.sku)).or_default();
+            of_sku.0 += line.quantity;
+            of_sku.1 += line.quantity * line.unit_price_minor;
+        }
+    }
+    totals.alerts = case.model.low_alerts.iter().map(|(sku, times)| ((*sku).to_owned(), *times)).collect();
     totals
+}
+
+const fn cancelled(reason: CancellationReason) -> &'static str {
+    match reason {
+        CancellationReason::OutOfStock => "cancelled_out_of_stock",
+        CancellationReason::PaymentDeclined => "cancelled_payment_declined",
+        CancellationReason::CustomerRequest => "cancelled_customer_request",
+        CancellationReason::TimedOut => "cancelled_timed_out",
+        CancellationReason::Unknown => "cancelled_unknown",
+    }
 }

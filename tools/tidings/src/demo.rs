@@ -1,0 +1,155 @@
+//! `tidings demo`: the system, a few dozen orders, one order's story as it happens, the totals, the verdict.
+
+mod orders;
+mod story;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use contracts::Codec;
+use contracts::codec::RegistryConfig;
+use contracts::topics::Topics;
+use futures::{StreamExt, stream};
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::orders::Plan;
+use crate::client::{Answer, Client};
+use crate::follow::Follower;
+use crate::import::progress::Progress;
+use crate::import::watch::watch;
+use crate::services::ServiceName;
+use crate::text::duration;
+use crate::up::process::Say;
+use crate::up::stack::{Options, Stack};
+use crate::up::{self, StopSignals};
+use crate::verify::checks::Parked;
+use crate::verify::{self, topics::ALL_EVENTS};
+
+/// How long all orders may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// Orders sent at once.
+const CONCURRENCY: usize = 8;
+
+/// Runs the demo. With `exit` it ends after the verdict, else it stays up until Ctrl-C or SIGTERM.
+/// The code is 0 when every kind of end was seen and every guarantee holds.
+///
+/// # Errors
+/// When the system can't be started, or an order's outcome can't be known.
+pub async fn run(options: &Options, exit: bool) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut stop = StopSignals::listen()?;
+    let say = up::to_terminal();
+    let (stack, state_file) = tokio::select! {
+        registered = up::start_registered(options, &say) => registered?,
+        () = stop.received() => return Ok(ExitCode::from(130)),
+    };
+    say(format!("all five services are ready after {}", duration(started.elapsed())));
+    let shown = tokio::select! {
+        shown = show(&stack, started, &say) => shown,
+        () = stop.received() => Ok(false),
+        error = stack.failed() => Err(error),
+    };
+    let mut outcome = shown;
+    if !exit && outcome.is_ok() {
+        up::list(&stack, &say);
+        tokio::select! {
+            () = stop.received() => {}
+            error = stack.failed() => outcome = Err(error),
+        }
+    }
+    drop(state_file);
+    stack.stop().await?;
+    Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool> {
+    let order = stack.client(ServiceName::Order)?;
+    let inventory = stack.client(ServiceName::Inventory)?;
+    for (sku, quantity) in orders::STOCK {
+        let key = format!("demo-{}-{sku}", std::process::id());
+        inventory.replenish(sku, &key, quantity).await.into_result().context("replenishing")?;
+    }
+    tell_one_story(stack, &order, started, say).await?;
+
+    let progress = Arc::new(Progress::default());
+    let placing_done = CancellationToken::new();
+    let placing = async {
+        let placed = place_all(&order, &progress).await;
+        placing_done.cancel();
+        placed
+    };
+    let (placed, have_ended) = tokio::join!(placing, watch(&order, &progress, &placing_done, ENDS_WITHIN));
+    placed?;
+    let has_every_end = totals(&progress, say);
+    if !have_ended {
+        say(format!("not all orders ended within {ENDS_WITHIN:?}"));
+    }
+    say(String::new());
+    let options = verify::Options { wait: Some(ENDS_WITHIN), parked: Parked::Unexpected };
+    let report = verify::run(&stack.system().into(), options).await?;
+    report.to_string().lines().for_each(|line| say(line.to_owned()));
+    say(String::new());
+    Ok(has_every_end && have_ended && report.holds())
+}
+
+async fn tell_one_story(stack: &Stack, order: &Client, started: Instant, say: &Say) -> anyhow::Result<()> {
+    let system = stack.system();
+    let registry = RegistryConfig { url: system.registry.clone(), register: false };
+    let topics = Topics::new(system.topics_prefix.clone());
+    let codec = Codec::connect(&registry, topics, &[], ALL_EVENTS).await?;
+    let mut follower = Follower::begin(&system.kafka, codec).await?;
+    say(String::new());
+    let request = orders::request(0, Plan::Confirmed);
+    let placed = place(order, 0, &request).await?;
+    say(format!("POST /orders  202  order {placed}"));
+    story::tell(&mut follower, placed, say).await?;
+    say(format!("the first order was confirmed {} after the start", duration(started.elapsed())));
+    Ok(())
+}
+
+/// Places one order, repeating it while its outcome is unknown.
+async fn place(order: &Client, number: usize, request: &Value) -> anyhow::Result<uuid::Uuid> {
+    let key = format!("demo-{}-{number}", std::process::id());
+    for _ in 0..10 {
+        match order.place_order(&key, request).await {
+            Answer::Done { body, .. } => return Ok(body.order_id),
+            Answer::Refused(why) => bail!("the order service refused an order: {why}"),
+            Answer::Unknown(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+        }
+    }
+    bail!("the order service at {} does not answer", order.base())
+}
+
+async fn place_all(order: &Client, progress: &Progress) -> anyhow::Result<()> {
+    let placed: Vec<anyhow::Result<()>> = stream::iter(orders::plans().into_iter().enumerate())
+        .map(async |(index, plan)| {
+            let number = index + 1;
+            let order_id = place(order, number, &orders::request(number, plan)).await?;
+            if plan == Plan::Cancelled {
+                let key = format!("demo-cancel-{order_id}");
+                let path = format!("/orders/{order_id}/cancellation");
+                order.post::<Value>(&path, &key, &serde_json::json!({})).await.into_result()?;
+            }
+            progress.accepted(&order.order(order_id).await.into_result()?, false);
+            Ok(())
+        })
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
+    placed.into_iter().collect()
+}
+
+/// Says how many orders came to which end; whether every kind was seen.
+fn totals(progress: &Progress, say: &Say) -> bool {
+    let ends = progress.snapshot().ends;
+    say(String::new());
+    say(format!("{} more orders:", ends.values().sum::<u64>()));
+    for (end, count) in &ends {
+        say(format!("  {count:>3} {end}"));
+    }
+    orders::EVERY_END.iter().all(|end| ends.contains_key(*end))
+}
