@@ -120,11 +120,8 @@ impl Codec {
         Ok(())
     }
 
-    /// A codec that knows all schemas of `avro/` under ids of its own and never asks a registry: for tests of what
-    /// needs events as bytes but no broker.
-    ///
-    /// # Panics
-    /// Never: the schemas of `avro/` are checked before they get here.
+    /// A codec that knows all schemas of `avro/` and never asks a registry: for tests of what needs events as bytes
+    /// but no broker. The ids count from 1, by folder, event and version.
     #[must_use]
     pub fn offline(topics: Topics) -> Arc<Self> {
         let mut codec = Self::new(topics, None);

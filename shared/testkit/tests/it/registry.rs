@@ -31,6 +31,10 @@ impl Ground {
             Ok(url) => (url, None),
             Err(_) => {
                 let embedded = EmbeddedRegistry::start_anywhere().await.unwrap();
+                // As real ones are unless told otherwise, so that all care for compatibility is the codec's.
+                let lax = json!({ "compatibility": "NONE" });
+                let answer = client().put(format!("{}/config", embedded.url())).json(&lax).send().await;
+                answer.unwrap().error_for_status().unwrap();
                 (embedded.url(), Some(embedded))
             }
         };
