@@ -173,6 +173,17 @@ fn a_removed_enum_symbol_is_refused() {
 }
 
 #[test]
+fn a_symbol_added_to_an_enum_without_default_is_refused() {
+    let schema = |symbols: Json| {
+        let kind = json!({ "type": "enum", "name": "E", "symbols": symbols });
+        let field = json!({ "name": "f", "type": kind });
+        apache_avro::Schema::parse(&json!({ "type": "record", "name": "R", "fields": [field] })).unwrap()
+    };
+    let problems = contracts::compatibility::problems(&schema(json!(["A"])), &schema(json!(["A", "B"])));
+    assert!(problems[0].detail.contains("only some values"), "{problems:?}");
+}
+
+#[test]
 fn a_field_added_without_default_is_refused() {
     let report = Copy::new()
         .evolve(|schema| fields(schema).push(json!({ "name": "extra", "type": "string", "doc": "d" })));

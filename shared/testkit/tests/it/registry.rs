@@ -8,13 +8,14 @@ use apache_avro::Schema;
 use apache_avro::types::{Record, Value};
 use apache_avro::writer::datum::GenericDatumWriter;
 use contracts::ambient::{new_id, now};
-use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed};
+use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentCompleted;
 use contracts::{AnyEvent, Codec, DecodeError, Event, RegistryConfig, RegistryError, Topic, Topics};
 use serde_json::{Value as Json, json};
 use testkit::registry::EmbeddedRegistry;
 
 const CANCELLED: &str = include_str!("../../../../avro/order/OrderCancelled.v1.avsc");
+const PLACED_V1: &str = include_str!("../../../../avro/order/OrderPlaced.v1.avsc");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A registry, and topics of the test's own in it.
@@ -126,6 +127,37 @@ async fn registering_again_makes_no_new_version() {
     let url = format!("{}/subjects/{}/versions", ground.config.url, ground.subject::<OrderConfirmed>());
     let versions: Vec<u32> = client().get(url).send().await.unwrap().json().await.unwrap();
     assert_eq!(versions.len(), 1);
+}
+
+#[tokio::test]
+async fn the_second_version_of_order_placed_follows_the_first_under_full_transitive() {
+    let ground = Ground::prepare().await;
+    let first: Json = serde_json::from_str(PLACED_V1).unwrap();
+    let id = ground.register(&ground.subject::<OrderPlaced>(), &first).await.unwrap();
+    let level = json!({ "compatibility": "FULL_TRANSITIVE" });
+    let url = format!("{}/config/{}", ground.config.url, ground.subject::<OrderPlaced>());
+    client().put(url).json(&level).send().await.unwrap().error_for_status().unwrap();
+
+    let producer = ground.connect(&[OrderPlaced::TYPE], &[]).await;
+    let consumer = ground.connect(&[], &[OrderPlaced::TYPE]).await;
+    let event = OrderPlaced {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id: new_id(),
+        sequence: 1,
+        customer_id: "17850".to_owned(),
+        lines: Vec::new(),
+        total_minor: 0,
+        payment_method: "tok_visa".to_owned(),
+        recipient: None,
+        currency: "USD".to_owned(),
+    };
+    let event = event.into_any();
+    let value = producer.encode(&event).unwrap();
+    assert_eq!(consumer.decode(&ground.orders(), Some(&value)).await.unwrap(), event);
+    // What was written before there was a currency: the same bytes without it.
+    let before = [&[0], &id.to_be_bytes()[..], &value[5..value.len() - "USD".len() - 1]].concat();
+    assert_eq!(consumer.decode(&ground.orders(), Some(&before)).await.unwrap(), event);
 }
 
 #[tokio::test]
