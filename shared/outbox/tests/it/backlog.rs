@@ -1,0 +1,63 @@
+//! 100,000 rows that wait, with a transaction open all the time: it keeps the finished rows' index entries alive.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use testkit::broker::EmbeddedBroker;
+use testkit::wait::eventually;
+
+use crate::relays::{Poll, RelayFactory};
+use crate::stage::{ORDERS, Stage, message};
+
+const ROWS: usize = 100_000;
+const ROWS_PER_KEY: usize = 3;
+/// Far above what is measured: on a busy machine the test shall tell linear from quadratic, no more.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+#[tokio::test]
+async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
+    let (stage, _) = Stage::in_memory().await;
+    publish_backlog(&Poll::default(), &stage, "in memory").await;
+    let watcher = &stage.watcher;
+    watcher.until("all are seen", PATIENCE, |watcher| watcher.count() >= ROWS).await;
+    assert_eq!(watcher.count(), ROWS, "without a fault nothing is repeated");
+    watcher.assert_in_sequence();
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_waiting_rows_reach_a_broker() {
+    let broker = EmbeddedBroker::start().unwrap();
+    let stage = Stage::on(broker.bus().unwrap()).await;
+    publish_backlog(&Poll::default(), &stage, "on the embedded broker").await;
+    let held: i64 = stage.bus.watermarks(ORDERS).await.unwrap().iter().map(|partition| partition.high).sum();
+    assert_eq!(held, i64::try_from(ROWS).unwrap());
+}
+
+async fn publish_backlog(factory: &dyn RelayFactory, stage: &Stage, place: &str) {
+    let mut open = PgConnection::connect(stage.database.url()).await.unwrap();
+    open.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()").await.unwrap();
+    let mut conn = stage.pool().acquire().await.unwrap();
+    for first in (0..ROWS).step_by(3_000) {
+        let messages: Vec<_> = (first..ROWS.min(first + 3_000))
+            .map(|row| {
+                let sequence = i64::try_from(row % ROWS_PER_KEY).unwrap() + 1;
+                message(ORDERS, &format!("order-{}", row / ROWS_PER_KEY), sequence)
+            })
+            .collect();
+        stage.outbox.append(&mut conn, &messages).await.unwrap();
+    }
+    let started = Instant::now();
+    let relay = stage.start(factory);
+    eventually("everything is finished", PATIENCE, async || match stage.unfinished().await {
+        0 => Ok(()),
+        unfinished => Err(unfinished),
+    })
+    .await;
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{place}: {ROWS} rows in {seconds:.2} s with a transaction open: {:.0} rows/s",
+        ROWS as f64 / seconds
+    );
+    relay.stop().await;
+    open.execute("ROLLBACK").await.unwrap();
+}

@@ -1,0 +1,219 @@
+//! What a broker can do to a relay, and what the relay then does.
+
+use messaging::Record;
+use messaging::in_memory::{Fault, FaultRule};
+
+use crate::relays::{Poll, RelayFactory};
+use crate::stage::{ORDERS, STOCK, Stage, message};
+
+const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Whether a record has this key and sequence.
+fn is(key: &'static str, sequence: i64) -> impl Fn(&Record) -> bool + Send + Sync {
+    move |record| record.key == key && header(record, "ce_sequence") == sequence.to_string()
+}
+
+fn header(record: &Record, name: &str) -> String {
+    let (_, value) = record.headers.iter().find(|(header, _)| header == name).unwrap();
+    String::from_utf8(value.clone()).unwrap()
+}
+
+/// Three messages of each key, relayed under this fault; all of them arrive in sequence.
+async fn all_arrive_in_sequence(factory: &dyn RelayFactory, rules: Vec<FaultRule>) {
+    let (stage, bus) = Stage::in_memory().await;
+    for rule in rules {
+        bus.inject(rule);
+    }
+    for _ in 0..3 {
+        stage.commit(ORDERS, &KEYS).await;
+    }
+    let relay = stage.start(factory);
+    for key in KEYS {
+        stage.watcher.until_seen(ORDERS, key, 3).await;
+    }
+    stage.until_finished().await;
+    // A record that lands late does so behind later ones.
+    stage.commit(ORDERS, &KEYS).await;
+    stage.until_finished().await;
+    stage.watcher.assert_in_sequence();
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_acknowledgement_repeats_and_keeps_the_order() {
+    let faults = vec![
+        FaultRule::times(1, Fault::LoseAcknowledgement, is("a", 1)),
+        FaultRule::times(2, Fault::LoseAcknowledgement, is("b", 2)),
+        FaultRule::times(1, Fault::LoseAcknowledgement, is("c", 3)),
+    ];
+    all_arrive_in_sequence(&Poll::default(), faults).await;
+}
+
+#[tokio::test]
+async fn a_time_out_is_repeated_before_its_successor() {
+    let faults = vec![
+        FaultRule::times(1, Fault::TimeOut, is("a", 1)),
+        FaultRule::times(3, Fault::TimeOut, is("b", 2)),
+        FaultRule::times(1, Fault::TimeOut, |record| record.key == "c"),
+    ];
+    all_arrive_in_sequence(&Poll::default(), faults).await;
+}
+
+#[tokio::test]
+async fn a_record_that_lands_late_comes_after_its_repetition_and_not_before_its_predecessor() {
+    for behind in 1..=6 {
+        let faults = vec![
+            FaultRule::times(1, Fault::LandLate { behind }, is("a", 1)),
+            FaultRule::times(1, Fault::LandLate { behind }, is("b", 2)),
+        ];
+        all_arrive_in_sequence(&Poll::default(), faults).await;
+    }
+}
+
+#[tokio::test]
+async fn faults_at_every_record_in_turn_lose_nothing() {
+    for fault in [Fault::TimeOut, Fault::LoseAcknowledgement, Fault::LandLate { behind: 3 }] {
+        for key in ["a", "b"] {
+            for sequence in 1..=3 {
+                let faults = vec![FaultRule::times(1, fault, is(key, sequence))];
+                all_arrive_in_sequence(&Poll::default(), faults).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_the_broker_will_never_take_stops_its_key_and_no_other() {
+    let factory = Poll::default();
+    let (stage, bus) = Stage::in_memory().await;
+    bus.inject(FaultRule::always(Fault::RefuseForEver, is("c", 2)));
+    for _ in 0..3 {
+        stage.commit(ORDERS, &KEYS).await;
+    }
+    let relay = stage.start(&factory);
+    assert_eq!(stage.until_stopped(ORDERS, "c").await, "refused");
+    for key in ["a", "b", "d", "e"] {
+        stage.watcher.until_seen(ORDERS, key, 3).await;
+    }
+    stage.commit(ORDERS, &KEYS).await;
+    stage.watcher.until_seen(ORDERS, "e", 4).await;
+    assert_eq!(stage.watcher.sequences(ORDERS, "c"), [1]);
+    relay.stop().await;
+
+    // The stop survives the relay, and ends with the row that records it.
+    let relay = stage.start(&factory);
+    stage.commit(ORDERS, &["a"]).await;
+    stage.watcher.until_seen(ORDERS, "a", 5).await;
+    assert_eq!(stage.watcher.sequences(ORDERS, "c"), [1]);
+    bus.heal();
+    sqlx::query("DELETE FROM outbox.stopped_keys").execute(stage.pool()).await.unwrap();
+    stage.outbox.wake();
+    stage.watcher.until_seen(ORDERS, "c", 4).await;
+    stage.until_finished().await;
+    stage.watcher.assert_in_sequence();
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_released_key_that_is_refused_again_stops_again_under_the_same_relay() {
+    let (stage, bus) = Stage::in_memory().await;
+    bus.inject(FaultRule::times(4, Fault::RefuseForEver, is("c", 1)));
+    let relay = stage.start(&Poll::default());
+    for _ in 0..2 {
+        stage.commit(ORDERS, &["c"]).await;
+        stage.until_stopped(ORDERS, "c").await;
+        sqlx::query("DELETE FROM outbox.stopped_keys").execute(stage.pool()).await.unwrap();
+    }
+    stage.outbox.wake();
+    stage.watcher.until_seen(ORDERS, "c", 2).await;
+    stage.watcher.assert_in_sequence();
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn records_refused_only_in_company_are_published() {
+    // A broker refuses a batch whole: the first time everybody is refused, alone only the culprit.
+    let (stage, bus) = Stage::in_memory().await;
+    for key in KEYS {
+        bus.inject(FaultRule::times(1, Fault::RefuseForEver, is(key, 1)));
+    }
+    bus.inject(FaultRule::always(Fault::RefuseForEver, is("e", 1)));
+    stage.commit(ORDERS, &KEYS).await;
+    let relay = stage.start(&Poll::default());
+    stage.until_stopped(ORDERS, "e").await;
+    for key in ["a", "b", "c", "d"] {
+        stage.watcher.until_seen(ORDERS, key, 1).await;
+    }
+    let stopped: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM outbox.stopped_keys").fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(stopped, 1);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_written_costs_the_others_nothing() {
+    let (stage, bus) = Stage::in_memory().await;
+    let mut factory = Poll::default();
+    (factory.0.window, factory.0.buffer_rows) = (4, 8);
+    bus.inject(FaultRule::always(Fault::TimeOut, |record| record.topic == STOCK));
+    let many: Vec<String> = (0..50).map(|n| format!("sku-{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    stage.commit(STOCK, &many).await;
+    for _ in 0..3 {
+        stage.commit(ORDERS, &KEYS).await;
+    }
+    let relay = stage.start(&factory);
+    for key in KEYS {
+        stage.watcher.until_seen(ORDERS, key, 3).await;
+    }
+    stage.until_unfinished(50).await;
+    bus.heal();
+    for key in many {
+        stage.watcher.until_seen(STOCK, key, 1).await;
+    }
+    stage.until_finished().await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn an_unavailable_broker_is_waited_for() {
+    let (stage, bus) = Stage::in_memory().await;
+    bus.set_available(false);
+    let mut factory = Poll::default();
+    factory.0.delivery_timeout_ms = 200;
+    let relay = stage.start(&factory);
+    for _ in 0..3 {
+        stage.commit(ORDERS, &KEYS).await;
+    }
+    // Commits while nothing is acknowledged are delayed by nothing.
+    assert_eq!(stage.unfinished().await, 15);
+    bus.set_available(true);
+    for key in KEYS {
+        stage.watcher.until_seen(ORDERS, key, 3).await;
+    }
+    stage.until_finished().await;
+    stage.watcher.assert_in_sequence();
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_gap_stops_its_key_and_no_other() {
+    let (stage, _) = Stage::in_memory().await;
+    let mut conn = stage.pool().acquire().await.unwrap();
+    let rows =
+        [message(ORDERS, "a", 1), message(ORDERS, "a", 3), message(ORDERS, "a", 4), message(ORDERS, "b", 2)];
+    stage.outbox.append(&mut conn, &rows).await.unwrap();
+    let relay = stage.start(&Poll::default());
+    assert_eq!(stage.until_stopped(ORDERS, "a").await, "gap");
+    assert_eq!(stage.until_stopped(ORDERS, "b").await, "gap");
+    stage.commit(ORDERS, &["c"]).await;
+    stage.watcher.until_seen(ORDERS, "c", 1).await;
+    assert_eq!(stage.watcher.sequences(ORDERS, "a"), [1]);
+    assert_eq!(stage.watcher.sequences(ORDERS, "b"), Vec::<i64>::new());
+
+    // The missing row came back, and the key was released.
+    stage.outbox.append(&mut conn, &[message(ORDERS, "a", 2)]).await.unwrap();
+    sqlx::query("DELETE FROM outbox.stopped_keys WHERE key = 'a'").execute(stage.pool()).await.unwrap();
+    stage.outbox.wake();
+    relay.stop().await;
+}

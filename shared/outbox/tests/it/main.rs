@@ -1,0 +1,18 @@
+//! The outbox against a real PostgreSQL: appending, and the conformance suite that every relay passes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it meets what it does not expect"
+)]
+
+mod append;
+mod backlog;
+mod faults;
+mod interleavings;
+mod poll;
+mod processes;
+mod relays;
+mod schedules;
+mod stage;
+mod watcher;

@@ -1,0 +1,197 @@
+//! Relays in processes of their own, killed or frozen exactly between two steps.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use messaging::{Bus, KafkaBus, KafkaConfig};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::Pid;
+use outbox::relay::{Probe, Step};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgPoolOptions;
+use testkit::broker::{EmbeddedBroker, test_kafka};
+use testkit::wait::eventually;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use crate::relays::{Poll, RelayFactory};
+use crate::stage::{ORDERS, PATIENCE, Stage, outbox};
+
+const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+const ROUNDS: i64 = 5;
+const STEPS: [Step; 4] = [Step::Read, Step::Sent, Step::Acknowledged, Step::Finished];
+const ORDER: &str = "OUTBOX_TEST_PROCESS";
+
+/// What a relay's process is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Task {
+    database: String,
+    kafka: String,
+    fault: Option<Fault>,
+}
+
+/// What befalls the process when it has made a step so many times.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Fault {
+    step: usize,
+    occurrence: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    Killed,
+    Frozen,
+}
+
+#[derive(Debug)]
+struct Trap {
+    fault: Fault,
+    reached: AtomicUsize,
+}
+
+impl Probe for Trap {
+    fn reached(&self, step: Step) {
+        if step == STEPS[self.fault.step]
+            && self.reached.fetch_add(1, Ordering::SeqCst) + 1 == self.fault.occurrence
+        {
+            let signal = if self.fault.kind == Kind::Killed { Signal::SIGKILL } else { Signal::SIGSTOP };
+            raise(signal).unwrap();
+        }
+    }
+}
+
+/// The relay's process: this test binary again, with a task in its environment. Without one it is no test.
+#[tokio::test]
+#[ignore = "a process that the other tests start"]
+async fn relay_process() {
+    #[expect(clippy::disallowed_methods, reason = "the parent test hands the task over in the environment")]
+    let Ok(task) = std::env::var(ORDER) else { return };
+    let task: Task = serde_json::from_str(&task).unwrap();
+    let pool = PgPoolOptions::new().connect(&task.database).await.unwrap();
+    let bus = Arc::new(KafkaBus::try_new(KafkaConfig::new(&task.kafka)).unwrap());
+    let probe: Arc<dyn Probe> = match task.fault {
+        Some(fault) => Arc::new(Trap { fault, reached: AtomicUsize::new(0) }),
+        None => Arc::new(outbox::relay::NoProbe),
+    };
+    let relay = Poll::default().relay(&pool, &outbox(), bus, probe);
+    // A process that outlives its test ends by itself.
+    let _ = tokio::time::timeout(Duration::from_secs(120), relay.run(CancellationToken::new())).await;
+}
+
+/// A broker that other processes can reach, and the stage on it.
+struct External {
+    stage: Stage,
+    kafka: String,
+    _broker: Option<EmbeddedBroker>,
+}
+
+impl External {
+    async fn start() -> Self {
+        if let Some(kafka) = test_kafka() {
+            let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(KafkaConfig::new(&kafka)).unwrap());
+            return Self { stage: Stage::on(bus).await, kafka, _broker: None };
+        }
+        let broker = EmbeddedBroker::start().unwrap();
+        let stage = Stage::on(broker.bus().unwrap()).await;
+        Self { stage, kafka: broker.bootstrap_servers().to_owned(), _broker: Some(broker) }
+    }
+
+    fn spawn(&self, fault: Option<Fault>) -> Child {
+        let task = Task { database: self.stage.database.url().to_owned(), kafka: self.kafka.clone(), fault };
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes::relay_process", "--ignored", "--nocapture"])
+            .env(ORDER, serde_json::to_string(&task).unwrap())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Commits a message of each key, `ROUNDS` times.
+    async fn commit_all(&self) {
+        for _ in 0..ROUNDS {
+            self.stage.commit(ORDERS, &KEYS).await;
+        }
+    }
+
+    async fn until_all_seen(&self, last: i64) {
+        for key in KEYS {
+            self.stage.watcher.until_seen(ORDERS, key, last).await;
+        }
+        self.stage.until_finished().await;
+        self.stage.watcher.assert_in_sequence();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
+    for (index, step) in STEPS.into_iter().enumerate() {
+        for occurrence in [1, 2] {
+            let external = External::start().await;
+            external.commit_all().await;
+            let mut doomed = external.spawn(Some(Fault { step: index, occurrence, kind: Kind::Killed }));
+            // The first round may be one read: a later one comes with rows committed while it works.
+            let status = loop {
+                if let Ok(status) = tokio::time::timeout(Duration::from_millis(200), doomed.wait()).await {
+                    break status.unwrap();
+                }
+                external.stage.commit(ORDERS, &KEYS).await;
+            };
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{step:?}: {status}");
+            let unfinished = external.stage.unfinished().await;
+            external.stage.commit(ORDERS, &KEYS).await;
+            let last: i64 = sqlx::query_scalar("SELECT max(sequence) FROM outbox.messages")
+                .fetch_one(external.stage.pool())
+                .await
+                .unwrap();
+            let mut successor = external.spawn(None);
+            external.until_all_seen(last).await;
+            let rows = usize::try_from(last).unwrap() * KEYS.len();
+            let repeated = external.stage.watcher.count() - rows;
+            println!(
+                "killed after {step:?} number {occurrence}: {unfinished} unfinished, {repeated} repeated of {rows}"
+            );
+            match step {
+                Step::Read if occurrence == 1 => assert_eq!(repeated, 0, "nothing had been sent"),
+                Step::Acknowledged => assert!(repeated > 0, "what was acknowledged was not yet finished"),
+                Step::Read | Step::Sent | Step::Finished => {}
+            }
+            successor.kill().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_frozen_after_any_step_is_replaced_and_does_no_harm_when_thawed() {
+    for (index, step) in STEPS.into_iter().enumerate() {
+        let external = External::start().await;
+        external.commit_all().await;
+        let mut frozen = external.spawn(Some(Fault { step: index, occurrence: 1, kind: Kind::Frozen }));
+        let pid = Pid::from_raw(i32::try_from(frozen.id().unwrap()).unwrap());
+        eventually("the leader is frozen", PATIENCE, async || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            if stat.contains(") T ") { Ok(()) } else { Err(stat) }
+        })
+        .await;
+        let mut successor = external.spawn(None);
+        external.until_all_seen(ROUNDS).await;
+        external.commit_all().await;
+        external.until_all_seen(2 * ROUNDS).await;
+
+        kill(pid, Signal::SIGCONT).unwrap();
+        external.commit_all().await;
+        external.until_all_seen(3 * ROUNDS).await;
+
+        // The one that was frozen stands by, and leads when the other one is gone.
+        successor.kill().await.unwrap();
+        external.commit_all().await;
+        external.until_all_seen(4 * ROUNDS).await;
+        let repeated = external.stage.watcher.count() - usize::try_from(4 * ROUNDS).unwrap() * KEYS.len();
+        println!("frozen after {step:?}, replaced, thawed: {repeated} repeated");
+        frozen.kill().await.unwrap();
+    }
+}

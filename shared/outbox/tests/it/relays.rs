@@ -1,0 +1,49 @@
+//! The relays that the suite is run with: whoever adds one adds a factory here and a line in `main.rs`.
+
+use std::sync::Arc;
+
+use messaging::Bus;
+use outbox::Outbox;
+use outbox::relay::{PollRelay, Probe, Relay, RelayConfig};
+use sqlx::PgPool;
+
+/// Makes relays of one kind.
+pub(crate) trait RelayFactory: Send + Sync {
+    /// A relay of `outbox` in `pool`'s database; `probe` hears its steps.
+    fn relay(
+        &self,
+        pool: &PgPool,
+        outbox: &Outbox,
+        bus: Arc<dyn Bus>,
+        probe: Arc<dyn Probe>,
+    ) -> Box<dyn Relay>;
+}
+
+/// The polling relay.
+pub(crate) struct Poll(pub(crate) RelayConfig);
+
+impl Default for Poll {
+    /// Short times, so that faults pass quickly; they change no behaviour.
+    fn default() -> Self {
+        Self(RelayConfig {
+            poll_interval_ms: 50,
+            takeover_interval_ms: 50,
+            session_timeout_ms: 1_000,
+            backoff_max_ms: 100,
+            ..RelayConfig::default()
+        })
+    }
+}
+
+impl RelayFactory for Poll {
+    fn relay(
+        &self,
+        pool: &PgPool,
+        outbox: &Outbox,
+        bus: Arc<dyn Bus>,
+        probe: Arc<dyn Probe>,
+    ) -> Box<dyn Relay> {
+        let relay = PollRelay::try_new(pool.clone(), outbox, bus, self.0.clone()).unwrap();
+        Box::new(relay.with_probe(probe))
+    }
+}

@@ -1,0 +1,114 @@
+//! Reads topics as a consumer does, and knows what was seen of each key in which order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contracts::Envelope;
+use messaging::{Bus, Delivered, Membership, Partition, Subscription};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Everything seen so far, by topic and key.
+type Seen = HashMap<(String, String), Vec<Delivered>>;
+
+pub(crate) struct Watcher {
+    seen: Arc<Mutex<Seen>>,
+    version: watch::Receiver<u64>,
+    _reading: JoinSet<()>,
+}
+
+impl Watcher {
+    /// Reads these topics from their beginning.
+    pub(crate) async fn start(bus: &dyn Bus, topics: &[String]) -> Self {
+        let group = testkit::broker::unique("watcher");
+        let mut consumer = bus.subscribe(&group, &Subscription::Topics(topics.to_vec())).await.unwrap();
+        let seen = Arc::new(Mutex::new(Seen::new()));
+        let (changed, version) = watch::channel(0);
+        let mut reading = JoinSet::new();
+        let into = Arc::clone(&seen);
+        reading.spawn(async move {
+            let mut partitions = JoinSet::new();
+            while let Ok(change) = consumer.next().await {
+                if let Membership::Assigned(assigned) = change {
+                    for partition in assigned {
+                        partitions.spawn(read(partition, Arc::clone(&into), changed.clone()));
+                    }
+                }
+            }
+        });
+        Self { seen, version, _reading: reading }
+    }
+
+    /// The sequences seen of a key, repetitions included.
+    pub(crate) fn sequences(&self, topic: &str, key: &str) -> Vec<i64> {
+        self.records(topic, key).iter().map(|record| envelope(record).sequence).collect()
+    }
+
+    /// The records seen of a key.
+    pub(crate) fn records(&self, topic: &str, key: &str) -> Vec<Delivered> {
+        let seen = self.seen.lock().unwrap();
+        seen.get(&(topic.to_owned(), key.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// How many records were seen.
+    pub(crate) fn count(&self) -> usize {
+        self.seen.lock().unwrap().values().map(Vec::len).sum()
+    }
+
+    /// How many different keys were seen.
+    pub(crate) fn keys(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    /// Waits until `done` holds of what was seen, and fails with `what` otherwise.
+    pub(crate) async fn until(&self, what: &str, patience: Duration, done: impl Fn(&Self) -> bool) {
+        let mut version = self.version.clone();
+        let waiting = async {
+            while !done(self) {
+                version.changed().await.expect("the watcher reads");
+            }
+        };
+        if tokio::time::timeout(patience, waiting).await.is_err() {
+            panic!("{what}: not within {patience:?}; seen: {} records of {} keys", self.count(), self.keys());
+        }
+    }
+
+    /// Waits for the key's `last` sequence.
+    pub(crate) async fn until_seen(&self, topic: &str, key: &str, last: i64) {
+        let what = format!("{last} of {key} on {topic}");
+        self.until(&what, crate::stage::PATIENCE, |watcher| watcher.sequences(topic, key).contains(&last))
+            .await;
+    }
+
+    /// Fails unless each key's first occurrences are 1, 2, 3, ... without a gap.
+    pub(crate) fn assert_in_sequence(&self) {
+        let seen = self.seen.lock().unwrap();
+        for ((topic, key), records) in seen.iter() {
+            let sequences: Vec<i64> = records.iter().map(|record| envelope(record).sequence).collect();
+            let mut next = 1;
+            for sequence in &sequences {
+                assert!(*sequence <= next, "{topic}/{key}: {sequence} came before {next}: {sequences:?}");
+                next += i64::from(*sequence == next);
+            }
+        }
+    }
+}
+
+async fn read(mut partition: Box<dyn Partition>, seen: Arc<Mutex<Seen>>, changed: watch::Sender<u64>) {
+    let topic = partition.id().topic.clone();
+    partition.seek(0).await.unwrap();
+    while let Some(Ok(batch)) = partition.next_batch(1_000, 1 << 20).await {
+        let mut seen = seen.lock().unwrap();
+        for record in batch.records {
+            let key = String::from_utf8(record.key.clone().unwrap()).unwrap();
+            seen.entry((topic.clone(), key)).or_default().push(record);
+        }
+        drop(seen);
+        changed.send_modify(|version| *version += 1);
+    }
+}
+
+pub(crate) fn envelope(record: &Delivered) -> Envelope {
+    Envelope::from_headers(&record.headers).unwrap()
+}
