@@ -4,10 +4,8 @@ mod views;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::get;
-use axum::{Json, extract::Query};
-use service::http::{Fault, Problem};
+use service::http::{Fault, Json, Problem, Query};
 use sqlx::PgPool;
 use utoipa::OpenApi;
 
@@ -48,7 +46,7 @@ struct Description;
 /// How many orders reached each stage.
 #[utoipa::path(get, path = "/analytics/funnel", tag = "analytics", responses((status = 200, body = FunnelView)))]
 async fn funnel(State(pool): State<PgPool>) -> Result<Json<FunnelView>, Problem> {
-    let orders = queries::funnel(&pool).await.map_err(|error| unavailable(&error))?;
+    let orders = queries::funnel(&pool).await?;
     Ok(Json(FunnelView::new(&orders)))
 }
 
@@ -65,7 +63,7 @@ async fn revenue(
     Query(query): Query<RevenueQuery>,
 ) -> Result<Json<RevenueAnswer>, Problem> {
     let currency = query.currency()?;
-    let revenue = queries::revenue(&pool).await.map_err(|error| unavailable(&error))?;
+    let revenue = queries::revenue(&pool).await?;
     Ok(Json(match currency {
         Some(currency) => {
             let of_currency = revenue.get(&currency).copied().unwrap_or_default();
@@ -95,7 +93,7 @@ async fn best_sellers(
         Ranking::Units => queries::best_sellers_by_units(&pool, currency.as_deref(), limit).await,
         Ranking::Revenue => queries::best_sellers_by_revenue(&pool, currency.as_deref(), limit).await,
     };
-    let sold = sold.map_err(|error| unavailable(&error))?;
+    let sold = sold?;
     Ok(Json(sold.into_iter().map(BestSellerView::from).collect()))
 }
 
@@ -104,7 +102,7 @@ async fn best_sellers(
     get, path = "/analytics/time-to-confirm", tag = "analytics", responses((status = 200, body = TimesView))
 )]
 async fn time_to_confirm(State(pool): State<PgPool>) -> Result<Json<TimesView>, Problem> {
-    let buckets = queries::time_to_confirm(&pool).await.map_err(|error| unavailable(&error))?;
+    let buckets = queries::time_to_confirm(&pool).await?;
     Ok(Json(TimesView::new(&buckets)))
 }
 
@@ -121,13 +119,6 @@ async fn stock_alerts(
     State(pool): State<PgPool>,
     Query(query): Query<AlertQuery>,
 ) -> Result<Json<Vec<AlertView>>, Problem> {
-    let alerts =
-        queries::standing_alerts(&pool, query.limit()?).await.map_err(|error| unavailable(&error))?;
+    let alerts = queries::standing_alerts(&pool, query.limit()?).await?;
     Ok(Json(alerts.into_iter().map(AlertView::from).collect()))
-}
-
-fn unavailable(error: &sqlx::Error) -> Problem {
-    tracing::warn!(%error, "the database did not answer a request");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The database does not answer at present")
-        .retry_after_s(1)
 }

@@ -1,5 +1,5 @@
 //! Analytics against a real PostgreSQL.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "tests, whose helpers clippy does not take for tests")]
+#![expect(clippy::unwrap_used, reason = "tests, whose helpers clippy does not take for tests")]
 
 mod arrivals;
 mod contention;

@@ -7,12 +7,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, extract::Path, extract::Query};
 use contracts::{Cause, ambient};
-use outbox::{AppendError, Outbox};
+use outbox::AppendError;
 use service::Deps;
-use service::http::{Fault, Problem};
-use sqlx::PgPool;
+use service::http::{Fault, Json, Path, Problem, Query};
 use utoipa::OpenApi;
 
 use self::views::{Page, PageQuery, Replenishment, StockPage, StockView};
@@ -34,18 +32,13 @@ const MAX_KEY_CHARACTERS: usize = 255;
 
 #[derive(Clone, Debug)]
 struct StockApi {
-    pool: PgPool,
-    outbox: Outbox,
+    deps: Deps,
     default_threshold: i64,
 }
 
 /// Inventory's routes.
 pub fn routes(config: &Config, deps: &Deps) -> Router {
-    let api = StockApi {
-        pool: deps.pool.clone(),
-        outbox: deps.outbox.clone(),
-        default_threshold: i64::from(config.default_reorder_threshold),
-    };
+    let api = StockApi { deps: deps.clone(), default_threshold: i64::from(config.default_reorder_threshold) };
     Router::new()
         .route("/stock", get(list_stock))
         .route("/stock/{sku}", get(show_stock))
@@ -81,8 +74,7 @@ async fn list_stock(
 ) -> Result<Json<StockPage>, Problem> {
     let page = Page::try_from(query)?;
     // One more than asked for tells whether another page follows.
-    let mut levels =
-        postgres::page(&api.pool, &page.after, page.limit + 1).await.map_err(|e| unavailable(&e))?;
+    let mut levels = postgres::page(&api.deps.pool, &page.after, page.limit + 1).await?;
     let more = levels.len() > page.length();
     levels.truncate(page.length());
     let next_cursor = levels.last().filter(|_| more).map(|(sku, _)| sku.to_string());
@@ -107,7 +99,7 @@ async fn show_stock(
         Problem::new(StatusCode::NOT_FOUND, "unknown-sku", "This SKU is not kept").detail(format!("{sku:?}"))
     };
     let sku = Sku::parse(&sku).map_err(|_| unknown())?;
-    match postgres::find(&api.pool, &sku).await.map_err(|e| unavailable(&e))? {
+    match postgres::find(&api.deps.pool, &sku).await? {
         Some(books) => Ok(Json(StockView::new(&sku, books))),
         None => Err(unknown()),
     }
@@ -140,22 +132,26 @@ async fn replenish(
         user_id: None,
         trace: telemetry::current_trace(),
     };
-    let transaction = PgReplenishment::begin(&api.pool, &api.outbox).await.map_err(|e| unavailable(&e))?;
-    let outcome = replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await;
-    match outcome {
-        Ok(Outcome::Done(answer)) => Ok(answered(&command.sku, &answer, false)),
-        Ok(Outcome::Replayed(answer)) => Ok(answered(&command.sku, &answer, true)),
+    let sku = command.sku.clone();
+    let deps = api.deps.clone();
+    let outcome = api.deps.detached(async move {
+        let transaction = PgReplenishment::begin(&deps.pool, &deps.outbox).await?;
+        Ok(replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await)
+    });
+    match outcome.await.map_err(|error: sqlx::Error| Problem::from(error))? {
+        Ok(Outcome::Done(answer)) => Ok(answered(&sku, &answer, false)),
+        Ok(Outcome::Replayed(answer)) => Ok(answered(&sku, &answer, true)),
         Ok(Outcome::KeyReused) => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "idempotency-key-reused",
             "The Idempotency-Key stands for another request",
         )
-        .detail("Use a new key for a new replenishment.")),
-        Err(ReplenishError::Refused(refusal)) => Err(invalid(vec![fault(&refusal)])),
-        Err(ReplenishError::Store(AppendError::Database(error))) => Err(unavailable(&error)),
+        .detail("use a new key for a new replenishment")),
+        Err(ReplenishError::Refused(refusal)) => Err(Problem::validation(vec![fault(&refusal)])),
+        Err(ReplenishError::Store(AppendError::Database(error))) => Err(error.into()),
         Err(ReplenishError::Store(error)) => {
             tracing::error!(%error, "a replenishment can't be published");
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is wrong on our side"))
+            Err(Problem::internal())
         }
     }
 }
@@ -167,7 +163,7 @@ fn command(sku: &str, headers: &HeaderMap, body: &Replenishment) -> Result<Reple
             "idempotency-key-missing",
             "The header Idempotency-Key is missing",
         )
-        .detail("Name this replenishment, so that repeating the request adds the units once.")
+        .detail("name this replenishment, so that repeating the request adds the units once")
     })?;
     let mut faults = body.faults();
     let key = key.to_str().ok().filter(|key| {
@@ -189,7 +185,7 @@ fn command(sku: &str, headers: &HeaderMap, body: &Replenishment) -> Result<Reple
             quantity: body.quantity,
             reorder_threshold: body.reorder_threshold,
         }),
-        _ => Err(invalid(faults)),
+        _ => Err(Problem::validation(faults)),
     }
 }
 
@@ -214,16 +210,4 @@ fn fault(refusal: &Refusal) -> Fault {
         | Refusal::BooksOutOfBalance { .. } => "",
     };
     Fault { pointer: pointer.to_owned(), detail: refusal.to_string() }
-}
-
-fn invalid(faults: Vec<Fault>) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request is not valid").errors(faults)
-}
-
-/// The database failed: nobody knows whether the request had its effect.
-fn unavailable(error: &sqlx::Error) -> Problem {
-    tracing::warn!(%error, "the database did not answer a request");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The database does not answer at present")
-        .detail("Repeat the request, with the same Idempotency-Key if it had one.")
-        .retry_after_s(1)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use service::http::Problem;
@@ -234,5 +233,5 @@ fn checked_currency(currency: Option<String>) -> Result<Option<String>, Problem>
 }
 
 fn invalid(detail: String) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request is not valid").detail(detail)
+    Problem::validation(Vec::new()).detail(detail)
 }

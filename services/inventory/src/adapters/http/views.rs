@@ -1,6 +1,5 @@
 //! What the HTTP edge says and hears: JSON shapes and their bounds.
 
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service::http::{Fault, Problem};
 use utoipa::{IntoParams, ToSchema};
@@ -85,12 +84,7 @@ impl TryFrom<PageQuery> for Page {
     fn try_from(query: PageQuery) -> Result<Self, Problem> {
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "validation",
-                "The request is not valid",
-            )
-            .detail(format!("limit is 1 to {MAX_LIMIT}")));
+            return Err(Problem::validation(Vec::new()).detail(format!("limit is 1 to {MAX_LIMIT}")));
         }
         Ok(Self { after: query.cursor.unwrap_or_default(), limit: i64::from(limit) })
     }
