@@ -134,7 +134,8 @@ pub enum DeliveryError {
     /// Unknown or transient: the record may or may not be on the topic. Replace the producer and send again.
     #[error("not acknowledged: {0}")]
     Unacknowledged(String),
-    /// The broker will never take this record (too large, invalid, not allowed).
+    /// The broker will never take this record (too large, invalid, not allowed, no such topic), or the batch in which
+    /// the client sent it: brokers refuse batches whole. Sent with nothing else in flight, the verdict is on the record.
     #[error("refused for ever: {0}")]
     Refused(String),
 }

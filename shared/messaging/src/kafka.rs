@@ -11,8 +11,7 @@ mod partition;
 mod polling;
 mod producer;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,8 +29,6 @@ pub struct KafkaBus {
     metadata: MetadataClient,
     /// Tells clients of one bus apart in the broker's and in our logs.
     clients: AtomicU64,
-    /// See [`producer`]: the next producer sends every record in a batch of its own.
-    isolate: Arc<AtomicBool>,
 }
 
 impl KafkaBus {
@@ -42,7 +39,7 @@ impl KafkaBus {
     pub fn try_new(config: KafkaConfig) -> Result<Self, BusError> {
         config.check()?;
         let metadata = MetadataClient::try_new(&config)?;
-        Ok(Self { config, metadata, clients: AtomicU64::new(0), isolate: Arc::default() })
+        Ok(Self { config, metadata, clients: AtomicU64::new(0) })
     }
 
     fn next_client(&self, role: &str) -> String {
@@ -64,7 +61,7 @@ impl Bus for KafkaBus {
 
     async fn producer(&self) -> Result<Box<dyn Producer>, BusError> {
         let client = self.next_client("producer");
-        Ok(Box::new(KafkaProducer::try_new(&self.config, &client, &self.isolate)?))
+        Ok(Box::new(KafkaProducer::try_new(&self.config, &client)?))
     }
 
     async fn subscribe(

@@ -39,6 +39,23 @@ pub(crate) struct TenureState {
     pub(crate) suspect: bool,
 }
 
+impl TenureState {
+    /// Where fetching should go on, if the reader wants anything.
+    pub(crate) fn target(&mut self) -> Option<i64> {
+        let resume = std::mem::take(&mut self.wanted_resume);
+        self.wanted_seek.or(if resume { self.fetched } else { None })
+    }
+
+    /// Fetching goes on at `offset`, unless the reader has changed its mind meanwhile.
+    pub(crate) fn arrived(&mut self, offset: i64) {
+        self.paused = false;
+        if self.wanted_seek == Some(offset) {
+            self.wanted_seek = None;
+            self.fetched = Some(offset);
+        }
+    }
+}
+
 impl Tenure {
     fn new(id: TopicPartition, work: Arc<AtomicBool>) -> Self {
         let state = TenureState { paused: true, ..TenureState::default() };

@@ -103,7 +103,7 @@ impl KafkaConfig {
 
     /// Never duplicates or reorders within its life; never gives up on a record by itself (a record given up is a gap
     /// before its successor): whoever waits for a receipt decides when to replace the producer.
-    pub(crate) fn producer(&self, client_id: &str, isolated: bool) -> ClientConfig {
+    pub(crate) fn producer(&self, client_id: &str) -> ClientConfig {
         let mut client = self.client(client_id);
         client
             .set("acks", "all")
@@ -116,9 +116,6 @@ impl KafkaConfig {
             .set("queue.buffering.max.kbytes", "65536")
             .set("retry.backoff.max.ms", "1000");
         self.extend(&mut client);
-        if isolated {
-            client.set("batch.num.messages", "1");
-        }
         client
     }
 
@@ -133,7 +130,8 @@ impl KafkaConfig {
             .set("fetch.wait.max.ms", self.fetch_wait_ms.to_string())
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.error.backoff.ms", "100")
-            .set("max.partition.fetch.bytes", "524288")
+            // Compressed; librdkafka unpacks a whole answer, so this times the ratio is what a partition may add.
+            .set("max.partition.fetch.bytes", "262144")
             .set("queued.min.messages", "1000")
             .set("queued.max.messages.kbytes", "4096")
             .set("topic.metadata.refresh.interval.ms", "5000");

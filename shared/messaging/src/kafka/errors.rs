@@ -4,32 +4,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::bus::{BusError, DeliveryError};
 
-/// What the broker said of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// About this record or its topic: it will be refused however often it is sent.
-    Refused,
-    /// About the batch that carried the record; a neighbour may be the cause.
-    RefusedBatch,
-    /// About the state of the world.
-    Unacknowledged,
-}
-
-/// Judges a delivery error. What isn't known to be for ever is worth another try.
-pub(crate) fn verdict(error: &KafkaError) -> Verdict {
+/// The fate of a record. What isn't known to be for ever is worth another try.
+pub(crate) fn delivery_error(error: &KafkaError) -> DeliveryError {
     use RDKafkaErrorCode as Code;
-    if matches!(error, KafkaError::Nul(_)) {
-        return Verdict::Refused;
-    }
-    match error.rdkafka_error_code() {
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::InvalidTopic
-            | Code::InvalidRequiredAcks,
-        ) => Verdict::Refused,
+    let for_ever = match error.rdkafka_error_code() {
         Some(
             Code::MessageSizeTooLarge
             | Code::MessageBatchTooLarge
@@ -37,20 +15,23 @@ pub(crate) fn verdict(error: &KafkaError) -> Verdict {
             | Code::InvalidMessageSize
             | Code::InvalidRecord
             | Code::InvalidTimestamp
+            | Code::InvalidTopic
             | Code::PolicyViolation
-            | Code::UnsupportedForMessageFormat,
-        ) => Verdict::RefusedBatch,
-        _ => Verdict::Unacknowledged,
-    }
-}
-
-/// The fate of a record that was sent in a batch of unknown neighbours, or alone.
-pub(crate) fn delivery_error(error: &KafkaError, alone: bool) -> DeliveryError {
-    match verdict(error) {
-        Verdict::Refused => DeliveryError::Refused(error.to_string()),
-        Verdict::RefusedBatch if alone => DeliveryError::Refused(error.to_string()),
-        Verdict::RefusedBatch => DeliveryError::Unacknowledged(format!("{error} (its batch was refused)")),
-        Verdict::Unacknowledged => DeliveryError::Unacknowledged(error.to_string()),
+            | Code::UnsupportedForMessageFormat
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            // librdkafka has waited for the topic to appear before it says so.
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition,
+        ) => true,
+        Some(_) => false,
+        // A topic's name that can't even be passed on.
+        None => matches!(error, KafkaError::Nul(_)),
+    };
+    if for_ever {
+        DeliveryError::Refused(error.to_string())
+    } else {
+        DeliveryError::Unacknowledged(error.to_string())
     }
 }
 

@@ -55,6 +55,14 @@ impl KafkaPartition {
             return Ok(());
         };
         if position < range.low || position > range.high {
+            tracing::error!(
+                topic = id.topic,
+                partition = id.partition,
+                position,
+                low = range.low,
+                high = range.high,
+                "the position is outside what the topic holds: the partition stops here"
+            );
             return Err(PositionError {
                 topic: id.topic.clone(),
                 partition: id.partition,

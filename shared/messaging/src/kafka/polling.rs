@@ -1,8 +1,8 @@
 //! The one thread that talks to librdkafka for a member: it polls, applies what the readers want, fills their buffers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::assignment::{Assignment, Tenure, TenureState};
 use super::consumer::GroupContext;
-use crate::bus::Delivered;
+use crate::bus::{Delivered, TopicPartition};
 
 /// How long a poll may wait: a seek or a resumption waits as long.
 const POLL: Duration = Duration::from_millis(10);
@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_millis(10);
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 /// librdkafka's own thread answers a seek; it needs no network.
 const SEEK: Duration = Duration::from_secs(5);
+/// A broker that answers later than this has other worries than a late start.
+const NUDGE: Duration = Duration::from_millis(50);
 
 /// The bounds of each partition's buffer.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +77,7 @@ impl Poller {
         }
         self.commit();
         self.assignment.close(None);
-        // Dropping the client leaves the group, and polls until it has been closed.
-        if let Err(error) = self.client.unassign() {
-            tracing::debug!(%error, "nothing to unassign");
-        }
+        // Dropping the client revokes what is assigned and leaves the group, polling until it has been closed.
     }
 
     fn deliver(&self, message: &BorrowedMessage<'_>) {
@@ -104,58 +103,43 @@ impl Poller {
         tenure.changed.notify_one();
     }
 
-    /// Applies seeks and resumptions. A seek that fails is tried again with the next poll.
+    /// Applies seeks and resumptions. What fails is tried again with the next poll.
     fn apply(&self) {
         for tenure in self.assignment.all() {
-            let mut state = tenure.lock();
-            if state.ended {
-                continue;
-            }
-            if let Some(offset) = state.wanted_seek {
-                // The reader may ask for another position meanwhile, but not hold up the thread.
-                drop(state);
-                let outcome = self.seek(&tenure, offset);
-                state = tenure.lock();
-                match outcome {
-                    Ok(()) if state.wanted_seek == Some(offset) => {
-                        state.wanted_seek = None;
-                        state.fetched = Some(offset);
-                        state.wanted_resume = true;
-                    }
-                    Ok(()) => {}
-                    Err(error) => {
-                        self.client.context().events().warn("seek", &error.to_string());
-                        apply_again(&tenure, state);
-                        continue;
-                    }
-                }
-            }
-            if std::mem::take(&mut state.wanted_resume) && state.paused {
-                match self.client.resume(&list(&tenure, Offset::Invalid)) {
-                    Ok(()) => state.paused = false,
-                    Err(error) => {
-                        self.client.context().events().warn("resume", &error.to_string());
-                        state.wanted_resume = true;
-                        apply_again(&tenure, state);
-                    }
+            let Some(offset) = tenure.lock().target() else { continue };
+            match self.fetch_from(&tenure, offset) {
+                Ok(()) => tenure.lock().arrived(offset),
+                Err(error) => {
+                    self.client.context().events().warn("seek", &error.to_string());
+                    tenure.request(|state| state.wanted_resume = true);
                 }
             }
         }
     }
 
-    /// After an error of `auto.offset.reset=error` librdkafka no longer fetches the partition and refuses to seek in
-    /// it: then it is assigned anew.
-    fn seek(&self, tenure: &Tenure, offset: i64) -> KafkaResult<()> {
-        let answer = self.client.seek_partitions(list(tenure, Offset::Offset(offset)), SEEK)?;
-        if answer.elements().iter().all(|element| element.error().is_ok()) {
-            return Ok(());
+    /// Resumes, then seeks: the other way round librdkafka's broker thread would be woken by the seek, find the partition
+    /// paused and sleep for up to a second. After that, what is polled is what the seek asked for.
+    fn fetch_from(&self, tenure: &Tenure, offset: i64) -> KafkaResult<()> {
+        self.client.resume(&list(tenure, Offset::Invalid))?;
+        let target = list(tenure, Offset::Offset(offset));
+        let answer = self.client.seek_partitions(target.clone(), SEEK)?;
+        if answer.elements().iter().any(|element| element.error().is_err()) {
+            self.assign_anew(&target)?;
+        } else if offset == 0 {
+            // A seek to 0 wakes nobody, but a question to the same broker does. The answer doesn't matter.
+            let TopicPartition { topic, partition } = &tenure.id;
+            let _ = self.client.fetch_watermarks(topic, *partition, NUDGE);
         }
-        let anew = list(tenure, Offset::Offset(offset));
-        self.client.incremental_unassign(&anew)?;
-        self.client.incremental_assign(&anew)?;
-        // A new assignment isn't paused; say so, so that a full buffer pauses it again.
-        tenure.lock().paused = false;
         Ok(())
+    }
+
+    /// After an error of `auto.offset.reset=error` librdkafka no longer fetches a partition, and refuses to seek in it.
+    fn assign_anew(&self, target: &TopicPartitionList) -> KafkaResult<()> {
+        if let Err(error) = self.client.incremental_unassign(target) {
+            // It may be missing because assigning it has failed before.
+            self.client.context().events().warn("unassign", &error.to_string());
+        }
+        self.client.incremental_assign(target)
     }
 
     fn commit(&mut self) {
@@ -179,17 +163,11 @@ impl Poller {
                     tenure.lock().suspect = true;
                     tenure.changed.notify_one();
                 }
-                events.alarm("position", &error.to_string());
             }
             other => events.warn("consume", &other.to_string()),
         }
         None
     }
-}
-
-fn apply_again(tenure: &Tenure, state: MutexGuard<'_, TenureState>) {
-    drop(state);
-    tenure.request(|_| {});
 }
 
 fn list(tenure: &Tenure, offset: Offset) -> TopicPartitionList {

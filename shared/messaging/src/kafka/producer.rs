@@ -1,8 +1,4 @@
 //! Sending: receipts by delivery callback, served by a thread that ends with its producer.
-//!
-//! A broker refuses whole batches: an innocent record then shares the verdict on its neighbour. Such a verdict counts
-//! as unacknowledged, and the next producer of the bus sends every record in a batch of its own, whose verdicts are
-//! exact. The one after that batches again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::config::KafkaConfig;
 use super::context::Events;
-use super::errors::{Verdict, configuration, delivery_error, verdict};
+use super::errors::{configuration, delivery_error};
 use crate::bus::{Acknowledged, BusError, DeliveryError, Producer, Receipt, Record};
 
 /// The thread looks this often whether it should end.
@@ -34,23 +30,11 @@ pub(crate) struct KafkaProducer {
 }
 
 impl KafkaProducer {
-    pub(crate) fn try_new(
-        config: &KafkaConfig,
-        client_id: &str,
-        isolate: &Arc<AtomicBool>,
-    ) -> Result<Self, BusError> {
-        let alone = isolate.swap(false, Ordering::AcqRel);
-        let context = Deliveries {
-            events: Events::new(client_id),
-            open: AtomicUsize::new(0),
-            settled: Notify::new(),
-            alone,
-            isolate: Arc::clone(isolate),
-        };
-        let client: BaseProducer<Deliveries> = config
-            .producer(client_id, alone)
-            .create_with_context(context)
-            .map_err(|error| configuration(&error))?;
+    pub(crate) fn try_new(config: &KafkaConfig, client_id: &str) -> Result<Self, BusError> {
+        let context =
+            Deliveries { events: Events::new(client_id), open: AtomicUsize::new(0), settled: Notify::new() };
+        let client: BaseProducer<Deliveries> =
+            config.producer(client_id).create_with_context(context).map_err(|error| configuration(&error))?;
         let (client, dropped) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
         let thread = {
             let (client, dropped) = (Arc::clone(&client), Arc::clone(&dropped));
@@ -81,8 +65,7 @@ impl KafkaProducer {
         let context = self.client.context();
         context.open.fetch_add(1, Ordering::AcqRel);
         if let Err((error, message)) = self.client.send(message) {
-            // Judged here, before any batch: the verdict is on this record.
-            context.settle(*message.delivery_opaque, Err(delivery_error(&error, true)));
+            context.settle(*message.delivery_opaque, Err(delivery_error(&error)));
         }
     }
 }
@@ -123,8 +106,6 @@ pub(crate) struct Deliveries {
     events: Events,
     open: AtomicUsize,
     settled: Notify,
-    alone: bool,
-    isolate: Arc<AtomicBool>,
 }
 
 impl Deliveries {
@@ -154,14 +135,11 @@ impl ProducerContext for Deliveries {
         let outcome = match result {
             Ok(message) => Ok(Acknowledged { partition: message.partition(), offset: message.offset() }),
             Err((error, message)) => {
-                if verdict(error) == Verdict::RefusedBatch && !self.alone {
-                    self.isolate.store(true, Ordering::Release);
-                }
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeQueue) {
                     let detail = format!("{}/{}: {error}", message.topic(), message.partition());
                     self.events.warn("delivery", &detail);
                 }
-                Err(delivery_error(error, self.alone))
+                Err(delivery_error(error))
             }
         };
         self.settle(*receipt, outcome);

@@ -1,36 +1,71 @@
 //! One conformance suite for every bus: in memory, Kafka's protocol on the embedded broker, and a real Kafka.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod harness;
+mod member;
+mod memory;
 mod suite;
 
 /// Runs each behaviour of the suite against each bus.
 macro_rules! conformance {
-    ($($behaviour:ident)*) => {
+    ($($file:ident { $($behaviour:ident)* })*) => {
         mod in_memory {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() {
-                super::suite::$behaviour(&super::harness::InMemory::default()).await;
-            })*
+                crate::suite::$file::$behaviour(&crate::harness::InMemory::default()).await;
+            })*)*
         }
         mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() {
-                super::suite::$behaviour(&super::harness::Embedded::start()).await;
-            })*
+                crate::suite::$file::$behaviour(&crate::harness::Embedded::start()).await;
+            })*)*
         }
         mod kafka {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() {
-                match super::harness::Real::from_environment() {
-                    Some(kafka) => super::suite::$behaviour(&kafka).await,
+                match crate::harness::Real::from_environment() {
+                    Some(kafka) => crate::suite::$file::$behaviour(&kafka).await,
                     None => eprintln!("skipped: TIDINGS_TEST_KAFKA names no broker"),
                 }
-            })*
+            })*)*
         }
     };
 }
 
 conformance! {
-    a_record_arrives_as_it_was_sent
+    publishing {
+        bytes_and_headers_arrive_as_they_were_sent
+        records_without_key_or_value_arrive_as_such
+        keys_go_where_the_java_client_puts_them
+        records_of_a_key_keep_their_order
+        dropping_a_producer_resolves_its_receipts
+        a_flush_waits_for_receipts_and_no_longer_than_told
+        a_record_for_a_topic_that_does_not_exist_is_not_acknowledged
+    }
+    reading {
+        nothing_is_delivered_before_the_first_seek
+        batches_are_bounded_and_continue_where_the_last_one_ended
+        a_seek_drops_what_was_buffered
+        waiting_can_be_cancelled_without_losing_a_record
+        a_slow_reader_misses_nothing
+        a_position_above_the_range_is_an_error_until_it_is_left
+        a_position_below_the_range_is_an_error_until_it_is_left
+        a_record_is_read_soon_after_it_was_sent
+    }
+    groups {
+        each_record_reaches_one_member_of_each_group
+        what_was_not_stored_before_a_crash_is_delivered_again
+        members_share_the_partitions_as_they_join_and_leave
+        a_pattern_takes_in_topics_that_are_created_later
+        commits_are_visible_to_lag_tools
+        closing_ends_every_handle
+    }
+    topics {
+        creating_topics_again_changes_nothing
+        a_topic_with_another_partition_count_is_refused
+        watermarks_tell_what_a_topic_holds
+        a_ping_is_answered_by_a_broker_only
+        an_outage_is_waited_out
+    }
 }

@@ -1,62 +1,81 @@
-//! What every bus promises.
+//! What every bus promises, and the words in which the suite says it.
+
+pub(crate) mod groups;
+pub(crate) mod publishing;
+pub(crate) mod reading;
+pub(crate) mod topics;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use messaging::{Bus, Membership, Record, Subscription, TopicSpec};
+use futures::future::try_join_all;
+use messaging::{
+    Acknowledged, Batch, Bus, Consumer, Membership, Partition, Producer, Record, Subscription,
+    TopicPartition, TopicSpec,
+};
 use testkit::broker::unique;
+use tokio::time::timeout;
 
-use crate::harness::Harness;
+use crate::member::LONG;
 
-const PARTITIONS: i32 = 6;
+pub(crate) const PARTITIONS: i32 = 6;
 
+pub(crate) fn spec(name: &str) -> TopicSpec {
+    TopicSpec { name: name.to_owned(), partitions: PARTITIONS, replication_factor: 1 }
+}
+
+/// A new topic.
 pub(crate) async fn topic(bus: &Arc<dyn Bus>) -> String {
     let name = unique("suite");
-    let spec = TopicSpec { name: name.clone(), partitions: PARTITIONS, replication_factor: 1 };
-    bus.create_topics(&[spec]).await.unwrap();
+    bus.create_topics(&[spec(&name)]).await.unwrap();
     name
 }
 
-pub(crate) async fn a_record_arrives_as_it_was_sent(harness: &impl Harness) {
-    let bus = harness.bus();
-    let start = Instant::now();
-    let topic = topic(&bus).await;
-    eprintln!("created {:?}", start.elapsed());
-    let producer = bus.producer().await.unwrap();
-    let sent = producer
-        .send(Record {
-            topic: topic.clone(),
-            key: "k".into(),
-            value: b"v".to_vec(),
-            headers: vec![("a".into(), b"1".to_vec()), ("b".into(), vec![])],
-        })
-        .await
-        .unwrap();
-    eprintln!("acknowledged {:?} {sent:?}", start.elapsed());
-    let mut consumer = bus.subscribe(&unique("g"), &Subscription::Topics(vec![topic.clone()])).await.unwrap();
-    let mut partitions = match consumer.next().await.unwrap() {
-        Membership::Assigned(partitions) => partitions,
-        Membership::Revoked(ids) => panic!("revoked {ids:?}"),
-    };
-    eprintln!("assigned {:?} {}", start.elapsed(), partitions.len());
-    for partition in &mut partitions {
-        partition.seek(0).await.unwrap();
+pub(crate) fn record(topic: &str, key: &str, value: &str) -> Record {
+    Record { topic: topic.to_owned(), key: key.to_owned(), value: value.into(), headers: vec![] }
+}
+
+/// Sends all of them without waiting in between; all must be acknowledged.
+pub(crate) async fn publish(producer: &dyn Producer, records: Vec<Record>) -> Vec<Acknowledged> {
+    let receipts: Vec<_> = records.into_iter().map(|record| producer.send(record)).collect();
+    timeout(LONG, try_join_all(receipts)).await.expect("acknowledgements in time").unwrap()
+}
+
+/// A member of a group of its own that was given all partitions, in order.
+pub(crate) async fn reader(bus: &Arc<dyn Bus>, topic: &str) -> (Box<dyn Consumer>, Vec<Box<dyn Partition>>) {
+    let subscription = Subscription::Topics(vec![topic.to_owned()]);
+    let mut consumer = bus.subscribe(&unique("group"), &subscription).await.unwrap();
+    let mut partitions = Vec::new();
+    while partitions.len() < PARTITIONS as usize {
+        match timeout(LONG, consumer.next()).await.expect("an assignment in time").unwrap() {
+            Membership::Assigned(more) => partitions.extend(more),
+            Membership::Revoked(ids) => panic!("nobody else is in the group, but {ids:?} are revoked"),
+        }
     }
-    let partition = partitions.iter_mut().find(|p| p.id().partition == sent.partition).unwrap();
-    let batch = partition.next_batch(10, 1000).await.unwrap().unwrap();
-    eprintln!("read {:?} {batch:?}", start.elapsed());
-    let mut times = vec![];
-    for n in 1..200 {
-        let start = Instant::now();
-        let _receipt =
-            producer.send(Record { topic: topic.clone(), key: "k".into(), value: vec![1], headers: vec![] });
-        let batch = partition.next_batch(10, 1000).await.unwrap().unwrap();
-        assert_eq!(batch.from, n);
-        times.push(start.elapsed());
+    partitions.sort_by_key(|partition| partition.id().clone());
+    (consumer, partitions)
+}
+
+/// The same, but one partition only.
+pub(crate) async fn reader_of(
+    bus: &Arc<dyn Bus>,
+    id: &TopicPartition,
+) -> (Box<dyn Consumer>, Box<dyn Partition>) {
+    let (consumer, partitions) = reader(bus, &id.topic).await;
+    let found = partitions.into_iter().find(|partition| partition.id() == id);
+    (consumer, found.unwrap())
+}
+
+/// The next batch, in time and without an error.
+pub(crate) async fn next(partition: &mut Box<dyn Partition>, max_records: usize) -> Batch {
+    let batch = timeout(LONG, partition.next_batch(max_records, 1 << 20)).await;
+    batch.unwrap_or_else(|_| panic!("{partition:?} gives records in time")).unwrap().unwrap()
+}
+
+/// Reads on until so many records are there.
+pub(crate) async fn read(partition: &mut Box<dyn Partition>, count: usize) -> Vec<messaging::Delivered> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        records.extend(next(partition, count - records.len()).await.records);
     }
-    times.sort();
-    eprintln!("latency p50 {:?} p99 {:?}", times[100], times[197]);
-    let start = Instant::now();
-    consumer.close(Duration::from_secs(10)).await;
-    eprintln!("closed {:?}", start.elapsed());
+    records
 }
