@@ -1,1 +1,6 @@
-//! Skeleton.
+//! Notification: tells customers by mail what became of their orders.
+
+pub mod adapters;
+pub mod application;
+pub mod config;
+pub mod domain;

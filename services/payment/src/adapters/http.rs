@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use service::http::Problem;
+use service::http::{Json, Path, Problem};
 use sqlx::PgPool;
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
@@ -94,6 +94,7 @@ pub fn routes(http: Http) -> Router {
     params(("order_id" = Uuid, Path, description = "The order that is paid")),
     responses(
         (status = 200, description = "What payment knows of the order", body = PaymentView),
+        (status = 400, description = "That is no order id", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "Payment has not heard of this order", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database or the provider does not answer", body = Problem, content_type = "application/problem+json"),
     )

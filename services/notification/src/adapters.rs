@@ -1,0 +1,6 @@
+//! The edges: tables, templates, SMTP, JSON.
+
+pub mod http;
+pub mod postgres;
+pub mod rendering;
+pub mod smtp;

@@ -1,0 +1,118 @@
+//! Notification's HTTP edge: `GET /notifications?order_id=`, for people; without personal data.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use service::http::{Json, Problem, Query};
+use sqlx::PgPool;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use uuid::Uuid;
+
+use super::postgres::{MailRecord, find};
+
+/// Which order's notifications.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct OrderQuery {
+    /// The order that the mails are about.
+    order_id: Uuid,
+}
+
+/// An order's notifications. At most one of each kind, so that there are no pages.
+#[derive(Debug, Serialize, ToSchema)]
+struct NotificationsView {
+    order_id: Uuid,
+    /// `somebody`; `nobody` when the order has no recipient, so that nothing is mailed; `unknown` while it isn't known.
+    recipient: String,
+    notifications: Vec<NotificationView>,
+}
+
+/// One mail, without its recipient and its text.
+#[derive(Debug, Serialize, ToSchema)]
+struct NotificationView {
+    /// `order_received`, `order_confirmed`, `order_cancelled` or `payment_refunded`.
+    kind: String,
+    /// `pending`, `sent` or `failed`.
+    state: String,
+    message_id: String,
+    subject: String,
+    /// `smtp`, or `sink` where no SMTP server is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_to: Option<String>,
+    attempts: i32,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    created_at: DateTime<Utc>,
+    /// When it was sent or given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<DateTime<Utc>>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Tidings: notification", description = "What customers were told about their orders."),
+    paths(list_notifications)
+)]
+struct Api;
+
+/// The OpenAPI description of these routes.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Api::openapi()
+}
+
+/// The routes.
+pub fn routes(pool: PgPool) -> Router {
+    Router::new().route("/notifications", get(list_notifications)).with_state(pool)
+}
+
+/// The mails about an order, oldest first.
+#[utoipa::path(
+    get,
+    path = "/notifications",
+    params(OrderQuery),
+    responses(
+        (status = 200, description = "The order's notifications", body = NotificationsView),
+        (status = 400, description = "No order is named", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Notification has not heard of this order", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn list_notifications(
+    State(pool): State<PgPool>,
+    Query(query): Query<OrderQuery>,
+) -> Result<Json<NotificationsView>, Problem> {
+    let order_id = query.order_id;
+    let found = find(&pool, order_id).await.map_err(|error| {
+        tracing::warn!(%order_id, %error, "notifications could not be read");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available just now")
+            .detail("The database did not answer; try again.")
+            .retry_after_s(1)
+    })?;
+    let Some((recipient, mails)) = found else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "order-not-found", "No such order").detail(format!(
+            "Notification has not heard of an order {order_id}; events may still be on their way."
+        )));
+    };
+    Ok(Json(NotificationsView { order_id, recipient, notifications: mails.into_iter().map(view).collect() }))
+}
+
+fn view(mail: MailRecord) -> NotificationView {
+    let MailRecord { kind, state, message_id, subject, delivered_to, .. } = mail;
+    let MailRecord { attempts, last_error, created_at, ended_at, .. } = mail;
+    NotificationView {
+        kind,
+        state,
+        message_id,
+        subject,
+        delivered_to,
+        attempts,
+        last_error,
+        created_at,
+        ended_at,
+    }
+}

@@ -1,0 +1,58 @@
+//! The tables `orders` and `mails`.
+
+pub mod batch;
+pub mod mails;
+mod row;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// The migrations of notification's own tables.
+#[must_use]
+pub fn migrator() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("./migrations")
+}
+
+/// A mail as people may look at it, without personal data.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct MailRecord {
+    /// Its kind.
+    pub kind: String,
+    /// `pending`, `sent` or `failed`.
+    pub state: String,
+    /// Its stable Message-ID.
+    pub message_id: String,
+    /// Its subject.
+    pub subject: String,
+    /// `smtp` or `sink`.
+    pub delivered_to: Option<String>,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// When the notice became due.
+    pub created_at: chrono::DateTime<chrono::Utc>,
+    /// When it was sent or given up.
+    pub ended_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// Whether the order has a recipient (`unknown`, `nobody` or `somebody`), and the mails about it, at most one of each
+/// kind. `None` when notification has not heard of the order.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<(String, Vec<MailRecord>)>, sqlx::Error> {
+    let addressee: Option<String> = sqlx::query_scalar("SELECT addressee FROM orders WHERE order_id = $1")
+        .bind(order_id)
+        .fetch_optional(pool)
+        .await?;
+    let Some(addressee) = addressee else { return Ok(None) };
+    let mails = sqlx::query_as(
+        "SELECT kind, state, message_id, subject, delivered_to, attempts, last_error, created_at, ended_at
+         FROM mails WHERE order_id = $1 ORDER BY created_at, kind",
+    )
+    .bind(order_id)
+    .fetch_all(pool)
+    .await?;
+    Ok(Some((addressee, mails)))
+}

@@ -1,0 +1,228 @@
+//! The mails in their table: inserted once per kind, leased with SKIP LOCKED, ended by what became of them.
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use contracts::TraceContext;
+use contracts::ambient::{new_id, now};
+use serde::Serialize;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::adapters::rendering::Rendered;
+use crate::application::deliver_mails::{Delivery, MailStore, SendError, Sent, StoreError};
+use crate::application::mail::{Draft, Mail, Recipient};
+use crate::domain::OrderId;
+
+/// A row to be inserted; the other columns have defaults.
+#[derive(Serialize)]
+struct NewMail<'a> {
+    order_id: Uuid,
+    kind: &'static str,
+    message_id: &'a str,
+    recipient_name: &'a str,
+    recipient_email: &'a str,
+    subject: &'a str,
+    body_text: &'a str,
+    body_html: &'a str,
+    due_at: DateTime<Utc>,
+    traceparent: Option<&'a str>,
+    tracestate: Option<&'a str>,
+    created_at: DateTime<Utc>,
+}
+
+/// Inserts the mails that are not there yet.
+pub(super) async fn insert(conn: &mut PgConnection, mails: &[(&Draft, Rendered)]) -> Result<(), sqlx::Error> {
+    if mails.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<NewMail<'_>> = mails
+        .iter()
+        .map(|(draft, rendered)| NewMail {
+            order_id: draft.order_id.0,
+            kind: draft.notice.kind().name(),
+            message_id: &rendered.message_id,
+            recipient_name: &draft.recipient.name,
+            recipient_email: &draft.recipient.email,
+            subject: &rendered.subject,
+            body_text: &rendered.text,
+            body_html: &rendered.html,
+            due_at: draft.created_at,
+            traceparent: draft.trace.traceparent.as_deref(),
+            tracestate: draft.trace.tracestate.as_deref(),
+            created_at: draft.created_at,
+        })
+        .collect();
+    sqlx::query(
+        "INSERT INTO mails (order_id, kind, message_id, recipient_name, recipient_email, subject, body_text,
+                            body_html, due_at, traceparent, tracestate, created_at)
+         SELECT order_id, kind, message_id, recipient_name, recipient_email, subject, body_text,
+                body_html, due_at, traceparent, tracestate, created_at
+         FROM jsonb_populate_recordset(NULL::mails, $1)
+         ON CONFLICT (order_id, kind) DO NOTHING",
+    )
+    .bind(Json(rows))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How long leases last, and when to try again or give up.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    /// A worker that has not returned by then is taken for dead.
+    pub lease: TimeDelta,
+    /// The first pause; each further one is twice as long.
+    pub backoff_first: TimeDelta,
+    /// The longest pause.
+    pub backoff_max: TimeDelta,
+    /// After so many attempts a mail has failed.
+    pub max_attempts: i32,
+}
+
+impl RetryPolicy {
+    fn pause(&self, attempts: i32) -> TimeDelta {
+        let doublings = u32::try_from(attempts.clamp(1, 20) - 1).unwrap_or(0);
+        let pause = self.backoff_first.checked_mul(2_i32.pow(doublings));
+        pause.map_or(self.backoff_max, |pause| pause.min(self.backoff_max))
+    }
+}
+
+/// The mails' store in PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct PostgresMails {
+    pool: PgPool,
+    policy: RetryPolicy,
+}
+
+#[derive(sqlx::FromRow)]
+struct LeasedMail {
+    order_id: Uuid,
+    kind: String,
+    message_id: String,
+    recipient_name: String,
+    recipient_email: String,
+    subject: String,
+    body_text: String,
+    body_html: String,
+    attempts: i32,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+/// What becomes of a row of `mails`.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    order_id: Uuid,
+    kind: &'a str,
+    lease_id: Uuid,
+    state: &'static str,
+    delivered_to: Option<&'static str>,
+    last_error: Option<String>,
+    due_at: Option<DateTime<Utc>>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+impl PostgresMails {
+    /// The mails in `pool`'s database.
+    #[must_use]
+    pub const fn new(pool: PgPool, policy: RetryPolicy) -> Self {
+        Self { pool, policy }
+    }
+
+    async fn lease_due(&self, limit: usize) -> Result<Vec<Mail>, sqlx::Error> {
+        let (now, lease_id) = (now(), new_id());
+        let rows: Vec<LeasedMail> = sqlx::query_as(
+            "WITH due AS (
+                 SELECT order_id, kind FROM mails WHERE due_at <= $1
+                 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+             )
+             UPDATE mails SET lease_id = $3, due_at = $4, attempts = attempts + 1
+             FROM due WHERE mails.order_id = due.order_id AND mails.kind = due.kind
+             RETURNING mails.order_id, mails.kind, message_id, recipient_name, recipient_email, subject,
+                       body_text, body_html, attempts, traceparent, tracestate, created_at",
+        )
+        .bind(now)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(lease_id)
+        .bind(now + self.policy.lease)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| row.into_mail(lease_id)).collect())
+    }
+
+    async fn record_all(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
+        let now = now();
+        let outcomes: Vec<Outcome<'_>> = sent.iter().map(|sent| self.outcome(sent, now)).collect();
+        sqlx::query(
+            "UPDATE mails SET state = new.state, delivered_to = new.delivered_to, last_error = new.last_error,
+                    due_at = new.due_at, ended_at = new.ended_at, lease_id = NULL
+             FROM jsonb_populate_recordset(NULL::mails, $1) AS new
+             WHERE mails.order_id = new.order_id AND mails.kind = new.kind AND mails.lease_id = new.lease_id",
+        )
+        .bind(Json(outcomes))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    fn outcome<'a>(&self, sent: &'a Sent, now: DateTime<Utc>) -> Outcome<'a> {
+        let Mail { order_id, kind, lease_id, attempts, .. } = &sent.mail;
+        let ended = Outcome {
+            order_id: order_id.0,
+            kind,
+            lease_id: *lease_id,
+            state: "sent",
+            delivered_to: None,
+            last_error: None,
+            due_at: None,
+            ended_at: Some(now),
+        };
+        match &sent.outcome {
+            Ok(Delivery::Smtp) => Outcome { delivered_to: Some("smtp"), ..ended },
+            Ok(Delivery::Sink) => Outcome { delivered_to: Some("sink"), ..ended },
+            Err(SendError::Transient(code)) if *attempts < self.policy.max_attempts => Outcome {
+                state: "pending",
+                last_error: Some(code.clone()),
+                due_at: Some(now + self.policy.pause(*attempts)),
+                ended_at: None,
+                ..ended
+            },
+            Err(SendError::Transient(code) | SendError::Permanent(code)) => {
+                Outcome { state: "failed", last_error: Some(code.clone()), ..ended }
+            }
+        }
+    }
+}
+
+impl LeasedMail {
+    fn into_mail(self, lease_id: Uuid) -> Mail {
+        Mail {
+            order_id: OrderId(self.order_id),
+            kind: self.kind,
+            message_id: self.message_id,
+            recipient: Recipient { name: self.recipient_name, email: self.recipient_email },
+            subject: self.subject,
+            text: self.body_text,
+            html: self.body_html,
+            attempts: self.attempts,
+            lease_id,
+            created_at: self.created_at,
+            trace: TraceContext { traceparent: self.traceparent, tracestate: self.tracestate },
+        }
+    }
+}
+
+#[async_trait]
+impl MailStore for PostgresMails {
+    async fn lease(&self, limit: usize) -> Result<Vec<Mail>, StoreError> {
+        self.lease_due(limit).await.map_err(|error| StoreError { action: "leased", source: Box::new(error) })
+    }
+
+    async fn record(&self, sent: &[Sent]) -> Result<(), StoreError> {
+        self.record_all(sent)
+            .await
+            .map_err(|error| StoreError { action: "recorded", source: Box::new(error) })
+    }
+}

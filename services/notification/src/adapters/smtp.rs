@@ -1,0 +1,118 @@
+//! Mails to an SMTP server (RFC 5321), or to a sink when none is configured.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use lettre::message::{Mailbox, Message, MultiPart};
+use lettre::transport::smtp::PoolConfig;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+
+use crate::application::deliver_mails::{Delivery, Mailer, SendError};
+use crate::application::mail::Mail;
+
+/// Takes mails and keeps none: what a deployment without an SMTP server has.
+#[derive(Clone, Copy, Debug)]
+pub struct Sink;
+
+#[async_trait]
+impl Mailer for Sink {
+    async fn send(&self, _: &Mail) -> Result<Delivery, SendError> {
+        Ok(Delivery::Sink)
+    }
+}
+
+/// Sends through one SMTP server.
+#[derive(Clone)]
+pub struct SmtpMailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+}
+
+impl fmt::Debug for SmtpMailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmtpMailer").finish_non_exhaustive()
+    }
+}
+
+/// Why the mailer can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SmtpConfigError {
+    /// Not of the form `smtp://[user:password@]host[:port]` or `smtps://...`.
+    #[error("notification.smtp_url is no SMTP URL such as smtp://mail:587?tls=required")]
+    Url(#[source] lettre::transport::smtp::Error),
+    /// Not of the form `Name <address>`.
+    #[error("notification.from is no address such as Tidings <orders@example.org>")]
+    From(#[source] lettre::address::AddressError),
+}
+
+impl SmtpMailer {
+    /// A mailer for the server at `url`, sending as `from`, with at most `connections` at a time.
+    ///
+    /// # Errors
+    /// When the URL or the address is malformed.
+    pub fn try_new(
+        url: &str,
+        from: &str,
+        connections: u32,
+        timeout: Duration,
+    ) -> Result<Self, SmtpConfigError> {
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+            .map_err(SmtpConfigError::Url)?
+            .timeout(Some(timeout))
+            .pool_config(PoolConfig::new().max_size(connections))
+            .build();
+        Ok(Self { transport, from: from.parse().map_err(SmtpConfigError::From)? })
+    }
+
+    fn message(&self, mail: &Mail) -> Result<Message, SendError> {
+        let address =
+            mail.recipient.email.parse().map_err(|_| SendError::Permanent("invalid address".to_owned()))?;
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(Some(mail.recipient.name.clone()), address))
+            .subject(mail.subject.clone())
+            .date(SystemTime::from(mail.created_at))
+            .message_id(Some(mail.message_id.clone()))
+            .multipart(MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone()))
+            .map_err(|_| SendError::Permanent("not a valid message".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Mailer for SmtpMailer {
+    async fn send(&self, mail: &Mail) -> Result<Delivery, SendError> {
+        let message = self.message(mail)?;
+        match self.transport.send(message).await {
+            Ok(_) => Ok(Delivery::Smtp),
+            // The server's words may repeat the address: only its code is kept.
+            Err(error) => {
+                let code =
+                    error.status().map_or_else(|| "no answer".to_owned(), |code| format!("smtp {code}"));
+                Err(if error.is_permanent() {
+                    SendError::Permanent(code)
+                } else {
+                    SendError::Transient(code)
+                })
+            }
+        }
+    }
+}
+
+/// The mailer that the configuration asks for.
+///
+/// # Errors
+/// When it asks for a malformed one.
+pub fn mailer(
+    url: &str,
+    from: &str,
+    connections: u32,
+    timeout: Duration,
+) -> Result<Arc<dyn Mailer>, SmtpConfigError> {
+    if url.is_empty() {
+        tracing::info!("no SMTP server is configured: mails are recorded and go nowhere");
+        return Ok(Arc::new(Sink));
+    }
+    Ok(Arc::new(SmtpMailer::try_new(url, from, connections, timeout)?))
+}

@@ -1,0 +1,116 @@
+//! The section `[notification]` of the configuration.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::ensure;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::adapters::postgres::mails::RetryPolicy;
+use crate::application::deliver_mails::WorkerSettings;
+
+/// Where mails go and how often they are tried.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `smtp://[user:password@]host[:port]`, with `?tls=required` for STARTTLS, or `smtps://...`. Empty: mails are
+    /// recorded and go nowhere.
+    pub smtp_url: String,
+    /// The sender, `Name <address>`.
+    pub from: String,
+    /// What Message-IDs end in.
+    pub message_id_domain: String,
+    /// Mails and SMTP connections under way at once.
+    pub concurrency: u32,
+    /// The longest that sending one mail may take.
+    pub send_timeout_ms: u32,
+    /// After so long a worker that has not returned is taken for dead.
+    pub lease_ms: u32,
+    /// The first pause before a mail is tried again; each further one is twice as long.
+    pub backoff_first_ms: u32,
+    /// The longest pause before a mail is tried again.
+    pub backoff_max_ms: u32,
+    /// After so many attempts a mail has failed. The default spans about four hours.
+    pub max_attempts: u16,
+    /// How often to look for due mails when nobody wakes the worker.
+    pub poll_interval_ms: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            smtp_url: String::new(),
+            from: "Tidings <orders@tidings.example>".to_owned(),
+            message_id_domain: "tidings.example".to_owned(),
+            concurrency: 16,
+            send_timeout_ms: 10_000,
+            lease_ms: 60_000,
+            backoff_first_ms: 1_000,
+            backoff_max_ms: 300_000,
+            max_attempts: 55,
+            poll_interval_ms: 500,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+const fn ms(ms: u32) -> Duration {
+    Duration::from_millis(ms as u64)
+}
+
+const fn delta_ms(ms: u32) -> TimeDelta {
+    TimeDelta::milliseconds(ms as i64)
+}
+
+impl Config {
+    /// Refuses settings that can't work together.
+    ///
+    /// # Errors
+    /// When a worker could lose its lease while it waits, or could do nothing at all.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.concurrency > 0, "notification.concurrency is 0: nothing would ever be sent");
+        ensure!(self.max_attempts > 0, "notification.max_attempts is 0: nothing would ever be sent");
+        ensure!(self.poll_interval_ms > 0, "notification.poll_interval_ms is 0");
+        ensure!(
+            self.lease_ms > self.send_timeout_ms,
+            "notification.lease_ms ({}) must exceed notification.send_timeout_ms ({})",
+            self.lease_ms,
+            self.send_timeout_ms
+        );
+        Ok(())
+    }
+
+    /// When to try again or give up.
+    #[must_use]
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            lease: delta_ms(self.lease_ms),
+            backoff_first: delta_ms(self.backoff_first_ms),
+            backoff_max: delta_ms(self.backoff_max_ms),
+            max_attempts: i32::from(self.max_attempts),
+        }
+    }
+
+    /// How the worker works.
+    #[must_use]
+    pub fn worker(&self) -> WorkerSettings {
+        WorkerSettings {
+            concurrency: self.concurrency as usize,
+            send_timeout: ms(self.send_timeout_ms),
+            poll_interval: ms(self.poll_interval_ms),
+            patience: ms(self.lease_ms),
+        }
+    }
+
+    /// The longest that sending one mail may take.
+    #[must_use]
+    pub const fn send_timeout(&self) -> Duration {
+        ms(self.send_timeout_ms)
+    }
+}

@@ -1,0 +1,88 @@
+//! Given what is known of an order, when a fact arrives, then these notices follow.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+fn money(amount_minor: i64) -> Money {
+    Money { amount_minor, currency: "GBP".to_owned() }
+}
+
+fn somebody() -> Addressee {
+    Addressee::Somebody { total: money(100) }
+}
+
+fn unknown() -> Order {
+    Order { order_id: OrderId(Uuid::from_u128(1)), addressee: Addressee::Unknown, end: None, refund: None }
+}
+
+#[test]
+fn a_customer_hears_of_the_order_its_end_and_the_refund() {
+    let mut order = unknown();
+    let cancelled = End::Cancelled(Reason::TimedOut);
+    assert_eq!(order.placed(somebody()), Ok(vec![Notice::OrderReceived]));
+    assert_eq!(order.ended(cancelled), Ok(vec![Notice::OrderCancelled(Reason::TimedOut)]));
+    assert_eq!(order.refunded(money(100)), vec![Notice::PaymentRefunded(money(100))]);
+}
+
+#[test]
+fn an_order_without_a_recipient_is_remembered_and_never_written_about() {
+    let mut order = unknown();
+    assert_eq!(order.placed(Addressee::Nobody { total: money(1) }), Ok(vec![]));
+    assert_eq!(order.ended(End::Confirmed), Ok(vec![]));
+    assert_eq!(order.notices(), vec![]);
+}
+
+#[test]
+fn what_is_known_before_the_order_waits_for_it() {
+    let mut order = unknown();
+    assert_eq!(order.refunded(money(7)), vec![]);
+    assert_eq!(order.ended(End::Cancelled(Reason::CustomerRequest)), Ok(vec![]));
+    let all = vec![
+        Notice::OrderReceived,
+        Notice::OrderCancelled(Reason::CustomerRequest),
+        Notice::PaymentRefunded(money(7)),
+    ];
+    assert_eq!(order.placed(somebody()), Ok(all));
+}
+
+#[test]
+fn a_second_end_and_another_order_under_the_same_id_are_refused() {
+    let mut order = unknown();
+    order.placed(somebody()).expect("the first order");
+    order.ended(End::Confirmed).expect("the first end");
+    let before = order.clone();
+    let told = End::Cancelled(Reason::TimedOut);
+    let refused = Rejection::ContradictingEnd { order_id: order.order_id, known: End::Confirmed, told };
+    assert_eq!(order.ended(told), Err(refused));
+    let refused = Rejection::ContradictingOrder { order_id: order.order_id };
+    assert_eq!(order.placed(Addressee::Somebody { total: money(101) }), Err(refused));
+    assert_eq!(order, before);
+}
+
+proptest! {
+    /// Facts in any order, any number of times: each notice once, and the same set in the end.
+    #[test]
+    fn any_order_of_doubled_facts_gives_each_notice_once(facts in prop::collection::vec(0..3_u8, 0..12)) {
+        let mut order = unknown();
+        let mut told = Vec::new();
+        for fact in &facts {
+            told.extend(match fact {
+                0 => order.placed(somebody()).expect("one order"),
+                1 => order.ended(End::Confirmed).expect("one end"),
+                _ => order.refunded(money(5)),
+            });
+        }
+        let mut expected = Vec::new();
+        if facts.contains(&0) {
+            expected.push(NoticeKind::OrderReceived);
+            expected.extend(facts.contains(&1).then_some(NoticeKind::OrderConfirmed));
+            expected.extend(facts.contains(&2).then_some(NoticeKind::PaymentRefunded));
+        }
+        let mut kinds: Vec<_> = told.iter().map(Notice::kind).collect();
+        kinds.sort();
+        expected.sort();
+        prop_assert_eq!(kinds, expected);
+    }
+}

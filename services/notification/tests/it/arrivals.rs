@@ -1,0 +1,90 @@
+//! All orders of arrival, each fact doubled, give the same mails, each once.
+
+use contracts::AnyEvent;
+use contracts::ambient::new_id;
+use inbox::HandlerError;
+use uuid::Uuid;
+
+use crate::stack::{Stack, apply, cancelled, confirmed, placed, placed_by, refunded, try_apply};
+
+fn permutations(facts: &[AnyEvent]) -> Vec<Vec<AnyEvent>> {
+    if facts.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for index in 0..facts.len() {
+        let mut rest = facts.to_vec();
+        let first = rest.remove(index);
+        for mut tail in permutations(&rest) {
+            tail.insert(0, first.clone());
+            all.push(tail);
+        }
+    }
+    all
+}
+
+/// Applies every permutation of the doubled facts, in batches of one, two and all, and checks the mails.
+async fn every_arrival(facts: impl Fn(Uuid) -> Vec<AnyEvent>, expected: &[&str]) -> usize {
+    let stack = Stack::start().await;
+    let count = permutations(&facts(Uuid::nil())).len();
+    let mut orders = Vec::new();
+    for index in 0..count {
+        let order_id = new_id();
+        orders.push((order_id, permutations(&facts(order_id)).swap_remove(index), 1 + index % 3));
+    }
+    let rounds = facts(Uuid::nil()).len();
+    for size in 1..=3 {
+        for round in 0..rounds.div_ceil(size) {
+            let batch: Vec<AnyEvent> = orders
+                .iter()
+                .filter(|(_, _, batch)| *batch == size)
+                .flat_map(|(_, facts, _)| facts.chunks(size).nth(round).unwrap_or_default())
+                .cloned()
+                .collect();
+            apply(stack.pool(), &batch).await;
+        }
+    }
+    for (order_id, facts, _) in orders {
+        assert_eq!(stack.kinds(order_id).await, expected, "{facts:#?}");
+    }
+    count
+}
+
+#[tokio::test]
+async fn every_order_of_arrival_of_doubled_facts_gives_the_same_mails_once() {
+    let confirmed_twice = |id| vec![placed(id), confirmed(id), placed(id), confirmed(id)];
+    let mut cases = every_arrival(confirmed_twice, &["order_confirmed", "order_received"]).await;
+    let cancelled_and_refunded =
+        |id| vec![placed(id), cancelled(id), refunded(id), cancelled(id), refunded(id)];
+    cases +=
+        every_arrival(cancelled_and_refunded, &["order_cancelled", "order_received", "payment_refunded"])
+            .await;
+    let nobody = |id| vec![placed_by(id, None), cancelled(id), refunded(id), placed_by(id, None)];
+    cases += every_arrival(nobody, &[]).await;
+    println!("{cases} orders of arrival");
+}
+
+#[tokio::test]
+async fn an_order_without_a_recipient_is_recorded_as_such() {
+    let stack = Stack::start().await;
+    let order_id = new_id();
+    apply(stack.pool(), &[placed_by(order_id, None), confirmed(order_id)]).await;
+    let addressee: String = sqlx::query_scalar("SELECT addressee FROM orders WHERE order_id = $1")
+        .bind(order_id)
+        .fetch_one(stack.pool())
+        .await
+        .expect("a row");
+    assert_eq!(addressee, "nobody");
+    assert_eq!(stack.mails(order_id).await, []);
+}
+
+#[tokio::test]
+async fn a_second_end_is_rejected_and_changes_nothing() {
+    let stack = Stack::start().await;
+    let order_id = new_id();
+    apply(stack.pool(), &[placed(order_id), confirmed(order_id)]).await;
+    let refused = try_apply(stack.pool(), &[cancelled(order_id)]).await;
+    let Err(HandlerError::Park { rejection, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(rejection.reason, "contradicting_end");
+    assert_eq!(stack.kinds(order_id).await, ["order_confirmed", "order_received"]);
+}

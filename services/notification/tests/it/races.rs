@@ -1,0 +1,48 @@
+//! Facts of two topics in overlapping transactions: every interleaving of their statements and commits.
+
+use contracts::ambient::new_id;
+use testkit::interleave::every_interleaving;
+
+use crate::stack::{Stack, apply, cancelled, placed, refunded};
+
+#[tokio::test]
+async fn an_order_and_its_refund_at_the_same_time_lose_no_mail() {
+    let stack = Stack::start().await;
+    let explored = every_interleaving(
+        stack.pool().connect_options().as_ref(),
+        5_000,
+        async || new_id(),
+        |order_id, pool| async move { apply(&pool, &[placed(order_id), cancelled(order_id)]).await },
+        |order_id, pool| async move { apply(&pool, &[refunded(order_id)]).await },
+        async |order_id, schedule| {
+            let expected = ["order_cancelled", "order_received", "payment_refunded"];
+            assert_eq!(stack.kinds(order_id).await, expected, "schedule {schedule}");
+        },
+    )
+    .await;
+    println!("OrderPlaced + OrderCancelled | PaymentRefunded: {} interleavings", explored.schedules);
+    assert!(explored.schedules > 1);
+}
+
+#[tokio::test]
+async fn a_cancellation_and_a_refund_at_the_same_time_lose_no_mail() {
+    let stack = Stack::start().await;
+    let explored = every_interleaving(
+        stack.pool().connect_options().as_ref(),
+        5_000,
+        async || {
+            let order_id = new_id();
+            apply(stack.pool(), &[placed(order_id)]).await;
+            order_id
+        },
+        |order_id, pool| async move { apply(&pool, &[cancelled(order_id)]).await },
+        |order_id, pool| async move { apply(&pool, &[refunded(order_id)]).await },
+        async |order_id, schedule| {
+            let expected = ["order_cancelled", "order_received", "payment_refunded"];
+            assert_eq!(stack.kinds(order_id).await, expected, "schedule {schedule}");
+        },
+    )
+    .await;
+    println!("OrderCancelled | PaymentRefunded: {} interleavings", explored.schedules);
+    assert!(explored.schedules > 1);
+}

@@ -1,0 +1,250 @@
+//! The vocabulary of these tests: a database, facts, a mailer, and what is in the mail rows afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::ambient::{new_id, now};
+use contracts::order::{
+    Address, CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced, Recipient,
+};
+use contracts::payment::PaymentRefunded;
+use contracts::{AnyEvent, Envelope, Event, TraceContext};
+use inbox::{Context, HandlerError, Received, UnitOfWork};
+use notification::adapters::postgres::batch::BatchDeps;
+use notification::adapters::postgres::mails::{PostgresMails, RetryPolicy};
+use notification::adapters::postgres::migrator;
+use notification::adapters::rendering::Renderer;
+use notification::adapters::smtp::mailer;
+use notification::application::deliver_mails::{MailStore, MailWorker, Mailer, WorkerSettings};
+use notification::application::{Orders, subscriptions};
+use service::Worker;
+use sqlx::PgPool;
+use testkit::postgres::TestDatabase;
+use testkit::wait::eventually;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A lease that ends only when a test says so.
+const POLICY: RetryPolicy = RetryPolicy {
+    lease: chrono::TimeDelta::hours(1),
+    backoff_first: chrono::TimeDelta::milliseconds(1),
+    backoff_max: chrono::TimeDelta::milliseconds(4),
+    max_attempts: 4,
+};
+
+const SETTINGS: WorkerSettings = WorkerSettings {
+    concurrency: 8,
+    send_timeout: Duration::from_secs(5),
+    poll_interval: Duration::from_millis(5),
+    patience: Duration::from_secs(5),
+};
+
+pub(crate) struct Stack {
+    pub(crate) database: TestDatabase,
+    pub(crate) wake: Arc<Notify>,
+}
+
+#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct MailRow {
+    pub(crate) kind: String,
+    pub(crate) state: String,
+    pub(crate) delivered_to: Option<String>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) attempts: i32,
+    pub(crate) recipient_email: String,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        let database =
+            TestDatabase::create("notification", async |pool: &PgPool| Ok(migrator().run(pool).await?)).await;
+        Self { database, wake: Arc::new(Notify::new()) }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn MailStore> {
+        Arc::new(PostgresMails::new(self.database.another_pool(), POLICY))
+    }
+
+    /// A worker of its own that sends to `url`, or to the sink if that is empty.
+    pub(crate) fn worker(&self, url: &str) -> RunningWorker {
+        let mailer =
+            mailer(url, "Tidings <orders@tidings.example>", 4, Duration::from_secs(5)).expect("a mailer");
+        self.worker_with(mailer)
+    }
+
+    pub(crate) fn worker_with(&self, mailer: Arc<dyn Mailer>) -> RunningWorker {
+        let mut worker = MailWorker::new(self.store(), mailer, Arc::clone(&self.wake), SETTINGS);
+        let shutdown = CancellationToken::new();
+        let mut task = JoinSet::new();
+        let stop = shutdown.clone();
+        task.spawn(async move { worker.run(stop).await });
+        RunningWorker { shutdown, task }
+    }
+
+    pub(crate) async fn apply(&self, events: &[AnyEvent]) {
+        apply(self.pool(), events).await;
+        self.wake.notify_one();
+    }
+
+    pub(crate) async fn mails(&self, order_id: Uuid) -> Vec<MailRow> {
+        sqlx::query_as(
+            "SELECT kind, state, delivered_to, last_error, attempts, recipient_email
+             FROM mails WHERE order_id = $1 ORDER BY kind",
+        )
+        .bind(order_id)
+        .fetch_all(self.pool())
+        .await
+        .expect("reading mails")
+    }
+
+    pub(crate) async fn kinds(&self, order_id: Uuid) -> Vec<String> {
+        self.mails(order_id).await.into_iter().map(|mail| mail.kind).collect()
+    }
+
+    /// Lets the time of all leases pass.
+    pub(crate) async fn end_leases(&self) {
+        sqlx::query("UPDATE mails SET due_at = now() - interval '1 second' WHERE lease_id IS NOT NULL")
+            .execute(self.pool())
+            .await
+            .expect("ending leases");
+        self.wake.notify_one();
+    }
+
+    /// Waits until no mail is pending.
+    pub(crate) async fn rest(&self) {
+        eventually("no mail is pending", PATIENCE, async || {
+            let pending: Vec<(Uuid, String, i32)> =
+                sqlx::query_as("SELECT order_id, kind, attempts FROM mails WHERE state = 'pending' LIMIT 5")
+                    .fetch_all(self.pool())
+                    .await
+                    .expect("reading mails");
+            if pending.is_empty() { Ok(()) } else { Err(pending) }
+        })
+        .await;
+    }
+}
+
+pub(crate) struct RunningWorker {
+    shutdown: CancellationToken,
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl RunningWorker {
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await.expect("stopping in time");
+        ended.expect("a worker").expect("no panic").expect("no error");
+    }
+
+    /// Ends it as `kill -9` would: nothing more is stored.
+    pub(crate) async fn kill(mut self) {
+        self.task.shutdown().await;
+    }
+}
+
+/// What the inbox does with a batch, in a transaction of its own.
+pub(crate) async fn apply(pool: &PgPool, events: &[AnyEvent]) {
+    try_apply(pool, events).await.expect("possible facts");
+}
+
+pub(crate) async fn try_apply(pool: &PgPool, events: &[AnyEvent]) -> Result<(), HandlerError> {
+    let received: Vec<Received> = events.iter().cloned().map(received).collect();
+    let renderer = Renderer::try_new("tidings.example").expect("templates");
+    let deps = BatchDeps { renderer, wake: Arc::new(Notify::new()) };
+    let subscriptions = subscriptions();
+    let mut tx = pool.begin().await?;
+    let mut orders = Orders::load(&deps, &mut tx, &received).await?;
+    for received in &received {
+        let context = Context { envelope: &received.envelope, now: now() };
+        subscriptions
+            .react(&mut orders, &received.event, context)
+            .map_err(|rejection| HandlerError::Park { event_id: received.envelope.event_id, rejection })?;
+    }
+    orders.store(&deps, &mut tx).await?;
+    Ok(tx.commit().await?)
+}
+
+fn received(event: AnyEvent) -> Received {
+    let envelope = Envelope {
+        event_id: event.event_id(),
+        event_type: event.event_type().to_owned(),
+        source: "test".to_owned(),
+        occurred_at: event.occurred_at(),
+        subject: event.key(),
+        sequence: event.sequence(),
+        correlation_id: new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
+    };
+    Received { topic: "test".to_owned(), partition: 0, offset: 0, envelope, event }
+}
+
+pub(crate) fn placed(order_id: Uuid) -> AnyEvent {
+    let recipient = Recipient {
+        name: "Ève Müller".to_owned(),
+        email: "eve@example.org".to_owned(),
+        address: Address {
+            street: "High Street 1".to_owned(),
+            city: "York".to_owned(),
+            postal_code: "YO1".to_owned(),
+            country: "GB".to_owned(),
+        },
+    };
+    placed_by(order_id, Some(recipient))
+}
+
+pub(crate) fn placed_by(order_id: Uuid, recipient: Option<Recipient>) -> AnyEvent {
+    OrderPlaced {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id,
+        sequence: 1,
+        customer_id: "somebody".to_owned(),
+        lines: vec![OrderLine { sku: "A".to_owned(), quantity: 2, unit_price_minor: 2_100 }],
+        total_minor: 4_200,
+        payment_method: "tok_visa".to_owned(),
+        recipient,
+        currency: "GBP".to_owned(),
+    }
+    .into_any()
+}
+
+pub(crate) fn confirmed(order_id: Uuid) -> AnyEvent {
+    OrderConfirmed { event_id: new_id(), occurred_at: now(), order_id, sequence: 2, payment_id: new_id() }
+        .into_any()
+}
+
+pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
+    OrderCancelled {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id,
+        sequence: 2,
+        reason: CancellationReason::OutOfStock,
+        detail: None,
+    }
+    .into_any()
+}
+
+pub(crate) fn refunded(order_id: Uuid) -> AnyEvent {
+    PaymentRefunded {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id,
+        sequence: 2,
+        payment_id: new_id(),
+        refund_id: new_id(),
+        amount_minor: 4_200,
+        currency: "GBP".to_owned(),
+    }
+    .into_any()
+}
