@@ -61,8 +61,3 @@ pub fn routes(store: OrderStore, watcher: Watcher, config: &Config) -> Router {
         .route("/orders/{order_id}/cancellation", post(routes_orders::cancel_order))
         .with_state(Arc::new(api))
 }
-
-/// The trace context of the request being handled.
-fn current_trace() -> contracts::TraceContext {
-    contracts::TraceContext::default()
-}

@@ -7,6 +7,7 @@ mod rows;
 mod timers;
 mod writes;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,6 +24,12 @@ use super::contract::translate;
 use crate::application::work::Outcome;
 use crate::application::{Work, WorkError, cancel_order, expire_orders, place_order};
 use crate::domain::{ImpossibleTransition, OrderId, OrderView, Placement, Refusal};
+
+/// The tables of this service.
+#[must_use]
+pub fn migrator() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("./migrations")
+}
 
 /// Why the database could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -183,8 +190,14 @@ impl OrderStore {
         if let (Err(error), Some(first)) = (expire_orders::expire_orders(&mut work, &due, now), due.first()) {
             return Err(StoreError::of(*first, error));
         }
-        store(&mut tx, work.finish(), &self.outbox).await?;
-        timers::clear(&mut tx, &due).await?;
+        let outcome = work.finish();
+        let expired: BTreeSet<OrderId> = outcome.heads.iter().map(|head| head.order_id).collect();
+        store(&mut tx, outcome, &self.outbox).await?;
+        // An order that ended while its head was waited for has no timer any more; whatever is left goes now.
+        let left: Vec<OrderId> = due.iter().copied().filter(|order_id| !expired.contains(order_id)).collect();
+        if !left.is_empty() {
+            timers::clear(&mut tx, &left).await?;
+        }
         tx.commit().await?;
         if !due.is_empty() {
             self.outbox.wake();

@@ -1,4 +1,18 @@
-//! order against a real PostgreSQL.
+//! order against a real PostgreSQL: the API, the batches, the races, the deadlines.
 
 #[cfg(test)]
+mod arrivals;
+#[cfg(test)]
+mod deadlines;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod stack;
+#[cfg(test)]
 mod stored_events;
+#[cfg(test)]
+mod waiting;

@@ -231,9 +231,8 @@ impl StateBody {
     }
 }
 
-pub(super) fn not_found(order_id: &str) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "order-not-found", "There is no such order")
-        .detail(format!("order {order_id}"))
+pub(super) fn not_found(order_id: impl std::fmt::Display) -> Problem {
+    Problem::not_found(format!("there is no order {order_id}"))
 }
 
 pub(super) fn invalid_parameter(detail: impl Into<String>) -> Problem {
@@ -248,27 +247,25 @@ pub(super) fn crowded(crowded: Crowded) -> Problem {
 }
 
 /// The one place that says what a client hears of a failure.
-pub(super) fn problem(error: &StoreError) -> Problem {
+pub(super) fn problem(error: StoreError) -> Problem {
     match error {
         StoreError::Refused(refusal @ Refusal::AlreadyConfirmed) => {
             Problem::new(StatusCode::CONFLICT, "order-confirmed", "The order was confirmed")
                 .detail(refusal.to_string())
         }
-        StoreError::Refused(refusal @ Refusal::UnknownOrder) => {
-            Problem::new(StatusCode::NOT_FOUND, "order-not-found", "There is no such order")
-                .detail(refusal.to_string())
-        }
+        StoreError::Refused(refusal @ Refusal::UnknownOrder) => Problem::not_found(refusal.to_string()),
         StoreError::Append(outbox::AppendError::TooLarge { bytes, limit, .. }) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "order-too-large", "The order is too large")
                 .detail(format!(
                     "its event would have {bytes} bytes, more than the {limit} that the broker takes"
                 ))
         }
-        StoreError::Database(_) | StoreError::Aborted(_) => {
-            tracing::warn!(%error, "a request failed");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The order database is out of reach")
-                .detail("whether the request took effect is unknown; repeat it with the same Idempotency-Key")
-                .retry_after_s(1)
+        StoreError::Database(error) => Problem::from(error),
+        StoreError::Aborted(error) => {
+            tracing::warn!(%error, "a request's transaction was given up");
+            Problem::unavailable(
+                "whether anything was done is unknown; repeat it with the same Idempotency-Key",
+            )
         }
         StoreError::Refused(
             Refusal::AlreadyPlaced | Refusal::WrongAmount { .. } | Refusal::SecondPayment { .. },
@@ -276,7 +273,7 @@ pub(super) fn problem(error: &StoreError) -> Problem {
         | StoreError::Append(_)
         | StoreError::Corrupt { .. } => {
             tracing::error!(%error, "a request met a bug");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is wrong on our side")
+            Problem::internal()
         }
     }
 }

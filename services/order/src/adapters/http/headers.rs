@@ -1,12 +1,7 @@
-//! Request headers: Idempotency-Key, Prefer (RFC 7240), If-None-Match (RFC 9110), Last-Event-ID.
-
-use std::time::Duration;
+//! Request headers: Idempotency-Key, If-None-Match (RFC 9110), Last-Event-ID.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use service::http::Problem;
-
-/// The most seconds that a request may wait for an order's end.
-pub(super) const MAX_WAIT_S: u64 = 30;
 
 /// The header of an answer that was given before.
 pub(super) const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
@@ -36,19 +31,6 @@ fn key_problem(what: &str, detail: &str) -> Problem {
         &format!("The Idempotency-Key is {what}"),
     )
     .detail(detail)
-}
-
-/// The wait that the client prefers: `Prefer: wait=N`, at most [`MAX_WAIT_S`]. What can't be understood is ignored, as
-/// RFC 7240 demands.
-pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
-    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let mut waits = preferences.flat_map(|value| value.split(',')).filter_map(|preference| {
-        let (name, value) = preference.split(';').next()?.split_once('=')?;
-        let seconds = value.trim().trim_matches('"').parse::<u64>().ok()?;
-        name.trim().eq_ignore_ascii_case("wait").then_some(seconds)
-    });
-    // Of a preference that is given twice, the first counts.
-    waits.next().filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.min(MAX_WAIT_S)))
 }
 
 /// An order's version as a strong entity tag.
@@ -88,24 +70,6 @@ mod tests {
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers
-    }
-
-    #[test]
-    fn a_wait_is_understood_as_rfc_7240_writes_it() {
-        for (values, seconds) in [
-            (vec!["wait=5"], Some(5)),
-            (vec!["respond-async, wait=10"], Some(10)),
-            (vec!["respond-async", "WAIT = \"7\"; foo=bar"], Some(7)),
-            (vec!["wait=5, wait=9"], Some(5)),
-            (vec!["wait=3600"], Some(30)),
-            (vec!["wait=0"], None),
-            (vec!["wait=-1"], None),
-            (vec!["wait=soon"], None),
-            (vec!["return=minimal"], None),
-            (vec![], None),
-        ] {
-            assert_eq!(wait(&with("prefer", &values)), seconds.map(Duration::from_secs), "{values:?}");
-        }
     }
 
     #[test]

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
-use service::http::Problem;
+use service::http::{Json, Problem, Query};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -77,15 +75,13 @@ impl TryFrom<ListParameters> for ListQuery {
 )]
 pub(super) async fn list_orders(
     State(api): State<Arc<Api>>,
-    parameters: Result<Query<ListParameters>, QueryRejection>,
+    Query(parameters): Query<ListParameters>,
 ) -> Result<Json<PageBody>, Problem> {
-    let Query(parameters) =
-        parameters.map_err(|rejection| answers::invalid_parameter(rejection.body_text()))?;
     let query = ListQuery::try_from(parameters)?;
     let limit = usize::try_from(query.limit).unwrap_or_default();
     // One more than asked for tells whether there is another page.
     let one_more = ListQuery { limit: query.limit + 1, ..query };
-    let listed = api.store.list(&one_more).await.map_err(|error| answers::problem(&error))?;
+    let listed = api.store.list(&one_more).await.map_err(answers::problem)?;
     let more = listed.len() > limit;
     let page = listed.get(..limit).unwrap_or(&listed);
     let next_cursor = page.last().filter(|_| more).map(|last| last.order_id.0.simple().to_string());

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use contracts::ambient;
 use serde::Deserialize;
-use service::http::Problem;
+use service::http::{Json, Path, Problem, Query};
 use utoipa::IntoParams;
 
 use super::answers::{self, HistoryBody, OrderBody};
@@ -51,16 +49,15 @@ pub(super) fn order_id(text: &str) -> Result<OrderId, Problem> {
 pub(super) async fn get_order(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    query: Result<Query<GetQuery>, QueryRejection>,
+    Query(query): Query<GetQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let order_id = order_id(&id)?;
-    let Query(query) = query.map_err(|rejection| answers::invalid_parameter(rejection.body_text()))?;
     let view = match query.as_of {
         None => api.store.view(order_id).await,
         Some(as_of) => api.store.history(order_id).await.map(|views| at(views, as_of)),
     };
-    let view = view.map_err(|error| answers::problem(&error))?.ok_or_else(|| answers::not_found(&id))?;
+    let view = view.map_err(answers::problem)?.ok_or_else(|| answers::not_found(&id))?;
     let etag = headers::etag(view.version);
     if headers::none_match(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
@@ -88,7 +85,7 @@ pub(super) async fn get_history(
     Path(id): Path<String>,
 ) -> Result<Json<HistoryBody>, Problem> {
     let order_id = order_id(&id)?;
-    let views = api.store.history(order_id).await.map_err(|error| answers::problem(&error))?;
+    let views = api.store.history(order_id).await.map_err(answers::problem)?;
     if views.is_empty() {
         return Err(answers::not_found(&id));
     }
@@ -114,10 +111,10 @@ pub(super) async fn cancel_order(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let order_id = order_id(&id)?;
-    let cancelled = api.store.cancel(order_id, super::current_trace(), ambient::now()).await;
-    cancelled.map_err(|error| answers::problem(&error))?;
+    let cancelled = api.store.cancel(order_id, telemetry::current_trace(), ambient::now()).await;
+    cancelled.map_err(answers::problem)?;
     api.watcher.wake();
-    let view = api.store.view(order_id).await.map_err(|error| answers::problem(&error))?;
+    let view = api.store.view(order_id).await.map_err(answers::problem)?;
     let view = view.ok_or_else(|| answers::not_found(&id))?;
     let headers =
         [(header::ETAG, headers::etag(view.version)), (header::LOCATION, format!("/orders/{order_id}"))];

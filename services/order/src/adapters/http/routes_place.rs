@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::Extension;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::{Cause, ambient};
 use serde_json::Value;
-use service::http::Problem;
+use service::http::{InFlight, Json, Problem, preferred_wait};
 
 use super::answers::{self, OrderBody};
 use super::request::{self, PlaceOrderRequest};
@@ -47,58 +46,34 @@ use crate::domain::{OrderId, Placement};
 )]
 pub(super) async fn place_order(
     State(api): State<Arc<Api>>,
+    in_flight: Option<Extension<InFlight>>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Result<Json<Value>, Problem>,
 ) -> Result<Response, Problem> {
     let key = headers::idempotency_key(&headers)?;
-    let placement = placement(&headers, body)?;
-    let wait = match headers::wait(&headers) {
+    let Json(body) = body?;
+    let placement = request::parse(&body).map_err(Problem::validation)?;
+    let wait = match preferred_wait(&headers) {
         Some(timeout) => Some((timeout, api.watcher.place_for_wait().map_err(answers::crowded)?)),
         None => None,
     };
     let key = IdempotencyKey {
         customer_id: placement.customer_id.clone(),
         key,
-        request: serde_json::to_value(&placement).map_err(|_| malformed("it can't be kept"))?,
+        request: serde_json::to_value(&placement).map_err(|_| Problem::internal())?,
     };
     let (order_id, answer, replayed) = place(&api, placement, key).await?;
     let (answer, applied) = match wait {
         Some((timeout, place)) => {
+            // The work is done: from here on, the limit of those who wait is what bounds it.
+            if let Some(Extension(in_flight)) = in_flight {
+                in_flight.release();
+            }
             (wait_for_end(&api, order_id, answer, timeout, place).await, Some(timeout.as_secs()))
         }
         None => (answer, None),
     };
     Ok(respond(order_id, answer, replayed, applied))
-}
-
-/// The order in the body.
-fn placement(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Placement, Problem> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
-        }
-        _ => malformed("the body could not be read"),
-    })?;
-    let announced = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = announced.and_then(|value| value.split(';').next()).map(str::trim);
-    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        let problem = Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "The body is not announced as JSON",
-        );
-        return Err(problem.detail("Content-Type must be application/json"));
-    }
-    let body: Value = serde_json::from_slice(&body).map_err(|error| malformed(&error.to_string()))?;
-    request::parse(&body).map_err(|faults| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The order is invalid")
-            .detail(format!("{} faults", faults.len()))
-            .errors(faults)
-    })
-}
-
-fn malformed(detail: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "malformed-json", "The body is no JSON").detail(detail)
 }
 
 /// Places the order, or finds the answer that its key was given before; true then.
@@ -111,16 +86,14 @@ async fn place(
         correlation_id: ambient::new_id(),
         causation_id: None,
         user_id: Some(placement.customer_id.to_string()),
-        trace: super::current_trace(),
+        trace: telemetry::current_trace(),
     };
-    let placing = api
-        .store
-        .prepare(placement, api.deadline, &cause, ambient::now())
-        .map_err(|error| answers::problem(&error))?;
+    let placing =
+        api.store.prepare(placement, api.deadline, &cause, ambient::now()).map_err(answers::problem)?;
     let order_id = placing.view.order_id;
     let answer = answer(&OrderBody::from(&placing.view), placing.view.version)?;
     let outcome = api.store.place(placing, key, answer.clone()).await;
-    match outcome.map_err(|error| answers::problem(&error))? {
+    match outcome.map_err(answers::problem)? {
         PlaceOutcome::Placed => {
             api.watcher.wake();
             Ok((order_id, answer, false))
@@ -136,7 +109,7 @@ async fn place(
 }
 
 fn answer(body: &OrderBody, version: i64) -> Result<Answer, Problem> {
-    let body = serde_json::to_string(body).map_err(|_| malformed("it can't be answered"))?;
+    let body = serde_json::to_string(body).map_err(|_| Problem::internal())?;
     Ok(Answer { status_code: StatusCode::ACCEPTED.as_u16(), etag: headers::etag(version), body })
 }
 

@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream};
-use service::http::Problem;
+use service::http::{Path, Problem};
 use tokio::time::Instant;
 
 use super::answers::{self, StateBody};
@@ -49,7 +49,7 @@ pub(super) async fn stream_order(
     let order_id = routes_orders::order_id(&id)?;
     let after = headers::last_event_id(&headers)?;
     let place = api.watcher.place_for_stream().map_err(answers::crowded)?;
-    let view = api.store.view(order_id).await.map_err(|error| answers::problem(&error))?;
+    let view = api.store.view(order_id).await.map_err(answers::problem)?;
     let view = view.ok_or_else(|| answers::not_found(&id))?;
     if view.progress.ended_at.is_some() && end_is_known(&api, order_id, after).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -72,7 +72,7 @@ pub(super) async fn stream_order(
 
 /// Whether the client has seen the end of an order that has ended.
 async fn end_is_known(api: &Api, order_id: OrderId, after: i64) -> Result<bool, Problem> {
-    let views = api.store.history(order_id).await.map_err(|error| answers::problem(&error))?;
+    let views = api.store.history(order_id).await.map_err(answers::problem)?;
     Ok(answers::states(&views).last().is_some_and(|state| state.is_end() && state.version <= after))
 }
 

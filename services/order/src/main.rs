@@ -1,0 +1,34 @@
+//! The order service: wiring only.
+
+use std::sync::Arc;
+
+use order::adapters::consumer::{OrderBatchDeps, subscriptions};
+use order::adapters::contract;
+use order::adapters::deadlines::DeadlineWorker;
+use order::adapters::http::{self, OrderApi};
+use order::adapters::postgres::{OrderStore, migrator};
+use order::adapters::watch::{WatchPoller, Watcher};
+use order::config::Config;
+use service::{Definition, Deps, Service};
+use utoipa::OpenApi;
+
+fn main() -> anyhow::Result<()> {
+    let definition = Definition {
+        name: "order",
+        listen: "127.0.0.1:8080",
+        migrator: migrator(),
+        publishes: contract::PUBLISHES,
+    };
+    service::run(definition, |config: &Config, deps: &Deps| {
+        let store = OrderStore::new(deps.pool.clone(), deps.outbox.clone());
+        let watcher = Watcher::new(config, deps.shutdown.clone());
+        let deadlines =
+            DeadlineWorker::new(store.clone(), Arc::clone(&deps.bus), deps.codec.topics(), config);
+        let batch_deps = OrderBatchDeps { outbox: deps.outbox.clone(), watcher: watcher.clone() };
+        Ok(Service::new()
+            .consumes(subscriptions(), batch_deps)
+            .worker(WatchPoller::new(watcher.clone(), store.clone()))
+            .worker(deadlines)
+            .http(http::routes(store, watcher, config), OrderApi::openapi()))
+    })
+}

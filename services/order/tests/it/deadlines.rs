@@ -1,0 +1,168 @@
+//! Deadlines: what hangs is cancelled, and what was paid in time is not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::{Cause, Envelope, Topic, TraceContext, ambient};
+use inbox::{Consumer, ConsumerConfig, Parts};
+use messaging::{Bus, Record};
+use order::adapters::consumer::subscriptions;
+use order::adapters::deadlines::DeadlineWorker;
+use order::config::Config;
+use order::domain::OrderId;
+use service::Worker;
+use testkit::wait::eventually;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::stack::{PATIENCE, Replica, Stack, payment_completed};
+
+fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {
+    let config = Config { deadline_poll_ms: 1, deadline_batch: batch, ..Config::default() };
+    let bus = Arc::clone(&stack.bus) as Arc<dyn Bus>;
+    DeadlineWorker::new(replica.store.clone(), bus, stack.codec.topics(), &config)
+}
+
+async fn publish(stack: &Stack, event: contracts::AnyEvent) {
+    let cause = Cause {
+        correlation_id: ambient::new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
+    };
+    let record = Record {
+        topic: stack.codec.topics().name(event.topic()),
+        key: event.key(),
+        value: stack.codec.encode(&event).unwrap(),
+        headers: Envelope::of(&event, "payment", &cause).to_headers(),
+    };
+    stack.bus.producer().await.unwrap().send(record).await.unwrap();
+}
+
+/// Runs order's consumer until `shutdown`.
+fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
+    let consumer = Consumer::new(Parts {
+        pool: stack.pool().clone(),
+        bus: Arc::clone(&stack.bus) as Arc<dyn Bus>,
+        codec: Arc::clone(&stack.codec),
+        subscriptions: subscriptions(),
+        deps: stack.replica.batch_deps(),
+        group: "tidings.order".to_owned(),
+        config: ConsumerConfig { retry_initial_ms: 1, retry_max_ms: 10, ..ConsumerConfig::default() },
+        on_commit: Arc::new(|| {}),
+    });
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
+}
+
+async fn ended(stack: &Stack, order_id: OrderId) -> (String, Option<String>) {
+    eventually("the order has ended", PATIENCE, || async {
+        let end = stack.end_of(order_id).await;
+        if end.0 == "placed" { Err(end) } else { Ok(end) }
+    })
+    .await
+}
+
+fn timed_out() -> (String, Option<String>) {
+    ("cancelled".to_owned(), Some("timed_out".to_owned()))
+}
+
+#[tokio::test]
+async fn what_hangs_is_cancelled_once_its_deadline_has_passed() {
+    let stack = Stack::start().await;
+    let orders = stack.place_many(25).await;
+    let worker = worker(&stack, &stack.replica, 10);
+    let mut held = None;
+    assert_eq!(worker.look(&mut held).await.unwrap(), 0, "no deadline has passed yet");
+    stack.let_deadlines_pass(&orders[..23]).await;
+    assert_eq!(worker.look(&mut held).await.unwrap(), 23, "in batches of ten");
+    for order_id in &orders[..23] {
+        assert_eq!(stack.end_of(*order_id).await, timed_out());
+    }
+    assert_eq!(stack.end_of(orders[24]).await.0, "placed");
+    assert_eq!(stack.check_invariants().await, 25);
+}
+
+#[tokio::test]
+async fn what_was_paid_before_an_outage_ended_is_confirmed_and_not_cancelled() {
+    let stack = Stack::start().await;
+    let (paid, unpaid) = (stack.place().await, stack.place().await);
+    // Order's consumers are down; the payment is on its topic when the deadline passes.
+    publish(&stack, payment_completed(paid)).await;
+    stack.let_deadlines_pass(&[paid, unpaid]).await;
+    let worker = worker(&stack, &stack.replica, 10);
+    let mut held = None;
+    for _ in 0..5 {
+        assert_eq!(worker.look(&mut held).await.unwrap(), 0, "the payment was not heard yet");
+    }
+    assert_eq!(stack.end_of(unpaid).await.0, "placed");
+
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    consume(&stack, &mut tasks, &shutdown);
+    assert_eq!(ended(&stack, paid).await, ("confirmed".to_owned(), None));
+    // The batch commits its position with its effects: the fence is passed at once.
+    assert_eq!(worker.look(&mut held).await.unwrap(), 1);
+    assert_eq!(stack.end_of(unpaid).await, timed_out());
+    shutdown.cancel();
+    tasks.join_all().await;
+    assert_eq!(stack.check_invariants().await, 2);
+}
+
+#[tokio::test]
+async fn a_fence_once_held_is_not_moved_by_what_arrives_later() {
+    let stack = Stack::start().await;
+    let (first, later) = (stack.place().await, stack.place().await);
+    publish(&stack, payment_completed(later)).await;
+    stack.let_deadlines_pass(&[first]).await;
+    let worker = worker(&stack, &stack.replica, 10);
+    let mut held = None;
+    worker.look(&mut held).await.unwrap();
+    let fence = held.clone().unwrap();
+    // Busy topics never stand still: with a fence read anew at each look, lagging consumers would never pass it.
+    for _ in 0..3 {
+        publish(&stack, payment_completed(later)).await;
+        worker.look(&mut held).await.unwrap();
+        assert_eq!(held.as_ref(), Some(&fence));
+    }
+    let positions = |next_offset| {
+        let topic = stack.codec.topics().name(Topic::Payments);
+        let pool = stack.pool();
+        async move {
+            sqlx::query(
+                "INSERT INTO inbox.consumer_positions (topic, partition, next_offset)
+                 SELECT $1, partition, $2 FROM generate_series(0, 5) AS partition
+                 ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+            )
+            .bind(topic)
+            .bind(next_offset)
+            .execute(pool)
+            .await
+            .unwrap();
+        }
+    };
+    positions(0_i64).await;
+    assert_eq!(worker.look(&mut held).await.unwrap(), 0);
+    positions(1).await;
+    assert_eq!(worker.look(&mut held).await.unwrap(), 1, "everything of then was heard");
+    assert_eq!(stack.end_of(first).await, timed_out());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_replicas_cancel_each_order_once() {
+    let stack = Stack::start().await;
+    let other = stack.another_replica();
+    let orders = stack.place_many(60).await;
+    stack.let_deadlines_pass(&orders).await;
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    for replica in [&stack.replica, &other, &stack.replica] {
+        let mut worker = worker(&stack, replica, 7);
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move { worker.run(shutdown).await.unwrap() });
+    }
+    for order_id in &orders {
+        assert_eq!(ended(&stack, *order_id).await, timed_out());
+    }
+    shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(10), tasks.join_all()).await.unwrap();
+    assert_eq!(stack.check_invariants().await, 60);
+}

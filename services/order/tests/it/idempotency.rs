@@ -1,0 +1,103 @@
+//! A request places one order, however often and however simultaneously it is sent.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::stack::{Stack, payment_completed, valid_order};
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_stored_answer_to_the_byte() {
+    let stack = Stack::start().await;
+    let first = stack.replica.post_order("key", &valid_order()).await;
+    stack.apply(vec![payment_completed(first.order_id())]).await;
+    // The same request, written differently: what counts is what it says.
+    let respelled = valid_order().to_string().replace(',', ",  ");
+    let again = stack.replica.post_order("key", &serde_json::from_str(&respelled).unwrap()).await;
+    assert_eq!(again.status, StatusCode::ACCEPTED);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.text, first.text);
+    for header in ["etag", "location", "content-type"] {
+        assert_eq!(again.header(header), first.header(header));
+    }
+    assert_eq!(stack.check_invariants().await, 1);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_request() {
+    let stack = Stack::start().await;
+    stack.replica.post_order("key", &valid_order()).await;
+    let mut other = valid_order();
+    other["items"][0]["quantity"] = 7.into();
+    let answered = stack.replica.post_order("key", &other).await;
+    assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answered.problem(), "idempotency-key-reused");
+    assert_eq!(stack.check_invariants().await, 1);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_customer() {
+    let stack = Stack::start().await;
+    let mine = stack.replica.post_order("key", &valid_order()).await;
+    let mut theirs = valid_order();
+    theirs["customer_id"] = "18102".into();
+    let theirs = stack.replica.post_order("key", &theirs).await;
+    assert_eq!(theirs.status, StatusCode::ACCEPTED);
+    assert_ne!(mine.order_id(), theirs.order_id());
+    assert_eq!(stack.check_invariants().await, 2);
+}
+
+/// Requests that are released together.
+const TOGETHER: usize = 50;
+/// How often.
+const ROUNDS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_requests_released_together_place_one_order_and_get_one_answer() {
+    let stack = Arc::new(Stack::start().await);
+    let other = Arc::new(stack.another_replica());
+    for round in 0..ROUNDS {
+        let barrier = Arc::new(Barrier::new(TOGETHER));
+        let mut requests = JoinSet::new();
+        for n in 0..TOGETHER {
+            let (stack, other, barrier) = (Arc::clone(&stack), Arc::clone(&other), Arc::clone(&barrier));
+            requests.spawn(async move {
+                barrier.wait().await;
+                let replica = if n % 2 == 0 { &stack.replica } else { &*other };
+                replica.post_order(&format!("round {round}"), &valid_order()).await
+            });
+        }
+        let answers = requests.join_all().await;
+        assert!(answers.iter().all(|answer| answer.status == StatusCode::ACCEPTED), "{answers:?}");
+        let bodies: BTreeSet<_> = answers.iter().map(|answer| answer.text.as_str()).collect();
+        assert_eq!(bodies.len(), 1, "round {round}: one answer");
+        let replayed = answers.iter().filter(|answer| answer.header("idempotent-replayed").is_some()).count();
+        assert_eq!(replayed, TOGETHER - 1, "round {round}: all but one are replays");
+        assert_eq!(stack.check_invariants().await, round + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_different_requests_with_one_key_never_both_succeed() {
+    let stack = Arc::new(Stack::start().await);
+    for round in 0..ROUNDS {
+        let barrier = Arc::new(Barrier::new(2));
+        let mut requests = JoinSet::new();
+        for quantity in [1, 2] {
+            let (stack, barrier) = (Arc::clone(&stack), Arc::clone(&barrier));
+            requests.spawn(async move {
+                let mut order = valid_order();
+                order["items"][0]["quantity"] = quantity.into();
+                barrier.wait().await;
+                stack.replica.post_order(&format!("round {round}"), &order).await.status
+            });
+        }
+        let mut statuses = requests.join_all().await;
+        statuses.sort();
+        assert_eq!(statuses, [StatusCode::ACCEPTED, StatusCode::UNPROCESSABLE_ENTITY]);
+    }
+    assert_eq!(stack.check_invariants().await, ROUNDS);
+}

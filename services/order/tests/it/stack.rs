@@ -1,0 +1,410 @@
+//! An order service on a database of its own and an in-memory bus, in the words that the tests use.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use contracts::payment::{PaymentCompleted, PaymentDeclined};
+use contracts::reservation::{StockRejected, StockReserved};
+use contracts::topics::{PARTITIONS, Topic};
+use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, ambient};
+use inbox::{Context, Received, UnitOfWork};
+use messaging::{Bus, InMemoryBus, TopicSpec};
+use order::adapters::consumer::{OrderBatch, OrderBatchDeps, subscriptions};
+use order::adapters::http::{OrderApi, routes};
+use order::adapters::postgres::{OrderStore, migrator};
+use order::adapters::watch::{WatchPoller, Watcher};
+use order::config::Config;
+use order::domain::OrderId;
+use outbox::Outbox;
+use serde_json::{Value, json};
+use service::Worker;
+use service::config::HttpConfig;
+use service::health::Health;
+use service::http::edge;
+use sqlx::PgPool;
+use telemetry::metrics::Metrics;
+use testkit::postgres::TestDatabase;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use utoipa::OpenApi;
+use uuid::Uuid;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a service is set up.
+pub(crate) struct Settings {
+    pub(crate) order: Config,
+    pub(crate) http: HttpConfig,
+    /// What the broker takes at most.
+    pub(crate) max_message_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { order: Config::default(), http: HttpConfig::default(), max_message_bytes: 1_000_000 }
+    }
+}
+
+pub(crate) struct Stack {
+    pub(crate) database: TestDatabase,
+    pub(crate) bus: Arc<InMemoryBus>,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) replica: Replica,
+}
+
+/// One process of the service, without its consumer.
+pub(crate) struct Replica {
+    pub(crate) outbox: Outbox,
+    pub(crate) store: OrderStore,
+    pub(crate) watcher: Watcher,
+    pub(crate) shutdown: CancellationToken,
+    router: Router,
+    _tasks: JoinSet<()>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answered {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn order_id(&self) -> OrderId {
+        OrderId(self.json()["order_id"].as_str().unwrap().parse().unwrap())
+    }
+
+    /// The stable part of the problem's type.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        problem["type"].as_str().unwrap().strip_prefix("urn:tidings:problem:").unwrap().to_owned()
+    }
+}
+
+pub(crate) async fn migrated() -> TestDatabase {
+    TestDatabase::create("order", async |pool| {
+        outbox::migrate(pool).await?;
+        inbox::migrate(pool).await?;
+        migrator().run(pool).await?;
+        Ok(())
+    })
+    .await
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&Settings::default()).await
+    }
+
+    pub(crate) async fn start_with(settings: &Settings) -> Self {
+        let database = migrated().await;
+        let bus = Arc::new(InMemoryBus::new());
+        let codec = Codec::offline(Topics::default());
+        let topics: Vec<TopicSpec> = Topic::ALL
+            .into_iter()
+            .map(|topic| TopicSpec {
+                name: codec.topics().name(topic),
+                partitions: PARTITIONS,
+                replication_factor: 1,
+            })
+            .collect();
+        bus.create_topics(&topics).await.unwrap();
+        let replica = Replica::start(database.pool().clone(), &bus, &codec, settings);
+        Self { database, bus, codec, replica }
+    }
+
+    /// A second process on the same database.
+    pub(crate) fn another_replica(&self) -> Replica {
+        Replica::start(self.database.another_pool(), &self.bus, &self.codec, &Settings::default())
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    pub(crate) async fn place(&self) -> OrderId {
+        self.place_many(1).await[0]
+    }
+
+    pub(crate) async fn place_many(&self, count: usize) -> Vec<OrderId> {
+        let mut order_ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            let key = ambient::new_id().to_string();
+            let answered = self.replica.post_order(&key, &valid_order()).await;
+            assert_eq!(answered.status, StatusCode::ACCEPTED, "{answered:?}");
+            order_ids.push(answered.order_id());
+        }
+        order_ids
+    }
+
+    /// Makes the deadlines of these orders pass, without waiting for it.
+    pub(crate) async fn let_deadlines_pass(&self, order_ids: &[OrderId]) {
+        let ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
+        let past = ambient::now() - chrono::TimeDelta::seconds(1);
+        sqlx::query("UPDATE orders SET due_at = $2 WHERE order_id = ANY($1) AND status = 'placed'")
+            .bind(&ids)
+            .bind(past)
+            .execute(self.pool())
+            .await
+            .unwrap();
+        sqlx::query("UPDATE timers SET due_at = $2 WHERE order_id = ANY($1)")
+            .bind(&ids)
+            .bind(past)
+            .execute(self.pool())
+            .await
+            .unwrap();
+    }
+
+    /// Applies these events as one batch, as the inbox would.
+    pub(crate) async fn apply(&self, events: Vec<AnyEvent>) {
+        apply(self.pool(), self.replica.batch_deps(), events).await;
+    }
+
+    /// Status and reason of an order, from the head of its stream.
+    pub(crate) async fn end_of(&self, order_id: OrderId) -> (String, Option<String>) {
+        sqlx::query_as("SELECT status, reason FROM orders WHERE order_id = $1")
+            .bind(order_id.0)
+            .fetch_one(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// What the outbox holds for an order: type and sequence, in the order of its ids.
+    pub(crate) async fn published(&self, order_id: OrderId) -> Vec<(String, i64)> {
+        sqlx::query_as("SELECT event_type, sequence FROM outbox.messages WHERE key = $1 ORDER BY id")
+            .bind(order_id.to_string())
+            .fetch_all(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Checks of every order what must hold after anything: contiguous counters, at most one end, a read model and a
+    /// head that say what the stream says, a timer for open orders only. Tells how many orders there were.
+    pub(crate) async fn check_invariants(&self) -> usize {
+        self.check_invariants_of(None).await;
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(self.pool()).await.unwrap();
+        usize::try_from(count).unwrap()
+    }
+
+    /// The same of one order.
+    pub(crate) async fn check_invariants_of(&self, order_id: impl Into<Option<OrderId>>) {
+        let broken: Vec<String> = sqlx::query_scalar(
+            "SELECT format('%s: %s', o.order_id, to_jsonb(o) - 'detail')
+             FROM orders o
+             LEFT JOIN order_views v USING (order_id)
+             LEFT JOIN timers t USING (order_id)
+             CROSS JOIN LATERAL (
+                 SELECT count(*) AS events, min(version) AS first, max(version) AS last,
+                        count(*) FILTER (WHERE type IN ('OrderConfirmed', 'OrderCancelled')) AS ends
+                 FROM order_events e WHERE e.order_id = o.order_id
+             ) e
+             CROSS JOIN LATERAL (
+                 SELECT count(*) AS messages, min(sequence) AS first, max(sequence) AS last
+                 FROM outbox.messages m WHERE m.topic = 'tidings.orders' AND m.key = o.order_id::text
+             ) m
+             WHERE ($1::uuid IS NULL OR o.order_id = $1) AND NOT (
+                 (e.events, e.first, e.last) = (o.version, 1, o.version)
+                 AND e.ends = (o.status <> 'placed')::int
+                 AND (m.messages, m.first, m.last) = (o.published_sequence, 1, o.published_sequence)
+                 AND o.published_sequence = 1 + e.ends
+                 AND (t.order_id IS NOT NULL) = (o.status = 'placed')
+                 AND (v.version, v.status, v.changed_at) = (o.version, o.status, o.changed_at)
+                 AND v.reason IS NOT DISTINCT FROM o.reason
+                 AND v.ended_at IS NOT DISTINCT FROM o.ended_at
+             )
+             LIMIT 10",
+        )
+        .bind(order_id.into().map(|id| id.0))
+        .fetch_all(self.pool())
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
+}
+
+impl Replica {
+    pub(crate) fn start(
+        pool: PgPool,
+        bus: &Arc<InMemoryBus>,
+        codec: &Arc<Codec>,
+        settings: &Settings,
+    ) -> Self {
+        static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
+        let config = &settings.order;
+        let outbox = Outbox::new(Arc::clone(codec), "order", settings.max_message_bytes);
+        let store = OrderStore::new(pool.clone(), outbox.clone());
+        let shutdown = CancellationToken::new();
+        let watcher = Watcher::new(config, shutdown.clone());
+        let mut poller = WatchPoller::new(watcher.clone(), store.clone());
+        let mut tasks = JoinSet::new();
+        let stop = shutdown.clone();
+        tasks.spawn(async move { poller.run(stop).await.unwrap() });
+        let health = Health::new("order", pool, Arc::clone(bus) as Arc<dyn Bus>, shutdown.clone());
+        let routes = routes(store.clone(), watcher.clone(), config);
+        let router = edge(routes, OrderApi::openapi(), &settings.http, health, METRICS.clone());
+        Self { outbox, store, watcher, shutdown, router, _tasks: tasks }
+    }
+
+    pub(crate) fn batch_deps(&self) -> OrderBatchDeps {
+        OrderBatchDeps { outbox: self.outbox.clone(), watcher: self.watcher.clone() }
+    }
+
+    /// The answer as it comes: its body is still to be read.
+    pub(crate) async fn send(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answered {
+        let (parts, body) = self.send(request).await.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Answered { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answered {
+        self.ask(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post_order(&self, key: &str, order: &Value) -> Answered {
+        self.ask(post_order(key, order, &[])).await
+    }
+
+    pub(crate) async fn cancel(&self, order_id: OrderId) -> Answered {
+        self.ask(Request::post(format!("/orders/{order_id}/cancellation")).body(Body::empty()).unwrap()).await
+    }
+}
+
+/// `POST /orders` with this key and further headers.
+pub(crate) fn post_order(key: &str, order: &Value, headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri("/orders")
+        .header("content-type", "application/json")
+        .header("idempotency-key", key);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::from(order.to_string())).unwrap()
+}
+
+pub(crate) fn valid_order() -> Value {
+    json!({
+        "customer_id": "17850",
+        "currency": "GBP",
+        "items": [
+            { "sku": "85123A", "quantity": 6, "unit_price_minor": 255 },
+            { "sku": "85123A", "quantity": 1, "unit_price_minor": 0 },
+        ],
+        "payment_method": "tok_visa",
+        "recipient": {
+            "name": "Ada Lovelace",
+            "email": "ada@example.org",
+            "address": { "street": "12 St James's Square", "city": "London", "postal_code": "SW1Y 4JH", "country": "United Kingdom" },
+        },
+    })
+}
+
+/// Applies these events as one batch on this database, as the inbox would.
+pub(crate) async fn apply(pool: &PgPool, deps: OrderBatchDeps, events: Vec<AnyEvent>) {
+    let received: Vec<Received> = events.into_iter().map(received).collect();
+    let mut tx = pool.begin().await.unwrap();
+    let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
+    let subscriptions = subscriptions();
+    for received in &received {
+        let context = Context { envelope: &received.envelope, now: ambient::now() };
+        subscriptions.react(&mut batch, &received.event, context).unwrap();
+    }
+    batch.store(&deps, &mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    OrderBatch::committed(&deps);
+}
+
+fn received(event: AnyEvent) -> Received {
+    let cause = Cause {
+        correlation_id: ambient::new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
+    };
+    Received {
+        topic: Topics::default().name(event.topic()),
+        partition: 0,
+        offset: 0,
+        envelope: Envelope::of(&event, "another service", &cause),
+        event,
+    }
+}
+
+/// What [`valid_order`] costs.
+const TOTAL_MINOR: i64 = 1_530;
+
+pub(crate) fn payment_id(order_id: OrderId) -> Uuid {
+    Uuid::new_v5(&order_id.0, b"payment")
+}
+
+pub(crate) fn stock_reserved(order_id: OrderId) -> AnyEvent {
+    StockReserved {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id: order_id.0,
+        sequence: 1,
+        reservation_id: Uuid::new_v5(&order_id.0, b"reservation"),
+        lines: Vec::new(),
+    }
+    .into_any()
+}
+
+pub(crate) fn stock_rejected(order_id: OrderId) -> AnyEvent {
+    StockRejected {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id: order_id.0,
+        sequence: 1,
+        shortages: Vec::new(),
+    }
+    .into_any()
+}
+
+pub(crate) fn payment_completed(order_id: OrderId) -> AnyEvent {
+    PaymentCompleted {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id: order_id.0,
+        sequence: 1,
+        payment_id: payment_id(order_id),
+        amount_minor: TOTAL_MINOR,
+        currency: "GBP".to_owned(),
+        transaction_id: "tx".to_owned(),
+    }
+    .into_any()
+}
+
+pub(crate) fn payment_declined(order_id: OrderId) -> AnyEvent {
+    PaymentDeclined {
+        event_id: ambient::new_id(),
+        occurred_at: ambient::now(),
+        order_id: order_id.0,
+        sequence: 1,
+        payment_id: payment_id(order_id),
+        amount_minor: TOTAL_MINOR,
+        currency: "GBP".to_owned(),
+        reason: "card expired".to_owned(),
+    }
+    .into_any()
+}
