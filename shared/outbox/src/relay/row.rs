@@ -22,8 +22,9 @@ pub(crate) struct Row {
     pub(crate) traceparent: Option<String>,
     pub(crate) tracestate: Option<String>,
     pub(crate) value: Vec<u8>,
-    /// Whether it is the key's first row, or its predecessor was finished in the snapshot that showed it.
-    pub(crate) follows_finished: bool,
+    /// Whether its predecessor was finished in the snapshot that showed it; none when there was no predecessor. True for
+    /// a key's first row.
+    pub(crate) predecessor_finished: Option<bool>,
 }
 
 impl Row {
@@ -70,6 +71,6 @@ pub(crate) fn row(id: i64, key: &str, sequence: i64) -> Row {
         traceparent: None,
         tracestate: None,
         value: vec![0],
-        follows_finished: sequence == 1,
+        predecessor_finished: (sequence == 1).then_some(true),
     }
 }

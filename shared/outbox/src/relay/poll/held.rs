@@ -1,6 +1,6 @@
 //! What the relay holds in memory: which rows the next read leaves out, and which row may follow which.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::relay::row::Row;
@@ -42,7 +42,8 @@ struct HeldKey {
 
 #[derive(Debug, Default)]
 struct HeldTopic {
-    rows: usize,
+    ids: BTreeSet<i64>,
+    highest: i64,
     bytes: usize,
     /// The last read stopped at the limit: the table has more.
     more: bool,
@@ -52,8 +53,19 @@ struct HeldTopic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) topic: String,
+    /// Rows up to here are left to the next sweep. A hint, not a position: it only saves a walk over finished rows.
+    pub(super) above_id: i64,
     pub(super) rows: usize,
     pub(super) bytes: usize,
+}
+
+/// How far a read looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// From the lowest unfinished row: it saw everything that its room let through.
+    Sweep,
+    /// From the lowest row held: rows that appeared late below it were not seen.
+    Ahead,
 }
 
 /// Whether a row that was read may be published.
@@ -63,7 +75,9 @@ pub(super) enum Admission {
     Admitted,
     /// Its key is being stopped.
     Stopping,
-    /// Its predecessor is neither here nor finished: the rule under which ids are drawn was broken.
+    /// Its predecessor appeared below what this read looked at: a sweep brings both.
+    NeedsSweep,
+    /// Its predecessor is missing or has a higher id: the rule under which ids are drawn was broken.
     Gap,
 }
 
@@ -82,39 +96,52 @@ impl Held {
         self.rows.is_empty()
     }
 
-    pub(super) const fn limit(&self) -> Limit {
-        self.limit
-    }
-
     /// The ids that the next read leaves out: exactly these, never "everything up to an id".
     pub(super) fn ids(&self) -> Vec<i64> {
         self.rows.keys().copied().collect()
     }
 
-    /// What of the known topics may be read. A topic with more to come is left alone until half of its share is
+    /// What of each known topic may be read. A topic with more to come is left alone until half of its share is
     /// free, so that reading costs little per row.
-    pub(super) fn rooms(&self) -> Vec<Room> {
+    pub(super) fn rooms(&self, scope: Scope) -> Vec<Room> {
+        let room = |(topic, held): (&Arc<str>, &HeldTopic)| Room {
+            topic: topic.to_string(),
+            above_id: match scope {
+                Scope::Sweep => 0,
+                Scope::Ahead => held.ids.first().map_or(held.highest, |lowest| lowest - 1),
+            },
+            rows: self.limit.rows.saturating_sub(held.ids.len()),
+            bytes: self.limit.bytes.saturating_sub(held.bytes),
+        };
         self.topics
             .iter()
-            .map(|(topic, held)| {
-                let rows = self.limit.rows.saturating_sub(held.rows);
-                let bytes = self.limit.bytes.saturating_sub(held.bytes);
-                let worthwhile = !held.more || (rows * 2 >= self.limit.rows && bytes * 2 >= self.limit.bytes);
-                let topic = topic.to_string();
-                if worthwhile { Room { topic, rows, bytes } } else { Room { topic, rows: 0, bytes: 0 } }
-            })
+            .filter(|(_, held)| !held.more || self.half_is_free(held))
+            .map(room)
+            .filter(|room| room.rows > 0 && room.bytes > 0)
             .collect()
+    }
+
+    /// The topics that were met so far.
+    pub(super) fn known_topics(&self) -> Vec<String> {
+        self.topics.keys().map(ToString::to_string).collect()
+    }
+
+    /// What may be read of a topic that was never met.
+    pub(super) const fn limit(&self) -> Limit {
+        self.limit
     }
 
     /// Whether a topic has more to come and room for it.
     pub(super) fn wants_more(&self) -> bool {
-        self.topics
-            .values()
-            .any(|held| held.more && held.rows * 2 <= self.limit.rows && held.bytes * 2 <= self.limit.bytes)
+        self.topics.values().any(|held| held.more && self.half_is_free(held))
+    }
+
+    fn half_is_free(&self, held: &HeldTopic) -> bool {
+        held.ids.len() * 2 <= self.limit.rows && held.bytes * 2 <= self.limit.bytes
     }
 
     /// Takes a row up, if it is the next one of its key.
-    pub(super) fn admit(&mut self, row: &Row) -> Admission {
+    pub(super) fn admit(&mut self, row: &Row, scope: Scope) -> Admission {
         let topic = self
             .topics
             .get_key_value(row.topic.as_str())
@@ -125,15 +152,19 @@ impl Held {
         }
         let follows = match self.keys.get(&topic_key) {
             Some(key) => row.sequence == key.tail + 1,
-            None => row.follows_finished,
+            None => row.predecessor_finished == Some(true),
         };
         if !follows {
+            if scope == Scope::Ahead && row.predecessor_finished == Some(false) {
+                return Admission::NeedsSweep;
+            }
             self.stopping.insert(topic_key);
             return Admission::Gap;
         }
         let bytes = row.value.len() + ROW_OVERHEAD_BYTES;
         let topic = self.topics.entry(Arc::clone(&topic_key.0)).or_default();
-        topic.rows += 1;
+        topic.ids.insert(row.id);
+        topic.highest = topic.highest.max(row.id);
         topic.bytes += bytes;
         let key = self.keys.entry(topic_key.clone()).or_insert(HeldKey { tail: 0, rows: 0 });
         key.tail = row.sequence;
@@ -144,9 +175,7 @@ impl Held {
 
     /// Notes whether a read of `topic` stopped at its limit.
     pub(super) fn note_more(&mut self, topic: &str, more: bool) {
-        if let Some(held) = self.topics.get_mut(topic) {
-            held.more = more;
-        }
+        self.topics.entry(Arc::from(topic)).or_default().more = more;
     }
 
     /// The key is to be stopped: none of its rows is taken up any more.
@@ -164,7 +193,7 @@ impl Held {
         for id in ids {
             let Some(row) = self.rows.remove(id) else { continue };
             if let Some(topic) = self.topics.get_mut(&row.topic_key.0) {
-                topic.rows -= 1;
+                topic.ids.remove(id);
                 topic.bytes -= row.bytes;
             }
             if let Some(key) = self.keys.get_mut(&row.topic_key) {
@@ -189,27 +218,27 @@ mod tests {
     #[test]
     fn a_row_follows_a_held_one_or_a_finished_one() {
         let mut held = held(10);
-        assert_eq!(held.admit(&row(1, "a", 1)), Admission::Admitted);
-        assert_eq!(held.admit(&row(2, "a", 2)), Admission::Admitted);
+        assert_eq!(held.admit(&row(1, "a", 1), Scope::Sweep), Admission::Admitted);
+        assert_eq!(held.admit(&row(2, "a", 2), Scope::Sweep), Admission::Admitted);
         held.release(&[1, 2]);
         let mut third = row(3, "a", 3);
-        third.follows_finished = true;
-        assert_eq!(held.admit(&third), Admission::Admitted);
+        third.predecessor_finished = Some(true);
+        assert_eq!(held.admit(&third, Scope::Sweep), Admission::Admitted);
     }
 
     #[test]
     fn a_row_without_its_predecessor_stops_its_key_and_no_other() {
         let mut held = held(10);
-        assert_eq!(held.admit(&row(2, "a", 2)), Admission::Gap);
-        assert_eq!(held.admit(&row(3, "a", 3)), Admission::Stopping);
-        assert_eq!(held.admit(&row(4, "b", 1)), Admission::Admitted);
-        assert_eq!(held.admit(&row(5, "b", 3)), Admission::Gap);
+        assert_eq!(held.admit(&row(2, "a", 2), Scope::Sweep), Admission::Gap);
+        assert_eq!(held.admit(&row(3, "a", 3), Scope::Sweep), Admission::Stopping);
+        assert_eq!(held.admit(&row(4, "b", 1), Scope::Sweep), Admission::Admitted);
+        assert_eq!(held.admit(&row(5, "b", 3), Scope::Sweep), Admission::Gap);
     }
 
     #[test]
     fn an_acknowledged_row_is_left_out_until_the_table_knows() {
         let mut held = held(10);
-        held.admit(&row(1, "a", 1));
+        held.admit(&row(1, "a", 1), Scope::Sweep);
         assert_eq!(held.ids(), [1]);
         held.release(&[1]);
         assert!(held.is_empty());
@@ -219,14 +248,34 @@ mod tests {
     fn a_full_topic_is_read_again_when_half_of_it_is_free() {
         let mut held = held(4);
         for id in 1..=4 {
-            held.admit(&row(id, &id.to_string(), 1));
+            held.admit(&row(id, &id.to_string(), 1), Scope::Sweep);
         }
         held.note_more("orders", true);
         held.release(&[1]);
         assert!(!held.wants_more());
-        assert_eq!(held.rooms()[0].rows, 0);
+        assert_eq!(held.rooms(Scope::Ahead), []);
         held.release(&[2]);
         assert!(held.wants_more());
-        assert_eq!(held.rooms()[0].rows, 2);
+        let room = Room { topic: "orders".to_owned(), above_id: 2, rows: 2, bytes: 1_000_000 - 2 * 513 };
+        assert_eq!(held.rooms(Scope::Ahead), std::slice::from_ref(&room));
+        assert_eq!(held.rooms(Scope::Sweep), [Room { above_id: 0, ..room }]);
+    }
+
+    #[test]
+    fn a_row_whose_predecessor_appeared_late_waits_for_the_sweep_that_brings_both() {
+        let mut held = held(10);
+        let mut second = row(7, "a", 2);
+        second.predecessor_finished = Some(false);
+        assert_eq!(held.admit(&second, Scope::Ahead), Admission::NeedsSweep);
+        assert_eq!(held.admit(&row(5, "a", 1), Scope::Sweep), Admission::Admitted);
+        assert_eq!(held.admit(&second, Scope::Sweep), Admission::Admitted);
+    }
+
+    #[test]
+    fn a_row_with_a_lower_id_than_its_predecessor_is_a_gap() {
+        let mut held = held(10);
+        let mut second = row(5, "a", 2);
+        second.predecessor_finished = Some(false);
+        assert_eq!(held.admit(&second, Scope::Sweep), Admission::Gap);
     }
 }

@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::held::{Admission, Held, Limit};
+use super::held::{Admission, Held, Limit, Room, Scope};
 use super::listener::listen;
-use super::table::{self, Backlog, Pruned, ReadPlan, Stop};
+use super::table::{self, Backlog, Pruned, Stop};
 use crate::relay::config::RelayConfig;
 use crate::relay::lane::{Input, Lane, Outcome};
 use crate::relay::probe::{Probe, Step};
@@ -25,9 +25,12 @@ use crate::relay::row::Row;
 const OUTCOMES: usize = 64;
 /// Rows looked at in one pruning statement.
 const PRUNE_ROWS: i64 = 1_000;
-/// How often the backlog is counted, and how much of the time counting may take at most.
-const COUNT_INTERVAL: Duration = Duration::from_secs(10);
+/// Sweeps and counts walk over the index entries of finished rows, which a transaction that stays open keeps alive. They
+/// may take one part in so many of the session's time.
+const SWEEP_SHARE: u32 = 10;
 const COUNT_SHARE: u32 = 50;
+/// How often the backlog is counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a leader works with.
 pub(super) struct Lead {
@@ -49,8 +52,11 @@ pub(super) struct Leader {
     /// Acknowledged and not yet finished.
     acknowledged: Vec<i64>,
     stops: Vec<Stop>,
-    /// There may be rows that no read has shown.
+    /// There may be new rows.
     read_wanted: bool,
+    /// There may be rows that appeared late, with low ids, or on a topic not known so far.
+    sweep_wanted: bool,
+    sweep_at: Instant,
     prune_at: Instant,
     prune_after_id: i64,
     count_at: Instant,
@@ -68,10 +74,21 @@ struct Work {
     count: bool,
 }
 
+/// What a read may bring.
+#[derive(Debug)]
+struct ReadPlan {
+    scope: Scope,
+    rooms: Vec<Room>,
+    known_topics: Vec<String>,
+    limit: Limit,
+    held: Vec<i64>,
+}
+
 /// What came of it.
 struct Done {
     work: Work,
     rows: Vec<Row>,
+    read_took: Duration,
     pruned: Option<Pruned>,
     backlog: Option<(Backlog, Duration)>,
 }
@@ -93,7 +110,9 @@ impl Leader {
             outcomes,
             acknowledged: Vec::new(),
             stops: Vec::new(),
-            read_wanted: true,
+            read_wanted: false,
+            sweep_wanted: true,
+            sweep_at: Instant::now(),
             prune_at: Instant::now(),
             prune_after_id: 0,
             count_at: Instant::now(),
@@ -132,13 +151,14 @@ impl Leader {
                 }
                 Some(outcome) = self.outcomes.recv() => self.note(outcome),
                 () = wake.notified(), if until.is_none() => self.read_wanted = true,
-                _ = tick.tick(), if until.is_none() => self.read_wanted = true,
+                _ = tick.tick(), if until.is_none() => self.sweep_wanted = true,
+                () = sleep_until(self.sweep_at), if self.sweep_wanted && idle.is_some() => {}
                 Some(_) = self.tasks.join_next() => {
                     return Err(sqlx::Error::WorkerCrashed);
                 }
                 () = shutdown.cancelled(), if until.is_none() => {
                     // One last read: what was committed before the shutdown is drained within the grace period.
-                    self.read_wanted = true;
+                    (self.sweep_wanted, self.sweep_at) = (true, Instant::now());
                     self.until = Some(Instant::now() + self.relay.config.grace());
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
@@ -153,9 +173,23 @@ impl Leader {
     fn next_work(&mut self) -> Option<Work> {
         let now = Instant::now();
         let working = self.until.is_none();
-        let read = (self.read_wanted || (working && self.held.wants_more())).then(|| {
+        let scope = if self.sweep_wanted && now >= self.sweep_at {
+            self.sweep_wanted = false;
+            Some(Scope::Sweep)
+        } else if self.read_wanted || (working && self.held.wants_more()) {
+            Some(Scope::Ahead)
+        } else {
+            None
+        };
+        let read = scope.map(|scope| {
             self.read_wanted = false;
-            ReadPlan { rooms: self.held.rooms(), limit: self.held.limit(), held: self.held.ids() }
+            ReadPlan {
+                scope,
+                rooms: self.held.rooms(scope),
+                known_topics: self.held.known_topics(),
+                limit: self.held.limit(),
+                held: self.held.ids(),
+            }
         });
         let work = Work {
             finish: std::mem::take(&mut self.acknowledged),
@@ -187,7 +221,8 @@ impl Leader {
             }
         }
         if let Some(plan) = &done.work.read {
-            self.hand_out(plan, done.rows)?;
+            self.note_read(plan, &done.rows, done.read_took);
+            self.hand_out(plan.scope, done.rows)?;
         }
         if let Some(pruned) = done.pruned {
             self.note_pruned(&pruned);
@@ -199,22 +234,36 @@ impl Leader {
         Ok(())
     }
 
+    /// Notes what a read says of the next one.
+    fn note_read(&mut self, plan: &ReadPlan, rows: &[Row], took: Duration) {
+        match plan.scope {
+            Scope::Sweep => self.sweep_at = Instant::now() + took * SWEEP_SHARE,
+            // Woken for nothing: what was committed may have a low id, or a topic of its own.
+            Scope::Ahead => self.sweep_wanted |= rows.is_empty(),
+        }
+        let mut read: HashMap<&str, (usize, usize)> = HashMap::new();
+        for row in rows {
+            let size = read.entry(&row.topic).or_default();
+            *size = (size.0 + 1, size.1 + row.value.len());
+        }
+        for room in &plan.rooms {
+            let (rows, bytes) = read.get(room.topic.as_str()).copied().unwrap_or_default();
+            self.held.note_more(&room.topic, rows >= room.rows || bytes >= room.bytes);
+        }
+    }
+
     /// Gives rows to their topics' lanes, each key's in sequence.
-    fn hand_out(&mut self, plan: &ReadPlan, rows: Vec<Row>) -> Result<(), sqlx::Error> {
+    fn hand_out(&mut self, scope: Scope, rows: Vec<Row>) -> Result<(), sqlx::Error> {
         if rows.is_empty() {
-            self.note_limits(plan, &HashMap::new());
             return Ok(());
         }
         self.relay.probe.reached(Step::Read);
         let mut by_topic: HashMap<String, Vec<Row>> = HashMap::new();
-        let mut read: HashMap<String, (usize, usize)> = HashMap::new();
         for row in rows {
-            let size = read.entry(row.topic.clone()).or_default();
-            size.0 += 1;
-            size.1 += row.value.len();
-            match self.held.admit(&row) {
+            match self.held.admit(&row, scope) {
                 Admission::Admitted => by_topic.entry(row.topic.clone()).or_default().push(row),
                 Admission::Stopping => {}
+                Admission::NeedsSweep => self.sweep_wanted = true,
                 Admission::Gap => self.stops.push(gap(&row)),
             }
         }
@@ -223,23 +272,7 @@ impl Leader {
             // has panicked.
             self.lane(&topic).try_send(Input::Rows(rows)).map_err(|_| sqlx::Error::WorkerCrashed)?;
         }
-        self.note_limits(plan, &read);
         Ok(())
-    }
-
-    /// Notes which topics had more than this read could bring.
-    fn note_limits(&mut self, plan: &ReadPlan, read: &HashMap<String, (usize, usize)>) {
-        for room in &plan.rooms {
-            if room.rows > 0 {
-                let (rows, bytes) = read.get(&room.topic).copied().unwrap_or_default();
-                self.held.note_more(&room.topic, rows >= room.rows || bytes >= room.bytes);
-            }
-        }
-        for (topic, (rows, bytes)) in read {
-            if plan.rooms.iter().all(|room| &room.topic != topic) {
-                self.held.note_more(topic, *rows >= plan.limit.rows || *bytes >= plan.limit.bytes);
-            }
-        }
     }
 
     fn lane(&mut self, topic: &str) -> mpsc::Sender<Input> {
@@ -300,17 +333,19 @@ async fn perform(mut conn: PgConnection, work: Work, bound: Duration, retention_
     (conn, done.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
 }
 
-async fn perform_on(conn: &mut PgConnection, work: Work, retention_s: u64) -> Result<Done, sqlx::Error> {
+async fn perform_on(conn: &mut PgConnection, mut work: Work, retention_s: u64) -> Result<Done, sqlx::Error> {
     if !work.finish.is_empty() {
         table::finish(conn, &work.finish).await?;
     }
     for stop in &work.stops {
         table::record_stop(conn, stop).await?;
     }
-    let rows = match &work.read {
-        Some(plan) => table::read(conn, plan).await?,
+    let started = Instant::now();
+    let rows = match &mut work.read {
+        Some(plan) => read(conn, plan).await?,
         None => Vec::new(),
     };
+    let read_took = started.elapsed();
     let pruned = match work.prune_after_id {
         Some(after_id) => Some(table::prune(conn, after_id, PRUNE_ROWS, retention_s).await?),
         None => None,
@@ -321,7 +356,22 @@ async fn perform_on(conn: &mut PgConnection, work: Work, retention_s: u64) -> Re
     } else {
         None
     };
-    Ok(Done { work, rows, pruned, backlog })
+    Ok(Done { work, rows, read_took, pruned, backlog })
+}
+
+/// Reads, and before a sweep looks for topics that are new. A topic's rows are of one snapshot; the look for topics need
+/// not be of the same.
+async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<Row>, sqlx::Error> {
+    if plan.scope == Scope::Sweep {
+        let Limit { rows, bytes } = plan.limit;
+        let topics = table::topics(conn).await?;
+        let new = topics.into_iter().filter(|topic| !plan.known_topics.contains(topic));
+        plan.rooms.extend(new.map(|topic| Room { topic, above_id: 0, rows, bytes }));
+    }
+    if plan.rooms.is_empty() {
+        return Ok(Vec::new());
+    }
+    table::read(conn, &plan.rooms, &plan.held).await
 }
 
 fn gap(row: &Row) -> Stop {
@@ -331,7 +381,12 @@ fn gap(row: &Row) -> Stop {
         id: row.id,
         sequence: row.sequence,
         kind: "gap",
-        reason: format!("sequence {} is neither in flight nor finished", row.sequence - 1),
+        reason: match row.predecessor_finished {
+            None => format!("there is no sequence {}", row.sequence - 1),
+            Some(_) => {
+                format!("sequence {} is there, and does not come before it in id order", row.sequence - 1)
+            }
+        },
         ids: Vec::new(),
     })
 }

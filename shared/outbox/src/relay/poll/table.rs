@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection, PgPool};
 
-use super::held::{Limit, Room};
+use super::held::Room;
 use crate::relay::RelayError;
 use crate::relay::config::RelayConfig;
 use crate::relay::row::Row;
@@ -64,24 +64,9 @@ pub(super) async fn notify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// What a read may bring.
-#[derive(Debug)]
-pub(super) struct ReadPlan {
-    /// Known topics; a topic that is not named has the limit's room.
-    pub(super) rooms: Vec<Room>,
-    pub(super) limit: Limit,
-    pub(super) held: Vec<i64>,
-}
-
-/// Reads unfinished rows of one snapshot: per topic the lowest ids, except those held and those of stopped keys.
-///
-/// Any snapshot that shows a key's row n+1 shows row n, which has the lower id: a prefix in id order is a prefix of
-/// every key. There is no position from which reading continues, on purpose (docs/adr/0001).
-pub(super) async fn read(conn: &mut PgConnection, plan: &ReadPlan) -> Result<Vec<Row>, sqlx::Error> {
-    let topics: Vec<&str> = plan.rooms.iter().map(|room| room.topic.as_str()).collect();
-    let rows: Vec<i64> = plan.rooms.iter().map(|room| bigint(room.rows)).collect();
-    let bytes: Vec<i64> = plan.rooms.iter().map(|room| bigint(room.bytes)).collect();
-    let mut read: Vec<Row> = sqlx::query_as(
+/// The topics that have unfinished rows: one look into the index per topic.
+pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
         "WITH RECURSIVE topics (topic) AS (
              (SELECT topic FROM outbox.messages WHERE finished_at IS NULL ORDER BY topic LIMIT 1)
              UNION ALL
@@ -89,32 +74,51 @@ pub(super) async fn read(conn: &mut PgConnection, plan: &ReadPlan) -> Result<Vec
                      WHERE m.finished_at IS NULL AND m.topic > t.topic ORDER BY m.topic LIMIT 1)
              FROM topics t WHERE t.topic IS NOT NULL
          )
-         SELECT m.id, m.topic, m.key, m.sequence, m.event_id, m.event_type, m.source, m.occurred_at,
+         SELECT topic FROM topics WHERE topic IS NOT NULL",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Reads unfinished rows of one snapshot: of each topic the lowest ids that have room, except those held and those of
+/// stopped keys.
+///
+/// Any snapshot that shows a key's row n+1 shows row n, which has the lower id: a prefix in id order is a prefix of
+/// every key. `Room::above_id` only saves the walk over rows that are finished already; what is below it is found by
+/// the next sweep, which begins at 0 (docs/adr/0001).
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    rooms: &[Room],
+    held: &[i64],
+) -> Result<Vec<Row>, sqlx::Error> {
+    let topics: Vec<&str> = rooms.iter().map(|room| room.topic.as_str()).collect();
+    let above: Vec<i64> = rooms.iter().map(|room| room.above_id).collect();
+    let rows: Vec<i64> = rooms.iter().map(|room| bigint(room.rows)).collect();
+    let bytes: Vec<i64> = rooms.iter().map(|room| bigint(room.bytes)).collect();
+    let mut read: Vec<Row> = sqlx::query_as(
+        "SELECT m.id, m.topic, m.key, m.sequence, m.event_id, m.event_type, m.source, m.occurred_at,
              m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.value,
-             m.sequence = 1 OR EXISTS (
-                 SELECT FROM outbox.messages p
+             CASE WHEN m.sequence = 1 THEN true ELSE (
+                 SELECT p.finished_at IS NOT NULL FROM outbox.messages p
                  WHERE p.topic = m.topic AND p.key = m.key AND p.sequence = m.sequence - 1
-                   AND p.finished_at IS NOT NULL) AS follows_finished
-         FROM topics t
-         LEFT JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS room (topic, rows, bytes)
-             ON room.topic = t.topic
+             ) END AS predecessor_finished
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS room (topic, above_id, rows, bytes)
          CROSS JOIN LATERAL (
              SELECT lowest.*, sum(octet_length(lowest.value)) OVER (ORDER BY lowest.id)
                  - octet_length(lowest.value) AS bytes_before
              FROM (SELECT * FROM outbox.messages u
-                   WHERE u.finished_at IS NULL AND u.topic = t.topic
-                     AND u.id NOT IN (SELECT unnest($4::bigint[]))
+                   WHERE u.finished_at IS NULL AND u.topic = room.topic AND u.id > room.above_id
+                     AND u.id NOT IN (SELECT unnest($5::bigint[]))
                      AND (u.topic, u.key) NOT IN (SELECT s.topic, s.key FROM outbox.stopped_keys s)
-                   ORDER BY u.id LIMIT coalesce(room.rows, $5)) AS lowest
+                   ORDER BY u.id LIMIT room.rows) AS lowest
          ) AS m
-         WHERE t.topic IS NOT NULL AND m.bytes_before < coalesce(room.bytes, $6)",
+         WHERE m.bytes_before < room.bytes",
     )
     .bind(topics)
+    .bind(above)
     .bind(rows)
     .bind(bytes)
-    .bind(&plan.held)
-    .bind(bigint(plan.limit.rows))
-    .bind(bigint(plan.limit.bytes))
+    .bind(held)
     .fetch_all(conn)
     .await?;
     read.sort_unstable_by_key(|row| row.id);
