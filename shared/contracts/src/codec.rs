@@ -26,12 +26,21 @@ use crate::topics::Topics;
 const START_UP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the schema registry is, and what this service may do there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RegistryConfig {
-    /// Base URL of the Confluent-compatible API.
+    /// Base URL of the Confluent-compatible API; `user:password@` in it authenticates, and is printed nowhere.
     pub url: String,
     /// Register missing schemas at start-up; otherwise only look them up, and refuse to start without them.
     pub register: bool,
+}
+
+impl fmt::Debug for RegistryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryConfig")
+            .field("url", &registry::without_credentials(&self.url))
+            .field("register", &self.register)
+            .finish()
+    }
 }
 
 /// Encodes what this service publishes and decodes whatever arrives. Cheap to clone behind an `Arc`.
@@ -54,7 +63,7 @@ impl fmt::Debug for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Codec")
             .field("topics", &self.topics)
-            .field("registry", &self.registry.as_ref().map(|registry| &registry.url))
+            .field("registry", &self.registry.as_ref().map(|registry| &registry.name))
             .field("published", &self.published.keys())
             .finish_non_exhaustive()
     }
@@ -88,7 +97,7 @@ impl Codec {
         consumes: &[&'static str],
     ) -> Result<Arc<Self>, RegistryError> {
         let publishes = bundled(publishes)?;
-        let url = &registry.url;
+        let url = &registry::without_credentials(&registry.url);
         let client = Registry::new(registry).map_err(|fault| fault.at(url, ""))?;
         let mut codec = Self::new(topics, None);
         let deadline = Instant::now() + patience;
@@ -115,7 +124,7 @@ impl Codec {
         let Some(registry) = &self.registry else { return Ok(()) };
         let deadline = Instant::now() + patience;
         for ours in bundled(consumes)? {
-            patiently(deadline, &registry.url, || self.preload(registry, ours)).await?;
+            patiently(deadline, &registry.name, || self.preload(registry, ours)).await?;
         }
         Ok(())
     }
@@ -212,7 +221,7 @@ impl Codec {
         ours: &'static Bundled,
     ) -> Result<u32, RegistryError> {
         let subject = self.subject(ours);
-        let at = |fault: Fault| fault.at(&registry.url, &subject);
+        let at = |fault: Fault| fault.at(&registry.name, &subject);
         for version in registry.versions(&subject).await.map_err(at)? {
             let refuse = |why: String| {
                 let number = version.version.unwrap_or_default();
@@ -239,7 +248,7 @@ impl Codec {
     async fn preload(&self, registry: &Registry, ours: &'static Bundled) -> Result<(), RegistryError> {
         let subject = self.subject(ours);
         let versions =
-            registry.versions(&subject).await.map_err(|fault| fault.at(&registry.url, &subject))?;
+            registry.versions(&subject).await.map_err(|fault| fault.at(&registry.name, &subject))?;
         for version in versions {
             self.remember(version.id, Writer::parse(&version.schema));
         }

@@ -21,6 +21,9 @@ pub use crate::gate::report::{Fault, Report, Rule, SchemaReport};
 /// The folder with the golden bytes and the list of what is published.
 const GOLDEN: &str = "golden";
 
+/// What may stand beside the folders of schemas.
+const README: &str = "README.md";
+
 /// One schema file that parses.
 struct Version {
     /// `<folder>/<Event>.v<N>.avsc`, relative to the folder checked.
@@ -89,7 +92,7 @@ fn check_history(version: &Version, older: &[Version], report: &mut Report) {
 fn read(dir: &Path, report: &mut Report) -> io::Result<Catalogue> {
     let mut catalogue = Catalogue::new();
     for (folder, path) in entries(dir)? {
-        if folder == GOLDEN {
+        if folder == GOLDEN || folder == README {
             continue;
         }
         if !path.is_dir() {

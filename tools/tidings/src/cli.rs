@@ -69,19 +69,31 @@ Ends with 0 when nothing is wrong.")]
         #[arg(default_value = "avro")]
         dir: PathBuf,
     },
+    /// Writes the golden bytes of every version that has an example event but no golden bytes yet.
+    #[command(after_help = "Example:
+  tidings schemas publish avro
+
+What is published can never change again: schemas check refuses it.")]
+    Publish {
+        /// The folder of the schemas.
+        #[arg(default_value = "avro")]
+        dir: PathBuf,
+    },
 }
 
 impl SchemasArgs {
-    fn run(self) -> ExitCode {
-        let SchemasCommand::Check { dir } = self.command;
-        match contracts::gate::check(&dir).into_result() {
-            Ok(report) => {
-                print!("{report}");
-                code(true)
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            SchemasCommand::Check { dir } => {
+                let report = contracts::gate::check(&dir);
+                println!("{report}");
+                Ok(code(report.faults().next().is_none()))
             }
-            Err(report) => {
-                print!("{report}");
-                code(false)
+            SchemasCommand::Publish { dir } => {
+                for file in contracts::gate::publish(&dir)? {
+                    println!("{}", file.display());
+                }
+                Ok(code(true))
             }
         }
     }
@@ -295,7 +307,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Demo(args) => demo::run(&args.parts.into(), args.exit).await,
-            Command::Schemas(args) => Ok(args.run()),
+            Command::Schemas(args) => args.run(),
             Command::Import(args) => args.run().await,
             Command::Verify(args) => args.run().await,
         }

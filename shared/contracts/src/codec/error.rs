@@ -147,21 +147,4 @@ impl DecodeError {
             | Self::Leftover { .. } => false,
         }
     }
-
-    /// A stable code, such as `wrong_magic`: few and fixed, for the reason of a parked event and for metrics.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Empty => "empty_value",
-            Self::WrongMagic { .. } => "wrong_magic",
-            Self::HeaderTruncated { .. } => "truncated_header",
-            Self::UnknownSchema { .. } => "unknown_schema",
-            Self::RegistryUnavailable { .. } => "registry_unavailable",
-            Self::UnreadableSchema { .. } => "unreadable_schema",
-            Self::WrongSubject { .. } => "wrong_subject",
-            Self::Truncated { .. } => "truncated_body",
-            Self::Malformed { .. } => "malformed_body",
-            Self::Leftover { .. } => "leftover_bytes",
-        }
-    }
 }

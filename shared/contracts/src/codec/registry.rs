@@ -20,9 +20,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 
 /// A client of one registry.
-#[derive(Debug)]
 pub(super) struct Registry {
-    pub(super) url: String,
+    /// The URL for people's eyes.
+    pub(super) name: String,
+    url: String,
     settings: SrSettings,
     /// For the calls that schema_registry_converter does not know.
     http: reqwest::Client,
@@ -50,7 +51,7 @@ impl Registry {
         }
         let settings = settings.set_timeout(CALL_TIMEOUT).build()?;
         let http = http.build().map_err(|error| Fault::Unavailable(chain(&error)))?;
-        Ok(Self { url, settings, http })
+        Ok(Self { name: without_credentials(&url), url, settings, http })
     }
 
     /// The id under which `schema` stands in `subject`, newly registered if need be.
@@ -112,6 +113,19 @@ impl Registry {
     }
 }
 
+/// The URL without the user and password that may stand in it.
+pub(super) fn without_credentials(url: &str) -> String {
+    match reqwest::Url::parse(url) {
+        Ok(mut parsed) if parsed.has_authority() => {
+            // Both refuse only URLs that can't have credentials.
+            let _ = parsed.set_username("");
+            let _ = parsed.set_password(None);
+            parsed.as_str().trim_end_matches('/').to_owned()
+        }
+        Ok(_) | Err(_) => "(no URL)".to_owned(),
+    }
+}
+
 /// A proxy of the environment is of no use for a registry on this machine.
 fn is_loopback(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
@@ -149,4 +163,18 @@ fn chain(error: &dyn Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_the_url_are_not_printed() {
+        let url = "https://order:secret@registry.example:8443/apis/".to_owned();
+        assert_eq!(without_credentials(&url), "https://registry.example:8443/apis");
+        let printed = format!("{:?}", RegistryConfig { url, register: true });
+        assert!(!printed.contains("secret"), "{printed}");
+        assert_eq!(without_credentials("order:secret"), "(no URL)");
+    }
 }
