@@ -6,4 +6,4 @@ pub mod health;
 pub mod http;
 pub mod runtime;
 
-pub use runtime::{Definition, Deps, Service, Worker, run};
+pub use runtime::{Definition, Deps, Service, Worker, run, run_with};

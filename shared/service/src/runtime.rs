@@ -7,7 +7,7 @@ mod start;
 mod supervise;
 
 pub use deps::Deps;
-pub use operate::run;
+pub use operate::{run, run_with};
 pub use parts::{Service, Worker};
 
 /// What a service is, before any configuration is read.

@@ -41,14 +41,26 @@ const AT_ONCE: i32 = 130;
 /// # Errors
 /// When the configuration is wrong, something that the service needs at start-up stays out of reach, or a part of it
 /// fails for good.
-#[expect(clippy::needless_pass_by_value, reason = "a definition is given away: it is what the process is")]
 pub fn run<C: DeserializeOwned + Serialize + Default>(
     definition: Definition,
     wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
 ) -> anyhow::Result<()> {
     let matches = CommandLine::command().name(definition.name).bin_name(definition.name).get_matches();
     let command_line = CommandLine::from_arg_matches(&matches)?;
-    let settings = Settings::<C>::load(&definition, &command_line)?;
+    run_with(definition, &command_line, wire)
+}
+
+/// As [`run`], with the command line as an argument.
+///
+/// # Errors
+/// As [`run`].
+#[expect(clippy::needless_pass_by_value, reason = "a definition is given away: it is what the process is")]
+pub fn run_with<C: DeserializeOwned + Serialize + Default>(
+    definition: Definition,
+    command_line: &CommandLine,
+    wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
+) -> anyhow::Result<()> {
+    let settings = Settings::<C>::load(&definition, command_line)?;
     if command_line.print_config {
         print!("{}", settings.print(definition.name)?);
         return Ok(());

@@ -1,0 +1,109 @@
+//! Every answer of the HTTP edge that a client may have to understand.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::wait::eventually;
+use tokio::task::JoinSet;
+
+use crate::stack::{PATIENCE, Process, Stack, client};
+
+#[tokio::test]
+async fn every_error_is_a_problem_document() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[]).await;
+    let echo = format!("{}/echo", service.url);
+    let json =
+        |body: &str| client().post(&echo).header("content-type", "application/json").body(body.to_owned());
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(1024 * 1024));
+    let chunked = reqwest::Body::wrap_stream(futures::stream::iter(
+        (0..2_000).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])),
+    ));
+    for (request, status, kind) in [
+        (json(r#"{"text":"hello"}"#), 200, ""),
+        (
+            client()
+                .post(&echo)
+                .header("content-type", "application/json; charset=utf-8")
+                .body(r#"{"text":""}"#),
+            200,
+            "",
+        ),
+        (client().post(&echo).body("text=hello"), 415, "unsupported-media-type"),
+        (json(r#"{"text":"#), 400, "malformed-json"),
+        (json(r#"{"text":7}"#), 422, "validation"),
+        (json(r#"{"text":"","more":1}"#), 422, "validation"),
+        (json(&large), 413, "too-large"),
+        (client().post(&echo).header("content-type", "application/json").body(chunked), 413, "too-large"),
+        (client().get(&echo), 405, "method-not-allowed"),
+        (client().get(format!("{}/nowhere", service.url)), 404, "not-found"),
+        (client().get(format!("{}/page?limit=x", service.url)), 400, "invalid-query"),
+        (client().get(format!("{}/things/7", service.url)), 400, "invalid-path"),
+        (client().get(format!("{}/panic", service.url)), 500, "internal"),
+    ] {
+        let shown = format!("{request:?}");
+        let (found, body) = service.send(request).await;
+        assert_eq!(found, status, "{shown}: {body}");
+        if status >= 400 {
+            assert_eq!(body["type"], format!("urn:tidings:problem:{kind}"), "{shown}: {body}");
+            assert_eq!(body["status"], status, "{shown}");
+        }
+    }
+    let (_, body) = service.send(json(r#"{"text":"","more":1}"#)).await;
+    assert_eq!(body["errors"][0]["pointer"], "/more");
+    let allowed = client().get(&echo).send().await.unwrap();
+    assert_eq!(allowed.headers()["allow"], "POST");
+}
+
+async fn hang(service: &Process, path: &str, requests: &mut JoinSet<u16>) {
+    let url = format!("{}{path}", service.url);
+    requests
+        .spawn(async move { client().get(url).send().await.map_or(0, |answer| answer.status().as_u16()) });
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_are_turned_away_while_health_still_answers() {
+    let stack = Stack::start().await;
+    let service = stack
+        .service(&[("TIDINGS_HTTP__MAX_IN_FLIGHT", "2"), ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "60000")])
+        .await;
+    let mut requests = JoinSet::new();
+    // One that waits politely takes no place, two others take all.
+    for path in ["/polite", "/forever", "/forever"] {
+        hang(&service, path, &mut requests).await;
+    }
+    let turned_away = eventually("a request is turned away", PATIENCE, async || {
+        let answer = client().get(format!("{}/page?limit=1", service.url)).send().await.unwrap();
+        if answer.status() == 503 { Ok(answer) } else { Err(answer.status()) }
+    })
+    .await;
+    assert_eq!(turned_away.headers()["retry-after"], "1");
+    let problem: serde_json::Value = turned_away.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:tidings:problem:overloaded");
+    assert_eq!(service.get("/health/ready").await.0, 200);
+    assert_eq!(service.get("/metrics").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_504_unless_it_prefers_to_wait() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "300")]).await;
+    let (status, problem) = service.get("/forever").await;
+    assert_eq!((status, &problem["type"]), (504, &json!("urn:tidings:problem:timeout")));
+    let started = std::time::Instant::now();
+    let patient = client().get(format!("{}/forever", service.url)).header("prefer", "wait=1");
+    assert_eq!(service.send(patient).await.0, 504);
+    assert!(started.elapsed() >= Duration::from_millis(1_300), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn the_api_is_described_and_browsable() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[]).await;
+    let (status, openapi) = service.get("/openapi.json").await;
+    assert_eq!(status, 200);
+    assert!(openapi["openapi"].as_str().unwrap().starts_with("3.1"), "{openapi}");
+    assert!(openapi["paths"]["/health/ready"].is_object(), "{openapi}");
+    let (status, page) = service.get("/docs/").await;
+    assert!(status == 200 && page.as_str().unwrap().contains("swagger"), "{page}");
+}

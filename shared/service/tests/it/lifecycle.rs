@@ -1,0 +1,193 @@
+//! Start, work, stop, start again; and refusing to start.
+
+use std::time::{Duration, Instant};
+
+use contracts::ambient::new_id;
+use testkit::wait::eventually;
+use uuid::Uuid;
+
+use crate::stack::{PATIENCE, Stack, client};
+
+async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
+    let query = match table {
+        "confirmed" => sqlx::query_scalar("SELECT order_id FROM confirmed ORDER BY order_id"),
+        _ => sqlx::query_scalar("SELECT order_id FROM applied ORDER BY order_id"),
+    };
+    query.fetch_all(stack.database.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_request_committed_is_relayed_and_applied_and_the_service_ends_cleanly() {
+    let stack = Stack::start().await;
+    let mut service = stack.service(&[]).await;
+    let mut placed: Vec<Uuid> = (0..20).map(|_| new_id()).collect();
+    for id in &placed {
+        assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
+    }
+    placed.sort();
+    eventually("every confirmation is applied", PATIENCE, async || {
+        let applied = orders(&stack, "applied").await;
+        if applied == placed { Ok(()) } else { Err(applied.len()) }
+    })
+    .await;
+    let metrics = service.get("/metrics").await.1.to_string();
+    for name in
+        ["http_requests_total", "http_request_duration_seconds_bucket", "process_resident_memory_bytes"]
+    {
+        assert!(metrics.contains(name), "{name} is missing");
+    }
+    service.signal("-TERM");
+    assert_eq!(service.ended().await, Some(0), "{}", service.log());
+    assert!(service.log().contains("has stopped"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_request_in_hand_finish_and_drains_the_outbox() {
+    let stack = Stack::start().await;
+    let mut service = stack.service(&[]).await;
+    let id = new_id();
+    let request = client().post(format!("{}/confirm-slowly/{id}", service.url)).send();
+    let (answer, ()) = tokio::join!(request, async {
+        eventually("the request is at work", PATIENCE, async || {
+            let open: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep%'
+                 AND pid <> pg_backend_pid()",
+            )
+            .fetch_one(stack.database.pool())
+            .await
+            .unwrap();
+            if open > 0 { Ok(()) } else { Err(open) }
+        })
+        .await;
+        service.signal("-TERM");
+    });
+    assert_eq!(answer.unwrap().status(), 202);
+    assert_eq!(service.ended().await, Some(0), "{}", service.log());
+    let unfinished: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM outbox.messages WHERE finished_at IS NULL")
+            .fetch_one(stack.database.pool())
+            .await
+            .unwrap();
+    assert_eq!(unfinished, 0, "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_client_that_disconnects_does_not_undo_what_its_request_began() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[]).await;
+    let id = new_id();
+    let impatient = reqwest::Client::builder().timeout(Duration::from_millis(300)).build().unwrap();
+    assert!(impatient.post(format!("{}/confirm-slowly/{id}", service.url)).send().await.is_err());
+    eventually("the transaction ends by itself", PATIENCE, async || {
+        let confirmed = orders(&stack, "confirmed").await;
+        if confirmed == [id] { Ok(()) } else { Err(confirmed) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let stack = Stack::start().await;
+    let mut service = stack.service(&[("TIDINGS_LIFECYCLE__GRACE_MS", "60000")]).await;
+    let url = format!("{}/forever", service.url);
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(async move { client().get(url).send().await.is_ok() });
+    eventually("the request is in hand", PATIENCE, async || {
+        let metrics = service.get("/health/ready").await;
+        if metrics.0 == 200 { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    service.signal("-INT");
+    eventually("it stops", PATIENCE, async || {
+        if service.log().contains("asked to stop") { Ok(()) } else { Err(service.log()) }
+    })
+    .await;
+    let asked = Instant::now();
+    service.signal("-INT");
+    assert_eq!(service.ended().await, Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn replicas_that_start_at_once_migrate_once() {
+    let stack = Stack::start().await;
+    let (one, other) = tokio::join!(stack.service(&[]), stack.service(&[]));
+    let migrations: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+        .fetch_one(stack.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(migrations, 1);
+    drop((one, other));
+}
+
+#[tokio::test]
+async fn a_worker_that_fails_is_started_again_and_shows_in_health() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[("TIDINGS_PROBE__WORKER_FAILS", "true")]).await;
+    eventually("health shows the worker", PATIENCE, async || {
+        let (_, report) = service.get("/health/ready").await;
+        let worker = &report["components"]["worker idle"];
+        let detail = worker["detail"].as_str().unwrap_or_default().to_owned();
+        if worker["state"] == "retrying" && detail.contains("failure 2") { Ok(()) } else { Err(report) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readiness_asks_the_broker_and_the_database() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[]).await;
+    stack.broker.down().unwrap();
+    eventually("the broker is missed", PATIENCE, async || {
+        let (status, report) = service.get("/health/ready").await;
+        let missed = status == 503 && report["components"]["broker"]["state"] == "down";
+        if missed && report["components"]["database"]["state"] == "up" { Ok(()) } else { Err(report) }
+    })
+    .await;
+    stack.broker.up().unwrap();
+    eventually("the broker is back", PATIENCE, async || {
+        let (status, report) = service.get("/health/ready").await;
+        if status == 200 { Ok(()) } else { Err(report) }
+    })
+    .await;
+    assert_eq!(service.get("/health/live").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
+    let stack = Stack::start().await;
+    let unused = "127.0.0.1:9";
+    let database = format!("postgres://nobody:hunter2@{unused}/x");
+    for (variable, value, told) in [
+        ("TIDINGS_DATABASE__URL", database.as_str(), "database.url"),
+        ("TIDINGS_KAFKA__BROKERS", unused, "kafka.brokers"),
+        ("TIDINGS_REGISTRY__URL", "http://127.0.0.1:9", "registry.url"),
+        ("TIDINGS_HTTP__LISTEN", "here", "http.listen"),
+        ("TIDINGS_HTTP__LISTNE", "127.0.0.1:0", "listne"),
+    ] {
+        let output = stack.run("run", &[(variable, value), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "1500")]);
+        assert_eq!(output.status.code(), Some(1), "{variable}");
+        let told_us = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told_us.contains(told), "{variable}: {told_us}");
+        let all = told_us + &String::from_utf8_lossy(&output.stdout);
+        assert!(!all.contains("hunter2"), "the password is told: {all}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_forgets_commits_is_refused() {
+    let stack = Stack::start().await;
+    let url = format!("{}?options=-csynchronous_commit%3Doff", stack.database.url());
+    let output = stack.run("run", &[("TIDINGS_DATABASE__URL", &url)]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && told.contains("synchronous_commit"), "{told}");
+}
+
+#[tokio::test]
+async fn the_printed_configuration_hides_secrets() {
+    let stack = Stack::start().await;
+    let output = stack.run("print", &[("TIDINGS_DATABASE__URL", "postgres://u:hunter2@db/x")]);
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("postgres://u:(redacted)@db/x"), "{printed}");
+    assert!(!printed.contains("hunter2") && printed.contains("[probe]"), "{printed}");
+}

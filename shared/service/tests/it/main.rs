@@ -1,0 +1,7 @@
+//! The runtime as it is used: a service in a process of its own, between a real database, a broker and a registry.
+#![expect(clippy::unwrap_used, reason = "a test ends where it meets what it does not expect")]
+
+mod edge;
+mod lifecycle;
+mod stack;
+mod under_test;

@@ -1,0 +1,163 @@
+//! The service under test. This test binary runs it as a process of its own, by calling itself.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use contracts::ambient::{new_id, now};
+use contracts::order::OrderConfirmed;
+use contracts::{AnyEvent, Cause, Event, TraceContext};
+use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use serde::{Deserialize, Serialize};
+use service::config::CommandLine;
+use service::http::{InFlight, Json, Path, Problem, Query};
+use service::{Definition, Deps, Service, Worker};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The environment variable without which the test below does nothing.
+pub(crate) const RUN: &str = "SERVICE_UNDER_TEST";
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    worker_fails: bool,
+}
+
+/// Not a test of its own: the process that the tests start.
+#[test]
+fn service_under_test() {
+    #[expect(clippy::disallowed_methods, reason = "tells the tests from the process that they start")]
+    let Ok(mode) = std::env::var(RUN) else { return };
+    let command_line = CommandLine { config: None, print_config: mode == "print" };
+    let definition = Definition {
+        name: "probe",
+        listen: "127.0.0.1:0",
+        migrator: sqlx::migrate!("tests/migrations"),
+        publishes: &[OrderConfirmed::TYPE],
+    };
+    let outcome = service::run_with(definition, &command_line, |config: &Config, deps: &Deps| {
+        Ok(Service::new()
+            .consumes(Subscriptions::<Applied>::new().on::<OrderConfirmed>(apply), ())
+            .worker(Idle { fails: config.worker_fails })
+            .http(routes(deps.clone()), utoipa::openapi::OpenApi::default()))
+    });
+    if let Err(error) = outcome {
+        eprintln!("{error:#}");
+        std::process::exit(1);
+    }
+    // Not back into the test harness, whose own exit code would be the answer.
+    std::process::exit(0);
+}
+
+fn routes(deps: Deps) -> Router {
+    Router::new()
+        .route("/echo", post(async |Json(body): Json<Echo>| Json(body)))
+        .route("/page", get(async |Query(page): Query<Page>| page.limit.to_string()))
+        .route("/things/{id}", get(async |Path(id): Path<Uuid>| id.to_string()))
+        .route("/panic", get(async || -> &'static str { panic!("the test asks for it") }))
+        .route("/forever", get(std::future::pending::<()>))
+        .route("/polite", get(polite))
+        .route("/confirm/{id}", post(confirm))
+        .route("/confirm-slowly/{id}", post(confirm_slowly))
+        .with_state(deps)
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Echo {
+    text: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    limit: u32,
+}
+
+/// Waits for ever without taking a place from others.
+async fn polite(in_flight: axum::Extension<InFlight>) {
+    in_flight.release();
+    std::future::pending().await
+}
+
+async fn confirm(State(deps): State<Deps>, Path(order_id): Path<Uuid>) -> Result<StatusCode, Problem> {
+    deps.clone().detached(async move { store(&deps, order_id, Duration::ZERO).await }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Its transaction outlasts the request's time-out.
+async fn confirm_slowly(State(deps): State<Deps>, Path(order_id): Path<Uuid>) -> Result<StatusCode, Problem> {
+    deps.clone().detached(async move { store(&deps, order_id, Duration::from_secs(2)).await }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn store(deps: &Deps, order_id: Uuid, pause: Duration) -> Result<(), Problem> {
+    let event = OrderConfirmed {
+        event_id: new_id(),
+        occurred_at: now(),
+        order_id,
+        sequence: 1,
+        payment_id: new_id(),
+    };
+    let cause =
+        Cause { correlation_id: new_id(), causation_id: None, user_id: None, trace: TraceContext::default() };
+    let message = deps.outbox.seal(&event.into_any(), &cause).map_err(|_| Problem::internal())?;
+    let mut transaction = deps.pool.begin().await?;
+    sqlx::query("INSERT INTO confirmed (order_id) VALUES ($1)")
+        .bind(order_id)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("SELECT pg_sleep($1)").bind(pause.as_secs_f64()).execute(&mut *transaction).await?;
+    deps.outbox.append(&mut transaction, &[message]).await.map_err(|_| Problem::internal())?;
+    transaction.commit().await?;
+    deps.outbox.wake();
+    Ok(())
+}
+
+/// What the service consumes: its own confirmations.
+struct Applied(Vec<Uuid>);
+
+fn apply(applied: &mut Applied, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {
+    applied.0.push(event.order_id);
+    Ok(())
+}
+
+impl UnitOfWork for Applied {
+    type Deps = ();
+
+    async fn load((): &(), _: &mut PgConnection, events: &[Received]) -> Result<Self, HandlerError> {
+        debug_assert!(events.iter().all(|received| matches!(received.event, AnyEvent::OrderConfirmed(_))));
+        Ok(Self(Vec::new()))
+    }
+
+    async fn store(self, (): &(), conn: &mut PgConnection) -> Result<(), HandlerError> {
+        sqlx::query("INSERT INTO applied (order_id) SELECT unnest($1::uuid[])")
+            .bind(self.0)
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
+}
+
+struct Idle {
+    fails: bool,
+}
+
+#[async_trait]
+impl Worker for Idle {
+    fn name(&self) -> &'static str {
+        "idle"
+    }
+
+    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        if self.fails {
+            anyhow::bail!("the test asks for it");
+        }
+        shutdown.cancelled().await;
+        Ok(())
+    }
+}
