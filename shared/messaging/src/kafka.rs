@@ -10,6 +10,7 @@ mod metadata;
 mod partition;
 mod polling;
 mod producer;
+mod tenure;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

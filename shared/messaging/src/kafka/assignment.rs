@@ -1,86 +1,13 @@
-//! What a member reads now: shared between the polling thread and the partitions' readers.
+//! What a member reads now, and what it has not been told of it yet.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::bus::{Delivered, TopicPartition};
-
-/// One assignment of a partition to this member. A partition that comes back gets a new one, so that a handle of an
-/// earlier assignment can't disturb it.
-pub(crate) struct Tenure {
-    pub(crate) id: TopicPartition,
-    state: Mutex<TenureState>,
-    /// Wakes the reader; keeps one permit, so that no wake-up is lost.
-    pub(crate) changed: Notify,
-    work: Arc<AtomicBool>,
-}
-
-/// Invariant: `buffer` holds the records from `position - buffer.len()` on, of the last seek that was applied.
-#[derive(Default)]
-pub(crate) struct TenureState {
-    pub(crate) ended: bool,
-    /// A seek that the polling thread has not applied yet. Records that arrive meanwhile belong to the past.
-    pub(crate) wanted_seek: Option<i64>,
-    /// The polling thread should make this partition be fetched again.
-    pub(crate) wanted_resume: bool,
-    /// An offset that should be committed.
-    pub(crate) wanted_commit: Option<i64>,
-    /// Behind the last record in the buffer; `None` before the first seek.
-    pub(crate) fetched: Option<i64>,
-    /// Behind the last record that the reader took.
-    pub(crate) taken: i64,
-    pub(crate) buffer: VecDeque<Delivered>,
-    pub(crate) buffer_bytes: usize,
-    pub(crate) paused: bool,
-    /// The broker may have said that the position is outside its range: the reader has to find out.
-    pub(crate) suspect: bool,
-}
-
-impl TenureState {
-    /// Where fetching should go on, if the reader wants anything.
-    pub(crate) fn target(&mut self) -> Option<i64> {
-        let resume = std::mem::take(&mut self.wanted_resume);
-        self.wanted_seek.or(if resume { self.fetched } else { None })
-    }
-
-    /// Fetching goes on at `offset`, unless the reader has changed its mind meanwhile.
-    pub(crate) fn arrived(&mut self, offset: i64) {
-        self.paused = false;
-        if self.wanted_seek == Some(offset) {
-            self.wanted_seek = None;
-            self.fetched = Some(offset);
-        }
-    }
-}
-
-impl Tenure {
-    fn new(id: TopicPartition, work: Arc<AtomicBool>) -> Self {
-        let state = TenureState { paused: true, ..TenureState::default() };
-        Self { id, state: Mutex::new(state), changed: Notify::new(), work }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, TenureState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets the polling thread look at what is wanted.
-    pub(crate) fn request(&self, want: impl FnOnce(&mut TenureState)) {
-        want(&mut self.lock());
-        self.work.store(true, Ordering::Release);
-    }
-
-    fn end(&self) {
-        let mut state = self.lock();
-        state.ended = true;
-        state.buffer = VecDeque::new();
-        state.buffer_bytes = 0;
-        drop(state);
-        self.changed.notify_one();
-    }
-}
+use super::tenure::Tenure;
+use crate::bus::TopicPartition;
 
 /// What the member has not been told yet. Bounded by the partitions: news of a partition replace older news of it.
 #[derive(Default)]
@@ -191,4 +118,24 @@ impl Assignment {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_comes_back_is_another_one() {
+        let assignment = Assignment::default();
+        let id = TopicPartition { topic: "t".into(), partition: 0 };
+        assignment.assign(vec![id.clone()]);
+        let before = assignment.find("t", 0).unwrap();
+        assignment.revoke(vec![id.clone()]);
+        assignment.assign(vec![id]);
+        let after = assignment.find("t", 0).unwrap();
+        assert!(before.lock().ended && !after.lock().ended);
+        // Nobody was told of the first one, so that its end is no news.
+        assert!(matches!(assignment.try_change(), Some(Change::Assigned(tenures)) if tenures.len() == 1));
+        assert!(assignment.try_change().is_none());
+    }
 }

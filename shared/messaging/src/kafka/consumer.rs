@@ -12,13 +12,14 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
-use super::assignment::{Assignment, Change, Tenure};
+use super::assignment::{Assignment, Change};
 use super::config::KafkaConfig;
 use super::context::Events;
 use super::errors::configuration;
 use super::metadata::MetadataClient;
 use super::partition::KafkaPartition;
 use super::polling::{BufferLimits, Poller};
+use super::tenure::Tenure;
 use crate::bus::{BusError, Consumer, Membership, Partition, Subscription, TopicPartition};
 
 /// A member; dropping it leaves the group in the background.

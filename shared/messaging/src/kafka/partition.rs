@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::assignment::{Tenure, TenureState};
 use super::metadata::MetadataClient;
 use super::polling::BufferLimits;
+use super::tenure::Tenure;
 use crate::bus::{Batch, BusError, Partition, PositionError, TopicPartition};
 
 /// A reader of one assignment.
@@ -35,7 +35,7 @@ impl KafkaPartition {
         if state.ended {
             return Look::Ended;
         }
-        if let Some(batch) = take(&mut state, max_records, max_bytes) {
+        if let Some(batch) = state.take(max_records, max_bytes) {
             let resume = state.paused && self.limits.has_room(&state);
             drop(state);
             if resume {
@@ -82,26 +82,6 @@ impl KafkaPartition {
     }
 }
 
-fn take(state: &mut TenureState, max_records: usize, max_bytes: usize) -> Option<Batch> {
-    if state.wanted_seek.is_some() || state.buffer.is_empty() {
-        return None;
-    }
-    let (from, mut bytes) = (state.taken, 0);
-    let mut count = 0;
-    for record in state.buffer.iter().take(max_records.max(1)) {
-        bytes += record.bytes();
-        if count > 0 && bytes > max_bytes {
-            bytes -= record.bytes();
-            break;
-        }
-        count += 1;
-    }
-    let records: Vec<_> = state.buffer.drain(..count).collect();
-    state.buffer_bytes = state.buffer_bytes.saturating_sub(bytes);
-    state.taken = records.last()?.offset + 1;
-    Some(Batch { from, to: state.taken, records })
-}
-
 #[async_trait]
 impl Partition for KafkaPartition {
     fn id(&self) -> &TopicPartition {
@@ -112,15 +92,7 @@ impl Partition for KafkaPartition {
         let mut ended = false;
         self.tenure.request(|state| {
             ended = state.ended;
-            state.buffer.clear();
-            state.buffer_bytes = 0;
-            state.taken = offset;
-            // No topic holds negative offsets, and librdkafka would read them as names of other positions.
-            state.suspect = offset < 0;
-            state.wanted_seek = (offset >= 0).then_some(offset);
-            if offset < 0 {
-                state.fetched = None;
-            }
+            state.seek(offset);
         });
         if ended { Err(BusError::Closed) } else { Ok(()) }
     }

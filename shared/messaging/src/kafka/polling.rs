@@ -10,8 +10,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::assignment::{Assignment, Tenure, TenureState};
+use super::assignment::Assignment;
 use super::consumer::GroupContext;
+use super::tenure::{Tenure, TenureState};
 use crate::bus::{Delivered, TopicPartition};
 
 /// How long a poll may wait: a seek or a resumption waits as long.
@@ -83,15 +84,10 @@ impl Poller {
     fn deliver(&self, message: &BorrowedMessage<'_>) {
         let Some(tenure) = self.assignment.find(message.topic(), message.partition()) else { return };
         let mut state = tenure.lock();
-        let Some(fetched) = state.fetched else { return };
-        // What was fetched before a seek that is still wanted belongs to the past, and so does what we have already.
-        if state.ended || state.wanted_seek.is_some() || message.offset() < fetched {
+        if !state.accepts(message.offset()) {
             return;
         }
-        let record = delivered(message);
-        state.fetched = Some(record.offset + 1);
-        state.buffer_bytes += record.bytes();
-        state.buffer.push_back(record);
+        state.push(delivered(message));
         if self.limits.is_full(&state) && !state.paused {
             state.paused = true;
             if let Err(error) = self.client.pause(&list(&tenure, Offset::Invalid)) {

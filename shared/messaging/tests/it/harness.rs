@@ -190,9 +190,10 @@ impl Harness for Real {
     }
 }
 
-/// Sees new topics soon.
+/// Sees new topics soon, and soon gives up hope for others.
 fn watchful(mut config: KafkaConfig) -> KafkaConfig {
     config.properties.insert("topic.metadata.refresh.interval.ms".into(), "500".into());
+    config.properties.insert("topic.metadata.propagation.max.ms".into(), "2000".into());
     config
 }
 

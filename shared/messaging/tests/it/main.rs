@@ -1,9 +1,12 @@
 //! One conformance suite for every bus: in memory, Kafka's protocol on the embedded broker, and a real Kafka.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod faults;
 mod harness;
+mod killed;
 mod member;
 mod memory;
+mod refusals;
 mod suite;
 
 /// Runs each behaviour of the suite against each bus.

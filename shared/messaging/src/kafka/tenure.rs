@@ -1,0 +1,203 @@
+//! One assignment of one partition: its buffer, and what its reader wants of the polling thread.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::bus::{Batch, Delivered, TopicPartition};
+
+/// One assignment of a partition to this member. A partition that comes back gets a new one, so that a handle of an
+/// earlier assignment can't disturb it.
+pub(crate) struct Tenure {
+    pub(crate) id: TopicPartition,
+    state: Mutex<TenureState>,
+    /// Wakes the reader; keeps one permit, so that no wake-up is lost.
+    pub(crate) changed: Notify,
+    work: Arc<AtomicBool>,
+}
+
+/// Invariant: `buffer` holds the records from `position - buffer.len()` on, of the last seek that was applied.
+#[derive(Default)]
+pub(crate) struct TenureState {
+    pub(crate) ended: bool,
+    /// A seek that the polling thread has not applied yet. Records that arrive meanwhile belong to the past.
+    pub(crate) wanted_seek: Option<i64>,
+    /// The polling thread should make this partition be fetched again.
+    pub(crate) wanted_resume: bool,
+    /// An offset that should be committed.
+    pub(crate) wanted_commit: Option<i64>,
+    /// Behind the last record in the buffer; `None` before the first seek.
+    pub(crate) fetched: Option<i64>,
+    /// Behind the last record that the reader took.
+    pub(crate) taken: i64,
+    pub(crate) buffer: VecDeque<Delivered>,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) paused: bool,
+    /// The broker may have said that the position is outside its range: the reader has to find out.
+    pub(crate) suspect: bool,
+}
+
+impl TenureState {
+    /// Where fetching should go on, if the reader wants anything.
+    pub(crate) fn target(&mut self) -> Option<i64> {
+        let resume = std::mem::take(&mut self.wanted_resume);
+        self.wanted_seek.or(if resume { self.fetched } else { None })
+    }
+
+    /// Where reading starts anew; whatever was buffered is dropped. No topic holds negative offsets, and librdkafka would
+    /// read them as names of other positions: the reader finds out that they are outside the range.
+    pub(crate) fn seek(&mut self, offset: i64) {
+        self.buffer.clear();
+        self.buffer_bytes = 0;
+        self.taken = offset;
+        self.suspect = offset < 0;
+        self.wanted_seek = (offset >= 0).then_some(offset);
+        if offset < 0 {
+            self.fetched = None;
+        }
+    }
+
+    /// Whether a record that was polled goes into the buffer. Not before the first seek; not while a seek is wanted,
+    /// because the record was fetched before it; and not twice.
+    pub(crate) fn accepts(&self, offset: i64) -> bool {
+        !self.ended && self.wanted_seek.is_none() && self.fetched.is_some_and(|fetched| offset >= fetched)
+    }
+
+    pub(crate) fn push(&mut self, record: Delivered) {
+        self.fetched = Some(record.offset + 1);
+        self.buffer_bytes += record.bytes();
+        self.buffer.push_back(record);
+    }
+
+    /// The next records that are there, within the bounds, but at least one.
+    pub(crate) fn take(&mut self, max_records: usize, max_bytes: usize) -> Option<Batch> {
+        if self.wanted_seek.is_some() || self.buffer.is_empty() {
+            return None;
+        }
+        let (mut count, mut bytes) = (0, 0);
+        for record in self.buffer.iter().take(max_records.max(1)) {
+            if count > 0 && bytes + record.bytes() > max_bytes {
+                break;
+            }
+            bytes += record.bytes();
+            count += 1;
+        }
+        let records: Vec<_> = self.buffer.drain(..count).collect();
+        let (from, to) = (self.taken, records.last()?.offset + 1);
+        self.buffer_bytes -= bytes;
+        self.taken = to;
+        Some(Batch { from, to, records })
+    }
+
+    /// Fetching goes on at `offset`, unless the reader has changed its mind meanwhile.
+    pub(crate) fn arrived(&mut self, offset: i64) {
+        self.paused = false;
+        if self.wanted_seek == Some(offset) {
+            self.wanted_seek = None;
+            self.fetched = Some(offset);
+        }
+    }
+}
+
+impl Tenure {
+    pub(crate) fn new(id: TopicPartition, work: Arc<AtomicBool>) -> Self {
+        let state = TenureState { paused: true, ..TenureState::default() };
+        Self { id, state: Mutex::new(state), changed: Notify::new(), work }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, TenureState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the polling thread look at what is wanted.
+    pub(crate) fn request(&self, want: impl FnOnce(&mut TenureState)) {
+        want(&mut self.lock());
+        self.work.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.buffer = VecDeque::new();
+        state.buffer_bytes = 0;
+        drop(state);
+        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(offset: i64) -> Delivered {
+        Delivered { offset, key: None, value: Some(vec![0; 10]), headers: vec![], timestamp_ms: None }
+    }
+
+    /// What the polling thread does with a record that it was given.
+    fn poll(state: &mut TenureState, offset: i64) {
+        if state.accepts(offset) {
+            state.push(record(offset));
+        }
+    }
+
+    fn offsets(state: &mut TenureState) -> Option<(i64, Vec<i64>)> {
+        let batch = state.take(100, 1_000)?;
+        Some((batch.from, batch.records.iter().map(|record| record.offset).collect()))
+    }
+
+    #[test]
+    fn a_record_polled_before_the_first_seek_is_dropped() {
+        let mut state = TenureState::default();
+        poll(&mut state, 0);
+        state.seek(0);
+        state.arrived(0);
+        assert_eq!(offsets(&mut state), None);
+    }
+
+    #[test]
+    fn a_record_fetched_before_a_seek_that_is_still_wanted_is_dropped() {
+        let mut state = TenureState::default();
+        state.seek(5);
+        state.arrived(5);
+        poll(&mut state, 5);
+        state.seek(0);
+        poll(&mut state, 6);
+        state.arrived(0);
+        assert_eq!(offsets(&mut state), None);
+        poll(&mut state, 0);
+        assert_eq!(offsets(&mut state), Some((0, vec![0])));
+    }
+
+    #[test]
+    fn a_seek_that_was_replaced_meanwhile_does_not_arrive() {
+        let mut state = TenureState::default();
+        state.seek(5);
+        state.seek(7);
+        state.arrived(5);
+        poll(&mut state, 5);
+        assert_eq!((offsets(&mut state), state.target()), (None, Some(7)));
+    }
+
+    #[test]
+    fn a_record_that_comes_twice_is_given_once() {
+        let mut state = TenureState::default();
+        state.seek(0);
+        state.arrived(0);
+        for offset in [0, 1, 1, 0, 2] {
+            poll(&mut state, offset);
+        }
+        assert_eq!(offsets(&mut state), Some((0, vec![0, 1, 2])));
+    }
+
+    #[test]
+    fn missing_offsets_are_passed_over_and_told() {
+        let mut state = TenureState::default();
+        state.seek(3);
+        state.arrived(3);
+        poll(&mut state, 8);
+        assert_eq!(state.take(1, 1), Some(Batch { from: 3, to: 9, records: vec![record(8)] }));
+        assert_eq!(state.buffer_bytes, 0);
+    }
+}

@@ -1,0 +1,106 @@
+//! What the broker's errors mean for a record, as far as only Kafka's protocol has them.
+
+use messaging::{Acknowledged, DeliveryError, KafkaBus, KafkaConfig, Producer};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaRespErr;
+use testkit::broker::{EmbeddedBroker, unique};
+use tokio::time::timeout;
+
+use crate::harness::Real;
+use crate::member::LONG;
+use crate::suite::{publish, record, topic};
+
+async fn send(producer: &dyn Producer, topic: &str, bytes: usize) -> Result<Acknowledged, DeliveryError> {
+    let receipt = producer.send(record(topic, "key", &"x".repeat(bytes)));
+    timeout(LONG, receipt).await.expect("a verdict in time")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_the_client_will_not_send_is_refused_and_others_pass() {
+    let bus = EmbeddedBroker::start().unwrap().bus().unwrap();
+    let topic = topic(&bus).await;
+    let producer = bus.producer().await.unwrap();
+
+    let verdict = send(&*producer, &topic, 2_000_000).await;
+    assert!(matches!(verdict, Err(DeliveryError::Refused(_))), "{verdict:?}");
+    let verdict = send(&*producer, "not a topic's name\0", 1).await;
+    assert!(matches!(verdict, Err(DeliveryError::Refused(_))), "{verdict:?}");
+
+    send(&*producer, &topic, 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_that_pass_are_retried_and_leave_one_copy() {
+    use RDKafkaRespErr as Error;
+    let broker = EmbeddedBroker::start().unwrap();
+    let bus = broker.bus().unwrap();
+    let topic = topic(&bus).await;
+    let producer = bus.producer().await.unwrap();
+    broker
+        .fail_produce(vec![
+            Error::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+            Error::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            Error::RD_KAFKA_RESP_ERR__TRANSPORT,
+        ])
+        .unwrap();
+
+    publish(&*producer, vec![record(&topic, "key", "a"), record(&topic, "key", "b")]).await;
+
+    let high: i64 = bus.watermarks(&topic).await.unwrap().iter().map(|range| range.high).sum();
+    assert_eq!(high, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_that_stay_are_refusals_and_those_of_the_connection_are_not() {
+    use RDKafkaRespErr as Error;
+    let broker = EmbeddedBroker::start().unwrap();
+    let bus = broker.bus().unwrap();
+    let topic = topic(&bus).await;
+    for (error, refused) in [
+        (Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, true),
+        (Error::RD_KAFKA_RESP_ERR_INVALID_RECORD, true),
+        (Error::RD_KAFKA_RESP_ERR_POLICY_VIOLATION, true),
+        (Error::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, true),
+        (Error::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, false),
+    ] {
+        // A producer is replaced after an error.
+        let producer = bus.producer().await.unwrap();
+        send(&*producer, &topic, 1).await.unwrap();
+        broker.fail_produce(vec![error]).unwrap();
+
+        match send(&*producer, &topic, 1).await {
+            Err(DeliveryError::Refused(_)) => assert!(refused, "{error:?}"),
+            Err(DeliveryError::Unacknowledged(_)) => assert!(!refused, "{error:?}"),
+            // librdkafka has found a way to send it again.
+            Ok(_) => assert!(!refused, "{error:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_takes_no_record_above_its_own_limit() {
+    let Some(kafka) = Real::from_environment() else {
+        eprintln!("skipped: TIDINGS_TEST_KAFKA names no broker");
+        return;
+    };
+    let topic = unique("suite");
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.brokers()).create().unwrap();
+    let narrow = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "1000");
+    let created = admin.create_topics(&[narrow], &AdminOptions::new()).await.unwrap();
+    assert!(created.iter().all(Result::is_ok), "{created:?}");
+    // Nothing shrinks on the way, so that the broker sees the size.
+    let mut config = KafkaConfig::new(kafka.brokers());
+    config.properties.insert("compression.type".into(), "none".into());
+    let bus = KafkaBus::try_new(config).unwrap();
+    let producer = messaging::Bus::producer(&bus).await.unwrap();
+
+    let verdict = send(&*producer, &topic, 5_000).await;
+    assert!(matches!(verdict, Err(DeliveryError::Refused(_))), "{verdict:?}");
+
+    let producer = messaging::Bus::producer(&bus).await.unwrap();
+    assert_eq!(send(&*producer, &topic, 100).await, Ok(Acknowledged { partition: 0, offset: 0 }));
+}
