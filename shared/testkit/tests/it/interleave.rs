@@ -30,7 +30,7 @@ async fn count_to_two(read: &'static str) -> (Explored, BTreeSet<i32>, usize) {
     let ends = RefCell::new(BTreeSet::new());
     let schedules = RefCell::new(BTreeSet::new());
     let options: PgConnectOptions = database.url().parse().unwrap();
-    let explored = every_interleaving(
+    let explored = Box::pin(every_interleaving(
         &options,
         100,
         async || {
@@ -53,7 +53,7 @@ async fn count_to_two(read: &'static str) -> (Explored, BTreeSet<i32>, usize) {
                 ends.borrow_mut().insert(value);
             }
         },
-    )
+    ))
     .await;
     let distinct = schedules.borrow().len();
     (explored, ends.into_inner(), distinct)
