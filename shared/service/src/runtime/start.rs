@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use contracts::{Codec, RegistryConfig, RegistryError, Topic, Topics};
+use contracts::{Codec, RegistryConfig, Topic, Topics};
 use messaging::{Bus, BusError, KafkaBus, TopicSpec};
 use outbox::Outbox;
 use sqlx::PgPool;
@@ -78,12 +78,11 @@ async fn codec(
     patience: Patience,
 ) -> anyhow::Result<Arc<Codec>> {
     let registry = RegistryConfig { url: config.registry.url.clone(), register: config.registry.register };
-    let is_transient = |error: &RegistryError| matches!(error, RegistryError::Unavailable { .. });
-    patiently("the schema registry", patience, is_transient, || {
-        Codec::connect_within(Duration::ZERO, &registry, topics.clone(), definition.publishes, &[])
-    })
-    .await
-    .context("the schema registry is needed; its address is registry.url (TIDINGS_REGISTRY__URL)")
+    // The codec waits by itself, call by call.
+    let left = patience.deadline.saturating_duration_since(Instant::now());
+    Codec::connect_within(left, &registry, topics, definition.publishes, &[])
+        .await
+        .context("the schema registry is needed; its address is registry.url (TIDINGS_REGISTRY__URL)")
 }
 
 /// Fetches every schema of the events that are consumed, so that a registry outage later stops nobody.
