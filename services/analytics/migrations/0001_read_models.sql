@@ -3,9 +3,11 @@
 
 CREATE TABLE generations (
     generation integer     PRIMARY KEY CHECK (generation > 0),
-    state      text        NOT NULL CHECK (state IN ('building', 'live', 'retired')),
+    state      text        NOT NULL CHECK (state IN ('building', 'live', 'retired', 'failed')),
     started_at timestamptz NOT NULL,
-    live_since timestamptz
+    live_since timestamptz,
+    -- Why it failed.
+    detail     text CHECK ((detail IS NOT NULL) = (state = 'failed'))
 );
 CREATE UNIQUE INDEX one_live_generation ON generations (state) WHERE state = 'live';
 CREATE UNIQUE INDEX one_generation_in_the_making ON generations (state) WHERE state = 'building';
@@ -90,4 +92,14 @@ CREATE TABLE rebuild_positions (
     partition   integer NOT NULL,
     next_offset bigint  NOT NULL,
     PRIMARY KEY (generation, topic, partition)
+);
+
+-- Records that a generation in the making has left out because they were parked. One that was redriven since has to be
+-- counted too, so the generation is not swapped in then.
+CREATE TABLE rebuild_left_out (
+    generation integer NOT NULL REFERENCES generations,
+    topic      text    NOT NULL,
+    partition  integer NOT NULL,
+    "offset"   bigint  NOT NULL,
+    PRIMARY KEY (generation, topic, partition, "offset")
 );

@@ -4,3 +4,4 @@ pub mod contract;
 pub mod http;
 pub mod postgres;
 pub mod reactions;
+pub mod rebuild;

@@ -1,9 +1,13 @@
 //! The analytics service.
 
+use std::sync::Arc;
+
 use analytics::adapters::postgres::Generation;
+use analytics::adapters::rebuild::Rebuilder;
 use analytics::adapters::{http, postgres, reactions};
 use analytics::config::Config;
 use service::{Definition, Deps, Service};
+use tokio::sync::Notify;
 
 fn main() -> anyhow::Result<()> {
     let definition = Definition {
@@ -13,8 +17,10 @@ fn main() -> anyhow::Result<()> {
         publishes: &[],
     };
     service::run(definition, |_: &Config, deps: &Deps| {
+        let rebuilder = Arc::new(Notify::new());
         Ok(Service::new()
             .consumes(reactions::subscriptions(), Generation::Live)
-            .http(http::routes(deps.pool.clone()), http::openapi()))
+            .worker(Rebuilder::new(deps, Arc::clone(&rebuilder)))
+            .http(http::routes(deps.pool.clone(), rebuilder), http::openapi()))
     })
 }

@@ -11,6 +11,7 @@ pub mod error_policy;
 mod parking;
 mod positions;
 mod seen;
+pub mod standing;
 pub mod status;
 pub mod subscriptions;
 pub mod unit_of_work;

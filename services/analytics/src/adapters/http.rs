@@ -2,28 +2,48 @@
 
 mod views;
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::State;
-use axum::routing::get;
-use service::http::{Fault, Json, Problem, Query};
+use axum::extract::{FromRef, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::routing::{get, post};
+use contracts::ambient;
+use service::http::{Fault, Json, Path, Problem, Query};
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use utoipa::OpenApi;
 
 use self::views::{
-    AlertQuery, AlertView, BestSellerQuery, BestSellerView, FunnelView, Ranking, RevenueAnswer, RevenueQuery,
-    RevenueView, TimesView,
+    AlertQuery, AlertView, BestSellerQuery, BestSellerView, FunnelView, Ranking, RebuildView, RevenueAnswer,
+    RevenueQuery, RevenueView, TimesView,
 };
-use super::postgres::queries;
+use super::postgres::{queries, rebuilds};
 
-/// Analytics' routes.
-pub fn routes(pool: PgPool) -> Router {
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Api {
+    pool: PgPool,
+    rebuilder: Arc<Notify>,
+}
+
+impl FromRef<Api> for PgPool {
+    fn from_ref(api: &Api) -> Self {
+        api.pool.clone()
+    }
+}
+
+/// Analytics' routes; a request for a rebuild wakes `rebuilder`.
+pub fn routes(pool: PgPool, rebuilder: Arc<Notify>) -> Router {
     Router::new()
         .route("/analytics/funnel", get(funnel))
         .route("/analytics/revenue", get(revenue))
         .route("/analytics/best-sellers", get(best_sellers))
         .route("/analytics/time-to-confirm", get(time_to_confirm))
         .route("/analytics/stock-alerts", get(stock_alerts))
-        .with_state(pool)
+        .route("/analytics/rebuilds", post(begin_rebuild))
+        .route("/analytics/rebuilds/{generation}", get(show_rebuild))
+        .with_state(Api { pool, rebuilder })
 }
 
 /// The description of these routes.
@@ -38,7 +58,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         title = "Tidings: analytics",
         description = "Read models of what happened. They follow the events, and so lag behind them a little."
     ),
-    paths(funnel, revenue, best_sellers, time_to_confirm, stock_alerts),
+    paths(funnel, revenue, best_sellers, time_to_confirm, stock_alerts, begin_rebuild, show_rebuild),
     components(schemas(Problem, Fault))
 )]
 struct Description;
@@ -121,4 +141,40 @@ async fn stock_alerts(
 ) -> Result<Json<Vec<AlertView>>, Problem> {
     let alerts = queries::standing_alerts(&pool, query.limit()?).await?;
     Ok(Json(alerts.into_iter().map(AlertView::from).collect()))
+}
+
+/// Counts everything again from the topics, beside what is served, and swaps when it has caught up. While one rebuild
+/// is under way, asking again gives that one.
+#[utoipa::path(
+    post, path = "/analytics/rebuilds", tag = "rebuilds",
+    responses((status = 202, description = "It will be made; Location tells what becomes of it", body = RebuildView))
+)]
+async fn begin_rebuild(
+    State(api): State<Api>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RebuildView>), Problem> {
+    let Some(rebuild) = rebuilds::begin(&api.pool, ambient::now()).await? else {
+        return Err(Problem::unavailable("a rebuild has ended this moment: ask again"));
+    };
+    api.rebuilder.notify_one();
+    let location = format!("/analytics/rebuilds/{}", rebuild.generation);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(rebuild.into())))
+}
+
+/// What has become of a rebuild.
+#[utoipa::path(
+    get, path = "/analytics/rebuilds/{generation}", tag = "rebuilds",
+    params(("generation" = i32, Path, description = "The generation that was asked for")),
+    responses(
+        (status = 200, body = RebuildView),
+        (status = 404, description = "There is no such generation", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn show_rebuild(
+    State(pool): State<PgPool>,
+    Path(generation): Path<i32>,
+) -> Result<Json<RebuildView>, Problem> {
+    match rebuilds::find(&pool, generation).await? {
+        Some(rebuild) => Ok(Json(rebuild.into())),
+        None => Err(Problem::not_found(format!("there is no generation {generation}"))),
+    }
 }

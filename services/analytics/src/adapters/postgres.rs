@@ -7,6 +7,7 @@ mod read_models;
 mod stories;
 
 pub mod queries;
+pub mod rebuilds;
 
 pub use generations::Generation;
 pub use read_models::ReadModels;

@@ -5,4 +5,5 @@ mod arrivals;
 mod contention;
 mod http;
 mod interleavings;
+mod rebuilds;
 mod support;

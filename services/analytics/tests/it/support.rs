@@ -46,6 +46,8 @@ pub(crate) struct Seen {
 impl Analytics {
     pub(crate) async fn start() -> Self {
         let database = TestDatabase::create("analytics", async |pool: &PgPool| {
+            inbox::migrate(pool).await?;
+            outbox::migrate(pool).await?;
             postgres::migrator().run(pool).await?;
             Ok(())
         })

@@ -8,6 +8,7 @@ use service::http::Problem;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::postgres::queries::{BestSeller, StandingAlert};
+use super::super::postgres::rebuilds::Rebuild;
 use crate::domain::{Bound, Reason, Revenue, Stage};
 
 const MAX_LIMIT: u32 = 1_000;
@@ -212,6 +213,27 @@ pub(super) struct AlertQuery {
 impl AlertQuery {
     pub(super) fn limit(&self) -> Result<i64, Problem> {
         checked_limit(self.limit, 100)
+    }
+}
+
+/// A generation of the read models.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RebuildView {
+    generation: i32,
+    /// `building`, `live`, `retired` (another one is live since) or `failed`.
+    state: String,
+    started_at: DateTime<Utc>,
+    /// When readers began to see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live_since: Option<DateTime<Utc>>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl From<Rebuild> for RebuildView {
+    fn from(Rebuild { generation, state, started_at, live_since, detail }: Rebuild) -> Self {
+        Self { generation, state, started_at, live_since, detail }
     }
 }
 

@@ -12,13 +12,12 @@ pub enum Generation {
 }
 
 impl Generation {
-    /// Its number. A live transaction asks under the lock of its partition's position, which a swap takes too: so no
-    /// batch is counted into a generation that was retired meanwhile.
+    /// Its number, held until the transaction ends: a swap waits for whoever counts into the live generation.
     pub(super) async fn number(self, conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
         match self {
             Self::Building(number) => Ok(number),
             Self::Live => {
-                sqlx::query_scalar("SELECT generation FROM generations WHERE state = 'live'")
+                sqlx::query_scalar("SELECT generation FROM generations WHERE state = 'live' FOR KEY SHARE")
                     .fetch_one(conn)
                     .await
             }

@@ -1,0 +1,198 @@
+//! A generation in the making: begun, filled, and swapped in or given up.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use messaging::TopicPartition;
+use sqlx::{PgConnection, PgPool};
+
+/// A generation of read models and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Rebuild {
+    /// Its number.
+    pub generation: i32,
+    /// `building`, `live`, `retired` or `failed`.
+    pub state: String,
+    /// When it was asked for.
+    pub started_at: DateTime<Utc>,
+    /// Since when readers see it, or when they began to.
+    pub live_since: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub detail: Option<String>,
+}
+
+/// Begins a generation, unless one is in the making already; gives that one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin(pool: &PgPool, now: DateTime<Utc>) -> Result<Option<Rebuild>, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO generations (generation, state, started_at)
+         SELECT max(generation) + 1, 'building', $1 FROM generations
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(now)
+    .execute(pool)
+    .await?;
+    building(pool).await
+}
+
+/// The generation in the making, if there is one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn building(pool: &PgPool) -> Result<Option<Rebuild>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT generation, state, started_at, live_since, detail FROM generations WHERE state = 'building'",
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// A generation.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(pool: &PgPool, generation: i32) -> Result<Option<Rebuild>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT generation, state, started_at, live_since, detail FROM generations WHERE generation = $1",
+    )
+    .bind(generation)
+    .fetch_optional(pool)
+    .await
+}
+
+/// One replica rebuilds: takes the lock for as long as the connection lives, unless another one has it.
+pub(in crate::adapters) async fn lead(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('analytics.rebuild'))").fetch_one(conn).await
+}
+
+/// How far a generation has read a partition, if it has begun to.
+pub(in crate::adapters) async fn position(
+    conn: &mut PgConnection,
+    generation: i32,
+    partition: &TopicPartition,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT next_offset FROM rebuild_positions WHERE generation = $1 AND topic = $2 AND partition = $3",
+    )
+    .bind(generation)
+    .bind(&partition.topic)
+    .bind(partition.partition)
+    .fetch_optional(conn)
+    .await
+}
+
+/// Notes how far a generation has read a partition, and what it has left out there.
+pub(in crate::adapters) async fn advance(
+    conn: &mut PgConnection,
+    generation: i32,
+    partition: &TopicPartition,
+    next_offset: i64,
+    left_out: &BTreeSet<i64>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO rebuild_positions (generation, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (generation, topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+    )
+    .bind(generation)
+    .bind(&partition.topic)
+    .bind(partition.partition)
+    .bind(next_offset)
+    .execute(&mut *conn)
+    .await?;
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        r#"INSERT INTO rebuild_left_out (generation, topic, partition, "offset")
+           SELECT $1, $2, $3, n.parked FROM unnest($4::bigint[]) AS n (parked)
+           ON CONFLICT DO NOTHING"#,
+    )
+    .bind(generation)
+    .bind(&partition.topic)
+    .bind(partition.partition)
+    .bind(left_out.iter().copied().collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What a generation has left out.
+pub(in crate::adapters) async fn left_out(
+    conn: &mut PgConnection,
+    generation: i32,
+) -> Result<Vec<(TopicPartition, i64)>, sqlx::Error> {
+    let rows: Vec<(String, i32, i64)> =
+        sqlx::query_as(r#"SELECT topic, partition, "offset" FROM rebuild_left_out WHERE generation = $1"#)
+            .bind(generation)
+            .fetch_all(conn)
+            .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(topic, partition, offset)| (TopicPartition { topic, partition }, offset))
+        .collect())
+}
+
+/// Waits for whoever counts into the live generation, and keeps others from beginning to.
+pub(in crate::adapters) async fn hold_live(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT generation FROM generations WHERE state = 'live' FOR UPDATE").execute(conn).await?;
+    Ok(())
+}
+
+/// Readers see `generation` from the commit on.
+pub(in crate::adapters) async fn swap(
+    conn: &mut PgConnection,
+    generation: i32,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE generations SET state = 'retired' WHERE state = 'live'").execute(&mut *conn).await?;
+    sqlx::query("UPDATE generations SET state = 'live', live_since = $2 WHERE generation = $1")
+        .bind(generation)
+        .bind(now)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Gives a generation up.
+pub(in crate::adapters) async fn fail(
+    pool: &PgPool,
+    generation: i32,
+    detail: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE generations SET state = 'failed', detail = $2 WHERE generation = $1 AND state = 'building'",
+    )
+    .bind(generation)
+    .bind(detail)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Deletes some rows of generations that nobody reads any more, each statement a bounded number; tells how many.
+pub(in crate::adapters) async fn forget(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    let orders = sqlx::query(
+        "DELETE FROM orders WHERE (generation, order_id) IN (
+             SELECT o.generation, o.order_id FROM orders o JOIN generations g USING (generation)
+             WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
+    )
+    .execute(pool)
+    .await?;
+    let sellers = sqlx::query(
+        "DELETE FROM best_sellers WHERE (generation, currency, sku) IN (
+             SELECT b.generation, b.currency, b.sku FROM best_sellers b JOIN generations g USING (generation)
+             WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
+    )
+    .execute(pool)
+    .await?;
+    let alerts = sqlx::query(
+        "DELETE FROM stock_alerts WHERE (generation, sku) IN (
+             SELECT a.generation, a.sku FROM stock_alerts a JOIN generations g USING (generation)
+             WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
+    )
+    .execute(pool)
+    .await?;
+    Ok(orders.rows_affected() + sellers.rows_affected() + alerts.rows_affected())
+}

@@ -1,0 +1,243 @@
+//! Rebuilds the read models from the topics beside the live ones, then swaps (docs/adr/0010).
+//!
+//! Invariant: a generation that becomes live has counted exactly what the one before has: every record before the live
+//! positions but the parked ones. The swap holds those positions, reads what is left, and flips in one transaction.
+//! Records that stand on a topic twice count once, because each order's row knows what was counted.
+
+mod reader;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use async_trait::async_trait;
+use contracts::{Envelope, Topic, ambient};
+use inbox::standing::{self, Applied};
+use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
+use messaging::{Batch, TopicPartition};
+use service::{Deps, Worker};
+use sqlx::{Connection, PgConnection};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use self::reader::Reader;
+use super::postgres::{Generation, ReadModels, rebuilds};
+use super::reactions;
+
+/// How often a replica looks for a generation to make; a request at this replica wakes it at once.
+const POLL: Duration = Duration::from_secs(5);
+
+/// So few records may be left when live batches are made to wait for the swap.
+const MOST_LEFT_FOR_SWAP: i64 = 500;
+
+/// Why a generation can't be made.
+#[derive(Debug, thiserror::Error)]
+enum Impossible {
+    /// Retention has dropped records.
+    #[error("the beginning of {topic}/{partition} is gone: it starts at {low}")]
+    BeginningGone { topic: String, partition: i32, low: i64 },
+    /// A record that was applied before is refused now.
+    #[error("{topic}/{partition} at {offset} was applied before and is refused now: {rejection}")]
+    Refused { topic: String, partition: i32, offset: i64, rejection: Rejection },
+    /// A parked record that was left out has been dealt with since.
+    #[error("{topic}/{partition} at {offset} was parked and is not any more: ask for the rebuild again")]
+    Redriven { topic: String, partition: i32, offset: i64 },
+}
+
+/// Makes the generations that are asked for.
+pub struct Rebuilder {
+    deps: Deps,
+    wake: Arc<Notify>,
+    subscriptions: Subscriptions<ReadModels>,
+}
+
+impl Rebuilder {
+    /// A worker that `wake` wakes.
+    #[must_use]
+    pub fn new(deps: &Deps, wake: Arc<Notify>) -> Self {
+        Self { deps: deps.clone(), wake, subscriptions: reactions::subscriptions() }
+    }
+
+    /// Makes the generation that is asked for, if there is one and no other replica makes it.
+    ///
+    /// # Errors
+    /// When it can't be told whether there is one.
+    pub async fn make_next(&self) -> anyhow::Result<()> {
+        let Some(rebuild) = rebuilds::building(&self.deps.pool).await? else {
+            rebuilds::forget(&self.deps.pool).await?;
+            return Ok(());
+        };
+        // Detached from the pool, so that the lock ends with this connection whatever happens.
+        let mut leader = self.deps.pool.acquire().await?.detach();
+        if !rebuilds::lead(&mut leader).await? {
+            return Ok(leader.close().await?);
+        }
+        tracing::info!(generation = rebuild.generation, "rebuilding the read models from the topics");
+        match self.make(rebuild.generation).await {
+            Ok(()) => tracing::info!(generation = rebuild.generation, "the rebuilt read models are live"),
+            Err(error) => {
+                // What the world does to it is tried again from where it stands; only what can't be is given up.
+                let Some(impossible) = error.downcast_ref::<Impossible>() else { return Err(error) };
+                tracing::error!(generation = rebuild.generation, "the rebuild is given up: {impossible}");
+                rebuilds::fail(&self.deps.pool, rebuild.generation, &impossible.to_string()).await?;
+            }
+        }
+        Ok(leader.close().await?)
+    }
+
+    async fn make(&self, generation: i32) -> anyhow::Result<()> {
+        let mut conn = self.deps.pool.acquire().await?;
+        let applied = standing::applied(&mut conn).await?;
+        drop(conn);
+        let partitions: Vec<TopicPartition> = applied.into_iter().map(|applied| applied.partition).collect();
+        self.expect_whole_topics(&partitions).await?;
+        let orders = self.deps.codec.topics().name(Topic::Orders);
+        let prefix = orders.strip_suffix(Topic::Orders.suffix()).unwrap_or_default();
+        let group = format!("{prefix}{}.rebuild-{generation}", self.deps.name);
+        let mut reader = Reader::join(self.deps.bus.as_ref(), &group, &partitions).await?;
+        let outcome = self.fill_and_swap(generation, &mut reader).await;
+        reader.close().await;
+        outcome
+    }
+
+    /// A topic whose beginning is gone can't be counted again.
+    async fn expect_whole_topics(&self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
+        let mut topics: Vec<&str> = partitions.iter().map(|partition| partition.topic.as_str()).collect();
+        topics.dedup();
+        for topic in topics {
+            for marks in self.deps.bus.watermarks(topic).await? {
+                let (topic, partition, low) = (topic.to_owned(), marks.partition, marks.low);
+                ensure!(low == 0, Impossible::BeginningGone { topic, partition, low });
+            }
+        }
+        Ok(())
+    }
+
+    async fn fill_and_swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<()> {
+        loop {
+            let mut conn = self.deps.pool.acquire().await?;
+            let targets = standing::applied(&mut conn).await?;
+            drop(conn);
+            let mut read = 0;
+            for target in &targets {
+                read += self.catch_up(generation, reader, target).await?;
+            }
+            if read <= MOST_LEFT_FOR_SWAP {
+                return self.swap(generation, reader).await;
+            }
+        }
+    }
+
+    /// Reads up to where the live generation stands, a transaction a batch; tells how many records that were.
+    async fn catch_up(&self, generation: i32, reader: &mut Reader, target: &Applied) -> anyhow::Result<i64> {
+        let mut read = 0;
+        loop {
+            ensure!(!self.deps.shutdown.is_cancelled(), "the service is stopping");
+            let mut transaction = self.deps.pool.begin().await?;
+            let left = self.step(&mut transaction, generation, reader, target).await?;
+            transaction.commit().await?;
+            if left == 0 {
+                return Ok(read);
+            }
+            read += left;
+        }
+    }
+
+    /// Applies the next batch before `target`; tells how many offsets it went on, 0 at the target.
+    async fn step(
+        &self,
+        conn: &mut PgConnection,
+        generation: i32,
+        reader: &mut Reader,
+        target: &Applied,
+    ) -> anyhow::Result<i64> {
+        let partition = &target.partition;
+        let from = rebuilds::position(&mut *conn, generation, partition).await?.unwrap_or(0);
+        if from >= target.next_offset {
+            return Ok(0);
+        }
+        let batch = reader.read(partition, from, target.next_offset).await?;
+        self.apply(conn, generation, partition, from, &batch).await?;
+        Ok(batch.to - from)
+    }
+
+    async fn apply(
+        &self,
+        conn: &mut PgConnection,
+        generation: i32,
+        partition: &TopicPartition,
+        from: i64,
+        batch: &Batch,
+    ) -> anyhow::Result<()> {
+        let parked = standing::parked(&mut *conn, partition, from, batch.to).await?;
+        let mut events = Vec::new();
+        for record in batch.records.iter().filter(|record| !parked.contains(&record.offset)) {
+            let skipped = Envelope::event_type_of(&record.headers)
+                .is_some_and(|name| !self.subscriptions.handles(name));
+            if skipped {
+                continue;
+            }
+            let event = self.deps.codec.decode(&partition.topic, record.value.as_deref()).await?;
+            if self.subscriptions.handles(event.event_type()) {
+                events.push(Received {
+                    topic: partition.topic.clone(),
+                    partition: partition.partition,
+                    offset: record.offset,
+                    envelope: Envelope::from_delivered(&record.headers, &event),
+                    event,
+                });
+            }
+        }
+        let building = Generation::Building(generation);
+        let mut models = ReadModels::load(&building, &mut *conn, &events).await?;
+        let now = ambient::now();
+        for received in &events {
+            let context = Context { envelope: &received.envelope, now };
+            self.subscriptions.react(&mut models, &received.event, context).map_err(|rejection| {
+                let TopicPartition { topic, partition } = partition.clone();
+                Impossible::Refused { topic, partition, offset: received.offset, rejection }
+            })?;
+        }
+        models.store(&building, &mut *conn).await?;
+        rebuilds::advance(conn, generation, partition, batch.to, &parked).await?;
+        Ok(())
+    }
+
+    async fn swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<()> {
+        let mut transaction = self.deps.pool.begin().await?;
+        for target in standing::hold(&mut transaction).await? {
+            while self.step(&mut transaction, generation, reader, &target).await? > 0 {}
+        }
+        rebuilds::hold_live(&mut transaction).await?;
+        for (partition, offset) in rebuilds::left_out(&mut transaction, generation).await? {
+            if standing::parked(&mut transaction, &partition, offset, offset + 1).await?.is_empty() {
+                let TopicPartition { topic, partition } = partition;
+                return Err(Impossible::Redriven { topic, partition, offset }.into());
+            }
+        }
+        rebuilds::swap(&mut transaction, generation, ambient::now()).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Worker for Rebuilder {
+    fn name(&self) -> &'static str {
+        "rebuilder"
+    }
+
+    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            if let Err(error) = self.make_next().await {
+                // Stopped half-way it goes on from its positions after the next start.
+                return if shutdown.is_cancelled() { Ok(()) } else { Err(error) };
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+}

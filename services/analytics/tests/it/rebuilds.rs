@@ -1,0 +1,202 @@
+//! Rebuilds beside a live consumer, from real encoded records on a bus.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use analytics::adapters::postgres::{Generation, rebuilds};
+use analytics::adapters::reactions;
+use analytics::adapters::rebuild::Rebuilder;
+use contracts::ambient::{new_id, now};
+use contracts::topics::PARTITIONS;
+use contracts::{AnyEvent, Cause, Codec, Envelope, Topic, Topics, TraceContext};
+use inbox::{Consumer, ConsumerConfig, Parts};
+use messaging::{Bus, InMemoryBus, Record, TopicSpec};
+use outbox::Outbox;
+use service::Deps;
+use testkit::wait::eventually;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use crate::support::{Analytics, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Analytics with its consumer running on a bus.
+struct Live {
+    analytics: Analytics,
+    bus: InMemoryBus,
+    deps: Deps,
+    stop: CancellationToken,
+    _consumer: AbortOnDropHandle<()>,
+}
+
+impl Live {
+    async fn start() -> Self {
+        let analytics = Analytics::start().await;
+        let bus = InMemoryBus::new();
+        let codec = Codec::offline(Topics::default());
+        let spec = |topic| TopicSpec {
+            name: codec.topics().name(topic),
+            partitions: PARTITIONS,
+            replication_factor: 1,
+        };
+        bus.create_topics(&Topic::ALL.map(spec)).await.unwrap();
+        let shared: Arc<dyn Bus> = Arc::new(bus.clone());
+        let outbox = Outbox::new(codec.clone(), "analytics", 1_000_000);
+        let deps = Deps::new("analytics", analytics.pool().clone(), shared, codec, outbox);
+        let consumer = Consumer::new(Parts {
+            pool: deps.pool.clone(),
+            bus: Arc::clone(&deps.bus),
+            codec: Arc::clone(&deps.codec),
+            subscriptions: reactions::subscriptions(),
+            deps: Generation::Live,
+            group: "tidings.analytics".to_owned(),
+            config: ConsumerConfig::default(),
+            on_commit: Arc::new(|| {}),
+        });
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let running = TaskTracker::new().spawn(async move {
+            consumer.run(token).await.unwrap();
+        });
+        Self { analytics, bus, deps, stop, _consumer: AbortOnDropHandle::new(running) }
+    }
+
+    async fn publish(&self, events: &[AnyEvent]) {
+        let producer = self.bus.producer().await.unwrap();
+        for event in events {
+            let cause = Cause {
+                correlation_id: new_id(),
+                causation_id: None,
+                user_id: None,
+                trace: TraceContext::default(),
+            };
+            let record = Record {
+                topic: self.deps.codec.topics().name(event.topic()),
+                key: event.key(),
+                value: self.deps.codec.encode(event).unwrap(),
+                headers: Envelope::of(event, "order", &cause).to_headers(),
+            };
+            producer.send(record).await.unwrap();
+        }
+    }
+
+    /// Waits until the live consumer has read everything, and gives what readers see then.
+    async fn quiet(&self) -> Seen {
+        eventually("everything is read", PATIENCE, || async {
+            let mut high = 0;
+            for topic in Topic::ALL {
+                let marks = self.bus.watermarks(&self.deps.codec.topics().name(topic)).await.unwrap();
+                high += marks.iter().map(|marks| marks.high).sum::<i64>();
+            }
+            let read: Option<i64> =
+                sqlx::query_scalar("SELECT sum(next_offset)::bigint FROM inbox.consumer_positions")
+                    .fetch_one(self.analytics.pool())
+                    .await
+                    .unwrap();
+            if read == Some(high) { Ok(()) } else { Err(format!("{read:?} of {high}")) }
+        })
+        .await;
+        self.analytics.seen().await
+    }
+
+    async fn rebuild(&self) -> rebuilds::Rebuild {
+        let asked = rebuilds::begin(self.analytics.pool(), now()).await.unwrap().unwrap();
+        Rebuilder::new(&self.deps, Arc::new(Notify::new())).make_next().await.unwrap();
+        rebuilds::find(self.analytics.pool(), asked.generation).await.unwrap().unwrap()
+    }
+
+    async fn parked(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM inbox.parked")
+            .fetch_one(self.analytics.pool())
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Confirmed, cancelled and open orders, with some facts on the topics twice.
+fn story(orders: usize) -> Vec<AnyEvent> {
+    let mut events = vec![replenished("mug", 1, 30), fell_low("mug", 2, 9)];
+    for number in 0..orders {
+        let order = new_id();
+        let placement = placed(order, "GBP", &[("mug", 2, 250), ("lamp", 1, 900)]);
+        events.extend([placement.clone(), reserved(order), placement]);
+        match number % 3 {
+            0 => events.extend([paid(order), confirmed(order)]),
+            1 => events.push(cancelled(order)),
+            _ => {}
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_rebuild_counts_the_same_and_then_goes_on_counting() {
+    let live = Live::start().await;
+    live.publish(&story(30)).await;
+    let before = live.quiet().await;
+    assert_eq!(before.revenue["GBP"].orders, 10);
+    sqlx::query("UPDATE revenue SET units = units + 1").execute(live.analytics.pool()).await.unwrap();
+
+    let rebuild = live.rebuild().await;
+    assert_eq!((rebuild.generation, rebuild.state.as_str()), (2, "live"), "{rebuild:?}");
+    assert_eq!(live.analytics.seen().await, before, "what was tampered with is counted anew");
+
+    live.publish(&story(3)).await;
+    let after = live.quiet().await;
+    assert_eq!(after.revenue["GBP"].orders, 11);
+    assert_eq!(live.parked().await, 0);
+}
+
+#[tokio::test]
+async fn a_rebuild_while_events_keep_coming_loses_and_doubles_none() {
+    let live = Live::start().await;
+    live.publish(&story(30)).await;
+    live.quiet().await;
+    let events = story(90);
+    let (rebuild, ()) = tokio::join!(live.rebuild(), live.publish(&events));
+    assert_eq!(rebuild.state, "live", "{rebuild:?}");
+    let seen = live.quiet().await;
+    assert_eq!(seen.revenue["GBP"].orders, 40);
+    assert_eq!(
+        seen.funnel,
+        [("cancelled_out_of_stock", 40), ("confirmed", 40), ("paid", 40), ("placed", 120), ("reserved", 120)]
+            .into()
+    );
+}
+
+#[tokio::test]
+async fn what_is_parked_is_left_out_of_a_rebuild_too() {
+    let live = Live::start().await;
+    let order = new_id();
+    let events =
+        [placed(order, "GBP", &[("mug", 2, 250)]), confirmed(order), cancelled(order), confirmed(order)];
+    live.publish(&events).await;
+    let before = live.quiet().await;
+    assert_eq!(live.parked().await, 2, "the impossible cancellation, and what waits behind it");
+    let rebuild = live.rebuild().await;
+    assert_eq!(rebuild.state, "live", "{rebuild:?}");
+    assert_eq!(live.analytics.seen().await, before);
+}
+
+#[tokio::test]
+async fn a_topic_without_its_beginning_can_not_be_counted_again() {
+    let live = Live::start().await;
+    live.publish(&story(30)).await;
+    let before = live.quiet().await;
+    let orders = live.deps.codec.topics().name(Topic::Orders);
+    let partition =
+        (0..PARTITIONS).find(|partition| !live.bus.records(&orders, *partition).is_empty()).unwrap();
+    live.bus.expire(&orders, partition, 1).unwrap();
+    let rebuild = live.rebuild().await;
+    assert_eq!(rebuild.state, "failed");
+    assert!(rebuild.detail.unwrap().contains("beginning"));
+    assert_eq!(live.analytics.seen().await, before, "readers still see the generation before");
+}
