@@ -16,6 +16,3 @@ pub use projection::ViewChange;
 pub use stream::Stream;
 pub use timers::TimerChange;
 pub use work::{Work, WorkError};
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,8 @@ mod http;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod in_memory;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod stack;

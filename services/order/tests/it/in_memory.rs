@@ -1,19 +1,18 @@
-//! Every order of arrival of what can end an order: one end, the first one's, and a published sequence without a gap.
+//! Every order of arrival of what can end an order, in memory: one end, the first one's, and a published sequence
+//! without a gap.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{AnyEvent, Cause, TraceContext};
-use proptest::prelude::*;
-use uuid::Uuid;
-
-use super::place_order::place_order;
-use super::work::{Outcome, Work};
-use super::{TimerChange, WorkError};
-use super::{cancel_order, expire_orders, record_fact};
-use crate::adapters::contract::translate;
-use crate::domain::{
+use order::adapters::contract::translate;
+use order::application::place_order::place_order;
+use order::application::work::Outcome;
+use order::application::{TimerChange, Work, WorkError, cancel_order, expire_orders, record_fact};
+use order::domain::{
     CancellationReason, CurrencyCode, CustomerId, Fact, Line, Order, OrderId, PaymentMethod, Placement,
     Progress, Quantity, Refusal, Sku, UnitPrice, replay,
 };
+use proptest::prelude::*;
+use uuid::Uuid;
 
 /// What can happen to an open order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
