@@ -1,0 +1,128 @@
+//! Every SQL statement is PREPAREd on a migrated database, on the oldest PostgreSQL that we support and the newest.
+
+use std::collections::BTreeMap;
+
+use architecture::sources;
+use architecture::sql::{self, Statement};
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, Executor, PgPool, SqlSafeStr};
+use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage, TestDatabase, Version};
+
+/// Statements of test support may create databases, whose names can't be parameters.
+const EXEMPT: &str = "shared/testkit/";
+
+fn statements() -> Vec<Statement> {
+    let mut statements = Vec::new();
+    let mut violations = Vec::new();
+    for source in sources::rust_files().unwrap() {
+        if source.path.starts_with(EXEMPT)
+            || !source.path.contains("/src/")
+            || source.path.starts_with("tests/")
+        {
+            continue;
+        }
+        let found = sql::statements(&source).unwrap();
+        statements.extend(found.statements);
+        violations.extend(found.violations.iter().map(ToString::to_string));
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+    statements
+}
+
+/// Services with migrations of their own.
+fn services() -> Vec<String> {
+    let mut services: Vec<String> = std::fs::read_dir(sources::root().join("services"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("migrations").is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    services.sort();
+    services
+}
+
+/// As the service does at its start; `<schema>-migrations` beside `migrations` belong to a foreign system that lives in
+/// a schema of its own.
+async fn migrate(pool: &PgPool, service: &str) -> anyhow::Result<()> {
+    outbox::migrate(pool).await?;
+    inbox::migrate(pool).await?;
+    let folder = sources::root().join("services").join(service);
+    Migrator::new(folder.join("migrations")).await?.run(pool).await?;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(schema) = name.strip_suffix("-migrations") {
+            let mut migrator = Migrator::new(path).await?;
+            migrator.create_schema(schema.to_owned());
+            migrator.dangerous_set_table_name(format!("{schema}._migrations"));
+            migrator.run(pool).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn refusal(pool: &PgPool, statement: &Statement) -> Option<String> {
+    let mut connection = pool.acquire().await.unwrap();
+    let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
+    let refused = (&mut *connection).prepare(sql).await.err()?;
+    Some(format!("{}:{}: {refused}\n{}", statement.file, statement.line, statement.sql))
+}
+
+/// A service's statements belong to its own database; those of shared crates and tools to any of them.
+async fn refused(statement: &Statement, databases: &BTreeMap<String, TestDatabase>) -> Option<String> {
+    let mut last = None;
+    let owner = statement.file.strip_prefix("services/").and_then(|rest| rest.split('/').next());
+    for (service, database) in databases {
+        if owner.is_some_and(|owner| owner != service) {
+            continue;
+        }
+        last = Some(refusal(database.pool(), statement).await?);
+    }
+    last.or_else(|| Some(format!("{}:{}: no database for it", statement.file, statement.line)))
+}
+
+async fn every_statement_is_accepted_by(version: Version) {
+    let options = PostgresOptions { version, ..PostgresOptions::for_tests() };
+    let server = PrivatePostgres::start(&Storage::Temporary, &options).await.unwrap();
+    let url = server.url("postgres");
+    let mut databases = BTreeMap::new();
+    for service in services() {
+        let database = TestDatabase::create_on(&url, &format!("prepare_{service}"), async |pool: &PgPool| {
+            migrate(pool, &service).await
+        })
+        .await
+        .unwrap();
+        databases.insert(service, database);
+    }
+    let statements = statements();
+    assert!(statements.len() > 50, "only {} statements found", statements.len());
+    let mut refusals = Vec::new();
+    for statement in &statements {
+        refusals.extend(refused(statement, &databases).await);
+    }
+    println!(
+        "PostgreSQL {}: {} statements, {} databases",
+        server.major_version(),
+        statements.len(),
+        databases.len()
+    );
+    let nonsense = Statement {
+        file: "services/order/x.rs".into(),
+        line: 1,
+        sql: "SELECT no_such_column FROM orders".into(),
+    };
+    assert!(refused(&nonsense, &databases).await.is_some(), "nonsense is accepted");
+    assert!(refusals.is_empty(), "{} refused:\n{}", refusals.len(), refusals.join("\n\n"));
+    drop(databases);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_statement_is_accepted_by_postgresql_15() {
+    every_statement_is_accepted_by(Version::Major(15)).await;
+}
+
+#[tokio::test]
+async fn every_statement_is_accepted_by_the_newest_postgresql() {
+    every_statement_is_accepted_by(Version::Newest).await;
+}

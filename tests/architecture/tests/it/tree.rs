@@ -1,0 +1,23 @@
+//! Dependencies, layers and the looks of files.
+
+use architecture::{dependencies, layers, sources};
+
+#[test]
+fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
+    let violations = dependencies::violations(&sources::manifests().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn dependencies_point_inward_and_files_look_like_their_neighbours() {
+    let sources = sources::rust_files().unwrap();
+    let violations: Vec<String> = sources
+        .iter()
+        .flat_map(|source| layers::violations(source).unwrap())
+        .map(|violation| violation.to_string())
+        .collect();
+    for (lines, path) in layers::long_files(&sources) {
+        println!("{lines} lines: {path}");
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
