@@ -189,3 +189,108 @@ impl Common {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Own {
+        token: String,
+        rate: u32,
+        note: Option<String>,
+    }
+
+    fn definition() -> Definition {
+        Definition {
+            name: "probe",
+            listen: "127.0.0.1:8080",
+            migrator: sqlx::migrate::Migrator::DEFAULT,
+            publishes: &[],
+        }
+    }
+
+    fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Settings<Own>, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        let command_line = CommandLine { config: Some(file.path().to_owned()), print_config: false };
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::from_sources(&definition(), &command_line, variables)
+    }
+
+    fn refused(toml: &str, variables: &[(&str, &str)]) -> String {
+        load(toml, variables).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let toml = "[http]\nmax_in_flight = 7\nmax_body_bytes = 8\n[kafka.properties]\n'sasl.mechanism' = 'PLAIN'";
+        let settings = load(toml, &[("TIDINGS_HTTP__MAX_IN_FLIGHT", "9"), ("PATH", "/bin")]).unwrap();
+        assert_eq!(settings.common.http.max_in_flight, 9);
+        assert_eq!(settings.common.http.max_body_bytes, 8);
+        assert_eq!(settings.common.http.listen, "127.0.0.1:8080");
+        assert_eq!(settings.common.database.url, "postgres://127.0.0.1:5432/tidings_probe");
+        assert_eq!(settings.common.kafka.properties["sasl.mechanism"], "PLAIN");
+    }
+
+    #[test]
+    fn a_setting_means_what_its_type_says_and_digits_stay_text() {
+        let variables =
+            [("TIDINGS_PROBE__TOKEN", "0123"), ("TIDINGS_PROBE__RATE", "5"), ("TIDINGS_PROBE__NOTE", "42")];
+        let own = load("", &variables).unwrap().own;
+        assert_eq!((own.token.as_str(), own.rate, own.note.as_deref()), ("0123", 5, Some("42")));
+        let settings = load("", &[("TIDINGS_REGISTRY__REGISTER", "false")]).unwrap();
+        assert!(!settings.common.registry.register);
+    }
+
+    #[test]
+    fn secrets_can_be_read_from_files() {
+        let mut secret = tempfile::NamedTempFile::new().unwrap();
+        writeln!(secret, "postgres://u:hunter2@db/x").unwrap();
+        let path = secret.path().to_str().unwrap();
+        for settings in [
+            load("", &[("TIDINGS_DATABASE__URL_FILE", path)]).unwrap(),
+            load(&format!("[database]\nurl_file = '{path}'"), &[]).unwrap(),
+        ] {
+            assert_eq!(settings.common.database.url, "postgres://u:hunter2@db/x");
+            let shown = format!("{settings:?}{}", settings.print("probe").unwrap());
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        let both = refused(
+            "",
+            &[("TIDINGS_DATABASE__URL_FILE", path), ("TIDINGS_DATABASE__URL", "postgres://x/y")],
+        );
+        assert!(both.contains("url_file"), "{both}");
+        assert!(refused("", &[("TIDINGS_PROBE__TOKEN_FILE", "/no/such/file")]).contains("/no/such/file"));
+    }
+
+    #[test]
+    fn whatever_is_unknown_or_wrong_is_named() {
+        for (toml, variables, told) in [
+            ("[htttp]\nlisten = ''", [("", "")], "[htttp]"),
+            ("[http]\nlistne = ''", [("", "")], "listne"),
+            ("[http]\nmax_in_flight = 'many'", [("", "")], "max_in_flight"),
+            ("[http", [("", "")], "http"),
+            ("", [("TIDINGS_HTTP__LISTNE", "x")], "listne"),
+            ("", [("TIDINGS_HTTP_LISTEN", "x")], "TIDINGS_HTTP__LISTEN"),
+            ("", [("TIDINGS_HTTP__MAX_IN_FLIGHT", "many")], "TIDINGS_HTTP__MAX_IN_FLIGHT"),
+            ("", [("TIDINGS_HTTP__MAX_IN_FLIGHT", "0")], "http.max_in_flight"),
+            ("", [("TIDINGS_HTTP__LISTEN", "localhost")], "http.listen"),
+            ("", [("TIDINGS_DATABASE__MAX_CONNECTIONS", "1")], "database.max_connections"),
+            ("", [("TIDINGS_PROBE__COLOUR", "red")], "colour"),
+        ] {
+            let message = refused(toml, &variables);
+            assert!(message.to_lowercase().contains(&told.to_lowercase()), "{toml} {variables:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn other_services_sections_in_a_shared_environment_are_left_alone() {
+        assert!(load("", &[("TIDINGS_PAYMENT__PROVIDER", "x"), ("TIDINGS_TEST_POSTGRES", "x")]).is_ok());
+    }
+}
