@@ -113,17 +113,17 @@ impl<C: DeserializeOwned + Serialize + Default> Settings<C> {
         figment = figment.merge(Source::environment(variables, &defaults)?);
         let settings = Self {
             common: Common {
-                http: figment.extract_inner_lossy("http")?,
-                database: figment.extract_inner_lossy("database")?,
-                kafka: figment.extract_inner_lossy("kafka")?,
-                registry: figment.extract_inner_lossy("registry")?,
-                topics: figment.extract_inner_lossy("topics")?,
-                outbox: figment.extract_inner_lossy("outbox")?,
-                consumer: figment.extract_inner_lossy("consumer")?,
-                telemetry: figment.extract_inner_lossy("telemetry")?,
-                lifecycle: figment.extract_inner_lossy("lifecycle")?,
+                http: section(&figment, "http")?,
+                database: section(&figment, "database")?,
+                kafka: section(&figment, "kafka")?,
+                registry: section(&figment, "registry")?,
+                topics: section(&figment, "topics")?,
+                outbox: section(&figment, "outbox")?,
+                consumer: section(&figment, "consumer")?,
+                telemetry: section(&figment, "telemetry")?,
+                lifecycle: section(&figment, "lifecycle")?,
             },
-            own: figment.extract_inner_lossy(definition.name)?,
+            own: section(&figment, definition.name)?,
         };
         settings.common.check()?;
         Ok(settings)
@@ -140,6 +140,16 @@ impl<C: DeserializeOwned + Serialize + Default> Settings<C> {
         redact::value(&mut value);
         toml::to_string_pretty(&value)
     }
+}
+
+/// One section. `figment` puts the section's name behind the key's in its errors; it belongs before it.
+fn section<T: DeserializeOwned>(figment: &Figment, name: &str) -> Result<T, ConfigError> {
+    figment.extract_inner_lossy(name).map_err(|mut error: figment::Error| {
+        if error.path.len() > 1 && error.path.last().is_some_and(|last| last == name) {
+            error.path.rotate_right(1);
+        }
+        ConfigError::from(error)
+    })
 }
 
 /// The defaults of all sections, which also say what is known.
@@ -229,7 +239,8 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
-        let toml = "[http]\nmax_in_flight = 7\nmax_body_bytes = 8\n[kafka.properties]\n'sasl.mechanism' = 'PLAIN'";
+        let toml =
+            "[http]\nmax_in_flight = 7\nmax_body_bytes = 8\n[kafka.properties]\n'sasl.mechanism' = 'PLAIN'";
         let settings = load(toml, &[("TIDINGS_HTTP__MAX_IN_FLIGHT", "9"), ("PATH", "/bin")]).unwrap();
         assert_eq!(settings.common.http.max_in_flight, 9);
         assert_eq!(settings.common.http.max_body_bytes, 8);
@@ -261,10 +272,8 @@ mod tests {
             let shown = format!("{settings:?}{}", settings.print("probe").unwrap());
             assert!(!shown.contains("hunter2"), "{shown}");
         }
-        let both = refused(
-            "",
-            &[("TIDINGS_DATABASE__URL_FILE", path), ("TIDINGS_DATABASE__URL", "postgres://x/y")],
-        );
+        let both =
+            refused("", &[("TIDINGS_DATABASE__URL_FILE", path), ("TIDINGS_DATABASE__URL", "postgres://x/y")]);
         assert!(both.contains("url_file"), "{both}");
         assert!(refused("", &[("TIDINGS_PROBE__TOKEN_FILE", "/no/such/file")]).contains("/no/such/file"));
     }
