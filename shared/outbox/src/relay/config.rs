@@ -101,6 +101,10 @@ impl RelayConfig {
         Duration::from_millis(self.takeover_interval_ms)
     }
 
+    pub(crate) const fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms)
+    }
+
     pub(crate) const fn statement_timeout(&self) -> Duration {
         Duration::from_millis(self.statement_timeout_ms)
     }

@@ -237,7 +237,11 @@ impl Leader {
     /// Notes what a read says of the next one.
     fn note_read(&mut self, plan: &ReadPlan, rows: &[Row], took: Duration) {
         match plan.scope {
-            Scope::Sweep => self.sweep_at = Instant::now() + took * SWEEP_SHARE,
+            // Sweeps are also the leader's sign of life: they must not be further apart than its session lasts.
+            Scope::Sweep => {
+                let pause = (took * SWEEP_SHARE).min(self.relay.config.session_timeout() / 4);
+                self.sweep_at = Instant::now() + pause;
+            }
             // Woken for nothing: what was committed may have a low id, or a topic of its own.
             Scope::Ahead => self.sweep_wanted |= rows.is_empty(),
         }
