@@ -170,7 +170,9 @@ async fn own_tables(
             .fetch_all(conn)
             .await?;
         }
-        ServiceName::Notification => {}
+        ServiceName::Notification => {
+            snapshot.mails = sqlx::query_as("SELECT order_id, kind FROM mails").fetch_all(conn).await?;
+        }
         ServiceName::Analytics => snapshot.analytics = analytics(conn).await?,
     }
     Ok(())
@@ -225,7 +227,10 @@ async fn unfinished(
                 .fetch_one(conn)
                 .await?,
         ),
-        ServiceName::Notification => ("mails are unsent", 0),
+        ServiceName::Notification => (
+            "mails are unsent",
+            sqlx::query_scalar("SELECT count(*) FROM mails WHERE state = 'pending'").fetch_one(conn).await?,
+        ),
         ServiceName::Inventory | ServiceName::Analytics => return Ok(()),
     };
     snapshot.unfinished.push((what, u64::try_from(count).unwrap_or_default()));

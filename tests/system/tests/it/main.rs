@@ -1,0 +1,8 @@
+//! The five binaries together: on the embedded stack, and on real Kafka where the environment names one.
+#![expect(clippy::expect_used, clippy::panic, reason = "tests, whose helpers clippy does not take for tests")]
+
+mod corruption;
+mod ends;
+mod kills;
+mod requests;
+mod up;
