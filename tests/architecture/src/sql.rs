@@ -104,7 +104,7 @@ fn call(file: &str, name: &str, line: usize, rest: &[TokenTree], found: &mut Fou
             found.statements.push(Statement { file: file.to_owned(), line, sql: literal.value() });
         }
         None => {
-            found.violations.push(Violation::new(file, line, format!("sqlx::{name} wants a string literal")))
+            found.violations.push(Violation::new(file, line, format!("sqlx::{name} wants a string literal")));
         }
     }
 }

@@ -55,7 +55,7 @@ async fn every_error_is_a_problem_document() {
     assert_eq!(allowed.headers()["allow"], "POST");
 }
 
-async fn hang(service: &Process, path: &str, requests: &mut JoinSet<u16>) {
+fn hang(service: &Process, path: &str, requests: &mut JoinSet<u16>) {
     let url = format!("{}{path}", service.url);
     requests
         .spawn(async move { client().get(url).send().await.map_or(0, |answer| answer.status().as_u16()) });
@@ -70,7 +70,7 @@ async fn requests_beyond_the_bound_are_turned_away_while_health_still_answers() 
     let mut requests = JoinSet::new();
     // One that waits politely takes no place, two others take all.
     for path in ["/polite", "/forever", "/forever"] {
-        hang(&service, path, &mut requests).await;
+        hang(&service, path, &mut requests);
     }
     let turned_away = eventually("a request is turned away", PATIENCE, async || {
         let answer = client().get(format!("{}/page?limit=1", service.url)).send().await.unwrap();

@@ -59,7 +59,7 @@ fn routes(deps: Deps) -> Router {
         .route("/echo", post(async |Json(body): Json<Echo>| Json(body)))
         .route("/page", get(async |Query(page): Query<Page>| page.limit.to_string()))
         .route("/things/{id}", get(async |Path(id): Path<Uuid>| id.to_string()))
-        .route("/panic", get(async || -> &'static str { panic!("the test asks for it") }))
+        .route("/panic", get(fail))
         .route("/forever", get(std::future::pending::<()>))
         .route("/polite", get(polite))
         .route("/confirm/{id}", post(confirm))
@@ -78,10 +78,16 @@ struct Page {
     limit: u32,
 }
 
+#[expect(clippy::panic, reason = "a test of what a panic becomes")]
+async fn fail() -> &'static str {
+    tokio::task::yield_now().await;
+    panic!("the test asks for it")
+}
+
 /// Waits for ever without taking a place from others.
 async fn polite(in_flight: axum::Extension<InFlight>) {
     in_flight.release();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn confirm(State(deps): State<Deps>, Path(order_id): Path<Uuid>) -> Result<StatusCode, Problem> {
