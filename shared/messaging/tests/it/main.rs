@@ -8,6 +8,7 @@ mod member;
 mod memory;
 mod refusals;
 mod suite;
+mod throughput;
 
 /// Runs each behaviour of the suite against each bus.
 macro_rules! conformance {

@@ -1,6 +1,6 @@
 //! What the broker's errors mean for a record, as far as only Kafka's protocol has them.
 
-use messaging::{Acknowledged, DeliveryError, KafkaBus, KafkaConfig, Producer};
+use messaging::{Acknowledged, Bus, BusError, DeliveryError, KafkaBus, KafkaConfig, Producer};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::harness::Real;
 use crate::member::LONG;
-use crate::suite::{publish, record, topic};
+use crate::suite::{publish, record, spec, topic};
 
 async fn send(producer: &dyn Producer, topic: &str, bytes: usize) -> Result<Acknowledged, DeliveryError> {
     let receipt = producer.send(record(topic, "key", &"x".repeat(bytes)));
@@ -96,11 +96,25 @@ async fn a_topic_takes_no_record_above_its_own_limit() {
     let mut config = KafkaConfig::new(kafka.brokers());
     config.properties.insert("compression.type".into(), "none".into());
     let bus = KafkaBus::try_new(config).unwrap();
-    let producer = messaging::Bus::producer(&bus).await.unwrap();
+    let producer = bus.producer().await.unwrap();
 
     let verdict = send(&*producer, &topic, 5_000).await;
     assert!(matches!(verdict, Err(DeliveryError::Refused(_))), "{verdict:?}");
 
-    let producer = messaging::Bus::producer(&bus).await.unwrap();
+    let producer = bus.producer().await.unwrap();
     assert_eq!(send(&*producer, &topic, 100).await, Ok(Acknowledged { partition: 0, offset: 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_creates_no_topics_is_an_error_and_existing_ones_are_enough() {
+    let broker = EmbeddedBroker::start().unwrap();
+    // As a service in another process, which has no hold of the embedded broker.
+    let bus = KafkaBus::try_new(broker.config()).unwrap();
+    let wanted = [spec(&unique("suite"))];
+
+    let answer = bus.create_topics(&wanted).await;
+    assert!(matches!(answer, Err(BusError::Unavailable { .. })), "{answer:?}");
+
+    broker.create_topics(&wanted).unwrap();
+    bus.create_topics(&wanted).await.unwrap();
 }
