@@ -160,9 +160,15 @@ fn go_back(
         }
         // The void forbids an authorization that is still on its way to the provider.
         (Undo::ResolvingAuthorization, None) => go_on(charge, Undo::Voiding { authorization: None }),
-        (Undo::ResolvingCapture { .. }, Some(Answer::Approved { transaction_id: capture })) => {
-            go_on(charge, Undo::Refunding { capture })
-        }
+        // It was taken, and that is a fact: the world hears of it before it hears of the refund.
+        (Undo::ResolvingCapture { .. }, Some(Answer::Approved { transaction_id: capture })) => (
+            State::Cancelling {
+                charge: charge.clone(),
+                undo: Undo::Refunding { capture: capture.clone() },
+                call: Call::Due,
+            },
+            Some(PaymentEvent::Completed { charge, capture }),
+        ),
         // Likewise: once voided, a capture that arrives late is refused.
         (Undo::ResolvingCapture { authorization }, Some(Answer::Declined { .. }) | None) => {
             go_on(charge, Undo::Voiding { authorization: Some(authorization.clone()) })
