@@ -6,8 +6,8 @@ export CARGO_TERM_COLOR ?= auto
 # rustup puts cargo here; a shell that was open before doesn't know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-# The packages whose tests also run against a real Kafka and a real registry.
-KAFKA_TESTED := messaging contracts outbox system
+# The test binaries that also run against a real Kafka and a real registry.
+KAFKA_TESTS := bus relay kit system
 
 .PHONY: help demo build test test-kafka lint generate bootstrap
 
@@ -30,7 +30,7 @@ test: lint build ## Everything that needs neither Docker nor Java
 
 test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
 	tests/components/with-kafka target/debug/with-postgres \
-		cargo test --locked --no-fail-fast $(addprefix -p ,$(KAFKA_TESTED))
+		cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS))
 
 generate: bootstrap ## Write the Rust types of avro/ anew
 	cargo run --locked -p codegen
