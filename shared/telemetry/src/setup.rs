@@ -5,6 +5,7 @@ use std::time::Duration;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -74,6 +75,10 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     );
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| TelemetryError::Filter { filter: config.log.clone(), detail: error.to_string() })?;
+    // Asked for every line anew. A filter whose answer is kept per call site would not be: then whoever merely asks
+    // whether a level is enabled (sqlx does, for each statement) leaves its "no" behind for the thread's next line,
+    // which is lost (tokio-rs/tracing, per-layer filters).
+    let filter = dynamic_filter_fn(move |metadata, context| filter.enabled(metadata, context.clone()));
     let logs = match config.log_format {
         LogFormat::Human => tracing_subscriber::fmt::layer().with_target(false).boxed(),
         LogFormat::Json => {

@@ -6,6 +6,7 @@ pub mod ports;
 pub mod process;
 pub mod stack;
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -73,10 +74,12 @@ pub fn list(stack: &Stack, say: &Say) {
     say("ready; Ctrl-C stops everything".to_owned());
 }
 
-/// Prints each line, to standard output.
+/// Prints each line, to standard output. A reader that has gone away (`tidings up | head`) stops nothing.
 #[must_use]
 pub fn to_terminal() -> Say {
-    Arc::new(|line| println!("{line}"))
+    Arc::new(|line| {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    })
 }
 
 /// Ctrl-C and SIGTERM.
