@@ -11,13 +11,14 @@ use crate::stack::{PATIENCE, Process, Stack, client};
 #[tokio::test]
 async fn every_error_is_a_problem_document() {
     let stack = Stack::start().await;
-    let service = stack.service(&[]).await;
+    // Small enough for a client to have sent it all before the refusal arrives.
+    let service = stack.service(&[("TIDINGS_HTTP__MAX_BODY_BYTES", "4096")]).await;
     let echo = format!("{}/echo", service.url);
     let json =
         |body: &str| client().post(&echo).header("content-type", "application/json").body(body.to_owned());
-    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(1024 * 1024));
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(4096));
     let chunked = reqwest::Body::wrap_stream(futures::stream::iter(
-        (0..2_000).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])),
+        (0..6).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])),
     ));
     for (request, status, kind) in [
         (json(r#"{"text":"hello"}"#), 200, ""),
