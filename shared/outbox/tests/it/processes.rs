@@ -156,7 +156,10 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
                 "killed after {step:?} number {occurrence}: {unfinished} unfinished, {repeated} repeated of {rows}"
             );
             match step {
-                Step::Read if occurrence == 1 => assert_eq!(repeated, 0, "nothing had been sent"),
+                // A real broker may also make the successor itself repeat: nothing tells its repetitions apart.
+                Step::Read if occurrence == 1 && test_kafka().is_none() => {
+                    assert_eq!(repeated, 0, "nothing had been sent");
+                }
                 Step::Acknowledged => assert!(repeated > 0, "what was acknowledged was not yet finished"),
                 Step::Read | Step::Sent | Step::Finished => {}
             }
