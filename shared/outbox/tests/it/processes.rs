@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use outbox::relay::{Probe, Step};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
-use testkit::broker::{EmbeddedBroker, test_kafka};
+use testkit::broker::{EmbeddedBroker, test_kafka, unique};
 use testkit::wait::eventually;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,7 @@ async fn relay_process() {
 struct External {
     stage: Stage,
     kafka: String,
+    orders: String,
     _broker: Option<EmbeddedBroker>,
 }
 
@@ -92,11 +93,18 @@ impl External {
     async fn start() -> Self {
         if let Some(kafka) = test_kafka() {
             let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(KafkaConfig::new(&kafka)).unwrap());
-            return Self { stage: Stage::on(bus).await, kafka, _broker: None };
+            let orders = unique(ORDERS);
+            let stage = Stage::on_topics(bus, std::slice::from_ref(&orders)).await;
+            return Self { stage, kafka, orders, _broker: None };
         }
         let broker = EmbeddedBroker::start().unwrap();
         let stage = Stage::on(broker.bus().unwrap()).await;
-        Self { stage, kafka: broker.bootstrap_servers().to_owned(), _broker: Some(broker) }
+        Self {
+            stage,
+            kafka: broker.bootstrap_servers().to_owned(),
+            orders: ORDERS.to_owned(),
+            _broker: Some(broker),
+        }
     }
 
     fn spawn(&self, fault: Option<Fault>) -> Child {
@@ -114,13 +122,13 @@ impl External {
     /// Commits a message of each key, `ROUNDS` times.
     async fn commit_all(&self) {
         for _ in 0..ROUNDS {
-            self.stage.commit(ORDERS, &KEYS).await;
+            self.stage.commit(&self.orders, &KEYS).await;
         }
     }
 
     async fn until_all_seen(&self, last: i64) {
         for key in KEYS {
-            self.stage.watcher.until_seen(ORDERS, key, last).await;
+            self.stage.watcher.until_seen(&self.orders, key, last).await;
         }
         self.stage.until_finished().await;
         self.stage.watcher.assert_in_sequence();
@@ -139,11 +147,11 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
                 if let Ok(status) = tokio::time::timeout(Duration::from_millis(200), doomed.wait()).await {
                     break status.unwrap();
                 }
-                external.stage.commit(ORDERS, &KEYS).await;
+                external.stage.commit(&external.orders, &KEYS).await;
             };
             assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{step:?}: {status}");
             let unfinished = external.stage.unfinished().await;
-            external.stage.commit(ORDERS, &KEYS).await;
+            external.stage.commit(&external.orders, &KEYS).await;
             let last: i64 = sqlx::query_scalar("SELECT max(sequence) FROM outbox.messages")
                 .fetch_one(external.stage.pool())
                 .await
@@ -156,10 +164,7 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
                 "killed after {step:?} number {occurrence}: {unfinished} unfinished, {repeated} repeated of {rows}"
             );
             match step {
-                // A real broker may also make the successor itself repeat: nothing tells its repetitions apart.
-                Step::Read if occurrence == 1 && test_kafka().is_none() => {
-                    assert_eq!(repeated, 0, "nothing had been sent");
-                }
+                Step::Read if occurrence == 1 => assert_eq!(repeated, 0, "nothing had been sent"),
                 Step::Acknowledged => assert!(repeated > 0, "what was acknowledged was not yet finished"),
                 Step::Read | Step::Sent | Step::Finished => {}
             }

@@ -39,19 +39,21 @@ impl Stage {
 
     /// On this bus.
     pub(crate) async fn on(bus: Arc<dyn Bus>) -> Self {
+        Self::on_topics(bus, &[ORDERS.to_owned(), STOCK.to_owned()]).await
+    }
+
+    /// With topics of its own: a broker that tests share keeps what the others published.
+    pub(crate) async fn on_topics(bus: Arc<dyn Bus>, names: &[String]) -> Self {
         let database = TestDatabase::create("outbox", async |pool| {
             outbox::migrate(pool).await?;
             sqlx::query(AGGREGATES).execute(pool).await?;
             Ok(())
         })
         .await;
-        let topics = [ORDERS, STOCK].map(|name| TopicSpec {
-            name: name.to_owned(),
-            partitions: 6,
-            replication_factor: 1,
-        });
+        let topic = |name: &String| TopicSpec { name: name.clone(), partitions: 6, replication_factor: 1 };
+        let topics: Vec<TopicSpec> = names.iter().map(topic).collect();
         bus.create_topics(&topics).await.unwrap();
-        let watcher = Watcher::start(&*bus, &[ORDERS.to_owned(), STOCK.to_owned()]).await;
+        let watcher = Watcher::start(&*bus, names).await;
         Self { database, bus, outbox: outbox(), watcher }
     }
 
