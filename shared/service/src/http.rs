@@ -1,5 +1,6 @@
 //! What every HTTP edge shares: problem details (RFC 9457), JSON bodies, limits.
 
+mod body;
 mod edge;
 mod extract;
 mod limits;
@@ -71,10 +72,17 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here").detail(detail)
     }
 
-    /// A body beyond the limit (413).
+    /// A body of more than `limit` bytes (413).
     #[must_use]
-    pub fn too_large() -> Self {
+    pub fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large")
+            .detail(format!("at most {limit} bytes are read"))
+    }
+
+    /// A body that broke off (400).
+    #[must_use]
+    pub fn unreadable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unreadable-body", "The body could not be read").detail(detail)
     }
 
     /// Our fault (500). What went wrong is in the log, not in the answer.

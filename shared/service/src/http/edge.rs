@@ -12,12 +12,12 @@ use axum::routing::get;
 use contracts::TraceContext;
 use telemetry::metrics::Metrics;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 use tracing::{Instrument, field};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::Problem;
+use super::body::read_whole;
 use super::limits::{Limits, limit};
 use crate::config::HttpConfig;
 use crate::health::{self, Health};
@@ -40,8 +40,8 @@ pub fn edge(
 ) -> Router {
     openapi.merge(CommonRoutes::openapi());
     let business = routes
-        .layer(RequestBodyLimitLayer::new(config.max_body_bytes))
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(config.max_body_bytes, read_whole))
         .layer(middleware::from_fn_with_state(Limits::new(config), limit));
     // Health and metrics answer even when the business routes are full.
     let operations = Router::new()
@@ -67,7 +67,7 @@ fn panicked(_payload: Box<dyn Any + Send + 'static>) -> Response<Body> {
     Problem::internal().into_response()
 }
 
-/// Errors that come from below the handlers (no such route, another method, a body too large) are problems too.
+/// Errors that come from below the handlers (no such route, another method) are problems too.
 async fn as_problem(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
@@ -85,7 +85,6 @@ async fn as_problem(request: Request, next: Next) -> Response {
             Problem::new(status, "method-not-allowed", "The method is not allowed here")
                 .detail(format!("{method} {path}: see the header Allow"))
         }
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
         _ => Problem::new(status, "http", status.canonical_reason().unwrap_or("The request failed")),
     };
     let mut answer = problem.into_response();

@@ -1,6 +1,5 @@
 //! Extractors whose refusals are problem details.
 
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -12,8 +11,8 @@ use serde_path_to_error::{Path as FaultPath, Segment};
 
 use super::{Fault, Problem};
 
-/// A JSON body. Refused are: another content type (415), a body that is too large (413), malformed JSON (400), and
-/// JSON that does not fit `T`, unknown fields included if `T` denies them (422, with the JSON pointer).
+/// A JSON body. Refused are: another content type (415), malformed JSON (400), and JSON
+/// that does not fit `T`, unknown fields included if `T` denies them (422, with the JSON pointer).
 ///
 /// As an answer it is plain `application/json`.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +30,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             )
             .detail("send the body as content-type: application/json"));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable(&rejection))?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| Problem::unreadable(rejection.body_text()))?;
         parse(&body).map(Self)
     }
 }
@@ -87,14 +88,6 @@ fn is_json(request: &Request) -> bool {
     };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
-fn unreadable(rejection: &BytesRejection) -> Problem {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::too_large();
-    }
-    Problem::new(StatusCode::BAD_REQUEST, "unreadable-body", "The body could not be read")
-        .detail(rejection.body_text())
 }
 
 /// JSON into `T`.

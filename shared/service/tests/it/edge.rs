@@ -11,14 +11,16 @@ use crate::stack::{PATIENCE, Process, Stack, client};
 #[tokio::test]
 async fn every_error_is_a_problem_document() {
     let stack = Stack::start().await;
-    // Small enough for a client to have sent it all before the refusal arrives.
-    let service = stack.service(&[("TIDINGS_HTTP__MAX_BODY_BYTES", "4096")]).await;
+    let service = stack.service(&[]).await;
     let echo = format!("{}/echo", service.url);
     let json =
         |body: &str| client().post(&echo).header("content-type", "application/json").body(body.to_owned());
-    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(4096));
+    let of_bytes = |bytes: usize| format!("{{\"text\":\"{}\"}}", "x".repeat(bytes - r#"{"text":""}"#.len()));
+    let largest = of_bytes(1 << 20);
+    let too_large = of_bytes((1 << 20) + 1);
+    // Of unknown length, and larger than what the connection takes before somebody reads.
     let chunked = reqwest::Body::wrap_stream(futures::stream::iter(
-        (0..6).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])),
+        (0..10).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 20])),
     ));
     for (request, status, kind) in [
         (json(r#"{"text":"hello"}"#), 200, ""),
@@ -34,7 +36,9 @@ async fn every_error_is_a_problem_document() {
         (json(r#"{"text":"#), 400, "malformed-json"),
         (json(r#"{"text":7}"#), 422, "validation"),
         (json(r#"{"text":"","more":1}"#), 422, "validation"),
-        (json(&large), 413, "too-large"),
+        (json(&largest), 200, ""),
+        (json(&too_large), 413, "too-large"),
+        (client().post(&echo).body(too_large.clone()), 413, "too-large"),
         (client().post(&echo).header("content-type", "application/json").body(chunked), 413, "too-large"),
         (client().get(&echo), 405, "method-not-allowed"),
         (client().get(format!("{}/nowhere", service.url)), 404, "not-found"),
