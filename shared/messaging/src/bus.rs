@@ -131,10 +131,11 @@ impl Subscription {
 /// What became of a record that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// Unknown or transient: the record may or may not be on the topic. Replace the producer and send again.
+    /// Unknown or the world's fault (no connection, no such topic, no right to write): the record may or may not be on
+    /// the topic. Replace the producer and send again.
     #[error("not acknowledged: {0}")]
     Unacknowledged(String),
-    /// The broker will never take this record (too large, invalid, not allowed, no such topic), or the batch in which
+    /// The broker will never take this record (too large, invalid, against its policy), or the batch in which
     /// the client sent it: brokers refuse batches whole. Sent with nothing else in flight, the verdict is on the record.
     #[error("refused for ever: {0}")]
     Refused(String),

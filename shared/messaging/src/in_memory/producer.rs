@@ -117,11 +117,11 @@ fn append(state: &mut State, record: Record) -> Outcome {
 
 fn store(state: &mut State, record: Record) -> Outcome {
     let Some(topic) = state.topics.get_mut(&record.topic) else {
-        return Err(DeliveryError::Refused(format!("topic {} does not exist", record.topic)));
+        return Err(DeliveryError::Unacknowledged(format!("topic {} does not exist", record.topic)));
     };
     let partition = topic.partition_for(&record.key);
     let Some(log) = topic.log_mut(partition) else {
-        return Err(DeliveryError::Refused(format!("{} has no partition {partition}", record.topic)));
+        return Err(DeliveryError::Unacknowledged(format!("{} has no partition {partition}", record.topic)));
     };
     let offset = log.append(Delivered {
         offset: 0,

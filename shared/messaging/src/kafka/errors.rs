@@ -4,7 +4,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::bus::{BusError, DeliveryError};
 
-/// The fate of a record. What isn't known to be for ever is worth another try.
+/// The fate of a record. Refused for ever is only what is wrong with the record itself; all else is worth another try.
 pub(crate) fn delivery_error(error: &KafkaError) -> DeliveryError {
     use RDKafkaErrorCode as Code;
     let for_ever = match error.rdkafka_error_code() {
@@ -17,13 +17,9 @@ pub(crate) fn delivery_error(error: &KafkaError) -> DeliveryError {
             | Code::InvalidTimestamp
             | Code::InvalidTopic
             | Code::PolicyViolation
-            | Code::UnsupportedForMessageFormat
-            | Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            // librdkafka has waited for the topic to appear before it says so.
-            | Code::UnknownTopic
-            | Code::UnknownTopicOrPartition,
+            | Code::UnsupportedForMessageFormat,
         ) => true,
+        // A missing topic and missing rights are among these: they are the world's fault, not the record's.
         Some(_) => false,
         // A topic's name that can't even be passed on.
         None => matches!(error, KafkaError::Nul(_)),

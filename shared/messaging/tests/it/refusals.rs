@@ -63,7 +63,8 @@ async fn errors_that_stay_are_refusals_and_those_of_the_connection_are_not() {
         (Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, true),
         (Error::RD_KAFKA_RESP_ERR_INVALID_RECORD, true),
         (Error::RD_KAFKA_RESP_ERR_POLICY_VIOLATION, true),
-        (Error::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, true),
+        (Error::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, false),
+        (Error::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, false),
         (Error::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, false),
     ] {
         // A producer is replaced after an error.

@@ -174,5 +174,5 @@ pub(crate) async fn a_record_for_a_topic_that_does_not_exist_is_not_acknowledged
     let producer = harness.bus().producer().await.unwrap();
     let outcome = timeout(LONG, producer.send(record(&unique("nowhere"), "k", "v"))).await;
     let outcome = outcome.expect("a verdict in time");
-    assert!(matches!(outcome, Err(DeliveryError::Refused(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(DeliveryError::Unacknowledged(_))), "{outcome:?}");
 }
