@@ -6,7 +6,7 @@ use outbox::{AppendError, Outbox};
 use sqlx::Row as _;
 
 use crate::relays::{Poll, RelayFactory};
-use crate::stage::{ORDERS, STOCK, Stage, message};
+use crate::stage::{Stage, message};
 
 fn replenished(sku: &str) -> contracts::AnyEvent {
     StockReplenished {
@@ -40,13 +40,12 @@ async fn what_is_appended_is_published_byte_by_byte_with_all_headers() {
 
 /// Part of every relay's suite.
 async fn appended_bytes_are_published(factory: &dyn RelayFactory) {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let relay = stage.start(factory);
-    let codec = Codec::offline(Topics::new("test"));
     let (event, cause) = (replenished("ART 7/ä"), cause());
     let sealed = stage.outbox.seal(&event, &cause).unwrap();
     let all_bytes = outbox::Message::from_parts(
-        STOCK.to_owned(),
+        stage.stock.clone(),
         contracts::Envelope { subject: "raw".to_owned(), ..sealed.envelope().clone() },
         (0..=255).cycle().take(70_000).collect(),
     );
@@ -54,15 +53,15 @@ async fn appended_bytes_are_published(factory: &dyn RelayFactory) {
     stage.outbox.append(&mut transaction, &[sealed.clone(), all_bytes.clone()]).await.unwrap();
     transaction.commit().await.unwrap();
     stage.outbox.wake();
-    stage.watcher.until_seen(STOCK, "ART 7/ä", 1).await;
-    stage.watcher.until_seen(STOCK, "raw", 1).await;
+    stage.watcher.until_seen(&stage.stock, "ART 7/ä", 1).await;
+    stage.watcher.until_seen(&stage.stock, "raw", 1).await;
     for (key, message) in [("ART 7/ä", &sealed), ("raw", &all_bytes)] {
-        let record = stage.watcher.records(STOCK, key).remove(0);
+        let record = stage.watcher.records(&stage.stock, key).remove(0);
         assert_eq!(record.value.as_deref(), Some(message.value()));
         assert_eq!(record.headers, message.envelope().to_headers());
     }
-    let record = stage.watcher.records(STOCK, "ART 7/ä").remove(0);
-    assert_eq!(codec.decode(STOCK, record.value.as_deref()).await.unwrap(), event);
+    let record = stage.watcher.records(&stage.stock, "ART 7/ä").remove(0);
+    assert_eq!(stage.codec.decode(&stage.stock, record.value.as_deref()).await.unwrap(), event);
     relay.stop().await;
 }
 
@@ -84,8 +83,8 @@ async fn an_event_larger_than_the_limit_is_refused_before_anything_is_written() 
 
 #[tokio::test]
 async fn ids_rise_in_the_order_of_the_messages() {
-    let (stage, _) = Stage::in_memory().await;
-    let messages: Vec<_> = (0..500).rev().map(|n| message(ORDERS, &format!("k{n}"), 1)).collect();
+    let stage = Stage::set().await;
+    let messages: Vec<_> = (0..500).rev().map(|n| message(&stage.orders, &format!("k{n}"), 1)).collect();
     let mut conn = stage.pool().acquire().await.unwrap();
     stage.outbox.append(&mut conn, &messages).await.unwrap();
     let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM outbox.messages ORDER BY id")
@@ -97,22 +96,22 @@ async fn ids_rise_in_the_order_of_the_messages() {
 
 #[tokio::test]
 async fn a_sequence_given_twice_is_refused() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let mut conn = stage.pool().acquire().await.unwrap();
-    stage.outbox.append(&mut conn, &[message(ORDERS, "a", 1)]).await.unwrap();
-    let again = stage.outbox.append(&mut conn, &[message(ORDERS, "a", 1)]).await;
+    stage.outbox.append(&mut conn, &[message(&stage.orders, "a", 1)]).await.unwrap();
+    let again = stage.outbox.append(&mut conn, &[message(&stage.orders, "a", 1)]).await;
     assert!(matches!(again, Err(AppendError::Database(_))), "{again:?}");
 }
 
 #[tokio::test]
 async fn a_row_keeps_everything_that_a_relay_needs() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let (event, cause) = (replenished("a"), cause());
     let sealed = stage.outbox.seal(&event, &cause).unwrap();
     let mut conn = stage.pool().acquire().await.unwrap();
     stage.outbox.append(&mut conn, std::slice::from_ref(&sealed)).await.unwrap();
     let row = sqlx::query("SELECT * FROM outbox.messages").fetch_one(stage.pool()).await.unwrap();
-    assert_eq!(row.get::<String, _>("topic"), STOCK);
+    assert_eq!(row.get::<String, _>("topic"), stage.stock);
     assert_eq!(row.get::<String, _>("key"), "a");
     assert_eq!(row.get::<i64, _>("sequence"), 1);
     assert_eq!(row.get::<uuid::Uuid, _>("event_id"), event.event_id());

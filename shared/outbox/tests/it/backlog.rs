@@ -7,7 +7,7 @@ use testkit::broker::EmbeddedBroker;
 use testkit::wait::eventually;
 
 use crate::relays::{Poll, RelayFactory};
-use crate::stage::{ORDERS, Stage, message};
+use crate::stage::{Stage, message};
 
 const ROWS: usize = 100_000;
 const ROWS_PER_KEY: usize = 3;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     publish_backlog(&Poll::default(), &stage, "in memory").await;
     let watcher = &stage.watcher;
     watcher.until("all are seen", PATIENCE, |watcher| watcher.count() >= ROWS).await;
@@ -29,7 +29,8 @@ async fn a_hundred_thousand_waiting_rows_reach_a_broker() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::on(broker.bus().unwrap()).await;
     publish_backlog(&Poll::default(), &stage, "on the embedded broker").await;
-    let held: i64 = stage.bus.watermarks(ORDERS).await.unwrap().iter().map(|partition| partition.high).sum();
+    let held: i64 =
+        stage.bus.watermarks(&stage.orders).await.unwrap().iter().map(|partition| partition.high).sum();
     assert_eq!(held, i64::try_from(ROWS).unwrap());
 }
 
@@ -41,7 +42,7 @@ async fn publish_backlog(factory: &dyn RelayFactory, stage: &Stage, place: &str)
         let messages: Vec<_> = (first..ROWS.min(first + 3_000))
             .map(|row| {
                 let sequence = i64::try_from(row % ROWS_PER_KEY).unwrap() + 1;
-                message(ORDERS, &format!("order-{}", row / ROWS_PER_KEY), sequence)
+                message(&stage.orders, &format!("order-{}", row / ROWS_PER_KEY), sequence)
             })
             .collect();
         stage.outbox.append(&mut conn, &messages).await.unwrap();

@@ -1,10 +1,10 @@
 //! What a broker can do to a relay, and what the relay then does.
 
-use messaging::Record;
 use messaging::in_memory::{Fault, FaultRule};
+use messaging::{Record, TopicSpec};
 
 use crate::relays::{Poll, RelayFactory};
-use crate::stage::{ORDERS, STOCK, Stage, message};
+use crate::stage::{Stage, message};
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -25,15 +25,15 @@ async fn all_arrive_in_sequence(factory: &dyn RelayFactory, rules: Vec<FaultRule
         bus.inject(rule);
     }
     for _ in 0..3 {
-        stage.commit(ORDERS, &KEYS).await;
+        stage.commit(&stage.orders, &KEYS).await;
     }
     let relay = stage.start(factory);
     for key in KEYS {
-        stage.watcher.until_seen(ORDERS, key, 3).await;
+        stage.watcher.until_seen(&stage.orders, key, 3).await;
     }
     stage.until_finished().await;
     // A record that lands late does so behind later ones.
-    stage.commit(ORDERS, &KEYS).await;
+    stage.commit(&stage.orders, &KEYS).await;
     stage.until_finished().await;
     stage.watcher.assert_in_sequence();
     relay.stop().await;
@@ -88,27 +88,27 @@ async fn a_record_that_the_broker_will_never_take_stops_its_key_and_no_other() {
     let (stage, bus) = Stage::in_memory().await;
     bus.inject(FaultRule::always(Fault::RefuseForEver, is("c", 2)));
     for _ in 0..3 {
-        stage.commit(ORDERS, &KEYS).await;
+        stage.commit(&stage.orders, &KEYS).await;
     }
     let relay = stage.start(&factory);
-    assert_eq!(stage.until_stopped(ORDERS, "c").await, "refused");
+    assert_eq!(stage.until_stopped(&stage.orders, "c").await, "refused");
     for key in ["a", "b", "d", "e"] {
-        stage.watcher.until_seen(ORDERS, key, 3).await;
+        stage.watcher.until_seen(&stage.orders, key, 3).await;
     }
-    stage.commit(ORDERS, &KEYS).await;
-    stage.watcher.until_seen(ORDERS, "e", 4).await;
-    assert_eq!(stage.watcher.sequences(ORDERS, "c"), [1]);
+    stage.commit(&stage.orders, &KEYS).await;
+    stage.watcher.until_seen(&stage.orders, "e", 4).await;
+    assert_eq!(stage.watcher.sequences(&stage.orders, "c"), [1]);
     relay.stop().await;
 
     // The stop survives the relay, and ends with the row that records it.
     let relay = stage.start(&factory);
-    stage.commit(ORDERS, &["a"]).await;
-    stage.watcher.until_seen(ORDERS, "a", 5).await;
-    assert_eq!(stage.watcher.sequences(ORDERS, "c"), [1]);
+    stage.commit(&stage.orders, &["a"]).await;
+    stage.watcher.until_seen(&stage.orders, "a", 5).await;
+    assert_eq!(stage.watcher.sequences(&stage.orders, "c"), [1]);
     bus.heal();
     sqlx::query("DELETE FROM outbox.stopped_keys").execute(stage.pool()).await.unwrap();
     stage.outbox.wake();
-    stage.watcher.until_seen(ORDERS, "c", 4).await;
+    stage.watcher.until_seen(&stage.orders, "c", 4).await;
     stage.until_finished().await;
     stage.watcher.assert_in_sequence();
     relay.stop().await;
@@ -120,12 +120,12 @@ async fn a_released_key_that_is_refused_again_stops_again_under_the_same_relay()
     bus.inject(FaultRule::times(4, Fault::RefuseForEver, is("c", 1)));
     let relay = stage.start(&Poll::default());
     for _ in 0..2 {
-        stage.commit(ORDERS, &["c"]).await;
-        stage.until_stopped(ORDERS, "c").await;
+        stage.commit(&stage.orders, &["c"]).await;
+        stage.until_stopped(&stage.orders, "c").await;
         sqlx::query("DELETE FROM outbox.stopped_keys").execute(stage.pool()).await.unwrap();
     }
     stage.outbox.wake();
-    stage.watcher.until_seen(ORDERS, "c", 2).await;
+    stage.watcher.until_seen(&stage.orders, "c", 2).await;
     stage.watcher.assert_in_sequence();
     relay.stop().await;
 }
@@ -138,11 +138,11 @@ async fn records_refused_only_in_company_are_published() {
         bus.inject(FaultRule::times(1, Fault::RefuseForEver, is(key, 1)));
     }
     bus.inject(FaultRule::always(Fault::RefuseForEver, is("e", 1)));
-    stage.commit(ORDERS, &KEYS).await;
+    stage.commit(&stage.orders, &KEYS).await;
     let relay = stage.start(&Poll::default());
-    stage.until_stopped(ORDERS, "e").await;
+    stage.until_stopped(&stage.orders, "e").await;
     for key in ["a", "b", "c", "d"] {
-        stage.watcher.until_seen(ORDERS, key, 1).await;
+        stage.watcher.until_seen(&stage.orders, key, 1).await;
     }
     let stopped: i64 =
         sqlx::query_scalar("SELECT count(*) FROM outbox.stopped_keys").fetch_one(stage.pool()).await.unwrap();
@@ -155,21 +155,22 @@ async fn a_topic_that_cannot_be_written_costs_the_others_nothing() {
     let (stage, bus) = Stage::in_memory().await;
     let mut factory = Poll::default();
     (factory.0.window, factory.0.buffer_rows) = (4, 8);
-    bus.inject(FaultRule::always(Fault::TimeOut, |record| record.topic == STOCK));
+    let stock = stage.stock.clone();
+    bus.inject(FaultRule::always(Fault::TimeOut, move |record| record.topic == stock));
     let many: Vec<String> = (0..50).map(|n| format!("sku-{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    stage.commit(STOCK, &many).await;
+    stage.commit(&stage.stock, &many).await;
     for _ in 0..3 {
-        stage.commit(ORDERS, &KEYS).await;
+        stage.commit(&stage.orders, &KEYS).await;
     }
     let relay = stage.start(&factory);
     for key in KEYS {
-        stage.watcher.until_seen(ORDERS, key, 3).await;
+        stage.watcher.until_seen(&stage.orders, key, 3).await;
     }
     stage.until_unfinished(50).await;
     bus.heal();
     for key in many {
-        stage.watcher.until_seen(STOCK, key, 1).await;
+        stage.watcher.until_seen(&stage.stock, key, 1).await;
     }
     stage.until_finished().await;
     relay.stop().await;
@@ -183,13 +184,13 @@ async fn an_unavailable_broker_is_waited_for() {
     factory.0.delivery_timeout_ms = 200;
     let relay = stage.start(&factory);
     for _ in 0..3 {
-        stage.commit(ORDERS, &KEYS).await;
+        stage.commit(&stage.orders, &KEYS).await;
     }
     // Commits while nothing is acknowledged are delayed by nothing.
     assert_eq!(stage.unfinished().await, 15);
     bus.set_available(true);
     for key in KEYS {
-        stage.watcher.until_seen(ORDERS, key, 3).await;
+        stage.watcher.until_seen(&stage.orders, key, 3).await;
     }
     stage.until_finished().await;
     stage.watcher.assert_in_sequence();
@@ -198,22 +199,47 @@ async fn an_unavailable_broker_is_waited_for() {
 
 #[tokio::test]
 async fn a_gap_stops_its_key_and_no_other() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let mut conn = stage.pool().acquire().await.unwrap();
-    let rows =
-        [message(ORDERS, "a", 1), message(ORDERS, "a", 3), message(ORDERS, "a", 4), message(ORDERS, "b", 2)];
+    let rows = [
+        message(&stage.orders, "a", 1),
+        message(&stage.orders, "a", 3),
+        message(&stage.orders, "a", 4),
+        message(&stage.orders, "b", 2),
+    ];
     stage.outbox.append(&mut conn, &rows).await.unwrap();
     let relay = stage.start(&Poll::default());
-    assert_eq!(stage.until_stopped(ORDERS, "a").await, "gap");
-    assert_eq!(stage.until_stopped(ORDERS, "b").await, "gap");
-    stage.commit(ORDERS, &["c"]).await;
-    stage.watcher.until_seen(ORDERS, "c", 1).await;
-    assert_eq!(stage.watcher.sequences(ORDERS, "a"), [1]);
-    assert_eq!(stage.watcher.sequences(ORDERS, "b"), Vec::<i64>::new());
+    assert_eq!(stage.until_stopped(&stage.orders, "a").await, "gap");
+    assert_eq!(stage.until_stopped(&stage.orders, "b").await, "gap");
+    stage.commit(&stage.orders, &["c"]).await;
+    stage.watcher.until_seen(&stage.orders, "c", 1).await;
+    assert_eq!(stage.watcher.sequences(&stage.orders, "a"), [1]);
+    assert_eq!(stage.watcher.sequences(&stage.orders, "b"), Vec::<i64>::new());
 
     // The missing row came back, and the key was released.
-    stage.outbox.append(&mut conn, &[message(ORDERS, "a", 2)]).await.unwrap();
+    stage.outbox.append(&mut conn, &[message(&stage.orders, "a", 2)]).await.unwrap();
     sqlx::query("DELETE FROM outbox.stopped_keys WHERE key = 'a'").execute(stage.pool()).await.unwrap();
     stage.outbox.wake();
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_missing_stops_no_key_and_is_served_once_it_exists() {
+    let stage = Stage::set().await;
+    let missing = format!("{}-missing", stage.orders);
+    let relay = stage.start(&Poll::default());
+    stage.commit(&missing, &["x", "y"]).await;
+    stage.commit(&stage.orders, &KEYS).await;
+    for key in KEYS {
+        stage.watcher.until_seen(&stage.orders, key, 1).await;
+    }
+    let spec = TopicSpec { name: missing.clone(), partitions: 1, replication_factor: 1 };
+    stage.bus.create_topics(&[spec]).await.unwrap();
+    stage.until_finished().await;
+    let held = stage.bus.watermarks(&missing).await.unwrap();
+    assert_eq!(held.iter().map(|partition| partition.high).sum::<i64>(), 2);
+    let stopped: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM outbox.stopped_keys").fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(stopped, 0);
     relay.stop().await;
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::relays::RelayFactory;
 use crate::schedules::{Plan, Schedule, all};
-use crate::stage::{ORDERS, Stage, message, next_sequence};
+use crate::stage::{Stage, message, next_sequence};
 
 /// Schedules that run at once, each on connections and keys of its own.
 const WORKERS: usize = 6;
@@ -59,19 +59,19 @@ pub(crate) async fn run_all(
 
 /// Runs these cases beside a transaction that holds a low id and stays open throughout.
 async fn run_beside_an_open_transaction(factory: &dyn RelayFactory, cases: &[Arc<Case>], pace: Pace) {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let stage = Arc::new(stage);
     let relay = stage.start(factory);
     let mut open = begin(&stage).await;
     let sequence = next_sequence(&mut open, "open").await;
-    stage.outbox.append(&mut open, &[message(ORDERS, "open", sequence)]).await.unwrap();
+    stage.outbox.append(&mut open, &[message(&stage.orders, "open", sequence)]).await.unwrap();
 
     run_cases(&stage, Arc::new(cases.to_vec()), pace).await;
 
-    assert_eq!(stage.watcher.sequences(ORDERS, "open"), Vec::<i64>::new());
+    assert_eq!(stage.watcher.sequences(&stage.orders, "open"), Vec::<i64>::new());
     open.execute("COMMIT").await.unwrap();
     stage.outbox.wake();
-    stage.watcher.until_seen(ORDERS, "open", 1).await;
+    stage.watcher.until_seen(&stage.orders, "open", 1).await;
     stage.until_finished().await;
     stage.watcher.assert_in_sequence();
     relay.stop().await;
@@ -137,7 +137,7 @@ async fn run_case(stage: &Stage, actors: &mut [Actor], case: &Case, number: usiz
                 stage.outbox.wake();
                 committed[plan.key] += 1;
                 if pace == Pace::EachCommit {
-                    stage.watcher.until_seen(ORDERS, &key_of(txn), committed[plan.key]).await;
+                    stage.watcher.until_seen(&stage.orders, &key_of(txn), committed[plan.key]).await;
                 }
             }
         }
@@ -145,9 +145,9 @@ async fn run_case(stage: &Stage, actors: &mut [Actor], case: &Case, number: usiz
     for txn in 0..case.plans.len() {
         let expected = committed[case.plans[txn].key];
         if expected > 0 {
-            stage.watcher.until_seen(ORDERS, &key_of(txn), expected).await;
+            stage.watcher.until_seen(&stage.orders, &key_of(txn), expected).await;
         }
-        let seen = stage.watcher.sequences(ORDERS, &key_of(txn));
+        let seen = stage.watcher.sequences(&stage.orders, &key_of(txn));
         assert_eq!(seen, (1..=expected).collect::<Vec<_>>(), "{:?} in order {:?}", case.plans, case.schedule);
     }
 }
@@ -182,7 +182,7 @@ impl Actor {
     async fn connect(stage: &Stage) -> Self {
         let mut conn = PgConnection::connect(stage.database.url()).await.unwrap();
         conn.execute("SET synchronous_commit = off; SET lock_timeout = '20s'").await.unwrap();
-        let outbox = stage.outbox.clone();
+        let (outbox, topic) = (stage.outbox.clone(), stage.orders.clone());
         let (orders, mut ordered) = mpsc::channel(1);
         let (report, done) = mpsc::channel(1);
         let mut task = JoinSet::new();
@@ -194,7 +194,7 @@ impl Actor {
                     Order::Lock(key) => locked = Some((next_sequence(&mut conn, &key).await, key)),
                     Order::Insert => {
                         let (sequence, key) = locked.take().unwrap();
-                        outbox.append(&mut conn, &[message(ORDERS, &key, sequence)]).await.unwrap();
+                        outbox.append(&mut conn, &[message(&topic, &key, sequence)]).await.unwrap();
                     }
                     Order::End { commits: true } => drop(conn.execute("COMMIT").await.unwrap()),
                     Order::End { commits: false } => drop(conn.execute("ROLLBACK").await.unwrap()),

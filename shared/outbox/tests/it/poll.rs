@@ -8,7 +8,7 @@ use testkit::wait::eventually;
 
 use crate::interleavings::{Pace, outcomes, run_all};
 use crate::relays::Poll;
-use crate::stage::{ORDERS, PATIENCE, Stage, commit, outbox};
+use crate::stage::{PATIENCE, Stage, commit, outbox};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_interleaving_of_two_transactions_is_published_in_sequence() {
@@ -28,18 +28,18 @@ async fn every_interleaving_of_three_transactions_is_published_in_sequence() {
 
 #[tokio::test]
 async fn a_commit_on_a_replica_that_does_not_lead_wakes_the_leader() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let mut factory = Poll::default();
     (factory.0.poll_interval_ms, factory.0.session_timeout_ms) = (600_000, 1_200_000);
     let leader = stage.start(&factory);
-    stage.commit(ORDERS, &["a"]).await;
-    stage.watcher.until_seen(ORDERS, "a", 1).await;
+    stage.commit(&stage.orders, &["a"]).await;
+    stage.watcher.until_seen(&stage.orders, "a", 1).await;
     let other = outbox();
     let follower = stage.start_with(&factory, &other, Arc::new(NoProbe));
     for sequence in 2..=20 {
-        commit(stage.pool(), &other, ORDERS, &["a"]).await;
+        commit(stage.pool(), &other, &stage.orders, &["a"]).await;
         other.wake();
-        stage.watcher.until_seen(ORDERS, "a", sequence).await;
+        stage.watcher.until_seen(&stage.orders, "a", sequence).await;
     }
     follower.stop().await;
     leader.stop().await;
@@ -47,39 +47,39 @@ async fn a_commit_on_a_replica_that_does_not_lead_wakes_the_leader() {
 
 #[tokio::test]
 async fn without_any_wake_the_poll_interval_finds_the_rows() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let relay = stage.start(&Poll::default());
-    commit(stage.pool(), &stage.outbox, ORDERS, &["a"]).await;
-    stage.watcher.until_seen(ORDERS, "a", 1).await;
+    commit(stage.pool(), &stage.outbox, &stage.orders, &["a"]).await;
+    stage.watcher.until_seen(&stage.orders, "a", 1).await;
     relay.stop().await;
 }
 
 #[tokio::test]
 async fn two_relays_at_once_publish_in_sequence_and_either_can_end() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let (one, other) = (stage.start(&Poll::default()), stage.start(&Poll::default()));
     for _ in 0..20 {
-        stage.commit(ORDERS, &["a", "b"]).await;
+        stage.commit(&stage.orders, &["a", "b"]).await;
     }
-    stage.watcher.until_seen(ORDERS, "b", 20).await;
+    stage.watcher.until_seen(&stage.orders, "b", 20).await;
     one.stop().await;
-    stage.commit(ORDERS, &["a", "b"]).await;
-    stage.watcher.until_seen(ORDERS, "b", 21).await;
+    stage.commit(&stage.orders, &["a", "b"]).await;
+    stage.watcher.until_seen(&stage.orders, "b", 21).await;
     other.abort().await;
     let third = stage.start(&Poll::default());
-    stage.commit(ORDERS, &["a", "b"]).await;
-    stage.watcher.until_seen(ORDERS, "b", 22).await;
+    stage.commit(&stage.orders, &["a", "b"]).await;
+    stage.watcher.until_seen(&stage.orders, "b", 22).await;
     stage.watcher.assert_in_sequence();
     third.stop().await;
 }
 
 #[tokio::test]
 async fn a_leader_whose_session_ends_takes_up_again() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let relay = stage.start(&Poll::default());
     for sequence in 1..=5 {
-        stage.commit(ORDERS, &["a"]).await;
-        stage.watcher.until_seen(ORDERS, "a", sequence).await;
+        stage.commit(&stage.orders, &["a"]).await;
+        stage.watcher.until_seen(&stage.orders, "a", sequence).await;
         stage
             .pool()
             .execute(
@@ -96,29 +96,29 @@ async fn a_leader_whose_session_ends_takes_up_again() {
 
 #[tokio::test]
 async fn a_shutdown_drains_what_was_committed_before() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let mut factory = Poll::default();
     (factory.0.poll_interval_ms, factory.0.session_timeout_ms) = (600_000, 1_200_000);
     let relay = stage.start(&factory);
-    stage.commit(ORDERS, &["a"]).await;
-    stage.watcher.until_seen(ORDERS, "a", 1).await;
+    stage.commit(&stage.orders, &["a"]).await;
+    stage.watcher.until_seen(&stage.orders, "a", 1).await;
     let keys: Vec<String> = (0..200).map(|n| n.to_string()).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    commit(stage.pool(), &stage.outbox, ORDERS, &keys).await;
+    commit(stage.pool(), &stage.outbox, &stage.orders, &keys).await;
     relay.stop().await;
     assert_eq!(stage.unfinished().await, 0);
 }
 
 #[tokio::test]
 async fn retention_keeps_the_newest_row_of_each_key_and_the_key_goes_on() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let mut factory = Poll::default();
     factory.0.prune_interval_ms = 20;
     let relay = stage.start(&factory);
     for _ in 0..3 {
-        stage.commit(ORDERS, &["a", "b"]).await;
+        stage.commit(&stage.orders, &["a", "b"]).await;
     }
-    stage.commit(ORDERS, &["young"]).await;
+    stage.commit(&stage.orders, &["young"]).await;
     stage.until_finished().await;
     stage
         .pool()
@@ -138,14 +138,14 @@ async fn retention_keeps_the_newest_row_of_each_key_and_the_key_goes_on() {
     })
     .await;
     assert_eq!(kept, [("a".to_owned(), 3), ("b".to_owned(), 3), ("young".to_owned(), 1)]);
-    stage.commit(ORDERS, &["a", "b"]).await;
-    stage.watcher.until_seen(ORDERS, "b", 4).await;
+    stage.commit(&stage.orders, &["a", "b"]).await;
+    stage.watcher.until_seen(&stage.orders, "b", 4).await;
     relay.stop().await;
 }
 
 #[tokio::test]
 async fn a_sequence_that_caches_ids_is_refused_at_the_start() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     stage.pool().execute("ALTER SEQUENCE outbox.message_ids CACHE 32").await.unwrap();
     let refused = stage.start(&Poll::default()).ended().await;
     assert!(matches!(refused, Err(RelayError::Setup(_))), "{refused:?}");
@@ -153,7 +153,7 @@ async fn a_sequence_that_caches_ids_is_refused_at_the_start() {
 
 #[tokio::test]
 async fn a_database_without_an_outbox_is_refused_at_the_start() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     stage.pool().execute("DROP SCHEMA outbox CASCADE").await.unwrap();
     let refused = stage.start(&Poll::default()).ended().await;
     assert!(matches!(refused, Err(RelayError::Setup(_))), "{refused:?}");
@@ -161,10 +161,10 @@ async fn a_database_without_an_outbox_is_refused_at_the_start() {
 
 #[tokio::test]
 async fn an_idle_relay_asks_little_of_the_database() {
-    let (stage, _) = Stage::in_memory().await;
+    let stage = Stage::set().await;
     let relay = stage.start(&Poll(RelayConfig::default()));
-    stage.commit(ORDERS, &["a"]).await;
-    stage.watcher.until_seen(ORDERS, "a", 1).await;
+    stage.commit(&stage.orders, &["a"]).await;
+    stage.watcher.until_seen(&stage.orders, "a", 1).await;
     stage.until_finished().await;
     let plan: Vec<String> = sqlx::query_scalar(
         "EXPLAIN SELECT id FROM outbox.messages WHERE finished_at IS NULL AND topic = 't' ORDER BY id LIMIT 10",

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use messaging::{Bus, KafkaBus, KafkaConfig};
+use messaging::{KafkaBus, KafkaConfig};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 use outbox::relay::{Probe, Step};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
-use testkit::broker::{EmbeddedBroker, test_kafka, unique};
+use testkit::broker::{EmbeddedBroker, test_kafka};
 use testkit::wait::eventually;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::relays::{Poll, RelayFactory};
-use crate::stage::{ORDERS, PATIENCE, Stage, outbox};
+use crate::stage::{PATIENCE, Stage, outbox};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 const ROUNDS: i64 = 5;
@@ -85,26 +85,17 @@ async fn relay_process() {
 struct External {
     stage: Stage,
     kafka: String,
-    orders: String,
     _broker: Option<EmbeddedBroker>,
 }
 
 impl External {
     async fn start() -> Self {
         if let Some(kafka) = test_kafka() {
-            let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(KafkaConfig::new(&kafka)).unwrap());
-            let orders = unique(ORDERS);
-            let stage = Stage::on_topics(bus, std::slice::from_ref(&orders)).await;
-            return Self { stage, kafka, orders, _broker: None };
+            return Self { stage: Stage::set().await, kafka, _broker: None };
         }
         let broker = EmbeddedBroker::start().unwrap();
         let stage = Stage::on(broker.bus().unwrap()).await;
-        Self {
-            stage,
-            kafka: broker.bootstrap_servers().to_owned(),
-            orders: ORDERS.to_owned(),
-            _broker: Some(broker),
-        }
+        Self { stage, kafka: broker.bootstrap_servers().to_owned(), _broker: Some(broker) }
     }
 
     fn spawn(&self, fault: Option<Fault>) -> Child {
@@ -122,13 +113,13 @@ impl External {
     /// Commits a message of each key, `ROUNDS` times.
     async fn commit_all(&self) {
         for _ in 0..ROUNDS {
-            self.stage.commit(&self.orders, &KEYS).await;
+            self.stage.commit(&self.stage.orders, &KEYS).await;
         }
     }
 
     async fn until_all_seen(&self, last: i64) {
         for key in KEYS {
-            self.stage.watcher.until_seen(&self.orders, key, last).await;
+            self.stage.watcher.until_seen(&self.stage.orders, key, last).await;
         }
         self.stage.until_finished().await;
         self.stage.watcher.assert_in_sequence();
@@ -147,11 +138,11 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
                 if let Ok(status) = tokio::time::timeout(Duration::from_millis(200), doomed.wait()).await {
                     break status.unwrap();
                 }
-                external.stage.commit(&external.orders, &KEYS).await;
+                external.stage.commit(&external.stage.orders, &KEYS).await;
             };
             assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{step:?}: {status}");
             let unfinished = external.stage.unfinished().await;
-            external.stage.commit(&external.orders, &KEYS).await;
+            external.stage.commit(&external.stage.orders, &KEYS).await;
             let last: i64 = sqlx::query_scalar("SELECT max(sequence) FROM outbox.messages")
                 .fetch_one(external.stage.pool())
                 .await

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::{Codec, Envelope, Topics, TraceContext, ambient};
-use messaging::{Bus, InMemoryBus, TopicSpec};
+use contracts::{Codec, Envelope, Topic, Topics, TraceContext, ambient};
+use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
 use outbox::relay::{NoProbe, Probe, RelayError};
 use outbox::{Message, Outbox};
 use sqlx::{PgConnection, PgPool};
+use testkit::broker::{test_kafka, unique};
 use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
@@ -17,8 +18,6 @@ use crate::relays::RelayFactory;
 use crate::watcher::Watcher;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-pub(crate) const ORDERS: &str = "test.orders";
-pub(crate) const STOCK: &str = "test.stock";
 
 /// A stand-in for any service's aggregate: the row whose lock orders its events.
 const AGGREGATES: &str = "CREATE TABLE aggregates (key text PRIMARY KEY, sequence bigint NOT NULL DEFAULT 0)";
@@ -26,35 +25,49 @@ const AGGREGATES: &str = "CREATE TABLE aggregates (key text PRIMARY KEY, sequenc
 pub(crate) struct Stage {
     pub(crate) database: TestDatabase,
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) codec: Arc<Codec>,
     pub(crate) outbox: Outbox,
+    pub(crate) orders: String,
+    pub(crate) stock: String,
     pub(crate) watcher: Watcher,
 }
 
 impl Stage {
-    /// On an in-memory bus of its own.
+    /// On the real Kafka that tests should use, or else in memory. What a real broker is asked to do wrong is tested
+    /// [in memory](Self::in_memory).
+    pub(crate) async fn set() -> Self {
+        match test_kafka() {
+            Some(kafka) => Self::on(Arc::new(KafkaBus::try_new(KafkaConfig::new(&kafka)).unwrap())).await,
+            None => Self::in_memory().await.0,
+        }
+    }
+
+    /// On an in-memory bus, which the test can make fail.
     pub(crate) async fn in_memory() -> (Self, InMemoryBus) {
         let bus = InMemoryBus::new();
         (Self::on(Arc::new(bus.clone())).await, bus)
     }
 
-    /// On this bus.
+    /// On this bus, with topics of its own: a broker that tests share keeps what the others published.
     pub(crate) async fn on(bus: Arc<dyn Bus>) -> Self {
-        Self::on_topics(bus, &[ORDERS.to_owned(), STOCK.to_owned()]).await
-    }
-
-    /// With topics of its own: a broker that tests share keeps what the others published.
-    pub(crate) async fn on_topics(bus: Arc<dyn Bus>, names: &[String]) -> Self {
         let database = TestDatabase::create("outbox", async |pool| {
             outbox::migrate(pool).await?;
             sqlx::query(AGGREGATES).execute(pool).await?;
             Ok(())
         })
         .await;
-        let topic = |name: &String| TopicSpec { name: name.clone(), partitions: 6, replication_factor: 1 };
-        let topics: Vec<TopicSpec> = names.iter().map(topic).collect();
+        let names = Topics::new(unique("test"));
+        let (orders, stock) = (names.name(Topic::Orders), names.name(Topic::Stock));
+        let topics = [&orders, &stock].map(|name| TopicSpec {
+            name: name.clone(),
+            partitions: 6,
+            replication_factor: 1,
+        });
         bus.create_topics(&topics).await.unwrap();
-        let watcher = Watcher::start(&*bus, names).await;
-        Self { database, bus, outbox: outbox(), watcher }
+        let watcher = Watcher::start(&*bus, &[orders.clone(), stock.clone()]).await;
+        let codec = Codec::offline(names);
+        let outbox = outbox_with(Arc::clone(&codec));
+        Self { database, bus, codec, outbox, orders, stock, watcher }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -146,9 +159,13 @@ impl Running {
     }
 }
 
-/// An outbox of a process.
+/// An outbox whose process only relays.
 pub(crate) fn outbox() -> Outbox {
-    Outbox::new(Codec::offline(Topics::new("test")), "test", 1_000_000)
+    outbox_with(Codec::offline(Topics::default()))
+}
+
+fn outbox_with(codec: Arc<Codec>) -> Outbox {
+    Outbox::new(codec, "test", 1_000_000)
 }
 
 /// Commits one message of each key, in this order, as a service does: lock, draw, insert, commit.
