@@ -119,6 +119,38 @@ async fn an_order_and_its_cancellation_in_two_transactions_leave_nothing_held() 
 }
 
 #[tokio::test]
+async fn a_cancellation_applied_twice_at_once_gives_the_units_back_once() {
+    let inventory = Inventory::start().await;
+    let cancel = |case: Case, pool: sqlx::PgPool| {
+        let inventory = &inventory;
+        async move { inventory.apply_through(&pool, &[cancelled(case.left)]).await.unwrap() }
+    };
+    let explored = Box::pin(every_interleaving(
+        &inventory.options(),
+        5_000,
+        async || {
+            let case = case(&inventory, 15).await;
+            // Another order's units, which a release too many would take.
+            let orders = [placed(case.left, &[(&case.mug, 5)]), placed(case.right, &[(&case.mug, 10)])];
+            inventory.apply(&orders).await.unwrap();
+            case
+        },
+        cancel,
+        cancel,
+        |case, schedule| {
+            let inventory = &inventory;
+            async move {
+                let expected = Row { available: 5, reserved: 10, committed: 0 };
+                assert_eq!(inventory.stock(&case.mug).await, expected, "{schedule}");
+                assert_eq!(inventory.announced(&case.left.to_string()).await.len(), 2, "{schedule}");
+            }
+        },
+    ))
+    .await;
+    println!("one cancellation twice: {explored:?}");
+}
+
+#[tokio::test]
 async fn a_batch_and_a_replenishment_of_its_sku_take_turns() {
     let inventory = Inventory::start().await;
     let explored = Box::pin(every_interleaving(

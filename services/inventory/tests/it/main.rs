@@ -3,6 +3,7 @@
 
 mod arrivals;
 mod batches;
+mod contention;
 mod http;
 mod interleavings;
 mod replenishments;
