@@ -107,6 +107,27 @@ impl Live {
         rebuilds::find(self.analytics.pool(), asked.generation).await.unwrap().unwrap()
     }
 
+    /// Asks for a rebuild that crashes at `crash`, then makes it anew. Tells whether it crashed.
+    async fn rebuild_with(&self, crash: Crash) -> (bool, rebuilds::Rebuild) {
+        let asked = rebuilds::begin(self.analytics.pool(), now()).await.unwrap().unwrap();
+        let (after, at_swap) = match crash {
+            Crash::After(steps) => (Some(steps), false),
+            Crash::AtTheSwap => (None, true),
+        };
+        sqlx::query("INSERT INTO crashes (after, at_swap) VALUES ($1, $2)")
+            .bind(after)
+            .bind(at_swap)
+            .execute(self.analytics.pool())
+            .await
+            .unwrap();
+        let rebuilder = || Rebuilder::new(&self.deps, Arc::new(Notify::new()));
+        let crashed = rebuilder().make_next().await.is_err();
+        sqlx::query("DELETE FROM crashes").execute(self.analytics.pool()).await.unwrap();
+        rebuilder().make_next().await.unwrap();
+        let made = rebuilds::find(self.analytics.pool(), asked.generation).await.unwrap().unwrap();
+        (crashed, made)
+    }
+
     async fn parked(&self) -> i64 {
         sqlx::query_scalar("SELECT count(*) FROM inbox.parked")
             .fetch_one(self.analytics.pool())
@@ -120,6 +141,27 @@ impl Drop for Live {
         self.stop.cancel();
     }
 }
+
+/// Where a rebuild's transaction is refused by the database, as a crash would undo it.
+#[derive(Clone, Copy, Debug)]
+enum Crash {
+    /// When so many partitions have been begun.
+    After(i64),
+    /// When readers would see the new generation.
+    AtTheSwap,
+}
+
+const CRASHES: &str = "
+    CREATE TABLE crashes (after bigint, at_swap boolean NOT NULL);
+    CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM crashes WHERE at_swap AND TG_TABLE_NAME = 'generations'
+            OR after <= (SELECT count(*) FROM rebuild_positions WHERE generation = NEW.generation))
+        THEN RAISE 'crashed on purpose'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER crash BEFORE INSERT ON rebuild_positions FOR EACH ROW EXECUTE FUNCTION crash();
+    CREATE TRIGGER crash BEFORE UPDATE ON generations FOR EACH ROW WHEN (NEW.state = 'live') EXECUTE FUNCTION crash()";
 
 /// Confirmed, cancelled and open orders, with some facts on the topics twice.
 fn story(orders: usize) -> Vec<AnyEvent> {
@@ -199,4 +241,28 @@ async fn a_topic_without_its_beginning_can_not_be_counted_again() {
     assert_eq!(rebuild.state, "failed");
     assert!(rebuild.detail.unwrap().contains("beginning"));
     assert_eq!(live.analytics.seen().await, before, "readers still see the generation before");
+}
+
+#[tokio::test]
+async fn a_rebuild_that_crashes_after_any_step_goes_on_and_counts_the_same() {
+    let live = Live::start().await;
+    live.publish(&story(30)).await;
+    let before = live.quiet().await;
+    sqlx::raw_sql(CRASHES).execute(live.analytics.pool()).await.unwrap();
+
+    let (crashed, rebuild) = live.rebuild_with(Crash::AtTheSwap).await;
+    assert!(crashed);
+    assert_eq!(rebuild.state, "live", "{rebuild:?}");
+    assert_eq!(live.analytics.seen().await, before, "a crash at the swap");
+    let mut steps = 0;
+    loop {
+        let (crashed, rebuild) = live.rebuild_with(Crash::After(steps)).await;
+        assert_eq!(rebuild.state, "live", "after {steps} steps: {rebuild:?}");
+        assert_eq!(live.analytics.seen().await, before, "after {steps} steps");
+        if !crashed {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 12, "every partition that holds something is a step: {steps}");
 }
