@@ -8,7 +8,6 @@ mod timers;
 mod writes;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Cause, TraceContext, ambient};
@@ -203,12 +202,6 @@ impl OrderStore {
             self.outbox.wake();
         }
         Ok(due.len())
-    }
-
-    /// Waits until no transaction of a request is under way, at most `timeout`.
-    pub async fn settle(&self, timeout: Duration) {
-        self.tasks.close();
-        let _ = tokio::time::timeout(timeout, self.tasks.wait()).await;
     }
 }
 
