@@ -47,7 +47,7 @@ install_rust() {
         return
     fi
     say "Installing Rust with rustup into $HOME/.cargo and $HOME/.rustup (no rights needed; remove with: rustup self uninstall)"
-    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --no-modify-path
+    curl --proto '=https' --tlsv1.2 -sSf https://static.rust-lang.org/rustup/rustup-init.sh | sh -s -- -y --profile minimal --no-modify-path
     export PATH="$PATH:$HOME/.cargo/bin"
     rustup toolchain install
 }

@@ -177,7 +177,7 @@ impl fmt::Display for Summary {
         let ended: u64 = self.ended.values().sum();
         writeln!(
             f,
-            "ended      {} in {}: {:.0} orders/s; open {}, at most {} at once",
+            "ended      {} in {}: {:.0} orders/s; open {}, up to {} seen open at once",
             thousands(ended),
             seconds(self.total_seconds),
             self.ended_per_second,

@@ -127,6 +127,8 @@ fn spawn(spec: &Spec) -> anyhow::Result<Child> {
         None => Command::new(&spec.binary),
     };
     command.arg("--config").arg(&spec.config);
+    // An error says what to do; where in the code it was made would push that out of the log's end.
+    command.env("RUST_LIB_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(output).stderr(log).process_group(0).kill_on_drop(true);
     command.spawn().with_context(|| format!("starting {}", spec.binary.display()))
 }
