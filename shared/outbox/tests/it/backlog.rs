@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use testkit::broker::EmbeddedBroker;
+use testkit::broker::{EmbeddedBroker, test_kafka};
 use testkit::wait::eventually;
 
 use crate::relays::{Poll, RelayFactory};
@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 #[tokio::test]
 async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
     let stage = Stage::set().await;
-    publish_backlog(&Poll::default(), &stage, "in memory").await;
+    let place = if test_kafka().is_some() { "on a real Kafka" } else { "in memory" };
+    publish_backlog(&Poll::default(), &stage, place).await;
     let watcher = &stage.watcher;
     watcher.until("all are seen", PATIENCE, |watcher| watcher.count() >= ROWS).await;
     assert_eq!(watcher.count(), ROWS, "without a fault nothing is repeated");
