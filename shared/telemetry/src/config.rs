@@ -13,21 +13,37 @@ pub enum LogFormat {
     Json,
 }
 
+/// How spans travel to the collector (OTLP 1.x).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtlpProtocol {
+    /// Protobuf over HTTP/1.1; a collector listens on port 4318.
+    #[default]
+    Http,
+    /// gRPC; a collector listens on port 4317.
+    Grpc,
+}
+
 /// Logs and traces. Spans are always made, so that the trace context reaches headers; they are exported only when
 /// `otlp_endpoint` is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// Which log lines: a filter in the syntax of `tracing-subscriber`, such as `info,sqlx=warn`.
     pub log: String,
     /// How they look.
     pub log_format: LogFormat,
-    /// The collector's OTLP/HTTP address, such as `http://127.0.0.1:4318`; empty exports nothing.
+    /// The collector's address, such as `http://127.0.0.1:4318`; empty exports nothing.
     pub otlp_endpoint: String,
+    /// What the collector speaks there.
+    pub otlp_protocol: OtlpProtocol,
     /// How long one export may take.
     pub otlp_timeout_ms: u64,
     /// Spans waiting for export; when it is full, spans are dropped and counted, and nothing waits.
     pub otlp_queue: usize,
+    /// The share of traces that are recorded, from 0 to 1. Whoever begins a trace decides for all services; a request
+    /// that brings a trace context has decided already.
+    pub traces_ratio: f64,
 }
 
 impl Default for TelemetryConfig {
@@ -36,8 +52,10 @@ impl Default for TelemetryConfig {
             log: "info,sqlx=warn,librdkafka=error".to_owned(),
             log_format: LogFormat::Human,
             otlp_endpoint: String::new(),
+            otlp_protocol: OtlpProtocol::Http,
             otlp_timeout_ms: 5_000,
             otlp_queue: 8_192,
+            traces_ratio: 1.0,
         }
     }
 }

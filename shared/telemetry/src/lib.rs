@@ -6,6 +6,6 @@ pub mod metrics;
 mod setup;
 pub mod trace;
 
-pub use config::{LogFormat, TelemetryConfig};
+pub use config::{LogFormat, OtlpProtocol, TelemetryConfig};
 pub use setup::{Telemetry, TelemetryError, init};
 pub use trace::{current_trace, set_parent};

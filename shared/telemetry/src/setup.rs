@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, TelemetryConfig};
-use crate::exporter::InRuntime;
+use crate::exporter::Bounded;
 use crate::metrics::Metrics;
+
+/// A batch links to each of its messages.
+const MOST_LINKS: u32 = 2_048;
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,12 @@ pub enum TelemetryError {
         /// What the exporter said.
         #[source]
         source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// No share of anything.
+    #[error("telemetry.traces_ratio = {ratio} is not between 0 and 1")]
+    Ratio {
+        /// The ratio as configured.
+        ratio: f64,
     },
     /// Another recorder of metrics is installed.
     #[error("metrics can't be recorded")]
@@ -97,14 +106,18 @@ fn tracer_provider(
     service: &'static str,
     config: &TelemetryConfig,
 ) -> Result<SdkTracerProvider, TelemetryError> {
+    if !(0.0..=1.0).contains(&config.traces_ratio) {
+        return Err(TelemetryError::Ratio { ratio: config.traces_ratio });
+    }
     let resource = Resource::builder().with_service_name(service).build();
-    let builder = SdkTracerProvider::builder().with_resource(resource);
+    let builder = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.traces_ratio))))
+        .with_max_links_per_span(MOST_LINKS);
     if config.otlp_endpoint.is_empty() {
         return Ok(builder.build());
     }
-    let exporter = InRuntime::new(config, tokio::runtime::Handle::current())
+    let processor = Bounded::new(config, tokio::runtime::Handle::current())
         .map_err(|source| TelemetryError::Exporter { endpoint: config.otlp_endpoint.clone(), source })?;
-    let batches = BatchConfigBuilder::default().with_max_queue_size(config.otlp_queue).build();
-    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     Ok(builder.with_span_processor(processor).build())
 }
