@@ -1,7 +1,8 @@
-//! The embedded stack and the vocabulary of tests: databases, brokers, a registry, bounded waiting.
+//! The embedded stack and the vocabulary of tests: databases, brokers, a registry, a receiver of traces, bounded waiting.
 
 pub mod broker;
 pub mod interleave;
+pub mod otlp;
 pub mod postgres;
 pub mod registry;
 pub mod wait;
