@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it meets what it does not expect")]
 
 mod interleave;
+mod otlp;
 mod postgres;
 mod registry;
