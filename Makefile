@@ -9,10 +9,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # The test binaries that also run against a real Kafka and a real registry.
 KAFKA_TESTS := bus relay kit system
 
-.PHONY: help demo build test test-kafka lint generate bootstrap
+.PHONY: help demo build test test-kafka test-mutations lint generate bootstrap
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 demo: build ## Start everything, place orders, check the guarantees (ARGS=--exit ends afterwards)
 	target/debug/tidings demo $(ARGS)
@@ -23,6 +23,7 @@ build: bootstrap ## Build the five services and the command
 lint: bootstrap ## Formatting, lints and the contract gate
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	tests/mutations/run --check
 
 test: lint build ## Everything that needs neither Docker nor Java
 	target/debug/tidings schemas check
@@ -31,6 +32,9 @@ test: lint build ## Everything that needs neither Docker nor Java
 test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
 	tests/components/with-kafka target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS))
+
+test-mutations: build ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)
+	tests/mutations/run $(ARGS)
 
 generate: bootstrap ## Write the Rust types of avro/ anew
 	cargo run --locked -p codegen
