@@ -41,6 +41,14 @@ pub struct TraceContext {
     pub tracestate: Option<String>,
 }
 
+impl TraceContext {
+    /// The trace's id, 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.as_deref()?.split('-').nth(1).filter(|id| id.len() == 32)
+    }
+}
+
 /// Everything that routing, idempotence and tracing need, readable without decoding the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {

@@ -10,6 +10,7 @@ use contracts::Codec;
 use contracts::ambient;
 use messaging::{Batch, Delivered, TopicPartition};
 use sqlx::{PgConnection, PgPool};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::decoding::{self, Item};
@@ -17,6 +18,7 @@ use crate::error_policy::{HandlerError, Rejection};
 use crate::parking::{self, BEHIND, ToPark};
 use crate::positions::{self, Standing};
 use crate::seen;
+use crate::spans::BatchSpans;
 use crate::subscriptions::Subscriptions;
 use crate::unit_of_work::{Context, Received, UnitOfWork};
 
@@ -43,6 +45,7 @@ pub(crate) struct Tally {
 
 /// Applies batches of one service.
 pub(crate) struct Applier<W: UnitOfWork> {
+    pub(crate) group: String,
     pub(crate) pool: PgPool,
     pub(crate) codec: Arc<Codec>,
     pub(crate) subscriptions: Subscriptions<W>,
@@ -56,15 +59,16 @@ enum Attempt {
 }
 
 impl<W: UnitOfWork> Applier<W> {
-    /// Applies the batch. Repeats the transaction without each event that is rejected, so that a rejection changes
-    /// nothing else. Errors leave the database as it was.
+    /// Applies the batch, whose records turned out to be `items`. Repeats the transaction without each event that is
+    /// rejected, so that a rejection changes nothing else. Errors leave the database as it was.
     pub(crate) async fn apply(
         &self,
         partition: &TopicPartition,
         batch: &Batch,
+        items: &[Item],
+        spans: &BatchSpans,
     ) -> Result<Outcome, HandlerError> {
-        let items = self.decode(partition, batch).await?;
-        self.apply_except(partition, batch, &items, HashMap::new()).await
+        self.apply_except(partition, batch, items, spans, HashMap::new()).await
     }
 
     /// Parks every event of the batch for the same reason, and moves the position behind it.
@@ -72,17 +76,23 @@ impl<W: UnitOfWork> Applier<W> {
         &self,
         partition: &TopicPartition,
         batch: &Batch,
+        items: &[Item],
+        spans: &BatchSpans,
         rejection: &Rejection,
     ) -> Result<Outcome, HandlerError> {
-        let items = self.decode(partition, batch).await?;
         let events = items.iter().filter_map(|item| match item {
             Item::Event(received) => Some((received.envelope.event_id, rejection.clone())),
             Item::Skipped | Item::Undecodable(_) => None,
         });
-        self.apply_except(partition, batch, &items, events.collect()).await
+        self.apply_except(partition, batch, items, spans, events.collect()).await
     }
 
-    async fn decode(&self, partition: &TopicPartition, batch: &Batch) -> Result<Vec<Item>, HandlerError> {
+    /// What each record of the batch turns out to be.
+    pub(crate) async fn decode(
+        &self,
+        partition: &TopicPartition,
+        batch: &Batch,
+    ) -> Result<Vec<Item>, HandlerError> {
         let mut items = Vec::with_capacity(batch.records.len());
         for record in &batch.records {
             let handles = |event_type: &str| self.subscriptions.handles(event_type);
@@ -96,10 +106,12 @@ impl<W: UnitOfWork> Applier<W> {
         partition: &TopicPartition,
         batch: &Batch,
         items: &[Item],
+        spans: &BatchSpans,
         mut rejected: HashMap<Uuid, Rejection>,
     ) -> Result<Outcome, HandlerError> {
         loop {
-            match self.attempt(partition, batch, items, &rejected).await? {
+            let attempt = self.attempt(partition, batch, items, spans, &rejected);
+            match attempt.instrument(spans.transaction()).await? {
                 Attempt::Done(outcome) => return Ok(outcome),
                 Attempt::Rejected { event_id, rejection } => {
                     if rejected.insert(event_id, rejection).is_some() {
@@ -117,6 +129,7 @@ impl<W: UnitOfWork> Applier<W> {
         partition: &TopicPartition,
         batch: &Batch,
         items: &[Item],
+        spans: &BatchSpans,
         rejected: &HashMap<Uuid, Rejection>,
     ) -> Result<Attempt, HandlerError> {
         let mut tx = self.pool.begin().await?;
@@ -139,6 +152,7 @@ impl<W: UnitOfWork> Applier<W> {
         }
         positions::advance(&mut tx, partition, batch.to).await?;
         tx.commit().await?;
+        spans.tell(&plan.apply, &plan.duplicates, &plan.park);
         Ok(Attempt::Done(Outcome::Applied(plan.tally)))
     }
 
@@ -163,6 +177,8 @@ impl<W: UnitOfWork> Applier<W> {
 struct Plan<'a> {
     apply: Vec<Received>,
     park: Vec<ToPark<'a>>,
+    /// The offsets of events that were applied before.
+    duplicates: Vec<i64>,
     tally: Tally,
 }
 
@@ -176,7 +192,12 @@ async fn plan<'a>(
 ) -> Result<Plan<'a>, sqlx::Error> {
     let mut new = insert_new(conn, partition, items, standing).await?;
     let mut blocked = parked_keys(conn, partition, &batch.records).await?;
-    let mut plan = Plan { apply: Vec::with_capacity(items.len()), park: Vec::new(), tally: Tally::default() };
+    let mut plan = Plan {
+        apply: Vec::with_capacity(items.len()),
+        park: Vec::new(),
+        duplicates: Vec::new(),
+        tally: Tally::default(),
+    };
     for (record, item) in batch.records.iter().zip(items) {
         let (received, mut rejection) = match item {
             Item::Skipped => {
@@ -192,6 +213,7 @@ async fn plan<'a>(
                     (Some(received), rejected.get(&event_id).cloned())
                 } else {
                     plan.tally.duplicate += 1;
+                    plan.duplicates.push(record.offset);
                     continue;
                 }
             }

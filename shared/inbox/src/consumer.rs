@@ -76,6 +76,7 @@ impl<W: UnitOfWork> Consumer<W> {
     #[must_use]
     pub fn new(parts: Parts<W>) -> Self {
         let applier = Applier {
+            group: parts.group.clone(),
             pool: parts.pool,
             codec: parts.codec,
             subscriptions: parts.subscriptions,

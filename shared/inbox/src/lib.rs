@@ -11,6 +11,7 @@ pub mod error_policy;
 mod parking;
 mod positions;
 mod seen;
+mod spans;
 pub mod standing;
 pub mod status;
 pub mod subscriptions;

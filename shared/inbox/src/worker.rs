@@ -7,16 +7,22 @@ use messaging::{Batch, Bus, Partition, TopicPartition};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::batch::{Applier, Outcome, Tally};
 use crate::config::ConsumerConfig;
+use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
 use crate::positions;
+use crate::spans::BatchSpans;
 use crate::status::{ConsumerStatus, PartitionState};
 use crate::unit_of_work::UnitOfWork;
 
 /// How often a stopped partition looks whether an operator has mended its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
+
+/// A batch's records, decoded, and the spans under which they are worked on.
+type Work = (Vec<Item>, BatchSpans);
 
 /// What all workers of a service share.
 pub(crate) struct Shared<W: UnitOfWork> {
@@ -125,8 +131,11 @@ impl<W: UnitOfWork> Shared<W> {
         shutdown: &CancellationToken,
     ) -> Turn {
         let mut attempts = 0;
+        let mut work = None;
         loop {
-            match self.apply(id, batch).await {
+            let applied = self.decode_and_apply(id, batch, &mut work).await;
+            let span = work.as_ref().map_or_else(Span::none, |(_, spans)| spans.batch().clone());
+            match applied {
                 Ok(Outcome::Applied(_)) => {
                     partition.commit(batch.to);
                     self.status.set(id, PartitionState::Running { next_offset: batch.to });
@@ -144,7 +153,8 @@ impl<W: UnitOfWork> Shared<W> {
                 }
                 Err(error) => {
                     attempts += 1;
-                    if !self.back_off(id, attempts, &error.to_string(), shutdown).await {
+                    let error = error.to_string();
+                    if !self.back_off(id, attempts, &error, shutdown).instrument(span).await {
                         return Turn::End;
                     }
                 }
@@ -152,13 +162,37 @@ impl<W: UnitOfWork> Shared<W> {
         }
     }
 
+    /// Decodes the batch unless `work` holds it from the last try, so that all tries are one span, and applies it.
+    async fn decode_and_apply(
+        &self,
+        id: &TopicPartition,
+        batch: &Batch,
+        work: &mut Option<Work>,
+    ) -> Result<Outcome, HandlerError> {
+        let (items, spans) = match work {
+            Some(work) => work,
+            None => {
+                let mut items = self.applier.decode(id, batch).await?;
+                let spans = BatchSpans::begin(&self.applier.group, id, batch, &mut items);
+                work.insert((items, spans))
+            }
+        };
+        self.apply(id, batch, items, spans).instrument(spans.batch().clone()).await
+    }
+
     /// Applies the batch as a whole or, when the database refuses some event's data, record by record.
-    async fn apply(&self, id: &TopicPartition, batch: &Batch) -> Result<Outcome, HandlerError> {
+    async fn apply(
+        &self,
+        id: &TopicPartition,
+        batch: &Batch,
+        items: &[Item],
+        spans: &BatchSpans,
+    ) -> Result<Outcome, HandlerError> {
         let began = Instant::now();
-        let outcome = match self.applier.apply(id, batch).await {
+        let outcome = match self.applier.apply(id, batch, items, spans).await {
             Err(HandlerError::Data(error)) => {
                 tracing::warn!(topic = id.topic, partition = id.partition, %error, "a batch's data is refused: applying its records one by one");
-                self.one_by_one(id, batch).await
+                self.one_by_one(id, batch, items, spans).await
             }
             other => other,
         };
@@ -172,17 +206,24 @@ impl<W: UnitOfWork> Shared<W> {
         outcome
     }
 
-    async fn one_by_one(&self, id: &TopicPartition, batch: &Batch) -> Result<Outcome, HandlerError> {
+    async fn one_by_one(
+        &self,
+        id: &TopicPartition,
+        batch: &Batch,
+        items: &[Item],
+        spans: &BatchSpans,
+    ) -> Result<Outcome, HandlerError> {
         let mut total = Tally::default();
         let mut from = batch.from;
-        for (index, record) in batch.records.iter().enumerate() {
+        for (index, (record, item)) in batch.records.iter().zip(items).enumerate() {
+            let item = std::slice::from_ref(item);
             let is_last = index + 1 == batch.records.len();
             let to = if is_last { batch.to } else { record.offset + 1 };
             let single = Batch { from, to, records: vec![record.clone()] };
-            let outcome = match self.applier.apply(id, &single).await {
+            let outcome = match self.applier.apply(id, &single, item, spans).await {
                 Err(HandlerError::Data(error)) => {
                     let rejection = Rejection::new("data_refused", error.to_string());
-                    self.applier.park_all(id, &single, &rejection).await?
+                    self.applier.park_all(id, &single, item, spans, &rejection).await?
                 }
                 other => other?,
             };

@@ -34,6 +34,9 @@ pub struct Problem {
     /// Seconds after which to try again (also in `Retry-After`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
+    /// The request's trace (W3C Trace Context), to be found in the traces and in the service's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
 }
 
 /// One fault of a request.
@@ -56,6 +59,7 @@ impl Problem {
             detail: None,
             errors: Vec::new(),
             retry_after_s: None,
+            trace_id: None,
         }
     }
 
@@ -140,7 +144,8 @@ impl From<sqlx::Error> for Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.trace_id = telemetry::current_trace().trace_id().map(str::to_owned);
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after_s;
         let mut response = (status, axum::Json(self)).into_response();

@@ -4,6 +4,7 @@ pub mod config;
 mod exporter;
 pub mod metrics;
 mod setup;
+pub mod spans;
 pub mod trace;
 
 pub use config::{LogFormat, OtlpProtocol, TelemetryConfig};

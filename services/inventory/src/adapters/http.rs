@@ -11,6 +11,9 @@ use contracts::{Cause, ambient};
 use outbox::AppendError;
 use service::Deps;
 use service::http::{Fault, Json, Path, Problem, Query};
+use telemetry::spans;
+use telemetry::trace::trace_of;
+use tracing::Instrument;
 use utoipa::OpenApi;
 
 use self::views::{Page, PageQuery, Replenishment, StockPage, StockView};
@@ -126,19 +129,25 @@ async fn replenish(
     Json(body): Json<Replenishment>,
 ) -> Result<Response, Problem> {
     let command = command(&sku, &headers, &body)?;
+    let span = spans::transaction("replenish stock");
     let cause = Cause {
         correlation_id: ambient::new_id(),
         causation_id: None,
         user_id: None,
-        trace: telemetry::current_trace(),
+        trace: trace_of(&span),
     };
     let sku = command.sku.clone();
     let deps = api.deps.clone();
-    let outcome = api.deps.detached(async move {
+    let replenishing = async move {
         let transaction = PgReplenishment::begin(&deps.pool, &deps.outbox).await?;
         Ok(replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await)
-    });
-    match outcome.await.map_err(|error: sqlx::Error| Problem::from(error))? {
+    };
+    match api
+        .deps
+        .detached(replenishing.instrument(span))
+        .await
+        .map_err(|error: sqlx::Error| Problem::from(error))?
+    {
         Ok(Outcome::Done(answer)) => Ok(answered(&sku, &answer, false)),
         Ok(Outcome::Replayed(answer)) => Ok(answered(&sku, &answer, true)),
         Ok(Outcome::KeyReused) => Err(Problem::new(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use telemetry::spans;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -109,8 +110,7 @@ impl MailWorker {
     fn start(&self, sending: &mut JoinSet<Sent>, mails: Vec<Mail>) {
         for mail in mails {
             let (mailer, timeout) = (Arc::clone(&self.mailer), self.settings.send_timeout);
-            let span = tracing::info_span!("deliver mail", order_id = %mail.order_id.0, kind = mail.kind);
-            telemetry::set_parent(&span, &mail.trace);
+            let span = spans::step("deliver mail", &mail.order_id.0, &mail.trace);
             let send = async move {
                 let outcome = tokio::time::timeout(timeout, mailer.send(&mail))
                     .await

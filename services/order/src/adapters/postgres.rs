@@ -14,6 +14,7 @@ use contracts::{Cause, TraceContext, ambient};
 use outbox::{AppendError, Message, Outbox};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 pub use idempotency::{Answer, IdempotencyKey, PlaceOutcome};
 pub use reads::{ListQuery, Listed, Watched};
@@ -135,7 +136,7 @@ impl OrderStore {
         answer: Answer,
     ) -> Result<PlaceOutcome, StoreError> {
         let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
-        let task = self.tasks.spawn(async move {
+        let transaction = async move {
             let mut tx = pool.begin().await?;
             let order_id = placing.view.order_id;
             if !idempotency::insert(&mut tx, &key, order_id, &answer).await? {
@@ -148,8 +149,8 @@ impl OrderStore {
             tx.commit().await?;
             outbox.wake();
             Ok(PlaceOutcome::Placed)
-        });
-        task.await?
+        };
+        self.tasks.spawn(transaction.in_current_span()).await?
     }
 
     /// Cancels an order for its customer.
@@ -163,7 +164,7 @@ impl OrderStore {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
-        let task = self.tasks.spawn(async move {
+        let transaction = async move {
             let mut tx = pool.begin().await?;
             let mut work = lock(&mut tx, &[order_id]).await?;
             cancel_order::cancel_order(&mut work, order_id, trace, now)
@@ -172,8 +173,8 @@ impl OrderStore {
             tx.commit().await?;
             outbox.wake();
             Ok(())
-        });
-        task.await?
+        };
+        self.tasks.spawn(transaction.in_current_span()).await?
     }
 
     /// Cancels at most `limit` open orders whose deadline had passed at `now`; says how many timers were answered.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use telemetry::spans;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -76,8 +77,7 @@ impl SagaWorker {
         for leased in steps {
             let (provider, timeout) = (Arc::clone(&self.provider), self.settings.call_timeout);
             let step = leased.task.step();
-            let span = tracing::info_span!("perform step", %step, order_id = %leased.payment.order_id.0);
-            telemetry::set_parent(&span, &leased.trace);
+            let span = spans::step(&step.to_string(), &leased.payment.order_id.0, &leased.trace);
             let call = async move {
                 let report = perform(provider.as_ref(), &leased.payment, leased.task, timeout).await;
                 Performed { order_id: leased.payment.order_id, lease_id: leased.lease_id, step, report }

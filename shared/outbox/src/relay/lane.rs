@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use messaging::{Acknowledged, Bus, DeliveryError, Producer};
+use telemetry::spans;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::Span;
 
 use super::backoff::Backoff;
 use super::chains::{Chains, StoppedKey};
@@ -126,8 +128,9 @@ impl Lane {
         let mut heard_at = Instant::now();
         loop {
             while let Some(row) = self.chains.send_next() {
-                let (key, receipt) = (row.key.clone(), producer.send(row.to_record()));
-                self.receipts.push(receipt.map(|answer| (key, answer)).boxed());
+                let (key, (span, record)) = (row.key.clone(), row.to_record());
+                let receipt = producer.send(record);
+                self.receipts.push(receipt.map(move |answer| (key, told(&span, answer))).boxed());
                 self.probe.reached(Step::Sent);
             }
             tokio::select! {
@@ -233,4 +236,16 @@ impl Lane {
     async fn report(&mut self, outcome: Outcome) -> Result<(), End> {
         self.outcomes.send(outcome).await.map_err(|_| End::Closed)
     }
+}
+
+/// Ends the publish span with what the broker said.
+fn told(span: &Span, answer: Result<Acknowledged, DeliveryError>) -> Result<Acknowledged, DeliveryError> {
+    match &answer {
+        Ok(Acknowledged { partition, offset }) => spans::published(span, *partition, *offset),
+        Err(error) => {
+            spans::failed(span);
+            tracing::info!(parent: span, %error, "not published");
+        }
+    }
+    answer
 }

@@ -1,8 +1,10 @@
 //! A row of the outbox as every relay sees it.
 
 use chrono::{DateTime, Utc};
-use contracts::{Envelope, TraceContext};
+use contracts::{Envelope, TraceContext, ambient};
 use messaging::Record;
+use telemetry::spans;
+use tracing::Span;
 use uuid::Uuid;
 
 /// An unfinished row.
@@ -22,15 +24,30 @@ pub(crate) struct Row {
     pub(crate) traceparent: Option<String>,
     pub(crate) tracestate: Option<String>,
     pub(crate) value: Vec<u8>,
+    pub(crate) created_at: DateTime<Utc>,
     /// Whether its predecessor was finished in the snapshot that showed it; none when there was no predecessor. True for
     /// a key's first row.
     pub(crate) predecessor_finished: Option<bool>,
 }
 
 impl Row {
-    /// The record to publish: the key, the value and the headers that were committed.
-    pub(crate) fn to_record(&self) -> Record {
-        let envelope = Envelope {
+    /// The span of publishing this row, and the record: the key, the value and the headers that were committed. Only
+    /// the trace context is the span's, where there is one: consumers continue it.
+    pub(crate) fn to_record(&self) -> (Span, Record) {
+        let mut envelope = self.envelope();
+        let span = spans::publish(&self.topic, &envelope, self.created_at, ambient::now());
+        envelope.trace = spans::continued(&span, &envelope.trace);
+        let record = Record {
+            topic: self.topic.clone(),
+            key: self.key.clone(),
+            value: self.value.clone(),
+            headers: envelope.to_headers(),
+        };
+        (span, record)
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope {
             event_id: self.event_id,
             event_type: self.event_type.clone(),
             source: self.source.clone(),
@@ -44,12 +61,6 @@ impl Row {
                 traceparent: self.traceparent.clone(),
                 tracestate: self.tracestate.clone(),
             },
-        };
-        Record {
-            topic: self.topic.clone(),
-            key: self.key.clone(),
-            value: self.value.clone(),
-            headers: envelope.to_headers(),
         }
     }
 }
@@ -71,6 +82,7 @@ pub(crate) fn row(id: i64, key: &str, sequence: i64) -> Row {
         traceparent: None,
         tracestate: None,
         value: vec![0],
+        created_at: DateTime::UNIX_EPOCH,
         predecessor_finished: (sequence == 1).then_some(true),
     }
 }

@@ -34,6 +34,9 @@ pub(super) struct OrderBody {
     placed_at: DateTime<Utc>,
     /// Rises with every change; also the `ETag`.
     version: i64,
+    /// The trace of the whole story, from the request to the mail (W3C Trace Context).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
 /// How far an order got.
@@ -152,8 +155,9 @@ impl From<&Progress> for ProgressBody {
     }
 }
 
-impl From<&OrderView> for OrderBody {
-    fn from(view: &OrderView) -> Self {
+impl OrderBody {
+    /// An order and the trace of its story.
+    pub(super) fn of(view: &OrderView, trace_id: Option<String>) -> Self {
         let placement = &view.placement;
         let lines = placement.lines.iter().map(|line| LineBody {
             sku: line.sku.to_string(),
@@ -170,6 +174,7 @@ impl From<&OrderView> for OrderBody {
             recipient: placement.recipient.as_ref().map(RecipientBody::from),
             placed_at: view.placed_at,
             version: view.version,
+            trace_id,
         }
     }
 }

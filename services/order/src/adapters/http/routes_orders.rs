@@ -9,6 +9,10 @@ use chrono::{DateTime, Utc};
 use contracts::ambient;
 use serde::Deserialize;
 use service::http::{Json, Path, Problem, Query};
+use telemetry::spans;
+use telemetry::trace::trace_of;
+use tracing::Instrument;
+use tracing::field::display;
 use utoipa::IntoParams;
 
 use super::answers::{self, HistoryBody, OrderBody};
@@ -62,7 +66,8 @@ pub(super) async fn get_order(
     if headers::none_match(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    Ok(([(header::ETAG, etag)], Json(OrderBody::from(&view))).into_response())
+    let trace_id = api.store.trace_id(order_id).await.map_err(answers::problem)?;
+    Ok(([(header::ETAG, etag)], Json(OrderBody::of(&view, trace_id))).into_response())
 }
 
 fn at(views: Vec<OrderView>, as_of: DateTime<Utc>) -> Option<OrderView> {
@@ -111,12 +116,15 @@ pub(super) async fn cancel_order(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let order_id = order_id(&id)?;
-    let cancelled = api.store.cancel(order_id, telemetry::current_trace(), ambient::now()).await;
-    cancelled.map_err(answers::problem)?;
+    let transaction = spans::transaction("cancel order");
+    transaction.record("tidings.order_id", display(order_id));
+    let cancelled = api.store.cancel(order_id, trace_of(&transaction), ambient::now());
+    cancelled.instrument(transaction).await.map_err(answers::problem)?;
     api.watcher.wake();
     let view = api.store.view(order_id).await.map_err(answers::problem)?;
     let view = view.ok_or_else(|| answers::not_found(&id))?;
     let headers =
         [(header::ETAG, headers::etag(view.version)), (header::LOCATION, format!("/orders/{order_id}"))];
-    Ok((StatusCode::ACCEPTED, headers, Json(OrderBody::from(&view))).into_response())
+    let trace_id = api.store.trace_id(order_id).await.map_err(answers::problem)?;
+    Ok((StatusCode::ACCEPTED, headers, Json(OrderBody::of(&view, trace_id))).into_response())
 }

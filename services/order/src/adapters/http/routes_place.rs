@@ -9,11 +9,15 @@ use axum::response::{IntoResponse, Response};
 use contracts::{Cause, ambient};
 use serde_json::Value;
 use service::http::{InFlight, Json, Problem, preferred_wait};
+use telemetry::spans;
+use telemetry::trace::trace_of;
+use tracing::Instrument;
+use tracing::field::display;
 
 use super::answers::{self, OrderBody};
 use super::request::{self, PlaceOrderRequest};
 use super::{Api, headers};
-use crate::adapters::postgres::{Answer, IdempotencyKey, PlaceOutcome};
+use crate::adapters::postgres::{Answer, IdempotencyKey, PlaceOutcome, StoreError};
 use crate::adapters::watch::Place;
 use crate::domain::{OrderId, Placement};
 
@@ -82,17 +86,21 @@ async fn place(
     placement: Placement,
     key: IdempotencyKey,
 ) -> Result<(OrderId, Answer, bool), Problem> {
+    let transaction = spans::transaction("place order");
+    let trace = trace_of(&transaction);
+    let trace_id = trace.trace_id().map(str::to_owned);
     let cause = Cause {
         correlation_id: ambient::new_id(),
         causation_id: None,
         user_id: Some(placement.customer_id.to_string()),
-        trace: telemetry::current_trace(),
+        trace,
     };
     let placing =
         api.store.prepare(placement, api.deadline, &cause, ambient::now()).map_err(answers::problem)?;
     let order_id = placing.view.order_id;
-    let answer = answer(&OrderBody::from(&placing.view), placing.view.version)?;
-    let outcome = api.store.place(placing, key, answer.clone()).await;
+    transaction.record("tidings.order_id", display(order_id));
+    let answer = answer(&OrderBody::of(&placing.view, trace_id), placing.view.version)?;
+    let outcome = api.store.place(placing, key, answer.clone()).instrument(transaction).await;
     match outcome.map_err(answers::problem)? {
         PlaceOutcome::Placed => {
             api.watcher.wake();
@@ -123,10 +131,11 @@ async fn wait_for_end(
 ) -> Answer {
     let mut watch = place.watch(order_id);
     let _ = tokio::time::timeout(timeout, watch.ended()).await;
-    match api.store.view(order_id).await {
-        Ok(Some(view)) => answer(&OrderBody::from(&view), view.version).unwrap_or(placed),
-        Ok(None) => placed,
-        Err(error) => {
+    let seen = async { Ok((api.store.view(order_id).await?, api.store.trace_id(order_id).await?)) };
+    match seen.await {
+        Ok((Some(view), trace_id)) => answer(&OrderBody::of(&view, trace_id), view.version).unwrap_or(placed),
+        Ok((None, _)) => placed,
+        Err::<_, StoreError>(error) => {
             tracing::warn!(%error, %order_id, "could not look at an order after waiting");
             placed
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use contracts::TraceContext;
 use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -134,6 +135,20 @@ impl OrderStore {
             changed_at: listed.changed_at,
             progress: listed.progress()?,
         }))
+    }
+
+    /// The trace of the order's story, if it was traced.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn trace_id(&self, order_id: OrderId) -> Result<Option<String>, StoreError> {
+        let traceparent: Option<Option<String>> =
+            sqlx::query_scalar("SELECT traceparent FROM orders WHERE order_id = $1")
+                .bind(order_id.0)
+                .fetch_optional(&self.pool)
+                .await?;
+        let trace = TraceContext { traceparent: traceparent.flatten(), tracestate: None };
+        Ok(trace.trace_id().map(str::to_owned))
     }
 
     /// Every state that the order went through, oldest first, from its event stream; empty if there is no such order.

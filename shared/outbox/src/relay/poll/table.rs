@@ -97,7 +97,7 @@ pub(super) async fn read(
     let bytes: Vec<i64> = rooms.iter().map(|room| bigint(room.bytes)).collect();
     let mut read: Vec<Row> = sqlx::query_as(
         "SELECT m.id, m.topic, m.key, m.sequence, m.event_id, m.event_type, m.source, m.occurred_at,
-             m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.value,
+             m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.value, m.created_at,
              CASE WHEN m.sequence = 1 THEN true ELSE (
                  SELECT p.finished_at IS NOT NULL FROM outbox.messages p
                  WHERE p.topic = m.topic AND p.key = m.key AND p.sequence = m.sequence - 1
