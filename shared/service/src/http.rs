@@ -22,7 +22,7 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
     /// The kind in words.
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What is wrong this time, and what to do.
@@ -33,10 +33,10 @@ pub struct Problem {
     pub errors: Vec<Fault>,
     /// Seconds after which to try again (also in `Retry-After`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after_s: Option<u64>,
+    pub retry_after_s: Option<u32>,
     /// The request's trace (W3C Trace Context), to be found in the traces and in the service's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
+    pub trace_id: Option<Box<str>>,
 }
 
 /// One fault of a request.
@@ -54,7 +54,7 @@ impl Problem {
     pub fn new(status: StatusCode, slug: &str, title: &str) -> Self {
         Self {
             kind: format!("urn:tidings:problem:{slug}"),
-            title: title.to_owned(),
+            title: title.into(),
             status: status.as_u16(),
             detail: None,
             errors: Vec::new(),
@@ -124,7 +124,7 @@ impl Problem {
 
     /// With `Retry-After`.
     #[must_use]
-    pub const fn retry_after_s(mut self, seconds: u64) -> Self {
+    pub const fn retry_after_s(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
@@ -145,7 +145,7 @@ impl From<sqlx::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
-        self.trace_id = telemetry::current_trace().trace_id().map(str::to_owned);
+        self.trace_id = telemetry::current_trace().trace_id().map(Into::into);
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after_s;
         let mut response = (status, axum::Json(self)).into_response();

@@ -2,11 +2,14 @@
 
 pub mod config;
 mod exporter;
+mod logs;
 pub mod metrics;
+mod repeats;
 mod setup;
 pub mod spans;
 pub mod trace;
 
 pub use config::{LogFormat, OtlpProtocol, TelemetryConfig};
+pub use repeats::Repeats;
 pub use setup::{Telemetry, TelemetryError, init};
 pub use trace::{current_trace, set_parent};

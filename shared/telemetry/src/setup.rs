@@ -1,18 +1,20 @@
 //! One call at start-up, one at the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::{LogFormat, TelemetryConfig};
+use crate::config::TelemetryConfig;
 use crate::exporter::Bounded;
+use crate::logs;
 use crate::metrics::Metrics;
+use crate::repeats::Repeats;
 
 /// A batch links to each of its messages.
 const MOST_LINKS: u32 = 2_048;
@@ -55,6 +57,7 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
+    repeats: Arc<Repeats>,
     provider: SdkTracerProvider,
 }
 
@@ -63,6 +66,12 @@ impl Telemetry {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
+    }
+
+    /// What was written too often.
+    #[must_use]
+    pub fn repeats(&self) -> Arc<Repeats> {
+        Arc::clone(&self.repeats)
     }
 
     /// Exports what is still queued, at most `timeout`. Blocks: call it from a thread that may.
@@ -84,22 +93,14 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     );
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| TelemetryError::Filter { filter: config.log.clone(), detail: error.to_string() })?;
-    // Asked for every line anew. A filter whose answer is kept per call site would not be: then whoever merely asks
-    // whether a level is enabled (sqlx does, for each statement) leaves its "no" behind for the thread's next line,
-    // which is lost (tokio-rs/tracing, per-layer filters).
-    let filter = dynamic_filter_fn(move |metadata, context| filter.enabled(metadata, context.clone()));
-    let logs = match config.log_format {
-        LogFormat::Human => tracing_subscriber::fmt::layer().with_target(false).boxed(),
-        LogFormat::Json => {
-            tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).boxed()
-        }
-    };
+    let repeats = Arc::new(Repeats::default());
+    let logs = logs::layer(config.log_format, filter, Arc::clone(&repeats));
     // Spans reach the traces whatever the log filter says: a quieter log must not cut traces.
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(service))
         .with_filter(tracing_subscriber::filter::LevelFilter::INFO);
-    tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).try_init()?;
-    Ok(Telemetry { metrics, provider })
+    tracing_subscriber::registry().with(logs).with(traces).try_init()?;
+    Ok(Telemetry { metrics, repeats, provider })
 }
 
 fn tracer_provider(

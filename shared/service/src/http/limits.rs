@@ -16,7 +16,7 @@ use crate::config::HttpConfig;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// When a client that was turned away should come back.
-const RETRY_AFTER_S: u64 = 1;
+const RETRY_AFTER_S: u32 = 1;
 
 /// The bounds of one HTTP edge.
 #[derive(Clone, Debug)]

@@ -81,7 +81,7 @@ async fn operate<C: DeserializeOwned + Serialize + Default>(
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     background.spawn(signals(stop.clone())?);
-    background.spawn(upkeep(telemetry.metrics()));
+    background.spawn(upkeep(telemetry.metrics(), telemetry.repeats()));
     let starting = async {
         let deps = Deps { shutdown: stop.clone(), ..start::dependencies(definition, config).await? };
         let service = wire(&settings.own, &deps)?;
@@ -121,11 +121,12 @@ fn signals(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> 
     })
 }
 
-async fn upkeep(metrics: telemetry::metrics::Metrics) {
+async fn upkeep(metrics: telemetry::metrics::Metrics, repeats: Arc<telemetry::Repeats>) {
     let mut ticks = tokio::time::interval(UPKEEP_EVERY);
     loop {
         ticks.tick().await;
         metrics.upkeep();
+        repeats.summarise();
     }
 }
 

@@ -1,0 +1,79 @@
+//! Log lines, one an event: for people or as JSON, each with the trace under which it was written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use opentelemetry::trace::TraceContextExt;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{EnvFilter, dynamic_filter_fn};
+use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::LogFormat;
+use crate::repeats::Repeats;
+
+/// Lines that pass `filter`, on standard output. Lines that repeat too often are held back by `repeats`.
+pub(crate) fn layer<S>(
+    format: LogFormat,
+    filter: EnvFilter,
+    repeats: Arc<Repeats>,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    // Asked for every line anew. A filter whose answer is kept per call site would not be: then whoever merely asks
+    // whether a level is enabled (sqlx does, for each statement) leaves its "no" behind for the thread's next line,
+    // which is lost (tokio-rs/tracing, per-layer filters).
+    let filter = dynamic_filter_fn(move |metadata, context| {
+        filter.enabled(metadata, context.clone()) && repeats.lets_through(metadata)
+    });
+    match format {
+        LogFormat::Human => {
+            let format = WithTrace(tracing_subscriber::fmt::format().with_target(false));
+            tracing_subscriber::fmt::layer().event_format(format).with_filter(filter).boxed()
+        }
+        LogFormat::Json => json_subscriber::fmt::layer()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_opentelemetry_ids(true)
+            .with_filter(filter)
+            .boxed(),
+    }
+}
+
+/// The usual format, behind the trace's id.
+struct WithTrace(Format);
+
+impl<S, N> FormatEvent<S, N> for WithTrace
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if let Some(trace_id) = trace_id(context) {
+            write!(writer, "[{trace_id}] ")?;
+        }
+        self.0.format_event(context, writer, event)
+    }
+}
+
+fn trace_id<S, N>(context: &FmtContext<'_, S, N>) -> Option<opentelemetry::TraceId>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    let span = context.parent_span()?.id();
+    let context = tracing::dispatcher::get_default(|dispatch| {
+        tracing_opentelemetry::get_otel_context(&span, dispatch)
+    })?;
+    let span = context.span();
+    span.span_context().is_valid().then(|| span.span_context().trace_id())
+}
