@@ -2,6 +2,7 @@
 
 pub mod contract;
 pub mod http;
+pub mod metrics;
 pub mod postgres;
 pub mod reactions;
 pub mod rebuild;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use analytics::adapters::postgres::Generation;
 use analytics::adapters::rebuild::Rebuilder;
-use analytics::adapters::{http, postgres, reactions};
+use analytics::adapters::{http, metrics, postgres, reactions};
 use analytics::config::Config;
 use service::{Definition, Deps, Service};
 use tokio::sync::Notify;
@@ -15,11 +15,13 @@ fn main() -> anyhow::Result<()> {
         listen: "127.0.0.1:8084",
         migrator: postgres::migrator(),
         publishes: &[],
+        metrics: metrics::METRICS,
     };
     service::run(definition, |_: &Config, deps: &Deps| {
         let rebuilder = Arc::new(Notify::new());
         Ok(Service::new()
             .consumes(reactions::subscriptions(), Generation::Live)
+            .sampler(metrics::RevenueSampler::new(deps.pool.clone()))
             .worker(Rebuilder::new(deps, Arc::clone(&rebuilder)))
             .http(http::routes(deps.pool.clone(), rebuilder), http::openapi()))
     })

@@ -3,7 +3,7 @@
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use inbox::Subscriptions;
 use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock};
-use inventory::adapters::{contract, http, postgres};
+use inventory::adapters::{contract, http, metrics, postgres};
 use inventory::config::Config;
 use service::{Definition, Deps, Service};
 
@@ -13,6 +13,7 @@ fn main() -> anyhow::Result<()> {
         listen: "127.0.0.1:8081",
         migrator: postgres::migrator(),
         publishes: contract::PUBLISHES,
+        metrics: metrics::METRICS,
     };
     service::run(definition, |config: &Config, deps: &Deps| {
         let subscriptions = Subscriptions::new()

@@ -13,8 +13,13 @@ use service::{Definition, Service};
 use tokio::sync::Notify;
 
 fn main() -> anyhow::Result<()> {
-    let definition =
-        Definition { name: "notification", listen: "127.0.0.1:8083", migrator: migrator(), publishes: &[] };
+    let definition = Definition {
+        name: "notification",
+        listen: "127.0.0.1:8083",
+        migrator: migrator(),
+        publishes: &[],
+        metrics: &[],
+    };
     service::run(definition, |config: &Config, deps| {
         config.check()?;
         let wake = Arc::new(Notify::new());

@@ -4,6 +4,7 @@ pub mod consumer;
 pub mod contract;
 pub mod deadlines;
 pub mod http;
+pub mod metrics;
 pub mod postgres;
 pub mod stored;
 pub mod watch;

@@ -6,6 +6,7 @@ use order::adapters::consumer::{OrderBatchDeps, subscriptions};
 use order::adapters::contract;
 use order::adapters::deadlines::DeadlineWorker;
 use order::adapters::http::{self, OrderApi};
+use order::adapters::metrics::{self, DeadlineSampler};
 use order::adapters::postgres::{OrderStore, migrator};
 use order::adapters::watch::{WatchPoller, Watcher};
 use order::config::Config;
@@ -18,6 +19,7 @@ fn main() -> anyhow::Result<()> {
         listen: "127.0.0.1:8080",
         migrator: migrator(),
         publishes: contract::PUBLISHES,
+        metrics: metrics::METRICS,
     };
     service::run(definition, |config: &Config, deps: &Deps| {
         let store = OrderStore::new(deps.pool.clone(), deps.outbox.clone());
@@ -27,6 +29,7 @@ fn main() -> anyhow::Result<()> {
         let batch_deps = OrderBatchDeps { outbox: deps.outbox.clone(), watcher: watcher.clone() };
         Ok(Service::new()
             .consumes(subscriptions(), batch_deps)
+            .sampler(DeadlineSampler::new(store.clone()))
             .worker(WatchPoller::new(watcher.clone(), store.clone()))
             .worker(deadlines)
             .http(http::routes(store, watcher, config), OrderApi::openapi()))

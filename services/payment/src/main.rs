@@ -20,6 +20,7 @@ fn main() -> anyhow::Result<()> {
         listen: "127.0.0.1:8082",
         migrator: migrator(),
         publishes: contract::PUBLISHES,
+        metrics: &[],
     };
     service::run(definition, |config: &Config, deps| {
         config.check()?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use contracts::Codec;
 use contracts::ambient;
 use messaging::{Batch, Delivered, TopicPartition};
+use metrics::histogram;
 use sqlx::{PgConnection, PgPool};
 use tracing::Instrument;
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use crate::positions::{self, Standing};
 use crate::seen;
 use crate::spans::BatchSpans;
 use crate::subscriptions::Subscriptions;
-use crate::unit_of_work::{Context, Received, UnitOfWork};
+use crate::unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,27 +140,33 @@ impl<W: UnitOfWork> Applier<W> {
             return Ok(Attempt::Done(Outcome::Moved { next_offset: standing.next_offset }));
         }
         let plan = plan(&mut tx, partition, batch, items, rejected, standing).await?;
-        match self.effect(&mut tx, &plan.apply).await {
-            Ok(()) => {}
+        let after_commit = match self.effect(&mut tx, &plan.apply).await {
+            Ok(after_commit) => after_commit,
             Err(HandlerError::Park { event_id, rejection }) => {
                 tx.rollback().await?;
                 return Ok(Attempt::Rejected { event_id, rejection });
             }
             Err(error) => return Err(error),
-        }
+        };
         if !plan.park.is_empty() {
             parking::park(&mut tx, partition, &plan.park).await?;
         }
         positions::advance(&mut tx, partition, batch.to).await?;
         tx.commit().await?;
         spans.tell(&plan.apply, &plan.duplicates, &plan.park);
+        after_commit();
+        self.note_ages(partition, &plan.apply);
         Ok(Attempt::Done(Outcome::Applied(plan.tally)))
     }
 
     /// Lock and load, react in offset order, store.
-    async fn effect(&self, conn: &mut PgConnection, events: &[Received]) -> Result<(), HandlerError> {
+    async fn effect(
+        &self,
+        conn: &mut PgConnection,
+        events: &[Received],
+    ) -> Result<AfterCommit, HandlerError> {
         if events.is_empty() {
-            return Ok(());
+            return Ok(Box::new(|| {}));
         }
         let mut work = W::load(&self.deps, conn, events).await?;
         let now = ambient::now();
@@ -169,7 +176,20 @@ impl<W: UnitOfWork> Applier<W> {
                 HandlerError::Park { event_id: received.envelope.event_id, rejection }
             })?;
         }
-        work.store(&self.deps, conn).await
+        let after_commit = work.after_commit();
+        work.store(&self.deps, conn).await?;
+        Ok(after_commit)
+    }
+
+    /// From event time to effect.
+    fn note_ages(&self, partition: &TopicPartition, events: &[Received]) {
+        let topic = positions::label(self.codec.topics(), &partition.topic);
+        let (ages, now) = (histogram!("inbox_event_age_seconds", "topic" => topic), ambient::now());
+        for received in events {
+            // The clocks of two services may differ; a negative age is none.
+            let age = (now - received.envelope.occurred_at).to_std().unwrap_or_default();
+            ages.record(age.as_secs_f64());
+        }
     }
 }
 

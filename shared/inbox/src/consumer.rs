@@ -5,23 +5,22 @@ use std::time::Duration;
 
 use contracts::Codec;
 use messaging::{Bus, BusError, Membership, Subscription};
-use metrics::gauge;
+use metrics::counter;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Applier;
 use crate::config::ConsumerConfig;
+use crate::metrics::{ASSIGNED, REVOKED};
 use crate::status::ConsumerStatus;
 use crate::subscriptions::Subscriptions;
 use crate::unit_of_work::UnitOfWork;
 use crate::worker::{self, Shared};
-use crate::{parking, positions, seen};
+use crate::{monitor, seen};
 
 /// How long leaving the group may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the number of parked events is read.
-const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How often partitions of the inbox are made and dropped.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -106,6 +105,7 @@ impl<W: UnitOfWork> Consumer<W> {
         let workers_stop = shutdown.child_token();
         let mut tasks = JoinSet::new();
         tasks.spawn(upkeep(Arc::clone(&self.shared), workers_stop.clone()));
+        tasks.spawn(monitor::run(Arc::clone(&self.shared), workers_stop.clone()));
         let result = self.follow(&shutdown, &workers_stop, &mut tasks).await;
         workers_stop.cancel();
         let mut panicked = false;
@@ -166,11 +166,15 @@ impl<W: UnitOfWork> Consumer<W> {
                     break Err(ConsumerError::Panicked { group: self.group.clone() });
                 },
                 change = member.next() => match change {
-                    Ok(Membership::Assigned(partitions)) => for partition in partitions {
+                    Ok(Membership::Assigned(partitions)) => {
+                      counter!("inbox_rebalances_total", "change" => ASSIGNED).increment(1);
+                      for partition in partitions {
                         tracing::debug!(group = self.group, partition = ?partition.id(), "assigned");
                         tasks.spawn(worker::run(Arc::clone(&self.shared), partition, workers_stop.clone()));
-                    },
+                      }
+                    }
                     Ok(Membership::Revoked(partitions)) => {
+                        counter!("inbox_rebalances_total", "change" => REVOKED).increment(1);
                         tracing::debug!(group = self.group, ?partitions, "revoked");
                     }
                     Err(error) => {
@@ -189,14 +193,12 @@ impl<W: UnitOfWork> Consumer<W> {
     }
 }
 
-/// Counts what is parked, makes the inbox's partitions ahead of time and drops forgotten ones.
+/// Makes the inbox's partitions ahead of time and drops forgotten ones.
 async fn upkeep<W: UnitOfWork>(shared: Arc<Shared<W>>, shutdown: CancellationToken) {
-    let mut count = tokio::time::interval(COUNT_EVERY);
     let mut maintain = tokio::time::interval(UPKEEP_EVERY);
     loop {
         let done = tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = count.tick() => count_parked(&shared).await,
             _ = maintain.tick() => match shared.applier.pool.acquire().await {
                 Ok(mut conn) => seen::maintain(&mut conn, shared.config.remember_days).await,
                 Err(error) => Err(error),
@@ -206,14 +208,4 @@ async fn upkeep<W: UnitOfWork>(shared: Arc<Shared<W>>, shutdown: CancellationTok
             tracing::debug!(%error, "upkeep of the inbox will be repeated");
         }
     }
-}
-
-async fn count_parked<W: UnitOfWork>(shared: &Shared<W>) -> Result<(), sqlx::Error> {
-    let mut conn = shared.applier.pool.acquire().await?;
-    for (topic, reason, events) in parking::count(&mut conn).await? {
-        let topic = positions::label(shared.applier.codec.topics(), &topic);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        gauge!("inbox_parked", "topic" => topic, "reason" => reason).set(events as f64);
-    }
-    Ok(())
 }

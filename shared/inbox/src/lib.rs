@@ -8,6 +8,8 @@ pub mod config;
 pub mod consumer;
 mod decoding;
 pub mod error_policy;
+mod metrics;
+pub mod monitor;
 mod parking;
 mod positions;
 mod seen;
@@ -21,9 +23,10 @@ mod worker;
 pub use config::ConsumerConfig;
 pub use consumer::{Consumer, ConsumerError, Parts};
 pub use error_policy::{HandlerError, Rejection};
+pub use metrics::METRICS;
 pub use status::{ConsumerStatus, PartitionState};
 pub use subscriptions::Subscriptions;
-pub use unit_of_work::{Context, Received, UnitOfWork};
+pub use unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
 
 /// Creates this crate's tables in the PostgreSQL schema `inbox`, with a migration table of its own.
 ///

@@ -40,6 +40,9 @@ impl Context<'_> {
     }
 }
 
+/// What is done after a commit, and only then.
+pub type AfterCommit = Box<dyn FnOnce() + Send>;
+
 /// The state of all aggregates that a batch concerns. One value lives for one transaction.
 ///
 /// The runtime calls `load`, then the subscribed reactions one by one in offset order, then `store`, then commits.
@@ -63,6 +66,12 @@ pub trait UnitOfWork: Sized + Send + 'static {
         deps: &Self::Deps,
         conn: &mut PgConnection,
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// What is to be counted once the batch is committed, taken after the reactions and before `store`: whatever is
+    /// counted earlier is counted again when the batch is repeated.
+    fn after_commit(&self) -> AfterCommit {
+        Box::new(|| {})
+    }
 
     /// Called after the commit: wakes, in this process, whoever waits for what was stored. A hint that a crash may
     /// lose, so that its hearers also poll.

@@ -13,6 +13,7 @@ use crate::batch::{Applier, Outcome, Tally};
 use crate::config::ConsumerConfig;
 use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
+use crate::metrics::OUTCOMES;
 use crate::positions;
 use crate::spans::BatchSpans;
 use crate::status::{ConsumerStatus, PartitionState};
@@ -260,17 +261,15 @@ impl<W: UnitOfWork> Shared<W> {
 
     fn count(&self, id: &TopicPartition, tally: Tally, took: Duration) {
         let topic = self.label(id);
-        for (outcome, events) in [
-            ("applied", tally.applied),
-            ("duplicate", tally.duplicate),
-            ("skipped", tally.skipped),
-            ("parked", tally.parked),
-        ] {
+        let counts = [tally.applied, tally.duplicate, tally.skipped, tally.parked];
+        for (outcome, events) in OUTCOMES.into_iter().zip(counts) {
             if events > 0 {
                 counter!("inbox_events_total", "topic" => topic, "outcome" => outcome).increment(events);
             }
         }
-        histogram!("inbox_batch_seconds", "topic" => topic).record(took.as_secs_f64());
+        histogram!("inbox_batch_duration_seconds", "topic" => topic).record(took.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a histogram")]
+        histogram!("inbox_batch_events", "topic" => topic).record(counts.into_iter().sum::<u64>() as f64);
         if tally.parked > 0 {
             tracing::error!(
                 topic = id.topic,

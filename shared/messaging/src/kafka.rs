@@ -8,6 +8,7 @@ mod context;
 mod errors;
 mod metadata;
 mod partition;
+mod paused;
 mod polling;
 mod producer;
 mod tenure;

@@ -1,10 +1,14 @@
 //! The outbox: facts appended in the caller's transaction, relayed to the bus in order without losing one.
 
 pub mod append;
+pub mod backlog;
+mod metrics;
 pub mod relay;
 
 pub use append::{AppendError, Message, Outbox};
-pub use relay::{PollRelay, Relay, RelayConfig, RelayError};
+pub use backlog::Backlog;
+pub use metrics::METRICS;
+pub use relay::{PollRelay, Relay, RelayConfig, RelayError, RelayState, RelayStatus};
 
 /// The migrations of this crate's tables, in the PostgreSQL schema `outbox`, with a migration table of its own.
 ///

@@ -16,14 +16,19 @@ mod lane;
 pub mod poll;
 mod probe;
 mod row;
+mod status;
 
 pub use config::{RelayConfig, RelayKind};
 pub use poll::PollRelay;
 pub use probe::{NoProbe, Probe, Step};
+pub use status::{RelayState, RelayStatus};
 
 /// Publishes committed outbox rows. All relays pass one conformance suite.
 #[async_trait]
 pub trait Relay: Send {
+    /// What health checks ask.
+    fn status(&self) -> RelayStatus;
+
     /// Runs until `shutdown`, then finishes what is in flight within its grace period. Retries whatever the world
     /// does to it; an error means that it can't work at all.
     ///

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use inbox::{ConsumerStatus, PartitionState};
 use messaging::Bus;
+use outbox::{RelayState, RelayStatus};
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -40,7 +41,7 @@ pub enum State {
 pub struct Component {
     /// How it is.
     pub state: State,
-    /// What is wrong, if something is.
+    /// What it does, or what is wrong, if there is more to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -74,8 +75,9 @@ struct Inner {
     pool: PgPool,
     bus: Arc<dyn Bus>,
     shutdown: CancellationToken,
-    /// Consumers tell their state when asked; workers and the relay are told here.
+    /// Consumers and the relay tell their state when asked; workers are told here.
     consumers: Mutex<Vec<ConsumerStatus>>,
+    relay: Mutex<Option<RelayStatus>>,
     told: Mutex<BTreeMap<String, Component>>,
     /// The last answers of database and broker; the lock makes concurrent probes share one question.
     asked: tokio::sync::Mutex<Option<(Instant, Component, Component)>>,
@@ -91,6 +93,7 @@ impl Health {
             bus,
             shutdown,
             consumers: Mutex::default(),
+            relay: Mutex::default(),
             told: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
         }))
@@ -98,6 +101,10 @@ impl Health {
 
     pub(crate) fn watch(&self, consumer: ConsumerStatus) {
         self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(consumer);
+    }
+
+    pub(crate) fn watch_relay(&self, relay: RelayStatus) {
+        *self.0.relay.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay);
     }
 
     pub(crate) fn up(&self, component: &str) {
@@ -122,6 +129,9 @@ impl Health {
         components.insert("broker".to_owned(), broker);
         if stopping {
             components.insert("service".to_owned(), Component::of(State::Down, "it was asked to stop"));
+        }
+        if let Some(relay) = self.0.relay.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            components.insert("relay".to_owned(), relay_component(relay.state()));
         }
         for consumer in self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             for (partition, state) in consumer.partitions() {
@@ -174,6 +184,16 @@ fn partition_component(state: PartitionState) -> Component {
             Component::of(State::Retrying, format!("attempt {attempts}: {error}"))
         }
         PartitionState::Stopped { error } => Component::of(State::Down, error),
+    }
+}
+
+fn relay_component(state: RelayState) -> Component {
+    match state {
+        RelayState::Leading => Component::of(State::Up, "leading"),
+        RelayState::StandingBy => Component::of(State::Up, "standing by: another replica leads"),
+        RelayState::Starting => Component::of(State::Retrying, "starting"),
+        RelayState::Retrying { error } => Component::of(State::Retrying, format!("retrying: {error}")),
+        RelayState::Stopped => Component::of(State::Down, "stopped"),
     }
 }
 

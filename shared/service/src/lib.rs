@@ -4,6 +4,8 @@ pub mod config;
 mod database;
 pub mod health;
 pub mod http;
+mod metrics;
 pub mod runtime;
 
-pub use runtime::{Definition, Deps, Service, Worker, run, run_with};
+pub use metrics::METRICS;
+pub use runtime::{Definition, Deps, Sampler, Service, Worker, run, run_with};

@@ -3,12 +3,16 @@
 mod deps;
 mod operate;
 mod parts;
+mod sampling;
 mod start;
 mod supervise;
 
 pub use deps::Deps;
 pub use operate::{run, run_with};
 pub use parts::{Service, Worker};
+pub use sampling::Sampler;
+
+use telemetry::metrics::Metric;
 
 /// What a service is, before any configuration is read.
 #[derive(Debug)]
@@ -21,4 +25,6 @@ pub struct Definition {
     pub migrator: sqlx::migrate::Migrator,
     /// Full names of the events that it publishes.
     pub publishes: &'static [&'static str],
+    /// What it measures beyond what every service does.
+    pub metrics: &'static [Metric],
 }

@@ -2,12 +2,13 @@
 
 use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
-use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use outbox::Outbox;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::contract;
+use super::metrics::Counts;
 use super::postgres::{self, StoreError};
 use super::watch::Watcher;
 use crate::application::{Work, WorkError, record_fact};
@@ -75,6 +76,11 @@ impl UnitOfWork for OrderBatch {
             events.iter().filter_map(|received| received.event.key().parse().ok().map(OrderId)).collect();
         let work = postgres::lock(conn, &order_ids).await.map_err(handler_error)?;
         Ok(Self { work })
+    }
+
+    fn after_commit(&self) -> AfterCommit {
+        let counts = Counts::of(self.work.journal());
+        Box::new(move || counts.add())
     }
 
     async fn store(self, deps: &OrderBatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {

@@ -21,6 +21,7 @@ pub use reads::{ListQuery, Listed, Watched};
 pub use timers::Position;
 
 use super::contract::translate;
+use super::metrics::Counts;
 use crate::application::work::Outcome;
 use crate::application::{Work, WorkError, cancel_order, expire_orders, place_order};
 use crate::domain::{ImpossibleTransition, OrderId, OrderView, Placement, Refusal};
@@ -147,6 +148,7 @@ impl OrderStore {
             writes::insert(&mut tx, &placing.outcome).await?;
             outbox.append(&mut tx, &placing.messages).await?;
             tx.commit().await?;
+            Counts::of(&placing.outcome.dispatched.journal).add();
             outbox.wake();
             Ok(PlaceOutcome::Placed)
         };
@@ -169,8 +171,10 @@ impl OrderStore {
             let mut work = lock(&mut tx, &[order_id]).await?;
             cancel_order::cancel_order(&mut work, order_id, trace, now)
                 .map_err(|error| StoreError::of(order_id, error))?;
+            let counts = Counts::of(work.journal());
             store(&mut tx, work.finish(), &outbox).await?;
             tx.commit().await?;
+            counts.add();
             outbox.wake();
             Ok(())
         };
@@ -190,6 +194,7 @@ impl OrderStore {
         if let (Err(error), Some(first)) = (expire_orders::expire_orders(&mut work, &due, now), due.first()) {
             return Err(StoreError::of(*first, error));
         }
+        let counts = Counts::of(work.journal());
         let outcome = work.finish();
         let expired: BTreeSet<OrderId> = outcome.heads.iter().map(|head| head.order_id).collect();
         store(&mut tx, outcome, &self.outbox).await?;
@@ -199,6 +204,7 @@ impl OrderStore {
             timers::clear(&mut tx, &left).await?;
         }
         tx.commit().await?;
+        counts.add();
         if !due.is_empty() {
             self.outbox.wake();
         }

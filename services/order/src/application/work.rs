@@ -91,6 +91,12 @@ impl Work {
         Ok(count)
     }
 
+    /// Everything that was decided so far.
+    #[must_use]
+    pub fn journal(&self) -> &[Recorded] {
+        &self.dispatcher.journal
+    }
+
     /// What is to be written.
     #[must_use]
     pub fn finish(mut self) -> Outcome {

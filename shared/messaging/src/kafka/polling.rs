@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::assignment::Assignment;
 use super::consumer::GroupContext;
+use super::paused::Paused;
 use super::tenure::{Tenure, TenureState};
 use crate::bus::{Delivered, TopicPartition};
 
@@ -48,12 +49,13 @@ pub(crate) struct Poller {
     assignment: Arc<Assignment>,
     limits: BufferLimits,
     committed: Instant,
+    paused: Paused,
 }
 
 impl Poller {
     pub(crate) fn new(client: BaseConsumer<GroupContext>, limits: BufferLimits) -> Self {
         let assignment = Arc::clone(client.context().assignment());
-        Self { client, assignment, limits, committed: Instant::now() }
+        Self { client, assignment, limits, committed: Instant::now(), paused: Paused::default() }
     }
 
     /// Polls until told to stop, then leaves the group.
@@ -140,7 +142,9 @@ impl Poller {
 
     fn commit(&mut self) {
         self.committed = Instant::now();
-        self.client.context().commit(&self.client, &self.assignment.all());
+        let tenures = self.assignment.all();
+        self.client.context().commit(&self.client, &tenures);
+        self.paused.show(tenures.iter().filter(|tenure| tenure.lock().paused).count());
     }
 
     /// Whether the error ends this member. All others are waited out inside librdkafka.

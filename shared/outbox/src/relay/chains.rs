@@ -104,8 +104,8 @@ impl Chains {
         chain.rows.front()
     }
 
-    /// The broker has the key's row in flight: gives its id, and makes the key's next row ready.
-    pub(crate) fn acknowledged(&mut self, key: &str) -> Option<i64> {
+    /// The broker has the key's row in flight: gives it back, and makes the key's next row ready.
+    pub(crate) fn acknowledged(&mut self, key: &str) -> Option<Row> {
         let chain = self.chains.get_mut(key)?;
         let row = chain.rows.pop_front()?;
         self.in_flight -= 1;
@@ -116,7 +116,7 @@ impl Chains {
         } else {
             self.chains.remove(key);
         }
-        Some(row.id)
+        Some(row)
     }
 
     /// Nobody knows whether the broker has the key's row in flight: it is to be sent again before any later one.
@@ -190,6 +190,10 @@ mod tests {
         chains
     }
 
+    fn acknowledged(chains: &mut Chains, key: &str) -> Option<i64> {
+        chains.acknowledged(key).map(|row| row.id)
+    }
+
     fn send(chains: &mut Chains) -> Vec<i64> {
         std::iter::from_fn(|| chains.send_next().map(|row| row.id)).collect()
     }
@@ -198,11 +202,11 @@ mod tests {
     fn only_the_lowest_row_of_each_key_is_in_flight() {
         let mut chains = chains(10, &[(1, "a", 1), (2, "a", 2), (3, "b", 1), (4, "a", 3)]);
         assert_eq!(send(&mut chains), [1, 3]);
-        assert_eq!(chains.acknowledged("a"), Some(1));
+        assert_eq!(acknowledged(&mut chains, "a"), Some(1));
         assert_eq!(send(&mut chains), [2]);
         chains.push(row(5, "b", 2)).unwrap();
         assert_eq!(send(&mut chains), Vec::<i64>::new());
-        assert_eq!(chains.acknowledged("b"), Some(3));
+        assert_eq!(acknowledged(&mut chains, "b"), Some(3));
         assert_eq!(send(&mut chains), [5]);
     }
 
@@ -210,7 +214,7 @@ mod tests {
     fn the_window_bounds_what_is_in_flight() {
         let mut chains = chains(2, &[(1, "a", 1), (2, "b", 1), (3, "c", 1)]);
         assert_eq!(send(&mut chains), [1, 2]);
-        assert_eq!(chains.acknowledged("b"), Some(2));
+        assert_eq!(acknowledged(&mut chains, "b"), Some(2));
         assert_eq!(send(&mut chains), [3]);
         assert_eq!(chains.in_flight(), 2);
     }
@@ -220,7 +224,7 @@ mod tests {
         let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1), (3, "a", 2)]);
         assert_eq!(send(&mut chains), [1, 2]);
         chains.unacknowledged("a");
-        assert_eq!(chains.acknowledged("b"), Some(2));
+        assert_eq!(acknowledged(&mut chains, "b"), Some(2));
         assert_eq!(send(&mut chains), [1]);
     }
 
@@ -242,7 +246,7 @@ mod tests {
         assert_eq!(send(&mut chains), Vec::<i64>::new(), "3 is still in flight");
         chains.unacknowledged("c");
         assert_eq!(send(&mut chains), [1]);
-        assert_eq!(chains.acknowledged("a"), Some(1));
+        assert_eq!(acknowledged(&mut chains, "a"), Some(1));
         assert_eq!(send(&mut chains), [2]);
         assert_eq!(chains.refused("b"), Some(StoppedKey { id: 2, sequence: 1, ids: vec![2] }));
         assert_eq!(send(&mut chains), [3]);

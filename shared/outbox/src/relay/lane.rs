@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use contracts::ambient;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use messaging::{Acknowledged, Bus, DeliveryError, Producer};
+use metrics::{Counter, Histogram, counter, histogram};
 use telemetry::spans;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -55,6 +58,9 @@ pub(crate) struct Lane {
     receipts: FuturesUnordered<BoxFuture<'static, Answer>>,
     backoff: Backoff,
     delivery_timeout: Duration,
+    published: Counter,
+    failures: Counter,
+    latency: Histogram,
 }
 
 type Answer = (String, Result<Acknowledged, DeliveryError>);
@@ -78,6 +84,7 @@ impl Lane {
         outcomes: mpsc::Sender<Outcome>,
         config: &RelayConfig,
     ) -> Self {
+        let label = crate::metrics::label(&topic);
         Self {
             topic,
             bus,
@@ -88,6 +95,9 @@ impl Lane {
             receipts: FuturesUnordered::new(),
             backoff: Backoff::new(config.backoff_max()),
             delivery_timeout: config.delivery_timeout(),
+            published: counter!("outbox_published_total", "topic" => label),
+            failures: counter!("outbox_delivery_failures_total", "topic" => label),
+            latency: histogram!("outbox_publish_latency_seconds", "topic" => label),
         }
     }
 
@@ -194,7 +204,12 @@ impl Lane {
         let mut next = Some(first);
         while let Some((key, answer)) = next {
             match answer {
-                Ok(_) => acknowledged.extend(self.chains.acknowledged(&key)),
+                Ok(_) => {
+                    if let Some(row) = self.chains.acknowledged(&key) {
+                        self.latency.record(seconds_since(row.created_at));
+                        acknowledged.push(row.id);
+                    }
+                }
                 Err(DeliveryError::Unacknowledged(detail)) => {
                     if !matches!(failure, Some(End::Unacknowledged)) {
                         tracing::warn!(
@@ -223,12 +238,11 @@ impl Lane {
         }
         if !acknowledged.is_empty() {
             self.backoff.reset();
-            metrics::counter!("outbox_published_total", "topic" => self.topic.clone())
-                .increment(acknowledged.len() as u64);
+            self.published.increment(acknowledged.len() as u64);
             self.report(Outcome::Acknowledged(acknowledged)).await?;
         }
         if failure.is_some() {
-            metrics::counter!("outbox_delivery_failures_total", "topic" => self.topic.clone()).increment(1);
+            self.failures.increment(1);
         }
         Ok(failure)
     }
@@ -248,4 +262,9 @@ fn told(span: &Span, answer: Result<Acknowledged, DeliveryError>) -> Result<Ackn
         }
     }
     answer
+}
+
+/// The clocks of database and relay may differ; a negative latency is none.
+fn seconds_since(created_at: DateTime<Utc>) -> f64 {
+    (ambient::now() - created_at).to_std().unwrap_or_default().as_secs_f64()
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::config::RelayConfig;
 use super::probe::{NoProbe, Probe};
+use super::status::{RelayState, RelayStatus};
 use super::{Relay, RelayError};
 use crate::append::Outbox;
 
@@ -30,6 +31,7 @@ pub struct PollRelay {
     bus: Arc<dyn Bus>,
     config: RelayConfig,
     probe: Arc<dyn Probe>,
+    status: RelayStatus,
 }
 
 impl PollRelay {
@@ -44,7 +46,8 @@ impl PollRelay {
         config: RelayConfig,
     ) -> Result<Self, RelayError> {
         config.validate()?;
-        Ok(Self { pool, wake: outbox.wakes(), bus, config, probe: Arc::new(NoProbe) })
+        let (probe, status) = (Arc::new(NoProbe), RelayStatus::default());
+        Ok(Self { pool, wake: outbox.wakes(), bus, config, probe, status })
     }
 
     /// Tells `probe` of every step, so that a test can crash the relay there.
@@ -60,8 +63,8 @@ impl PollRelay {
         loop {
             match timeout(self.config.statement_timeout(), table::check(&self.pool)).await {
                 Ok(Ok(verdict)) => return verdict,
-                Ok(Err(error)) => warn("outbox: the database can't be asked", &error),
-                Err(elapsed) => warn("outbox: the database does not answer", &elapsed),
+                Ok(Err(error)) => self.retrying("outbox: the database can't be asked", &error),
+                Err(elapsed) => self.retrying("outbox: the database does not answer", &elapsed),
             }
             if wait(&mut backoff, shutdown).await.is_break() {
                 return Ok(());
@@ -88,11 +91,10 @@ impl PollRelay {
                     probe: Arc::clone(&self.probe),
                     config: self.config.clone(),
                 };
-                metrics::gauge!("outbox_relay_active").set(1.0);
-                let ended = Leader::new(relay).run(conn, shutdown).await;
-                metrics::gauge!("outbox_relay_active").set(0.0);
-                return ended;
+                self.status.set(RelayState::Leading);
+                return Leader::new(relay).run(conn, shutdown).await;
             }
+            self.status.set(RelayState::StandingBy);
             let standing_by = sleep(self.config.takeover_interval());
             tokio::pin!(standing_by);
             loop {
@@ -103,6 +105,11 @@ impl PollRelay {
                 }
             }
         }
+    }
+
+    fn retrying(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        self.status.set(RelayState::Retrying { error: error.to_string() });
+        tracing::warn!(error, "{what}");
     }
 
     /// The server bounds every statement; this is for a server that is gone.
@@ -118,8 +125,15 @@ impl PollRelay {
 
 #[async_trait]
 impl Relay for PollRelay {
+    fn status(&self) -> RelayStatus {
+        self.status.clone()
+    }
+
     async fn run(self: Box<Self>, shutdown: CancellationToken) -> Result<(), RelayError> {
-        metrics::gauge!("outbox_relay_active").set(0.0);
+        self.status.set(RelayState::Starting);
+        for kind in crate::metrics::STOPS {
+            metrics::counter!("outbox_keys_stopped_total", "kind" => kind).increment(0);
+        }
         self.check(&shutdown).await?;
         let mut backoff = Backoff::new(self.config.backoff_max());
         while !shutdown.is_cancelled() {
@@ -135,12 +149,16 @@ impl Relay for PollRelay {
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
-                warn("outbox: the relay lost its session; unfinished rows will be read again", &error);
+                self.retrying(
+                    "outbox: the relay lost its session; unfinished rows will be read again",
+                    &error,
+                );
                 if wait(&mut backoff, &shutdown).await.is_break() {
                     break;
                 }
             }
         }
+        self.status.set(RelayState::Stopped);
         Ok(())
     }
 }
@@ -157,8 +175,4 @@ async fn wait(backoff: &mut Backoff, shutdown: &CancellationToken) -> std::ops::
 async fn close(conn: PgConnection, grace: std::time::Duration) -> Result<(), sqlx::Error> {
     // Past the grace period the dropped socket tells the server the same.
     timeout(grace, conn.close()).await.unwrap_or(Ok(()))
-}
-
-fn warn(what: &str, error: &(dyn std::error::Error + 'static)) {
-    tracing::warn!(error, "{what}");
 }

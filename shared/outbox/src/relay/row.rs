@@ -24,6 +24,7 @@ pub(crate) struct Row {
     pub(crate) traceparent: Option<String>,
     pub(crate) tracestate: Option<String>,
     pub(crate) value: Vec<u8>,
+    /// When it was appended.
     pub(crate) created_at: DateTime<Utc>,
     /// Whether its predecessor was finished in the snapshot that showed it; none when there was no predecessor. True for
     /// a key's first row.

@@ -222,6 +222,7 @@ mod tests {
             listen: "127.0.0.1:8080",
             migrator: sqlx::migrate::Migrator::DEFAULT,
             publishes: &[],
+            metrics: &[],
         }
     }
 

@@ -109,6 +109,7 @@ async fn observe(request: Request, next: Next) -> Response {
     );
     telemetry::set_parent(&span, &callers_trace(request.headers()));
     let started = tokio::time::Instant::now();
+    let _unanswered = Unanswered::one();
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
@@ -120,6 +121,22 @@ async fn observe(request: Request, next: Next) -> Response {
     metrics::histogram!("http_request_duration_seconds", &labels[..2])
         .record(started.elapsed().as_secs_f64());
     response
+}
+
+/// A request without an answer yet. A client that hangs up drops it too.
+struct Unanswered;
+
+impl Unanswered {
+    fn one() -> Self {
+        metrics::gauge!("http_requests_in_flight").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        metrics::gauge!("http_requests_in_flight").decrement(1.0);
+    }
 }
 
 fn callers_trace(headers: &HeaderMap) -> TraceContext {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::parts::{ConsumerDeps, Service};
 use super::supervise::supervise;
-use super::{Definition, Deps, start};
+use super::{Definition, Deps, sampling, start};
 use crate::config::{CommandLine, Common, Settings};
 use crate::health::Health;
 use crate::http::{edge, server};
@@ -78,6 +78,7 @@ async fn operate<C: DeserializeOwned + Serialize + Default>(
 ) -> anyhow::Result<()> {
     let config = &settings.common;
     let telemetry = telemetry::init(definition.name, &config.telemetry)?;
+    describe(definition);
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     background.spawn(signals(stop.clone())?);
@@ -99,6 +100,15 @@ async fn operate<C: DeserializeOwned + Serialize + Default>(
     }
     finish_telemetry(telemetry).await;
     outcome
+}
+
+/// Every metric is described before the first scrape, also those of what has not happened yet.
+fn describe(definition: &Definition) {
+    for table in [messaging::METRICS, outbox::METRICS, inbox::METRICS, crate::METRICS, definition.metrics] {
+        telemetry::metrics::describe(table);
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    metrics::gauge!("build_info", "service" => definition.name, "version" => version).set(1.0);
 }
 
 /// The first signal asks the service to stop; the second ends the process.
@@ -188,6 +198,11 @@ impl Running {
                 Ok(())
             }));
         }
+        let sampling = sampling::run(deps.pool.clone(), service.samplers, deps.shutdown.clone());
+        running.parts.spawn(part("sampling", async {
+            sampling.await;
+            Ok(())
+        }));
         let app = edge(service.routes, service.openapi, &config.http, health, telemetry.metrics());
         running.start_http(listener, app, config);
         tracing::info!(
@@ -216,7 +231,7 @@ impl Running {
             &self.deps.outbox,
             Arc::clone(&self.deps.bus),
         )?;
-        health.up("relay");
+        health.watch_relay(relay.status());
         let stop = self.relay_stop.clone();
         self.relay.spawn(part("the relay", async move { Ok(relay.run(stop).await?) }));
         Ok(())

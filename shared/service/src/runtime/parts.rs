@@ -10,6 +10,8 @@ use messaging::Bus;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use super::Sampler;
+
 /// Something that runs beside HTTP and the consumers: a timer, a saga, a mailer.
 #[async_trait]
 pub trait Worker: Send + 'static {
@@ -28,6 +30,7 @@ pub trait Worker: Send + 'static {
 pub struct Service {
     pub(super) consumers: Vec<Consumption>,
     pub(super) workers: Vec<Box<dyn Worker>>,
+    pub(super) samplers: Vec<Arc<dyn Sampler>>,
     pub(super) routes: axum::Router,
     pub(super) openapi: utoipa::openapi::OpenApi,
 }
@@ -50,6 +53,13 @@ impl Service {
     #[must_use]
     pub fn worker(mut self, worker: impl Worker) -> Self {
         self.workers.push(Box::new(worker));
+        self
+    }
+
+    /// Reads these gauges every few seconds.
+    #[must_use]
+    pub fn sampler(mut self, sampler: impl Sampler) -> Self {
+        self.samplers.push(Arc::new(sampler));
         self
     }
 

@@ -19,6 +19,7 @@ pub(super) async fn supervise(mut worker: Box<dyn Worker>, health: Health, shutd
     let name = worker.name();
     let component = format!("worker {name}");
     let mut failures: u32 = 0;
+    metrics::counter!("worker_failures_total", "worker" => name).increment(0);
     while !shutdown.is_cancelled() {
         health.up(&component);
         let started = Instant::now();

@@ -39,6 +39,7 @@ fn service_under_test() {
         listen: "127.0.0.1:0",
         migrator: sqlx::migrate!("tests/migrations"),
         publishes: &[OrderConfirmed::TYPE],
+        metrics: &[],
     };
     let outcome = service::run_with(definition, &command_line, |config: &Config, deps: &Deps| {
         Ok(Service::new()

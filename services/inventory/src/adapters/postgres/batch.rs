@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{AnyEvent, ambient};
-use inbox::{HandlerError, Received, UnitOfWork};
+use inbox::{AfterCommit, HandlerError, Received, UnitOfWork};
 use outbox::Outbox;
 use sqlx::PgConnection;
 
 use super::announcements::{self, Sequences};
 use super::{levels, reservations};
+use crate::adapters::metrics;
 use crate::application::fulfilment::Fulfilment;
 use crate::domain::{OrderId, Reservation, ReservationId, ReservationState, Warehouse};
 
@@ -45,6 +46,11 @@ impl UnitOfWork for StockBatch {
             sequences.skus.insert(sku, row.published_sequence);
         }
         Ok(Self { fulfilment: Fulfilment::new(warehouse), sequences })
+    }
+
+    fn after_commit(&self) -> AfterCommit {
+        let alerts = metrics::alerts(&self.fulfilment);
+        Box::new(move || metrics::count(alerts))
     }
 
     async fn store(self, outbox: &Outbox, conn: &mut PgConnection) -> Result<(), HandlerError> {

@@ -8,6 +8,7 @@ use sqlx::{PgPool, Postgres, Transaction as SqlTransaction};
 
 use super::announcements::{self, Sequences};
 use super::levels;
+use crate::adapters::metrics;
 use crate::application::fulfilment::Fulfilment;
 use crate::application::replenish_stock::{Earlier, ReplenishStock, Replenished, Transaction};
 use crate::domain::{Books, Sku, StockLevel};
@@ -115,6 +116,7 @@ impl Transaction for PgReplenishment<'_> {
     async fn commit(mut self, fulfilment: Fulfilment) -> Result<(), AppendError> {
         announcements::store(&mut self.transaction, self.outbox, &fulfilment, self.sequences).await?;
         self.transaction.commit().await?;
+        metrics::count(metrics::alerts(&fulfilment));
         self.outbox.wake();
         Ok(())
     }

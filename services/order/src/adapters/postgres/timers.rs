@@ -31,6 +31,18 @@ impl OrderStore {
         Ok(due)
     }
 
+    /// How many deadlines had passed at `now`.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn count_due(&self, now: DateTime<Utc>) -> Result<i64, StoreError> {
+        let due = sqlx::query_scalar("SELECT count(*) FROM timers WHERE due_at <= $1")
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(due)
+    }
+
     /// How far this service's consumers, on whichever replica, have applied these topics.
     ///
     /// # Errors

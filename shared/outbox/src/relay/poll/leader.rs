@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Admission, Held, Limit, Room, Scope};
 use super::listener::listen;
-use super::table::{self, Backlog, Pruned, Stop};
+use super::table::{self, Pruned, Stop};
 use crate::relay::config::RelayConfig;
 use crate::relay::lane::{Input, Lane, Outcome};
 use crate::relay::probe::{Probe, Step};
@@ -25,12 +25,9 @@ use crate::relay::row::Row;
 const OUTCOMES: usize = 64;
 /// Rows looked at in one pruning statement.
 const PRUNE_ROWS: i64 = 1_000;
-/// Sweeps and counts walk over the index entries of finished rows, which a transaction that stays open keeps alive. They
-/// may take one part in so many of the session's time.
+/// Sweeps walk over the index entries of finished rows, which a transaction that stays open keeps alive. They may take one
+/// part in so many of the session's time.
 const SWEEP_SHARE: u32 = 10;
-const COUNT_SHARE: u32 = 50;
-/// How often the backlog is counted.
-const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a leader works with.
 pub(super) struct Lead {
@@ -59,7 +56,6 @@ pub(super) struct Leader {
     sweep_at: Instant,
     prune_at: Instant,
     prune_after_id: i64,
-    count_at: Instant,
     /// Set by the shutdown: until when what is in flight may be finished.
     until: Option<Instant>,
 }
@@ -71,7 +67,6 @@ struct Work {
     stops: Vec<Stop>,
     read: Option<ReadPlan>,
     prune_after_id: Option<i64>,
-    count: bool,
 }
 
 /// What a read may bring.
@@ -90,7 +85,6 @@ struct Done {
     rows: Vec<Row>,
     read_took: Duration,
     pruned: Option<Pruned>,
-    backlog: Option<(Backlog, Duration)>,
 }
 
 type Session = (PgConnection, Result<Done, sqlx::Error>);
@@ -115,7 +109,6 @@ impl Leader {
             sweep_at: Instant::now(),
             prune_at: Instant::now(),
             prune_after_id: 0,
-            count_at: Instant::now(),
             until: None,
         }
     }
@@ -196,13 +189,11 @@ impl Leader {
             stops: std::mem::take(&mut self.stops),
             read,
             prune_after_id: (working && now >= self.prune_at).then_some(self.prune_after_id),
-            count: working && now >= self.count_at,
         };
         let something = !work.finish.is_empty()
             || !work.stops.is_empty()
             || work.read.is_some()
-            || work.prune_after_id.is_some()
-            || work.count;
+            || work.prune_after_id.is_some();
         something.then_some(work)
     }
 
@@ -226,10 +217,6 @@ impl Leader {
         }
         if let Some(pruned) = done.pruned {
             self.note_pruned(&pruned);
-        }
-        if let Some((backlog, took)) = done.backlog {
-            self.count_at = Instant::now() + COUNT_INTERVAL.max(took * COUNT_SHARE);
-            show(&backlog);
         }
         Ok(())
     }
@@ -320,7 +307,7 @@ impl Leader {
     }
 
     fn note_pruned(&mut self, pruned: &Pruned) {
-        metrics::counter!("outbox_pruned_total").increment(pruned.deleted.unsigned_abs());
+        metrics::counter!("outbox_pruned_rows_total").increment(pruned.deleted.unsigned_abs());
         match pruned.last_id {
             Some(last_id) if pruned.reached_young != Some(true) => self.prune_after_id = last_id,
             _ => {
@@ -354,13 +341,7 @@ async fn perform_on(conn: &mut PgConnection, mut work: Work, retention_s: u64) -
         Some(after_id) => Some(table::prune(conn, after_id, PRUNE_ROWS, retention_s).await?),
         None => None,
     };
-    let backlog = if work.count {
-        let started = Instant::now();
-        Some((table::backlog(conn).await?, started.elapsed()))
-    } else {
-        None
-    };
-    Ok(Done { work, rows, read_took, pruned, backlog })
+    Ok(Done { work, rows, read_took, pruned })
 }
 
 /// Reads, and before a sweep looks for topics that are new. A topic's rows are of one snapshot; the look for topics need
@@ -407,12 +388,4 @@ fn alarm(stop: Stop) -> Stop {
         "outbox: key stopped; its events wait until its row in outbox.stopped_keys is deleted"
     );
     stop
-}
-
-fn show(backlog: &Backlog) {
-    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-    let (unfinished, stopped) = (backlog.unfinished as f64, backlog.stopped_keys as f64);
-    metrics::gauge!("outbox_unfinished").set(unfinished);
-    metrics::gauge!("outbox_oldest_age_seconds").set(backlog.oldest_age_s);
-    metrics::gauge!("outbox_stopped_keys").set(stopped);
 }

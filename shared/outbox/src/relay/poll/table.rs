@@ -207,26 +207,6 @@ pub(super) async fn prune(
     .await
 }
 
-/// What the gauges show.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct Backlog {
-    pub(super) unfinished: i64,
-    pub(super) oldest_age_s: f64,
-    pub(super) stopped_keys: i64,
-}
-
-/// Counts what waits.
-pub(super) async fn backlog(conn: &mut PgConnection) -> Result<Backlog, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT count(*) AS unfinished,
-             coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_age_s,
-             (SELECT count(*) FROM outbox.stopped_keys) AS stopped_keys
-         FROM outbox.messages WHERE finished_at IS NULL",
-    )
-    .fetch_one(conn)
-    .await
-}
-
 fn bigint(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

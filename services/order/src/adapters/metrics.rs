@@ -1,0 +1,116 @@
+//! What order measures beyond what every service does: each order counted once its transaction is committed.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::ambient;
+use metrics::{counter, gauge, histogram};
+use service::Sampler;
+use telemetry::metrics::Metric;
+
+use super::postgres::OrderStore;
+use crate::application::Recorded;
+use crate::domain::{CancellationReason, OrderEvent};
+
+/// What this service measures.
+pub const METRICS: &[Metric] = &[
+    Metric::counter(
+        "orders_ended_total",
+        &["end", "reason"],
+        "Orders that reached their end: `confirmed` (reason `none`) or `cancelled` (`out_of_stock`, `payment_declined`, \
+         `customer_request`, `timed_out`).",
+    ),
+    Metric::gauge(
+        "orders_past_deadline",
+        &[],
+        "Open orders whose deadline has passed: they are cancelled as soon as everything that was on the topics by then \
+         was heard.",
+    ),
+    Metric::counter("orders_placed_total", &[], "Orders accepted."),
+    Metric::histogram(
+        "orders_time_to_end_seconds",
+        &["end"],
+        "Time from placed to `confirmed` or `cancelled`.",
+    ),
+];
+
+const CONFIRMED: &str = "confirmed";
+const CANCELLED: &str = "cancelled";
+/// A confirmation needs no reason.
+const NONE: &str = "none";
+
+/// What a transaction did to orders, to be counted after its commit.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    placed: u64,
+    ended: Vec<(&'static str, &'static str, Duration)>,
+}
+
+impl Counts {
+    /// Of these events.
+    pub(super) fn of(journal: &[Recorded]) -> Self {
+        let mut counts = Self::default();
+        for recorded in journal {
+            match &recorded.event {
+                OrderEvent::OrderPlaced(_) => counts.placed += 1,
+                OrderEvent::OrderConfirmed { .. } => {
+                    counts.ended.push((CONFIRMED, NONE, since_placed(recorded)));
+                }
+                OrderEvent::OrderCancelled { reason, .. } => {
+                    counts.ended.push((CANCELLED, reason.as_str(), since_placed(recorded)));
+                }
+                OrderEvent::DeadlineScheduled { .. }
+                | OrderEvent::StockReservationRecorded { .. }
+                | OrderEvent::LatePaymentRecorded { .. }
+                | OrderEvent::LateDeclineRecorded { .. }
+                | OrderEvent::LateStockRejectionRecorded {} => {}
+            }
+        }
+        counts
+    }
+
+    /// Counts them: they are committed.
+    pub(super) fn add(self) {
+        counter!("orders_placed_total").increment(self.placed);
+        for (end, reason, took) in self.ended {
+            counter!("orders_ended_total", "end" => end, "reason" => reason).increment(1);
+            histogram!("orders_time_to_end_seconds", "end" => end).record(took.as_secs_f64());
+        }
+    }
+}
+
+/// An order's id was drawn when it was placed, and bears the time (UUIDv7).
+fn since_placed(recorded: &Recorded) -> Duration {
+    let Some(placed) = recorded.order_id.0.get_timestamp() else { return Duration::ZERO };
+    let (seconds, nanos) = placed.to_unix();
+    let ended_ms = u64::try_from(recorded.occurred_at.timestamp_millis()).unwrap_or(0);
+    Duration::from_millis(ended_ms).saturating_sub(Duration::new(seconds, nanos))
+}
+
+/// Reads how many orders wait past their deadline: an index on the timers of open orders.
+#[derive(Debug)]
+pub struct DeadlineSampler {
+    store: OrderStore,
+}
+
+impl DeadlineSampler {
+    /// Of this database. Begins the counters whose absence would hide an alert.
+    #[must_use]
+    pub fn new(store: OrderStore) -> Self {
+        counter!("orders_ended_total", "end" => CONFIRMED, "reason" => NONE).increment(0);
+        for reason in CancellationReason::ALL {
+            counter!("orders_ended_total", "end" => CANCELLED, "reason" => reason.as_str()).increment(0);
+        }
+        Self { store }
+    }
+}
+
+#[async_trait]
+impl Sampler for DeadlineSampler {
+    async fn sample(&self) -> anyhow::Result<()> {
+        let due = self.store.count_due(ambient::now()).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        gauge!("orders_past_deadline").set(due as f64);
+        Ok(())
+    }
+}

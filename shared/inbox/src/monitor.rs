@@ -1,0 +1,160 @@
+//! What waits and what stands still, asked at a bounded interval: lag, parked events, the partitions' states.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::{Topic, Topics};
+use messaging::{Bus, BusError, TopicPartition};
+use metrics::{counter, gauge};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{ASSIGNED, OUTCOMES, REVOKED, STATES};
+use crate::parking::{self, BEHIND};
+use crate::positions;
+use crate::standing;
+use crate::status::{ConsumerStatus, PartitionState};
+use crate::unit_of_work::UnitOfWork;
+use crate::worker::Shared;
+
+/// How often it is asked.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How far behind a partition is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lag {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Records on it that are not applied yet.
+    pub records: i64,
+}
+
+/// Why the lag is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum LagError {
+    /// The database does not tell the positions.
+    #[error("reading the positions: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The broker does not tell the ends.
+    #[error("reading the topics' ends: {0}")]
+    Bus(#[from] BusError),
+}
+
+/// How far behind this service is on all partitions of these topics, whichever replica reads them, and even if none does:
+/// the positions are the database's.
+///
+/// # Errors
+/// When database or broker does not answer.
+pub async fn lag(pool: &PgPool, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, LagError> {
+    // Positions first: what is applied meanwhile makes the lag look longer by a moment, never shorter.
+    let mut conn = pool.acquire().await?;
+    let applied = standing::applied(&mut conn).await?;
+    drop(conn);
+    let mut lags = Vec::new();
+    for topic in topics {
+        for marks in bus.watermarks(topic).await? {
+            let partition = TopicPartition { topic: topic.clone(), partition: marks.partition };
+            let position = applied.iter().find(|applied| applied.partition == partition);
+            let next_offset = position.map_or(marks.low, |applied| applied.next_offset);
+            lags.push(Lag { partition, records: (marks.high - next_offset).max(0) });
+        }
+    }
+    Ok(lags)
+}
+
+/// Begins the series whose absence would hide an alert.
+pub(crate) fn begin(topics: &[&'static str]) {
+    for &topic in topics {
+        for outcome in OUTCOMES {
+            counter!("inbox_events_total", "topic" => topic, "outcome" => outcome).increment(0);
+        }
+        counter!("inbox_retries_total", "topic" => topic).increment(0);
+        counter!("inbox_position_alarms_total", "topic" => topic).increment(0);
+    }
+    for change in [ASSIGNED, REVOKED] {
+        counter!("inbox_rebalances_total", "change" => change).increment(0);
+    }
+}
+
+/// Asks until `shutdown`.
+pub(crate) async fn run<W: UnitOfWork>(shared: Arc<Shared<W>>, shutdown: CancellationToken) {
+    let applier = &shared.applier;
+    let topics = applier.codec.topics();
+    let labels: Vec<&'static str> = applier.subscriptions.topics().map(Topic::suffix).collect();
+    let names: Vec<String> = applier.subscriptions.topics().map(|topic| topics.name(topic)).collect();
+    begin(&labels);
+    let mut parked = Parked::new(&labels);
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let asking = async {
+        loop {
+            ticks.tick().await;
+            show_states(&shared.status);
+            match parked.count(&applier.pool, topics).await {
+                Ok(()) => {}
+                Err(error) => tracing::debug!(%error, "parked events are not counted"),
+            }
+            match lag(&applier.pool, &*shared.bus, &names).await {
+                Ok(lags) => show_lags(&lags, topics),
+                Err(error) => tracing::debug!(%error, "the lag is not known"),
+            }
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = asking => {}
+    }
+}
+
+/// The gauges of parked events. One that is redriven goes back to 0, so what was shown is remembered.
+struct Parked {
+    shown: BTreeSet<(&'static str, String)>,
+}
+
+impl Parked {
+    fn new(topics: &[&'static str]) -> Self {
+        Self { shown: topics.iter().map(|topic| (*topic, BEHIND.to_owned())).collect() }
+    }
+
+    async fn count(&mut self, pool: &PgPool, topics: &Topics) -> Result<(), sqlx::Error> {
+        let mut conn = pool.acquire().await?;
+        let counts = parking::count(&mut conn).await?;
+        let mut gone = std::mem::take(&mut self.shown);
+        for (topic, reason, events) in counts {
+            let topic = positions::label(topics, &topic);
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            gauge!("inbox_parked_events", "topic" => topic, "reason" => reason.clone()).set(events as f64);
+            gone.remove(&(topic, reason.clone()));
+            self.shown.insert((topic, reason));
+        }
+        for (topic, reason) in gone {
+            gauge!("inbox_parked_events", "topic" => topic, "reason" => reason.clone()).set(0.0);
+            self.shown.insert((topic, reason));
+        }
+        Ok(())
+    }
+}
+
+fn show_lags(lags: &[Lag], topics: &Topics) {
+    for Lag { partition, records } in lags {
+        let topic = positions::label(topics, &partition.topic);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        gauge!("inbox_lag_records", "topic" => topic, "partition" => partition.partition.to_string())
+            .set(*records as f64);
+    }
+}
+
+fn show_states(status: &ConsumerStatus) {
+    let mut counts = [0.0; STATES.len()];
+    for state in status.partitions().into_values() {
+        counts[match state {
+            PartitionState::Running { .. } => 0,
+            PartitionState::Retrying { .. } => 1,
+            PartitionState::Stopped { .. } => 2,
+        }] += 1.0;
+    }
+    for (state, count) in STATES.into_iter().zip(counts) {
+        gauge!("inbox_partitions", "state" => state).set(count);
+    }
+}

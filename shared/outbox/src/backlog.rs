@@ -1,0 +1,64 @@
+//! What waits in an outbox: asked of the database, so that it is also known while no relay leads.
+
+use sqlx::PgPool;
+
+/// What waits to be published.
+#[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
+pub struct Backlog {
+    /// Rows that are not known to be published.
+    pub unfinished: i64,
+    /// Age of the oldest of them that is not behind a stopped key; 0 when there is none.
+    pub oldest_age_s: f64,
+    /// Keys that wait for a person.
+    pub stopped_keys: i64,
+}
+
+impl Backlog {
+    /// Asks the database. The count walks over the index of unfinished rows; the oldest is one look into it per topic.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        let mut tx = pool.begin().await?;
+        // The plan must not depend on statistics that a burst has made stale: each part has its index.
+        sqlx::query(
+            "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+                 set_config('jit', 'off', true)",
+        )
+        .execute(&mut *tx)
+        .await?;
+        // Of each topic the row with the lowest id: ids are drawn when rows are inserted.
+        let backlog = sqlx::query_as(
+            "WITH RECURSIVE topics (topic) AS (
+                 (SELECT topic FROM outbox.messages WHERE finished_at IS NULL ORDER BY topic LIMIT 1)
+                 UNION ALL
+                 SELECT (SELECT m.topic FROM outbox.messages m
+                         WHERE m.finished_at IS NULL AND m.topic > t.topic ORDER BY m.topic LIMIT 1)
+                 FROM topics t WHERE t.topic IS NOT NULL
+             )
+             SELECT (SELECT count(*) FROM outbox.messages WHERE finished_at IS NULL) AS unfinished,
+                 (SELECT count(*) FROM outbox.stopped_keys) AS stopped_keys,
+                 greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(oldest.created_at)), 0))::float8
+                     AS oldest_age_s
+             FROM topics t CROSS JOIN LATERAL (
+                 SELECT m.created_at FROM outbox.messages m
+                 WHERE m.finished_at IS NULL AND m.topic = t.topic
+                   AND (m.topic, m.key) NOT IN (SELECT s.topic, s.key FROM outbox.stopped_keys s)
+                 ORDER BY m.id LIMIT 1
+             ) AS oldest",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(backlog)
+    }
+
+    /// Sets the gauges.
+    pub fn show(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "gauges")]
+        let (unfinished, stopped) = (self.unfinished as f64, self.stopped_keys as f64);
+        metrics::gauge!("outbox_unfinished_rows").set(unfinished);
+        metrics::gauge!("outbox_oldest_unfinished_age_seconds").set(self.oldest_age_s);
+        metrics::gauge!("outbox_stopped_keys").set(stopped);
+    }
+}

@@ -1,0 +1,37 @@
+//! What the runtime of every service measures.
+
+use telemetry::metrics::Metric;
+
+/// What this crate measures.
+pub const METRICS: &[Metric] = &[
+    Metric::gauge("build_info", &["service", "version"], "Always 1: which service this is, and its version."),
+    Metric::histogram(
+        "database_pool_acquire_duration_seconds",
+        &[],
+        "Time to get a connection from the pool, as tried every few seconds.",
+    ),
+    Metric::gauge("database_pool_connections", &["state"], "Connections of the pool: `idle` or `in_use`."),
+    Metric::gauge("database_pool_max_connections", &[], "The most connections that the pool opens."),
+    Metric::histogram(
+        "http_request_duration_seconds",
+        &["method", "route"],
+        "Time from a request's head to its answer's; with `Prefer: wait` this includes the wait.",
+    ),
+    Metric::gauge("http_requests_in_flight", &[], "Requests that have no answer yet."),
+    Metric::counter("http_requests_total", &["method", "route", "status"], "Requests answered."),
+    Metric::counter(
+        "http_requests_turned_away_total",
+        &[],
+        "Requests answered 503 at once because too many were in flight.",
+    ),
+    Metric::gauge(
+        "sampled_timestamp_seconds",
+        &[],
+        "When the gauges that need the database were last read, in seconds since 1970.",
+    ),
+    Metric::counter(
+        "worker_failures_total",
+        &["worker"],
+        "Times that a worker failed and was started again.",
+    ),
+];
