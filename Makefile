@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # The test binaries that also run against a real Kafka and a real registry.
 KAFKA_TESTS := bus relay kit system
 
-.PHONY: help demo build test test-kafka test-mutations lint generate bootstrap
+.PHONY: help demo build test test-alerts test-kafka test-mutations lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -25,9 +25,13 @@ lint: bootstrap ## Formatting, lints and the contract gate
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	tests/mutations/run --check
 
-test: lint build ## Everything that needs neither Docker nor Java
+test: lint build test-alerts ## Everything that needs neither Docker nor Java
 	target/debug/tidings schemas check
 	target/debug/with-postgres cargo test --workspace --locked --no-fail-fast
+
+test-alerts: ## The alert rules, by promtool
+	tools/promtool.sh check rules observability/prometheus/alerts.yml
+	tools/promtool.sh test rules observability/prometheus/tests/*.yml
 
 test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
 	tests/components/with-kafka target/debug/with-postgres \
@@ -36,8 +40,9 @@ test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio R
 test-mutations: build ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)
 	tests/mutations/run $(ARGS)
 
-generate: bootstrap ## Write the Rust types of avro/ anew
+generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md and Grafana's dashboards
 	cargo run --locked -p codegen
+	cargo run --locked -p observability
 
 bootstrap: ## Install what building needs, after saying what
 	@tools/bootstrap.sh

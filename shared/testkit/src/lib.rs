@@ -1,6 +1,7 @@
 //! The embedded stack and the vocabulary of tests: databases, brokers, a registry, a receiver of traces, bounded waiting.
 
 pub mod broker;
+pub mod exposition;
 pub mod interleave;
 pub mod otlp;
 pub mod postgres;

@@ -11,6 +11,8 @@ mod idempotency;
 #[cfg(test)]
 mod in_memory;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod stack;

@@ -330,8 +330,10 @@ pub(crate) async fn apply(pool: &PgPool, deps: OrderBatchDeps, events: Vec<AnyEv
         let context = Context { envelope: &received.envelope, now: ambient::now() };
         subscriptions.react(&mut batch, &received.event, context).unwrap();
     }
+    let after_commit = batch.after_commit();
     batch.store(&deps, &mut tx).await.unwrap();
     tx.commit().await.unwrap();
+    after_commit();
     OrderBatch::committed(&deps);
 }
 

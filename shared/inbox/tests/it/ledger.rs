@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use contracts::AnyEvent;
 use contracts::order::{OrderCancelled, OrderConfirmed};
-use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use sqlx::PgConnection;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -14,6 +14,9 @@ use uuid::Uuid;
 pub(crate) const IMPOSSIBLE: &str = "impossible";
 /// A cancellation whose detail is this is refused by a check of the database.
 pub(crate) const REFUSED: &str = "refused";
+
+/// Counts applied events after the commit.
+pub(crate) const COUNTED: &str = "ledger_events_total";
 
 pub(crate) const TABLE: &str = "CREATE TABLE ledger (
     order_id uuid PRIMARY KEY,
@@ -40,6 +43,8 @@ impl Faults {
 struct Entry {
     sequences: Vec<i64>,
     detail: String,
+    /// How many sequences it had before.
+    loaded: usize,
 }
 
 #[derive(Debug)]
@@ -92,9 +97,16 @@ impl UnitOfWork for Ledger {
         .bind(&ids)
         .fetch_all(conn)
         .await?;
-        let entries =
-            rows.into_iter().map(|(id, sequences, detail)| (id, Entry { sequences, detail })).collect();
+        let entries = rows
+            .into_iter()
+            .map(|(id, sequences, detail)| (id, Entry { loaded: sequences.len(), sequences, detail }))
+            .collect();
         Ok(Self { entries })
+    }
+
+    fn after_commit(&self) -> AfterCommit {
+        let new: usize = self.entries.values().map(|entry| entry.sequences.len() - entry.loaded).sum();
+        Box::new(move || metrics::counter!(COUNTED).increment(new as u64))
     }
 
     async fn store(self, faults: &Self::Deps, conn: &mut PgConnection) -> Result<(), HandlerError> {

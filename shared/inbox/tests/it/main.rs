@@ -7,5 +7,6 @@
 
 mod effects;
 mod ledger;
+mod metrics;
 mod parking;
 mod stack;

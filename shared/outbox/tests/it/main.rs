@@ -10,6 +10,7 @@ mod append;
 mod backlog;
 mod faults;
 mod interleavings;
+mod metrics;
 mod poll;
 mod processes;
 mod relays;

@@ -4,5 +4,6 @@
 mod corruption;
 mod ends;
 mod kills;
+mod metrics;
 mod requests;
 mod up;

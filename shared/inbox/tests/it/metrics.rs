@@ -1,0 +1,121 @@
+//! What operators are told of the inbox is true.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use contracts::AnyEvent;
+use contracts::ambient::{new_id, now};
+use contracts::topics::Topic;
+use inbox::monitor::lag;
+use testkit::exposition::Recorded;
+use testkit::wait::eventually;
+
+use crate::ledger::{COUNTED, IMPOSSIBLE};
+use crate::stack::{PATIENCE, Stack, cancelled, confirmed};
+
+const TOPIC: (&str, &str) = ("topic", "orders");
+
+async fn until(recorded: &Recorded, name: &str, labels: &[(&str, &str)], wanted: f64) {
+    eventually(&format!("{name} {labels:?} becomes {wanted}"), PATIENCE, async || {
+        match recorded.read().sum(name, labels) {
+            Some(found) if (found - wanted).abs() < f64::EPSILON => Ok(()),
+            found => Err(found),
+        }
+    })
+    .await;
+}
+
+async fn total_lag(stack: &Stack) -> i64 {
+    let topics = [stack.codec.topics().name(Topic::Orders)];
+    let lags = lag(stack.database.pool(), &*stack.bus, &topics).await.unwrap();
+    lags.iter().map(|lag| lag.records).sum()
+}
+
+#[tokio::test]
+async fn lag_counts_what_is_on_the_topic_and_not_applied_also_while_nobody_reads() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    assert_eq!(total_lag(&stack).await, 0);
+    let order = new_id();
+    for sequence in 1..=3 {
+        stack.publish(&confirmed(order, sequence)).await;
+    }
+    assert_eq!(total_lag(&stack).await, 3);
+    stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    assert_eq!(total_lag(&stack).await, 0);
+    stack.stop().await;
+    for sequence in 4..=5 {
+        stack.publish(&confirmed(order, sequence)).await;
+    }
+    assert_eq!(total_lag(&stack).await, 2);
+
+    // Its gauge, while a batch is in hand: what is read but not committed still counts.
+    let held = stack.faults.gate.acquire_many(u32::try_from(stack.faults.gate.available_permits()).unwrap());
+    let held = held.await.unwrap();
+    stack.consume_as("tidings.ledger");
+    until(&recorded, "inbox_lag_records", &[TOPIC], 2.0).await;
+    drop(held);
+    until(&recorded, "inbox_lag_records", &[TOPIC], 0.0).await;
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn parked_events_are_shown_and_no_longer_once_they_are_gone() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    let order = new_id();
+    stack.publish(&cancelled(order, 1, IMPOSSIBLE)).await;
+    stack.publish(&confirmed(order, 2)).await;
+    stack.consume_as("tidings.ledger");
+    let parked = |reason| [TOPIC, ("reason", reason)];
+    until(&recorded, "inbox_parked_events", &parked("impossible"), 1.0).await;
+    until(&recorded, "inbox_parked_events", &parked("behind_parked"), 1.0).await;
+    until(&recorded, "inbox_events_total", &[TOPIC, ("outcome", "parked")], 2.0).await;
+    sqlx::query("DELETE FROM inbox.parked").execute(stack.database.pool()).await.unwrap();
+    until(&recorded, "inbox_parked_events", &parked("impossible"), 0.0).await;
+    until(&recorded, "inbox_parked_events", &parked("behind_parked"), 0.0).await;
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn an_events_age_is_from_event_time_to_effect_and_each_record_is_counted_by_its_outcome() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    let AnyEvent::OrderConfirmed(mut old) = confirmed(new_id(), 1) else { unreachable!("it is one") };
+    old.occurred_at = now() - Duration::from_secs(1_000);
+    let old = AnyEvent::OrderConfirmed(old);
+    stack.publish(&old).await;
+    stack.publish(&old).await;
+    stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    stack.stop().await;
+    let events = |outcome| recorded.sum("inbox_events_total", &[TOPIC, ("outcome", outcome)]);
+    assert_eq!(
+        ["applied", "duplicate", "parked"].map(events).map(f64::to_string),
+        ["1", "1", "0"].map(str::to_owned)
+    );
+    let age = |part: &str| recorded.sum(&format!("inbox_event_age_seconds_{part}"), &[TOPIC]);
+    assert!((age("count") - 1.0).abs() < f64::EPSILON, "a duplicate has no effect, so no age");
+    assert!((1_000.0..1_100.0).contains(&age("sum")), "{}", age("sum"));
+    assert!((recorded.sum("inbox_batch_events_sum", &[TOPIC]) - 2.0).abs() < f64::EPSILON);
+    assert!(recorded.sum("inbox_rebalances_total", &[("change", "assigned")]) >= 1.0);
+}
+
+#[tokio::test]
+async fn what_is_counted_after_a_commit_is_counted_once_however_often_the_batch_is_repeated() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    stack.faults.failures_before_commit.store(3, Ordering::SeqCst);
+    let orders: Vec<_> = (0..5).map(|_| new_id()).collect();
+    for order in &orders {
+        stack.publish(&confirmed(*order, 1)).await;
+        // Its rejection rolls the batch back and repeats it.
+        stack.publish(&cancelled(*order, 2, IMPOSSIBLE)).await;
+    }
+    stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    stack.stop().await;
+    assert!((recorded.sum(COUNTED, &[]) - 5.0).abs() < f64::EPSILON, "{}", recorded.sum(COUNTED, &[]));
+    assert!(recorded.sum("inbox_retries_total", &[TOPIC]) >= 3.0);
+}
