@@ -30,9 +30,9 @@ pub fn series(expression: &str) -> anyhow::Result<BTreeSet<String>> {
             if GROUPINGS.contains(&word) {
                 closing(next, '(', ')').with_context(|| format!("{expression}: {word} without labels"))?
             } else {
-                let aggregates = GROUPINGS.contains(&split_word(next).0);
+                let aggregates = AGGREGATIONS.contains(&word) && GROUPINGS.contains(&split_word(next).0);
                 let keyword = KEYWORDS.contains(&word.to_ascii_lowercase().as_str());
-                is_name = !next.starts_with('(') && !keyword && !(aggregates && AGGREGATIONS.contains(&word));
+                is_name = !(next.starts_with('(') || keyword || aggregates);
                 if is_name {
                     names.insert(word.to_owned());
                 }
