@@ -23,6 +23,11 @@ const DROPS: [&str; 2] = ["queue_full", "export_failed"];
 /// What every process tells of itself and of its telemetry. The names of `process_*` are those of Prometheus' own
 /// client libraries.
 pub const METRICS: &[Metric] = &[
+    Metric::counter(
+        "log_lines_held_back_total",
+        &[],
+        "Warnings that were not written because the same line had just been; each is summarised.",
+    ),
     Metric::counter("process_cpu_seconds_total", &[], "Total user and system CPU time spent in seconds."),
     Metric::gauge("process_max_fds", &[], "Maximum number of open file descriptors."),
     Metric::gauge("process_open_fds", &[], "Number of open file descriptors."),

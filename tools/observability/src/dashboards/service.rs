@@ -308,12 +308,13 @@ impl Page {
                     vec![self.query("process_open_fds{JOB}", "{{instance}}")],
                 ),
                 Panel::graph(
-                    "Spans per second",
+                    "Spans and held-back log lines per second",
                     "short",
                     "",
                     vec![
                         self.rate("telemetry_spans_exported_total", "job", "exported"),
                         self.rate("telemetry_spans_dropped_total", "reason", "lost: {{reason}}"),
+                        self.rate("log_lines_held_back_total", "job", "log lines"),
                     ],
                 ),
             ],
