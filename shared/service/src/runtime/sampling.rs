@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::ambient;
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use outbox::Backlog;
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ pub trait Sampler: Send + Sync + 'static {
 
 /// Samples until `shutdown`.
 pub(super) async fn run(pool: PgPool, samplers: Vec<Arc<dyn Sampler>>, shutdown: CancellationToken) {
+    let failures = counter!("worker_failures_total", "worker" => "sampling");
     loop {
         let began = Instant::now();
         let sampled = tokio::select! {
@@ -39,6 +40,7 @@ pub(super) async fn run(pool: PgPool, samplers: Vec<Arc<dyn Sampler>>, shutdown:
             sampled = sample(&pool, &samplers) => sampled,
         };
         if let Err(error) = sampled {
+            failures.increment(1);
             tracing::debug!(error = format!("{error:#}"), "gauges were not read and keep their last values");
         }
         let pause = EVERY.max(began.elapsed() * SHARE).min(LONGEST);
