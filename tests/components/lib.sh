@@ -74,7 +74,7 @@ free_port() {
 alive() {
     local pid
     pid="$(cat "$1/pid" 2>/dev/null)" || return 1
-    ps -o args= -p "$pid" 2>/dev/null | grep -qF -- "-Dtidings.run=$1"
+    ps -o args= -p "$pid" 2>/dev/null | grep -qF -- "tidings.run=$1"
 }
 
 # Starts a Java program in the background: run directory, Java, arguments. Its output is kept in the run directory.
@@ -83,6 +83,25 @@ launch() {
     shift 2
     (cd "$run" && exec nohup "$java" "-Dtidings.run=$run" "$@" >"$run/log" 2>&1 </dev/null) &
     echo $! >"$run/pid"
+}
+
+# Starts another program in the background: run directory, program, arguments. Its run directory is part of its name
+# among the processes, which is how it is known again.
+launch_program() {
+    local run="$1" program="$2"
+    shift 2
+    (
+        cd "$run"
+        trap '' HUP
+        exec -a "$(basename "$program") tidings.run=$run" "$program" "$@" >"$run/log" 2>&1 </dev/null
+    ) &
+    echo $! >"$run/pid"
+    # It has its name a moment later.
+    local _
+    for _ in $(seq 50); do
+        if alive "$run" || ! kill -0 "$(cat "$run/pid")" 2>/dev/null; then return; fi
+        sleep 0.1
+    done
 }
 
 # Waits until command $3... succeeds, at most $2 seconds, while the process of run directory $1 lives.
