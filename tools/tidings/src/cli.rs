@@ -1,5 +1,7 @@
 //! The command line's shape: subcommands, options, help, and which code they end with.
 
+mod trace;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,8 +10,9 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::state::RunningSystem;
+use crate::up::configuration::OtlpProtocol;
 use crate::up::ports::Ports;
-use crate::up::stack::{self, RealKafka};
+use crate::up::stack::{self, Collector, RealKafka};
 use crate::verify::checks::Parked;
 use crate::{demo, import, up, verify};
 
@@ -31,6 +34,7 @@ enum Command {
     Up(UpArgs),
     Demo(DemoArgs),
     Import(ImportArgs),
+    Trace(trace::TraceArgs),
     Verify(VerifyArgs),
     Schemas(SchemasArgs),
 }
@@ -106,6 +110,7 @@ impl SchemasArgs {
   tidings up --ports auto                               beside something that uses ports 8080 to 8084
   tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --data ./data
   tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --postgres postgres://me@127.0.0.1:5432
+  tidings up --otlp http://127.0.0.1:4318 --jaeger http://127.0.0.1:16686
 
 The embedded broker and registry forget everything when they stop, so a database that holds orders is refused with
 them. --kafka needs the registry that belongs to it. The other commands find the running system by themselves.")]
@@ -138,6 +143,15 @@ struct Parts {
     /// What the topics' names begin with.
     #[arg(long, value_name = "PREFIX", default_value = "tidings")]
     topics_prefix: String,
+    /// Where the services send their traces, instead of an embedded receiver: a collector, or Jaeger.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+    /// What --otlp speaks.
+    #[arg(long, value_enum, default_value_t = OtlpProtocol::Http, requires = "otlp")]
+    otlp_protocol: OtlpProtocol,
+    /// The query API of the Jaeger behind --otlp, for `tidings trace`.
+    #[arg(long, value_name = "URL", requires = "otlp")]
+    jaeger: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -161,6 +175,11 @@ impl From<Parts> for stack::Options {
             },
             topics_prefix: Some(parts.topics_prefix),
             logs: parts.logs,
+            collector: parts.otlp.map(|otlp| Collector {
+                otlp,
+                protocol: parts.otlp_protocol,
+                jaeger: parts.jaeger,
+            }),
         }
     }
 }
@@ -309,6 +328,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args.parts.into(), args.exit).await,
             Command::Schemas(args) => args.run(),
             Command::Import(args) => args.run().await,
+            Command::Trace(args) => args.run().await,
             Command::Verify(args) => args.run().await,
         }
     }
@@ -381,6 +401,15 @@ mod tests {
         assert!(parse(&[&kafka[..], &["--data", "d"]].concat()));
         assert!(!parse(&[&kafka[..], &["--data", "d", "--postgres", "postgres://p"]].concat()));
         assert!(parse(&["--postgres", "postgres://p", "--ports", "auto"]));
+    }
+
+    #[test]
+    fn a_collector_says_what_it_speaks_and_who_can_be_asked() {
+        let parse = |options: &[&str]| Cli::try_parse_from([&["tidings", "up"], options].concat()).is_ok();
+        assert!(parse(&["--otlp", "http://c:4317", "--otlp-protocol", "grpc", "--jaeger", "http://j"]));
+        assert!(!parse(&["--otlp-protocol", "grpc"]));
+        assert!(!parse(&["--jaeger", "http://j"]));
+        assert!(Cli::try_parse_from(["tidings", "trace", "no-id"]).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `tidings demo`: the system, a few dozen orders, one order's story as it happens, the totals, the verdict.
+//! `tidings demo`: the system, a few dozen orders, one order's story as it happens and its trace, the totals, the verdict.
 
 mod orders;
 mod story;
@@ -15,6 +15,7 @@ use futures::{StreamExt, stream};
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::orders::Plan;
 use crate::client::{Answer, Client};
@@ -22,7 +23,9 @@ use crate::follow::Follower;
 use crate::import::progress::Progress;
 use crate::import::watch::watch;
 use crate::services::ServiceName;
+use crate::state::RunningSystem;
 use crate::text::duration;
+use crate::trace;
 use crate::up::process::Say;
 use crate::up::stack::{Options, Stack};
 use crate::up::{self, StopSignals};
@@ -31,6 +34,8 @@ use crate::verify::{self, topics::ALL_EVENTS};
 
 /// How long all orders may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// How long the story's last spans may take to arrive.
+const TRACE_ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 /// Orders sent at once.
 const CONCURRENCY: usize = 8;
 
@@ -108,11 +113,24 @@ async fn tell_one_story(stack: &Stack, order: &Client, started: Instant, say: &S
     say(format!("POST /orders  202  order {placed}"));
     story::tell(&mut follower, placed, say).await?;
     say(format!("the first order was confirmed {} after the start", duration(started.elapsed())));
+    show_trace(system, order, placed, say).await;
     Ok(())
 }
 
+/// The same story as its spans tell it. A trace that is not there (sampled out, say) is no reason to end.
+async fn show_trace(system: &RunningSystem, order: &Client, order_id: Uuid, say: &Say) {
+    let Some(traces_url) = system.traces.clone() else { return };
+    let options =
+        trace::Options { order_url: order.base().to_owned(), traces_url, wait: TRACE_ARRIVES_WITHIN };
+    say(String::new());
+    match trace::run(order_id, &options).await {
+        Ok(trace) => trace.to_string().lines().for_each(|line| say(line.to_owned())),
+        Err(error) => say(format!("{error:#}")),
+    }
+}
+
 /// Places one order, repeating it while its outcome is unknown.
-async fn place(order: &Client, number: usize, request: &Value) -> anyhow::Result<uuid::Uuid> {
+async fn place(order: &Client, number: usize, request: &Value) -> anyhow::Result<Uuid> {
     let key = format!("demo-{}-{number}", std::process::id());
     for _ in 0..10 {
         match order.place_order(&key, request).await {

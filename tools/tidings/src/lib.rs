@@ -8,5 +8,6 @@ pub mod import;
 pub mod services;
 pub mod state;
 pub mod text;
+pub mod trace;
 pub mod up;
 pub mod verify;

@@ -26,6 +26,9 @@ pub struct RunningSystem {
     pub topics_prefix: String,
     /// Where the services log.
     pub logs: PathBuf,
+    /// Base URL of a query API in Jaeger's form, if there is one.
+    #[serde(default)]
+    pub traces: Option<String>,
 }
 
 /// The state file, removed when this value goes.
@@ -143,6 +146,7 @@ mod tests {
             registry: "http://127.0.0.1:8081".into(),
             topics_prefix: "tidings".into(),
             logs: "/tmp".into(),
+            traces: Some("http://127.0.0.1:16686".into()),
         }
     }
 

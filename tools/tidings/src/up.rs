@@ -1,7 +1,8 @@
 //! `tidings up`: everything started, watched and stopped as one.
 
-mod configuration;
+pub mod configuration;
 pub mod databases;
+mod foundation;
 pub mod ports;
 pub mod process;
 pub mod stack;
@@ -70,6 +71,9 @@ pub fn list(stack: &Stack, say: &Say) {
     say(format!("{:<13} {}", "database", databases::without_password(&system.postgres)));
     say(format!("{:<13} {}   topics {}.*", "kafka", system.kafka, system.topics_prefix));
     say(format!("{:<13} {}", "registry", system.registry));
+    if let Some(traces) = &system.traces {
+        say(format!("{:<13} {traces}   tidings trace ORDER_ID", "traces"));
+    }
     say(format!("{:<13} {}", "logs", system.logs.display()));
     say("ready; Ctrl-C stops everything".to_owned());
 }

@@ -212,6 +212,11 @@ impl Span {
         self.references.iter().find(is_parent).map(|parent| parent.span_id.as_str())
     }
 
+    /// The other traces that it links to.
+    pub fn linked_traces(&self) -> impl Iterator<Item = &str> {
+        self.references.iter().map(|it| it.trace_id.as_str()).filter(|id| *id != self.trace_id)
+    }
+
     /// An attribute as text, if it is there.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<String> {

@@ -16,6 +16,7 @@ pub(super) struct Configuration {
     pub(super) kafka: Kafka,
     pub(super) registry: Registry,
     pub(super) topics: Topics,
+    pub(super) telemetry: Telemetry,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,6 +44,24 @@ pub(super) struct Registry {
 #[derive(Debug, Serialize)]
 pub(super) struct Topics {
     pub(super) prefix: String,
+}
+
+/// Where a service sends its spans.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Telemetry {
+    pub(super) otlp_endpoint: String,
+    pub(super) otlp_protocol: OtlpProtocol,
+}
+
+/// What a collector speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OtlpProtocol {
+    /// Protobuf over HTTP
+    #[default]
+    Http,
+    /// gRPC
+    Grpc,
 }
 
 impl std::fmt::Debug for Database {

@@ -6,18 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use contracts::topics::{PARTITIONS, Topic, Topics as TopicNames};
-use messaging::TopicSpec;
-use testkit::broker::EmbeddedBroker;
-use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
-use testkit::registry::EmbeddedRegistry;
+use testkit::otlp::OtlpReceiver;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::configuration::{Configuration, Database, Http, Kafka, Registry, Topics};
+use super::configuration::{Configuration, Database, Http, OtlpProtocol, Registry, Topics};
 use super::databases;
+use super::foundation::{Addresses, Foundation};
 use super::ports::{self, Ports};
 use super::process::{Say, Spec, Watch, supervise, tail};
 use crate::client::Client;
@@ -44,6 +41,19 @@ pub struct Options {
     pub topics_prefix: Option<String>,
     /// Where the services log; a directory that goes with the system if nothing is said.
     pub logs: Option<PathBuf>,
+    /// A collector of the user's own, instead of the embedded receiver of traces.
+    pub collector: Option<Collector>,
+}
+
+/// Where spans go, and where to ask for them.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    /// The OTLP endpoint's URL.
+    pub otlp: String,
+    /// What it speaks.
+    pub protocol: OtlpProtocol,
+    /// Jaeger's query API, if there is one.
+    pub jaeger: Option<String>,
 }
 
 /// A broker and the registry that belongs to it.
@@ -64,19 +74,6 @@ pub struct Stack {
     // Declared in the order in which they go: services first (they are tasks above), then what they stand on.
     foundation: Foundation,
     _files: tempfile::TempDir,
-}
-
-#[derive(Default)]
-struct Foundation {
-    registry: Option<EmbeddedRegistry>,
-    broker: Option<EmbeddedBroker>,
-    postgres: Option<PrivatePostgres>,
-}
-
-struct Addresses {
-    postgres: String,
-    kafka: Kafka,
-    registry: String,
 }
 
 impl Stack {
@@ -105,6 +102,7 @@ impl Stack {
             registry: addresses.registry.clone(),
             topics_prefix: prefix,
             logs,
+            traces: addresses.traces.clone(),
         };
         let specs = write_configurations(files.path(), &ports, &binaries, &addresses, &system)?;
         let mut stack = Self {
@@ -134,6 +132,12 @@ impl Stack {
     #[must_use]
     pub const fn system(&self) -> &RunningSystem {
         &self.system
+    }
+
+    /// The embedded receiver of traces, unless spans go elsewhere.
+    #[must_use]
+    pub const fn traces(&self) -> Option<&OtlpReceiver> {
+        self.foundation.traces.as_ref()
     }
 
     /// The process of one service.
@@ -198,72 +202,7 @@ impl Stack {
         while let Some(ended) = self.supervisors.get_mut().join_next().await {
             ended??;
         }
-        if let Some(registry) = self.foundation.registry.take() {
-            registry.stop().await;
-        }
-        // The embedded broker's end joins a thread, which may take a moment.
-        if let Some(broker) = self.foundation.broker.take() {
-            tokio::task::spawn_blocking(move || drop(broker)).await?;
-        }
-        if let Some(postgres) = self.foundation.postgres.take() {
-            postgres.stop().await?;
-        }
-        Ok(())
-    }
-}
-
-impl Foundation {
-    async fn lay(options: &Options, prefix: &str, say: &Say) -> anyhow::Result<(Self, Addresses)> {
-        let mut foundation = Self::default();
-        let postgres = match &options.postgres {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => {
-                let storage = match &options.data {
-                    Some(dir) => Storage::Kept(dir.clone()),
-                    None => Storage::Temporary,
-                };
-                let fsync = options.data.is_some();
-                let server =
-                    PrivatePostgres::start(&storage, &PostgresOptions { fsync, ..Default::default() })
-                        .await?;
-                let url = server.url("postgres");
-                say(format!("PostgreSQL {} on port {}", server.major_version(), server.port()));
-                foundation.postgres = Some(server);
-                url
-            }
-        };
-        databases::create_missing(&postgres).await?;
-        let (kafka, registry) = match &options.kafka {
-            Some(real) => {
-                let kafka = Kafka { brokers: real.brokers.clone(), fetch_wait_ms: None };
-                (kafka, real.registry.clone())
-            }
-            None => {
-                databases::refuse_used(&postgres).await?;
-                foundation.embed(prefix, say).await?
-            }
-        };
-        Ok((foundation, Addresses { postgres, kafka, registry }))
-    }
-
-    async fn embed(&mut self, prefix: &str, say: &Say) -> anyhow::Result<(Kafka, String)> {
-        let broker = EmbeddedBroker::start()?;
-        let names = TopicNames::new(prefix);
-        let topics = Topic::ALL.map(|topic| TopicSpec {
-            name: names.name(topic),
-            partitions: PARTITIONS,
-            replication_factor: 1,
-        });
-        broker.create_topics(&topics)?;
-        let registry = EmbeddedRegistry::start_anywhere().await.context("the embedded registry")?;
-        say("embedded broker and registry: for demo and tests; they forget everything when they stop"
-            .to_owned());
-        let config = broker.config();
-        let kafka = Kafka { brokers: config.brokers, fetch_wait_ms: Some(config.fetch_wait_ms) };
-        let url = registry.url();
-        self.broker = Some(broker);
-        self.registry = Some(registry);
-        Ok((kafka, url))
+        self.foundation.stop().await
     }
 }
 
@@ -283,6 +222,7 @@ fn write_configurations(
             kafka: addresses.kafka.clone(),
             registry: Registry { url: addresses.registry.clone() },
             topics: Topics { prefix: system.topics_prefix.clone() },
+            telemetry: addresses.telemetry.clone(),
         }
         .write(&config)?;
         let log = system.logs.join(format!("{service}.log"));
