@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # The test binaries that also run against a real Kafka and a real registry.
 KAFKA_TESTS := bus relay kit system
 
-.PHONY: help demo build test test-alerts test-kafka test-mutations lint generate bootstrap
+.PHONY: help demo build test test-alerts test-kafka test-jaeger test-mutations lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -36,6 +36,10 @@ test-alerts: ## The alert rules, by promtool
 test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
 	tests/components/with-kafka target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS))
+
+test-jaeger: build ## One order's trace in a real Jaeger (needs Go, which builds it once)
+	tests/components/with-jaeger target/debug/with-postgres \
+		cargo test --workspace --locked --no-fail-fast --test system -- --ignored jaeger::
 
 test-mutations: build ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)
 	tests/mutations/run $(ARGS)

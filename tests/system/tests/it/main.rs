@@ -3,6 +3,7 @@
 
 mod corruption;
 mod ends;
+mod jaeger;
 mod kills;
 mod metrics;
 mod requests;
