@@ -164,12 +164,12 @@ mod tests {
         );
         let expected = "\
 trace t of order 00000000-0000-0000-0000-000000000000, confirmed
-                                 from start    duration
-order  POST /orders                  0.0 ms     10.0 ms
-└─ order  publish                   30.0 ms     10.0 ms  after 20.0 ms in the outbox
-   ├─ inventory  process too        45.0 ms     10.0 ms  ERROR: declined
-   └─ payment  process              50.0 ms     40.0 ms  after 10.0 ms on the topic
-      └─ payment  INSERT            60.0 ms     20.0 ms
+                              from start    duration
+order  POST /orders               0.0 ms     10.0 ms
+└─ order  publish                30.0 ms     10.0 ms  after 20.0 ms in the outbox
+   ├─ inventory  process too     45.0 ms     10.0 ms  ERROR: declined
+   └─ payment  process           50.0 ms     40.0 ms  after 10.0 ms on the topic
+      └─ payment  INSERT         60.0 ms     20.0 ms
 5 spans of 3 services in 90.0 ms: 22 % (20.0 ms) waiting in the outbox, 11 % (10.0 ms) waiting on the topic, 22 % (20.0 ms) in transactions
 ";
         assert_eq!(text, expected, "{text}");
@@ -195,7 +195,7 @@ order  POST /orders                  0.0 ms     10.0 ms
     fn a_span_whose_parent_is_not_there_and_what_else_is_missing_are_named() {
         let spans = vec![span("order", "root", "", (0, 9), &[]), span("order", "lost", "gone", (5, 1), &[])];
         let text = shown(spans, &["the parents of 1 spans"]);
-        assert!(text.contains("order  lost       5.0 ms"), "{text}");
+        assert!(text.contains("order  lost      5.0 ms"), "{text}");
         assert!(text.contains("parent missing"), "{text}");
         assert!(text.ends_with("incomplete: the parents of 1 spans\n"), "{text}");
     }

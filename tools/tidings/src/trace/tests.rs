@@ -183,8 +183,9 @@ async fn an_order_that_does_not_name_its_trace_is_found_by_its_id_in_the_oldest_
     let mut order = ended(chrono::TimeDelta::zero());
     order.as_object_mut().unwrap().remove("trace_id");
     let story = whole_story();
-    let cancellation =
-        trace_of("00000000000000000000000000000009", &[span("order", "POST /cancellation", None)]);
+    let mut later = span("order", "POST /cancellation", None);
+    later.start_time += 1_000;
+    let cancellation = trace_of("00000000000000000000000000000009", &[later]);
     let traces = vec![vec![cancellation, trace_of(TRACE_ID, &story)]];
     let apis = Apis::start(World { order: Some(order), traces, ..World::default() }).await;
     let order_id = Uuid::nil();
