@@ -7,4 +7,5 @@ mod jaeger;
 mod kills;
 mod metrics;
 mod requests;
+mod traces;
 mod up;

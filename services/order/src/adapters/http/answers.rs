@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
+use contracts::TraceContext;
 use serde::Serialize;
 use service::http::Problem;
 use utoipa::ToSchema;
@@ -156,8 +157,8 @@ impl From<&Progress> for ProgressBody {
 }
 
 impl OrderBody {
-    /// An order and the trace of its story.
-    pub(super) fn of(view: &OrderView, trace_id: Option<String>) -> Self {
+    /// An order, whose story has this trace.
+    pub(super) fn of(view: &OrderView, story: &TraceContext) -> Self {
         let placement = &view.placement;
         let lines = placement.lines.iter().map(|line| LineBody {
             sku: line.sku.to_string(),
@@ -174,7 +175,7 @@ impl OrderBody {
             recipient: placement.recipient.as_ref().map(RecipientBody::from),
             placed_at: view.placed_at,
             version: view.version,
-            trace_id,
+            trace_id: story.trace_id().map(str::to_owned),
         }
     }
 }

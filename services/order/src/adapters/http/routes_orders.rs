@@ -11,8 +11,8 @@ use serde::Deserialize;
 use service::http::{Json, Path, Problem, Query};
 use telemetry::spans;
 use telemetry::trace::trace_of;
-use tracing::Instrument;
 use tracing::field::display;
+use tracing::{Instrument, Span};
 use utoipa::IntoParams;
 
 use super::answers::{self, HistoryBody, OrderBody};
@@ -66,8 +66,8 @@ pub(super) async fn get_order(
     if headers::none_match(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let trace_id = api.store.trace_id(order_id).await.map_err(answers::problem)?;
-    Ok(([(header::ETAG, etag)], Json(OrderBody::of(&view, trace_id))).into_response())
+    let story = api.store.trace(order_id).await.map_err(answers::problem)?;
+    Ok(([(header::ETAG, etag)], Json(OrderBody::of(&view, &story))).into_response())
 }
 
 fn at(views: Vec<OrderView>, as_of: DateTime<Utc>) -> Option<OrderView> {
@@ -116,7 +116,11 @@ pub(super) async fn cancel_order(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let order_id = order_id(&id)?;
+    // The cancellation belongs to the order's story, whoever asks for it in whichever trace.
+    let story = api.store.trace(order_id).await.map_err(answers::problem)?;
     let transaction = spans::transaction("cancel order");
+    telemetry::set_parent(&transaction, &story);
+    spans::link(&Span::current(), &transaction);
     transaction.record("tidings.order_id", display(order_id));
     let cancelled = api.store.cancel(order_id, trace_of(&transaction), ambient::now());
     cancelled.instrument(transaction).await.map_err(answers::problem)?;
@@ -125,6 +129,5 @@ pub(super) async fn cancel_order(
     let view = view.ok_or_else(|| answers::not_found(&id))?;
     let headers =
         [(header::ETAG, headers::etag(view.version)), (header::LOCATION, format!("/orders/{order_id}"))];
-    let trace_id = api.store.trace_id(order_id).await.map_err(answers::problem)?;
-    Ok((StatusCode::ACCEPTED, headers, Json(OrderBody::of(&view, trace_id))).into_response())
+    Ok((StatusCode::ACCEPTED, headers, Json(OrderBody::of(&view, &story))).into_response())
 }

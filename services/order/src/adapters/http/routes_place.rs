@@ -87,19 +87,18 @@ async fn place(
     key: IdempotencyKey,
 ) -> Result<(OrderId, Answer, bool), Problem> {
     let transaction = spans::transaction("place order");
-    let trace = trace_of(&transaction);
-    let trace_id = trace.trace_id().map(str::to_owned);
+    let story = trace_of(&transaction);
     let cause = Cause {
         correlation_id: ambient::new_id(),
         causation_id: None,
         user_id: Some(placement.customer_id.to_string()),
-        trace,
+        trace: story.clone(),
     };
     let placing =
         api.store.prepare(placement, api.deadline, &cause, ambient::now()).map_err(answers::problem)?;
     let order_id = placing.view.order_id;
     transaction.record("tidings.order_id", display(order_id));
-    let answer = answer(&OrderBody::of(&placing.view, trace_id), placing.view.version)?;
+    let answer = answer(&OrderBody::of(&placing.view, &story), placing.view.version)?;
     let outcome = api.store.place(placing, key, answer.clone()).instrument(transaction).await;
     match outcome.map_err(answers::problem)? {
         PlaceOutcome::Placed => {
@@ -131,9 +130,9 @@ async fn wait_for_end(
 ) -> Answer {
     let mut watch = place.watch(order_id);
     let _ = tokio::time::timeout(timeout, watch.ended()).await;
-    let seen = async { Ok((api.store.view(order_id).await?, api.store.trace_id(order_id).await?)) };
+    let seen = async { Ok((api.store.view(order_id).await?, api.store.trace(order_id).await?)) };
     match seen.await {
-        Ok((Some(view), trace_id)) => answer(&OrderBody::of(&view, trace_id), view.version).unwrap_or(placed),
+        Ok((Some(view), story)) => answer(&OrderBody::of(&view, &story), view.version).unwrap_or(placed),
         Ok((None, _)) => placed,
         Err::<_, StoreError>(error) => {
             tracing::warn!(%error, %order_id, "could not look at an order after waiting");

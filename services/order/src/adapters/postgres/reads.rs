@@ -137,18 +137,18 @@ impl OrderStore {
         }))
     }
 
-    /// The trace of the order's story, if it was traced.
+    /// The trace of the order's story; empty if it was not traced.
     ///
     /// # Errors
     /// When the database refuses or does not answer.
-    pub async fn trace_id(&self, order_id: OrderId) -> Result<Option<String>, StoreError> {
-        let traceparent: Option<Option<String>> =
-            sqlx::query_scalar("SELECT traceparent FROM orders WHERE order_id = $1")
+    pub async fn trace(&self, order_id: OrderId) -> Result<TraceContext, StoreError> {
+        let row: Option<(Option<String>, Option<String>)> =
+            sqlx::query_as("SELECT traceparent, tracestate FROM orders WHERE order_id = $1")
                 .bind(order_id.0)
                 .fetch_optional(&self.pool)
                 .await?;
-        let trace = TraceContext { traceparent: traceparent.flatten(), tracestate: None };
-        Ok(trace.trace_id().map(str::to_owned))
+        let (traceparent, tracestate) = row.unwrap_or_default();
+        Ok(TraceContext { traceparent, tracestate })
     }
 
     /// Every state that the order went through, oldest first, from its event stream; empty if there is no such order.

@@ -1,0 +1,314 @@
+//! One order, one trace: the exact tree of each end, from the spans that a real OTLP receiver got.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use system::System;
+use testkit::otlp::{OtlpReceiver, ReceivedSpan};
+use testkit::wait::eventually;
+use tidings::services::ServiceName;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The advisory lock of the relay that leads (outbox/src/relay/poll/table.rs).
+const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
+
+const CONFIRMED: &str = "\
+order: POST /orders
+  order: transaction: place order
+    order: publish orders OrderPlaced
+      analytics: process orders OrderPlaced
+      inventory: process orders OrderPlaced
+        inventory: publish reservations StockReserved
+          analytics: process reservations StockReserved
+          order: process reservations StockReserved
+          payment: process reservations StockReserved
+            payment: authorize
+            payment: capture
+            payment: check_fraud
+            payment: publish payments PaymentCompleted
+              analytics: process payments PaymentCompleted
+              order: process payments PaymentCompleted
+                order: publish orders OrderConfirmed
+                  analytics: process orders OrderConfirmed
+                  inventory: process orders OrderConfirmed
+                  notification: process orders OrderConfirmed
+                    notification: deliver mail
+      notification: process orders OrderPlaced
+        notification: deliver mail
+      payment: process orders OrderPlaced
+";
+
+const REJECTED: &str = "\
+order: POST /orders
+  order: transaction: place order
+    order: publish orders OrderPlaced
+      analytics: process orders OrderPlaced
+      inventory: process orders OrderPlaced
+        inventory: publish reservations StockRejected
+          order: process reservations StockRejected
+            order: publish orders OrderCancelled
+              analytics: process orders OrderCancelled
+              inventory: process orders OrderCancelled
+              notification: process orders OrderCancelled
+                notification: deliver mail
+              payment: process orders OrderCancelled
+      notification: process orders OrderPlaced
+        notification: deliver mail
+      payment: process orders OrderPlaced
+";
+
+const DECLINED: &str = "\
+order: POST /orders
+  order: transaction: place order
+    order: publish orders OrderPlaced
+      analytics: process orders OrderPlaced
+      inventory: process orders OrderPlaced
+        inventory: publish reservations StockReserved
+          analytics: process reservations StockReserved
+          order: process reservations StockReserved
+          payment: process reservations StockReserved
+            payment: authorize
+            payment: publish payments PaymentDeclined
+              order: process payments PaymentDeclined
+                order: publish orders OrderCancelled
+                  analytics: process orders OrderCancelled
+                  inventory: process orders OrderCancelled
+                    inventory: publish reservations StockReleased
+                  notification: process orders OrderCancelled
+                    notification: deliver mail
+                  payment: process orders OrderCancelled
+      notification: process orders OrderPlaced
+        notification: deliver mail
+      payment: process orders OrderPlaced
+";
+
+const CANCELLED: &str = "\
+order: POST /orders
+  order: transaction: place order
+    order: publish orders OrderPlaced
+      analytics: process orders OrderPlaced
+      inventory: process orders OrderPlaced
+        inventory: publish reservations StockReserved
+          analytics: process reservations StockReserved
+          order: process reservations StockReserved
+          payment: process reservations StockReserved
+            payment: authorize
+      notification: process orders OrderPlaced
+        notification: deliver mail
+      payment: process orders OrderPlaced
+    order: transaction: cancel order
+      order: publish orders OrderCancelled
+        analytics: process orders OrderCancelled
+        inventory: process orders OrderCancelled
+          inventory: publish reservations StockReleased
+        notification: process orders OrderCancelled
+          notification: deliver mail
+        payment: process orders OrderCancelled
+          payment: void
+";
+
+/// The same story where payment heard of the reservation before it heard of the order: what both together set off
+/// stands below the later one.
+fn placement_heard_late(tree: &str) -> String {
+    const EARLY: &str = "          payment: process reservations StockReserved\n";
+    const LATE: &str = "      payment: process orders OrderPlaced\n";
+    let (before, rest) = tree.split_once(EARLY).unwrap_or((tree, ""));
+    let deeper = |line: &&str| line.starts_with("            ");
+    let below: Vec<&str> = rest.split_inclusive('\n').take_while(deeper).collect();
+    let after: String = rest.split_inclusive('\n').skip(below.len()).collect();
+    let moved: String = below.iter().map(|line| &line[4..]).collect();
+    format!("{before}{EARLY}{}", after.replace(LATE, &format!("{LATE}{moved}")))
+}
+
+/// The tree of a trace: one line a span, children by name below their parent. A span whose parent is missing is an
+/// error of its own; what was delivered twice is left out.
+fn tree(spans: &[ReceivedSpan]) -> String {
+    let mut children: BTreeMap<Option<&str>, Vec<&ReceivedSpan>> = BTreeMap::new();
+    for span in spans {
+        let known = |id: &&str| spans.iter().any(|other| other.span_id == *id);
+        let parent = span.parent_span_id.as_deref();
+        let orphaned = parent.is_some_and(|id| !known(&id));
+        children.entry(if orphaned { Some("orphan") } else { parent }).or_default().push(span);
+    }
+    let mut text = String::new();
+    write_below(&children, None, 0, &mut text);
+    write_below(&children, Some("orphan"), 0, &mut text);
+    text
+}
+
+fn write_below(
+    children: &BTreeMap<Option<&str>, Vec<&ReceivedSpan>>,
+    parent: Option<&str>,
+    depth: usize,
+    text: &mut String,
+) {
+    let mut below: Vec<(String, &ReceivedSpan)> = children
+        .get(&parent)
+        .into_iter()
+        .flatten()
+        .filter(|span| span.attributes.get("tidings.outcome").is_none_or(|outcome| outcome != "duplicate"))
+        .map(|span| (line(span), *span))
+        .collect();
+    below.sort_by(|one, other| (&one.0, one.1.start).cmp(&(&other.0, other.1.start)));
+    for (line, span) in below {
+        let lost = if parent == Some("orphan") { "ORPHAN " } else { "" };
+        *text += &format!("{}{lost}{line}\n", "  ".repeat(depth));
+        write_below(children, Some(&span.span_id), depth + 1, text);
+    }
+}
+
+fn line(span: &ReceivedSpan) -> String {
+    let attribute = |name: &str| span.attributes.get(name).map(String::as_str).unwrap_or_default();
+    let topic = attribute("messaging.destination.name");
+    let short = topic.rsplit('.').next().unwrap_or_default();
+    let event = attribute("cloudevents.event_type").rsplit('.').next().unwrap_or_default().to_owned();
+    let name = if topic.is_empty() { span.name.clone() } else { span.name.replace(topic, short) };
+    format!("{}: {name} {event}", span.service).trim_end().to_owned()
+}
+
+async fn trace_id(system: &System, order_id: Uuid) -> anyhow::Result<String> {
+    let client = system.client(ServiceName::Order)?;
+    let order: Value = client.get(&format!("/orders/{order_id}")).await.into_result()?;
+    Ok(order["trace_id"].as_str().context("the order tells its trace")?.to_owned())
+}
+
+fn receiver(system: &System) -> &OtlpReceiver {
+    system.stack().traces().expect("the stack receives traces")
+}
+
+/// Waits until the order's trace has this tree, or the one in which payment heard of the order last.
+async fn expect_tree(system: &System, order_id: Uuid, expected: &str) -> anyhow::Result<()> {
+    let trace_id = trace_id(system, order_id).await?;
+    eventually(&format!("the trace of order {order_id} has its tree"), PATIENCE, async || {
+        let found = tree(&receiver(system).trace(&trace_id));
+        let is_one = found == expected || found == placement_heard_late(expected);
+        if is_one { Ok(()) } else { Err(format!("\n{found}")) }
+    })
+    .await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_end_has_its_tree_alone_and_in_batches_and_nobody_is_named_in_it() -> anyhow::Result<()> {
+    let system = System::start().await;
+    system.replenish("TEAPOT", 1_000).await?;
+    let cases = [
+        ("TEAPOT", "tok_visa", CONFIRMED),
+        ("NO SUCH THING", "tok_visa", REJECTED),
+        ("TEAPOT", "tok_declined", DECLINED),
+    ];
+    for (sku, token, expected) in cases {
+        let order_id = system.place(sku, 1, token).await?;
+        expect_tree(&system, order_id, expected).await?;
+    }
+    // The provider takes its time, so that the cancellation comes while it still holds the money.
+    let cancelled = system.place("TEAPOT", 1, "tok_slow").await?;
+    eventually("the stock is reserved", PATIENCE, async || {
+        let order: Value =
+            system.client(ServiceName::Order)?.get(&format!("/orders/{cancelled}")).await.into_result()?;
+        if order["stage"] == "stock_reserved" { Ok(()) } else { Err(anyhow::anyhow!("{order}")) }
+    })
+    .await;
+    system.cancel(cancelled).await?;
+    expect_tree(&system, cancelled, CANCELLED).await?;
+
+    let mut many = Vec::new();
+    for _ in 0..50 {
+        many.push(system.place("TEAPOT", 1, "tok_visa").await?);
+    }
+    for order_id in many {
+        expect_tree(&system, order_id, CONFIRMED).await?;
+    }
+    batches_and_messages_know_each_other(&receiver(&system).spans());
+    nobody_is_named(&receiver(&system).spans());
+    nobody_is_named_in_the_logs(&system)?;
+    system.stop().await
+}
+
+fn batches_and_messages_know_each_other(spans: &[ReceivedSpan]) {
+    let by_id: HashMap<&str, &ReceivedSpan> =
+        spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
+    let mut largest = 0;
+    for span in spans.iter().filter(|span| span.name.starts_with("process batch ")) {
+        assert_eq!(span.parent_span_id, None, "a batch is a trace of its own: {span:?}");
+        largest = largest.max(span.links.len());
+        assert_eq!(span.attributes["messaging.batch.message_count"], span.links.len().to_string());
+        for link in &span.links {
+            let message = by_id[link.span_id.as_str()];
+            assert_eq!(message.attributes["messaging.operation.type"], "process");
+            assert!(message.links.iter().any(|back| back.span_id == span.span_id), "{message:?}");
+        }
+        let transactions = spans.iter().filter(|other| other.parent_span_id.as_ref() == Some(&span.span_id));
+        assert!(transactions.count() >= 1, "a batch has its transaction: {span:?}");
+    }
+    assert!(largest > 1, "fifty orders at once make batches");
+}
+
+/// What the recipient of `system::request` is made of.
+const PERSONAL: [&str; 5] =
+    ["Customer One", "customer-1@example.com", "1 Example Street", "EX1", "example.com"];
+
+fn nobody_is_named(spans: &[ReceivedSpan]) {
+    for span in spans {
+        let events = span.events.iter().flat_map(|event| event.attributes.values());
+        for value in span.attributes.values().chain(events).chain(span.resource.values()) {
+            assert!(!PERSONAL.iter().any(|person| value.contains(person)), "{value}: {span:?}");
+            assert!(value.len() <= 300, "a body? {span:?}");
+        }
+    }
+}
+
+fn nobody_is_named_in_the_logs(system: &System) -> anyhow::Result<()> {
+    for service in ServiceName::ALL {
+        let log = std::fs::read_to_string(system.stack().system().logs.join(format!("{service}.log")))?;
+        assert!(!log.is_empty(), "{service} has logged nothing");
+        for line in log.lines() {
+            assert!(!PERSONAL.iter().any(|person| line.contains(person)), "{service}: {line}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_commit_and_publish_leaves_the_trace_whole() -> anyhow::Result<()> {
+    let system = System::start().await;
+    system.replenish("TEAPOT", 1_000).await?;
+    // Whoever holds the leader's lock keeps the relay from publishing.
+    let mut database = system.database(ServiceName::Order).await?;
+    let watch = system.stack().watch(ServiceName::Order);
+    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LEADER_LOCK);
+    let (locked, ()) = tokio::join!(lock.execute(&mut database), async {
+        eventually("somebody waits for the lock", PATIENCE, async || {
+            let mut other = system.database(ServiceName::Order).await?;
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+            )
+            .fetch_one(&mut other)
+            .await?;
+            if waiting > 0 { Ok(()) } else { Err(anyhow::anyhow!("nobody")) }
+        })
+        .await;
+        assert!(watch.kill());
+    });
+    locked?;
+
+    let order_id = eventually("order takes orders again", PATIENCE, async || {
+        system.place("TEAPOT", 1, "tok_visa").await
+    })
+    .await;
+    let trace_id = trace_id(&system, order_id).await?;
+    eventually("the request's spans are out", PATIENCE, async || {
+        let spans = receiver(&system).trace(&trace_id).len();
+        if spans == 2 { Ok(()) } else { Err(spans) }
+    })
+    .await;
+    assert!(watch.kill());
+    sqlx::query("SELECT pg_advisory_unlock($1)").bind(LEADER_LOCK).execute(&mut database).await?;
+    assert_eq!(system.ended(order_id).await.end().as_deref(), Some("confirmed"));
+    expect_tree(&system, order_id, CONFIRMED).await?;
+    system.stop().await
+}
