@@ -110,10 +110,12 @@ fn tracer_provider(
     if !(0.0..=1.0).contains(&config.traces_ratio) {
         return Err(TelemetryError::Ratio { ratio: config.traces_ratio });
     }
+    // Without an exporter nothing is recorded: a span is then no more than its context.
+    let ratio = if config.otlp_endpoint.is_empty() { 0.0 } else { config.traces_ratio };
     let resource = Resource::builder().with_service_name(service).build();
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.traces_ratio))))
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
         .with_max_links_per_span(MOST_LINKS);
     if config.otlp_endpoint.is_empty() {
         return Ok(builder.build());
