@@ -33,7 +33,7 @@ pub struct TelemetryConfig {
     pub log: String,
     /// How they look.
     pub log_format: LogFormat,
-    /// The collector's address, such as `http://127.0.0.1:4318`; empty exports nothing.
+    /// The collector's address, such as `http://127.0.0.1:4318`; empty records and exports nothing.
     pub otlp_endpoint: String,
     /// What the collector speaks there.
     pub otlp_protocol: OtlpProtocol,
