@@ -10,6 +10,9 @@ use crate::model::{Catalogue, Module};
 
 const NOTE: &str = "// Generated from avro/ by `make generate`; edits are overwritten.\n";
 
+/// Records that hold personal data: what prints an event must not print them.
+const PERSONAL: [&str; 2] = ["Recipient", "Address"];
+
 /// One aggregate's types.
 pub(crate) fn module(module: &Module) -> anyhow::Result<String> {
     let mut out = format!(
@@ -166,8 +169,10 @@ fn pascal_case(symbol: &str) -> String {
 fn structure(record: &RecordSchema) -> anyhow::Result<String> {
     let name = record.name.name();
     let mut out = docs(record.doc.as_ref(), name)?;
+    let personal = PERSONAL.contains(&name);
+    let debug = if personal { "" } else { "Debug, " };
     let _ =
-        write!(out, "#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]\npub struct {name} {{");
+        write!(out, "#[derive(Clone, {debug}PartialEq, Eq, Serialize, Deserialize)]\npub struct {name} {{");
     for field in &record.fields {
         out += &docs(field.doc.as_ref(), &format!("{name}.{}", field.name))?;
         if matches!(field.schema, Schema::TimestampMicros) {
@@ -176,6 +181,16 @@ fn structure(record: &RecordSchema) -> anyhow::Result<String> {
         let _ = writeln!(out, "pub {}: {},", field.name, rust_type(&field.schema)?);
     }
     out += "}\n\n";
+    if personal {
+        let _ = write!(
+            out,
+            "/// Without its content, which is personal.\nimpl std::fmt::Debug for {name} {{
+                fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
+                    f.debug_struct(\"{name}\").finish_non_exhaustive()
+                }}
+            }}\n\n"
+        );
+    }
     Ok(out)
 }
 

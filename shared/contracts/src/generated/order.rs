@@ -29,7 +29,7 @@ pub enum CancellationReason {
 }
 
 /// Where the goods go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// Street and house number.
     pub street: String,
@@ -39,6 +39,13 @@ pub struct Address {
     pub postal_code: String,
     /// Country, as the customer gave it.
     pub country: String,
+}
+
+/// Without its content, which is personal.
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Address").finish_non_exhaustive()
+    }
 }
 
 /// One line of an order, as the cart quoted it; a SKU may repeat.
@@ -53,7 +60,7 @@ pub struct OrderLine {
 }
 
 /// Who receives the goods; the only personal data in any event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
     /// The recipient's name.
     pub name: String,
@@ -61,6 +68,13 @@ pub struct Recipient {
     pub email: String,
     /// Where the goods go.
     pub address: Address,
+}
+
+/// Without its content, which is personal.
+impl std::fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recipient").finish_non_exhaustive()
+    }
 }
 
 /// The order reached its other end: its stock and its money are to be given back.

@@ -199,6 +199,16 @@ fn what_a_service_did_not_register_it_can_not_publish() {
     assert!(matches!(error, RegistryError::UnknownEvent { event_type: "tidings.order.OrderForgotten" }));
 }
 
+#[test]
+fn an_event_that_is_printed_does_not_tell_whom_it_is_about() {
+    let event = samples::order_placed();
+    let shown = format!("{event:?} {:#?}", AnyEvent::OrderPlaced(event.clone()));
+    for personal in ["Zoë", "zoe@", "High Street", "Leeds", "LS1", "GB\""] {
+        assert!(!shown.replace("currency: \"GBP\"", "").contains(personal), "{personal}: {shown}");
+    }
+    assert!(shown.contains("Recipient { .. }"), "{shown}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

@@ -13,7 +13,7 @@ use crate::adapters::watch::Crowded;
 use crate::domain::{CancellationReason, OrderView, Progress, Recipient, Refusal};
 
 /// An order.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct OrderBody {
     /// Its id.
     order_id: Uuid,
@@ -72,7 +72,7 @@ pub(super) struct LineBody {
 }
 
 /// Who gets an order.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RecipientBody {
     /// Their name.
     name: String,
@@ -83,7 +83,7 @@ pub(super) struct RecipientBody {
 }
 
 /// A postal address.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AddressBody {
     /// Street and number.
     street: String,
