@@ -8,19 +8,32 @@ use uuid::Uuid;
 
 use crate::support::{Analytics, apply_through, confirmed, paid, placed, reserved};
 
+/// What is said of an order.
+type Facts = fn(Uuid) -> Vec<AnyEvent>;
+
 /// Plays `left` against `right`, and checks the funnel's sum: `milestones` a schedule.
-async fn race(left: fn(Uuid) -> Vec<AnyEvent>, right: fn(Uuid) -> Vec<AnyEvent>, milestones: i64) {
+async fn race(left: Facts, right: Facts, milestones: i64) {
+    race_after(|_| Vec::new(), left, right, milestones).await;
+}
+
+/// As `race`, with an order of which `before` is known already.
+async fn race_after(before: Facts, left: Facts, right: Facts, milestones: i64) {
     let analytics = Analytics::start().await;
-    let apply = |events: fn(Uuid) -> Vec<AnyEvent>| {
+    let apply = |events: Facts| {
         move |order: Uuid, pool: sqlx::PgPool| async move {
             apply_through(&pool, Generation::Live, &events(order)).await.unwrap();
         }
     };
+    let known = analytics.pool().clone();
     let schedules = std::cell::Cell::new(0_i64);
     let explored = Box::pin(every_interleaving(
         &analytics.options(),
         5_000,
-        async || new_id(),
+        async || {
+            let order = new_id();
+            apply_through(&known, Generation::Live, &before(order)).await.unwrap();
+            order
+        },
         apply(left),
         apply(right),
         |_, schedule| {
@@ -58,6 +71,17 @@ async fn an_order_and_its_confirmation_in_two_transactions_are_one_sale() {
     race(
         |order| vec![placed(order, "GBP", &[("mug", 2, 250)])],
         |order| vec![confirmed(order), placed(order, "GBP", &[("mug", 2, 250)])],
+        2,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_that_is_known_and_confirmed_in_two_transactions_is_one_sale() {
+    race_after(
+        |order| vec![placed(order, "GBP", &[("mug", 2, 250)])],
+        |order| vec![confirmed(order)],
+        |order| vec![confirmed(order)],
         2,
     )
     .await;

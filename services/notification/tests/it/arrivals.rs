@@ -88,3 +88,20 @@ async fn a_second_end_is_rejected_and_changes_nothing() {
     assert_eq!(rejection.reason, "contradicting_end");
     assert_eq!(stack.kinds(order_id).await, ["order_confirmed", "order_received"]);
 }
+
+#[tokio::test]
+async fn the_table_itself_refuses_a_second_mail_of_a_kind() {
+    let stack = Stack::start().await;
+    let order_id = new_id();
+    apply(stack.pool(), &[placed(order_id)]).await;
+    let second = sqlx::query(
+        "INSERT INTO mails (order_id, kind, message_id, recipient_name, recipient_email, subject, body_text,
+                            body_html, due_at, created_at)
+         SELECT order_id, kind, 'another of ' || message_id, recipient_name, recipient_email, subject, body_text,
+                body_html, due_at, created_at FROM mails",
+    );
+    let refusal = second.execute(stack.pool()).await.expect_err("one of each kind per order");
+    let code = refusal.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    assert_eq!(code.as_deref(), Some("23505"), "{refusal}");
+    assert_eq!(stack.kinds(order_id).await, ["order_received"]);
+}

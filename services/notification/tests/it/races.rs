@@ -25,7 +25,7 @@ async fn an_order_and_its_refund_at_the_same_time_lose_no_mail() {
 }
 
 #[tokio::test]
-async fn a_cancellation_and_a_refund_at_the_same_time_lose_no_mail() {
+async fn a_cancellation_and_a_refund_at_the_same_time_lose_no_mail_and_no_fact() {
     let stack = Stack::start().await;
     let explored = every_interleaving(
         stack.pool().connect_options().as_ref(),
@@ -40,6 +40,14 @@ async fn a_cancellation_and_a_refund_at_the_same_time_lose_no_mail() {
         async |order_id, schedule| {
             let expected = ["order_cancelled", "order_received", "payment_refunded"];
             assert_eq!(stack.kinds(order_id).await, expected, "schedule {schedule}");
+            let both_known: bool = sqlx::query_scalar(
+                "SELECT ended IS NOT NULL AND refunded_minor IS NOT NULL FROM orders WHERE order_id = $1",
+            )
+            .bind(order_id)
+            .fetch_one(stack.pool())
+            .await
+            .unwrap();
+            assert!(both_known, "one fact has overwritten the other; schedule {schedule}");
         },
     )
     .await;
