@@ -160,7 +160,7 @@ impl<W: UnitOfWork> Applier<W> {
     }
 
     /// Lock and load, react in offset order, store.
-    async fn effect(
+    pub(crate) async fn effect(
         &self,
         conn: &mut PgConnection,
         events: &[Received],

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Applier;
 use crate::config::ConsumerConfig;
 use crate::metrics::{ASSIGNED, REVOKED};
+use crate::redrive::Redrive;
 use crate::status::ConsumerStatus;
 use crate::subscriptions::Subscriptions;
 use crate::unit_of_work::UnitOfWork;
@@ -95,6 +96,12 @@ impl<W: UnitOfWork> Consumer<W> {
     #[must_use]
     pub fn status(&self) -> ConsumerStatus {
         self.shared.status.clone()
+    }
+
+    /// What applies parked events again.
+    #[must_use]
+    pub fn redrive(&self) -> Arc<dyn Redrive> {
+        Arc::clone(&self.shared) as Arc<dyn Redrive>
     }
 
     /// Joins the group and applies events until `shutdown`; then finishes the batches in hand and leaves the group.

@@ -12,6 +12,7 @@ mod metrics;
 pub mod monitor;
 mod parking;
 mod positions;
+pub mod redrive;
 mod seen;
 mod spans;
 pub mod standing;
@@ -24,6 +25,7 @@ pub use config::ConsumerConfig;
 pub use consumer::{Consumer, ConsumerError, Parts};
 pub use error_policy::{HandlerError, Rejection};
 pub use metrics::METRICS;
+pub use redrive::Redrive;
 pub use status::{ConsumerStatus, PartitionState};
 pub use subscriptions::Subscriptions;
 pub use unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
@@ -33,8 +35,15 @@ pub use unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
 /// # Errors
 /// When the database refuses.
 pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    sqlx::query("CREATE SCHEMA IF NOT EXISTS inbox").execute(pool).await?;
+    migrator().run(pool).await
+}
+
+/// What [`migrate`] applies. Newer versions than these are no error: the previous release runs on the new schema.
+#[must_use]
+pub fn migrator() -> sqlx::migrate::Migrator {
     let mut migrator = sqlx::migrate!();
+    migrator.create_schema("inbox");
     migrator.dangerous_set_table_name("inbox._migrations");
-    migrator.run(pool).await
+    migrator.set_ignore_missing(true);
+    migrator
 }

@@ -9,4 +9,5 @@ mod effects;
 mod ledger;
 mod metrics;
 mod parking;
+mod redrive;
 mod stack;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed};
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, ambient};
-use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts};
+use inbox::redrive::{self, ParkedEvent, Redriven};
+use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
 use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
@@ -25,6 +26,7 @@ pub(crate) struct Stack {
     pub(crate) faults: Arc<Faults>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) max_batch_records: usize,
+    redrive: Option<Arc<dyn Redrive>>,
     tasks: JoinSet<()>,
 }
 
@@ -55,6 +57,7 @@ impl Stack {
             faults: Arc::new(Faults::none()),
             shutdown: CancellationToken::new(),
             max_batch_records: ConsumerConfig::default().max_batch_records,
+            redrive: None,
             tasks: JoinSet::new(),
         }
     }
@@ -77,6 +80,7 @@ impl Stack {
             on_commit: Arc::new(|| {}),
         });
         let status = consumer.status();
+        self.redrive = Some(consumer.redrive());
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
         status
@@ -145,6 +149,22 @@ impl Stack {
             .await
             .unwrap()
             .unwrap_or_default()
+    }
+
+    /// What applies parked events again, of the consumer that came last.
+    pub(crate) fn redriver(&self) -> Arc<dyn Redrive> {
+        Arc::clone(self.redrive.as_ref().unwrap())
+    }
+
+    /// Redrives the key of the oldest parked event.
+    pub(crate) async fn redrive_oldest(&self) -> Redriven {
+        let oldest = self.listed().await.swap_remove(0);
+        self.redriver().redrive(oldest.id).await.unwrap().unwrap()
+    }
+
+    /// What an operator sees.
+    pub(crate) async fn listed(&self) -> Vec<ParkedEvent> {
+        redrive::list(self.database.pool(), 0, 100).await.unwrap()
     }
 
     /// What is parked: event id and reason, in the order of redrive.
