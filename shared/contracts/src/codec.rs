@@ -6,7 +6,7 @@ mod registry;
 mod wire;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -152,6 +152,14 @@ impl Codec {
     #[must_use]
     pub const fn topics(&self) -> &Topics {
         &self.topics
+    }
+
+    /// The topics of what this service publishes.
+    #[must_use]
+    pub fn published_topics(&self) -> BTreeSet<String> {
+        let published =
+            schemas::all().iter().filter(|bundled| self.published.contains_key(bundled.event_type));
+        published.map(|bundled| self.topics.name(bundled.topic)).collect()
     }
 
     /// The event in wire format. Needs no I/O: ids are known since start-up.

@@ -1,5 +1,6 @@
 //! Appending to the outbox: encoding and the size check happen here, before the caller's commit.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use contracts::{AnyEvent, Cause, Codec, EncodeError, Envelope};
@@ -60,6 +61,12 @@ impl Outbox {
     #[must_use]
     pub fn new(codec: Arc<Codec>, source: &str, max_message_bytes: usize) -> Self {
         Self { codec, source: source.into(), max_message_bytes, wake: Arc::new(Notify::new()) }
+    }
+
+    /// The topics that its rows may be for.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<String> {
+        self.codec.published_topics()
     }
 
     /// Encodes `event` and checks its size. Pure: needs no database, so that a caller can refuse before it writes.

@@ -18,10 +18,13 @@ pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateEr
     migrator().run(pool).await
 }
 
-/// A service's own migrations live in `public`; several sqlx migrators on one table would miss each other's versions.
-fn migrator() -> sqlx::migrate::Migrator {
+/// What [`migrate`] applies. A service's own migrations live in `public`; several sqlx migrators on one table would miss
+/// each other's versions. Newer versions than these are no error: the previous release runs on the new schema.
+#[must_use]
+pub fn migrator() -> sqlx::migrate::Migrator {
     let mut migrator = sqlx::migrate!();
     migrator.create_schema("outbox");
     migrator.dangerous_set_table_name("outbox._migrations");
+    migrator.set_ignore_missing(true);
     migrator
 }

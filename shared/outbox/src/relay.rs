@@ -56,6 +56,9 @@ pub fn from_config(
     bus: Arc<dyn Bus>,
 ) -> Result<Box<dyn Relay>, RelayError> {
     match config.kind {
-        RelayKind::Poll => Ok(Box::new(PollRelay::try_new(pool, outbox, bus, config)?)),
+        RelayKind::Poll => {
+            let topics = outbox.topics().into_iter().collect();
+            Ok(Box::new(PollRelay::try_new(pool, outbox, bus, config)?.with_topics(topics)))
+        }
     }
 }

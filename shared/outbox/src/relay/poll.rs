@@ -32,6 +32,7 @@ pub struct PollRelay {
     config: RelayConfig,
     probe: Arc<dyn Probe>,
     status: RelayStatus,
+    topics: Vec<String>,
 }
 
 impl PollRelay {
@@ -47,13 +48,21 @@ impl PollRelay {
     ) -> Result<Self, RelayError> {
         config.validate()?;
         let (probe, status) = (Arc::new(NoProbe), RelayStatus::default());
-        Ok(Self { pool, wake: outbox.wakes(), bus, config, probe, status })
+        Ok(Self { pool, wake: outbox.wakes(), bus, config, probe, status, topics: Vec::new() })
     }
 
     /// Tells `probe` of every step, so that a test can crash the relay there.
     #[must_use]
     pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = probe;
+        self
+    }
+
+    /// Opens the producers of these topics as soon as it leads. The broker takes half a second to number an idempotent
+    /// producer, which a topic's first row would wait for.
+    #[must_use]
+    pub fn with_topics(mut self, topics: Vec<String>) -> Self {
+        self.topics = topics;
         self
     }
 
@@ -92,7 +101,7 @@ impl PollRelay {
                     config: self.config.clone(),
                 };
                 self.status.set(RelayState::Leading);
-                return Leader::new(relay).run(conn, shutdown).await;
+                return Leader::new(relay, &self.topics).run(conn, shutdown).await;
             }
             self.status.set(RelayState::StandingBy);
             let standing_by = sleep(self.config.takeover_interval());

@@ -11,6 +11,7 @@ mod backlog;
 mod faults;
 mod interleavings;
 mod metrics;
+mod opening;
 mod poll;
 mod processes;
 mod relays;

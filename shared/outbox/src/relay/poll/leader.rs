@@ -90,12 +90,12 @@ struct Done {
 type Session = (PgConnection, Result<Done, sqlx::Error>);
 
 impl Leader {
-    pub(super) fn new(relay: Lead) -> Self {
+    pub(super) fn new(relay: Lead, topics: &[String]) -> Self {
         let (report_to, outcomes) = mpsc::channel(OUTCOMES);
         let limit = Limit { rows: relay.config.buffer_rows, bytes: relay.config.buffer_bytes };
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(Arc::clone(&relay.options), Arc::clone(&relay.wake), relay.config.clone()));
-        Self {
+        let mut leader = Self {
             relay,
             held: Held::new(limit),
             lanes: HashMap::new(),
@@ -110,7 +110,11 @@ impl Leader {
             prune_at: Instant::now(),
             prune_after_id: 0,
             until: None,
+        };
+        for topic in topics {
+            leader.lane(topic);
         }
+        leader
     }
 
     /// Publishes until `shutdown`; an error when the session is lost, and with it the lead.
