@@ -67,6 +67,9 @@ impl Common {
 pub struct HttpConfig {
     /// Address and port.
     pub listen: String,
+    /// Allows an address that others than this machine can reach, although anybody who reaches it may call the API:
+    /// only where something else keeps strangers away.
+    pub allow_insecure: bool,
     /// How long a request may take; a longer one is answered 504. `Prefer: wait=N` adds N seconds.
     pub request_timeout_ms: u64,
     /// The largest body; a larger one is answered 413.
@@ -83,6 +86,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
+            allow_insecure: false,
             request_timeout_ms: 10_000,
             max_body_bytes: 1024 * 1024,
             max_in_flight: 256,
@@ -98,6 +102,9 @@ impl Default for HttpConfig {
 pub struct DatabaseConfig {
     /// A URL, with the password unless `url_file` names a file that holds the whole URL.
     pub url: String,
+    /// Whether a start applies the migrations. Otherwise they are a step of their own (`--migrate`), and a start only
+    /// checks that it was taken.
+    pub migrate: bool,
     /// The largest number of connections of the pool.
     pub max_connections: u32,
     /// How long to wait for one of them.
@@ -114,6 +121,7 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: "postgres://127.0.0.1:5432/tidings".to_owned(),
+            migrate: true,
             max_connections: 16,
             acquire_timeout_ms: 5_000,
             statement_timeout_ms: 30_000,
@@ -127,6 +135,7 @@ impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseConfig")
             .field("url", &redact::url(&self.url))
+            .field("migrate", &self.migrate)
             .field("max_connections", &self.max_connections)
             .finish_non_exhaustive()
     }

@@ -8,6 +8,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::Definition;
 use crate::config::DatabaseConfig;
+use crate::migrations;
 
 /// The advisory lock under which a service's replicas migrate, one after the other: `tidings` in ASCII.
 const MIGRATION_LOCK: i64 = 0x0074_6964_696e_6773;
@@ -42,6 +43,21 @@ pub(crate) enum DatabaseError {
         #[source]
         source: MigrateError,
     },
+    /// Migrations are somebody else's step, and that step was not taken.
+    #[error(
+        "database {database} lacks the migrations {missing} of {part}; they are applied by `{service} --migrate`, or at \
+         the start with database.migrate = true"
+    )]
+    Behind {
+        /// The database.
+        database: String,
+        /// Whose tables: `outbox`, `inbox`, or the service's own.
+        part: &'static str,
+        /// The versions.
+        missing: String,
+        /// The service.
+        service: &'static str,
+    },
     /// Commits would not be durable.
     #[error(
         "database {database} has synchronous_commit = off: a crash could take back what was promised; set it to on \
@@ -59,6 +75,7 @@ impl DatabaseError {
         match self {
             Self::Connect { source, .. } => is_transient(source),
             Self::Migrate { source: MigrateError::Execute(source), .. } => is_transient(source),
+            Self::Behind { .. } => true,
             Self::Url(_) | Self::Migrate { .. } | Self::NotDurable { .. } => false,
         }
     }
@@ -94,7 +111,7 @@ pub(crate) fn options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOp
         ]))
 }
 
-/// Connects, migrates, checks durability; the pool is then ready for use.
+/// Connects, migrates unless that is another step's work, checks schema and durability; the pool is then ready for use.
 pub(crate) async fn open(definition: &Definition, config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
     let options = options(definition.name, config)?;
     let name = options.get_database().unwrap_or(definition.name).to_owned();
@@ -112,25 +129,26 @@ pub(crate) async fn open(definition: &Definition, config: &DatabaseConfig) -> Re
     if durability == "off" {
         return Err(DatabaseError::NotDurable { database: name });
     }
-    // Replicas that start at once wait here for each other; the lock ends with its connection.
-    sqlx::query("SELECT pg_advisory_lock($1)")
-        .bind(MIGRATION_LOCK)
-        .execute(&mut guard)
-        .await
-        .map_err(connect)?;
-    let migrations = PgPoolOptions::new().max_connections(2).connect_lazy_with(unbounded);
-    let migrated = migrate(definition, &migrations).await;
-    migrations.close().await;
+    if config.migrate {
+        // Replicas that start at once wait here for each other; the lock ends with its connection.
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut guard)
+            .await
+            .map_err(connect)?;
+    }
+    let looked_at = migrations::all(definition, &mut guard, config.migrate).await;
     let _ = guard.close().await;
-    migrated.map_err(|(part, source)| DatabaseError::Migrate { database: name.clone(), part, source })?;
+    looked_at.map_err(|(part, problem)| match problem {
+        migrations::Problem::Failed(source) => {
+            DatabaseError::Migrate { database: name.clone(), part, source }
+        }
+        migrations::Problem::Missing(missing) => {
+            DatabaseError::Behind { database: name.clone(), part, missing, service: definition.name }
+        }
+    })?;
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         .connect_lazy_with(options))
-}
-
-async fn migrate(definition: &Definition, pool: &PgPool) -> Result<(), (&'static str, MigrateError)> {
-    outbox::migrate(pool).await.map_err(|error| ("outbox", error))?;
-    inbox::migrate(pool).await.map_err(|error| ("inbox", error))?;
-    definition.migrator.run(pool).await.map_err(|error| (definition.name, error))
 }

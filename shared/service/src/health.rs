@@ -1,4 +1,4 @@
-//! Whether a service lives, and whether it can do its work: asked of the database and the broker, not assumed.
+//! Whether a service lives, whether it can answer requests, and how its parts are: asked of the database and the broker, not assumed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +59,8 @@ impl Component {
 pub struct Report {
     /// The service's name.
     pub service: &'static str,
-    /// Whether it can do its work: database and broker answer, and it is not stopping.
+    /// Whether it can answer requests: its database answers, and it is not stopping. While the broker is down, what is
+    /// accepted waits in the outbox.
     pub ready: bool,
     /// `database`, `broker`, `consumer <topic>/<partition>`, `worker <name>`, `relay`.
     pub components: BTreeMap<String, Component>,
@@ -123,7 +124,7 @@ impl Health {
     pub async fn report(&self) -> Report {
         let (database, broker) = self.ask().await;
         let stopping = self.0.shutdown.is_cancelled();
-        let ready = !stopping && database.state == State::Up && broker.state == State::Up;
+        let ready = !stopping && database.state == State::Up;
         let mut components = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         components.insert("database".to_owned(), database);
         components.insert("broker".to_owned(), broker);
@@ -165,7 +166,7 @@ impl Health {
 
     async fn ask_broker(&self) -> Component {
         // The bus has the bound too; this one holds whatever the bus does.
-        match tokio::time::timeout(CHECK_TIMEOUT * 2, self.0.bus.ping(CHECK_TIMEOUT)).await {
+        match tokio::time::timeout(CHECK_TIMEOUT, self.0.bus.ping(CHECK_TIMEOUT)).await {
             Ok(Ok(())) => Component::UP,
             Ok(Err(error)) => Component::of(State::Down, error.to_string()),
             Err(_) => Component::of(State::Down, no_answer()),
@@ -203,7 +204,7 @@ pub async fn live() -> &'static str {
     "live\n"
 }
 
-/// Whether the service can do its work: a probe that fails keeps requests away.
+/// Whether the service can answer requests: a probe that fails keeps them away. Its components say what else is wrong.
 #[utoipa::path(
     get,
     path = "/health/ready",

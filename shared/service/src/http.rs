@@ -4,6 +4,7 @@ mod body;
 mod edge;
 mod extract;
 mod limits;
+pub(crate) mod parked;
 pub(crate) mod server;
 
 use axum::http::{HeaderValue, StatusCode, header};

@@ -1,10 +1,12 @@
 //! The runtime of every service: configuration, wiring, migrations, health, graceful shutdown.
 
+mod check_health;
 pub mod config;
 mod database;
 pub mod health;
 pub mod http;
 mod metrics;
+mod migrations;
 pub mod runtime;
 
 pub use metrics::METRICS;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bus::BusError;
 
@@ -45,7 +45,8 @@ pub struct KafkaConfig {
     /// Bytes buffered per assigned partition before it is paused.
     pub buffer_bytes: usize,
     /// Any other librdkafka property: security, time-outs, sizes. Those on which the bus's promises stand are refused.
-    #[serde(serialize_with = "redacted")]
+    /// Underscores stand for dots, so that `sasl_password` fits into the name of a variable; no property has both.
+    #[serde(serialize_with = "redacted", deserialize_with = "dotted")]
     pub properties: BTreeMap<String, String>,
 }
 
@@ -166,6 +167,11 @@ impl std::fmt::Debug for KafkaConfig {
             .field("properties", &redact(&self.properties))
             .finish()
     }
+}
+
+fn dotted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let given = BTreeMap::<String, String>::deserialize(deserializer)?;
+    Ok(given.into_iter().map(|(name, value)| (name.replace('_', "."), value)).collect())
 }
 
 fn redacted<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 /// What can be said when a service is started.
-#[derive(Debug, Parser)]
+#[derive(Debug, Default, Parser)]
 #[command(
     version,
     after_help = "Settings are taken from the defaults, then from the file, then from environment variables named \
@@ -13,6 +13,8 @@ TIDINGS_<SECTION>__<KEY>. A key that ends with _file (_FILE in the environment) 
 
 Examples:
   order --print-config
+  order --migrate
+  order --check-health
   order --config tidings.toml
   TIDINGS_KAFKA__BROKERS=kafka:9092 TIDINGS_DATABASE__URL_FILE=/run/secrets/database-url order"
 )]
@@ -23,4 +25,10 @@ pub struct CommandLine {
     /// Print the configuration that would be used, without its secrets, and end.
     #[arg(long)]
     pub print_config: bool,
+    /// Apply the migrations, and end. Several at once wait for each other.
+    #[arg(long, conflicts_with = "print_config")]
+    pub migrate: bool,
+    /// Ask the service that runs with this configuration whether it is ready, and end with 0 or 1.
+    #[arg(long, conflicts_with_all = ["print_config", "migrate"])]
+    pub check_health: bool,
 }

@@ -1,5 +1,6 @@
 //! From sources to settings; whatever is unknown or of the wrong type is an error that names the culprit.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use figment::providers::Serialized;
@@ -162,13 +163,18 @@ fn defaults<C: Serialize + Default>(definition: &Definition) -> Result<Dict, Con
 
 impl Common {
     fn check(&self) -> Result<(), ConfigError> {
-        if let Err(error) = self.http.listen.parse::<std::net::SocketAddr>() {
-            tracing::debug!(%error, "http.listen");
-            return Err(ConfigError::Senseless {
-                key: "http.listen",
-                value: self.http.listen.clone(),
-                reason: "an address and a port are needed, such as 127.0.0.1:8080",
-            });
+        let listen =
+            |reason| ConfigError::Senseless { key: "http.listen", value: self.http.listen.clone(), reason };
+        let address: SocketAddr = self
+            .http
+            .listen
+            .parse()
+            .map_err(|_| listen("an address and a port are needed, such as 127.0.0.1:8080"))?;
+        if !address.ip().is_loopback() && !self.http.allow_insecure {
+            return Err(listen(
+                "nobody is asked who they are, so only this machine may call; where something else keeps strangers \
+                 away, say http.allow_insecure = true (TIDINGS_HTTP__ALLOW_INSECURE)",
+            ));
         }
         for (key, value) in [
             ("http.request_timeout_ms", self.http.request_timeout_ms),
@@ -229,7 +235,7 @@ mod tests {
     fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Settings<Own>, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
-        let command_line = CommandLine { config: Some(file.path().to_owned()), print_config: false };
+        let command_line = CommandLine { config: Some(file.path().to_owned()), ..CommandLine::default() };
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Settings::from_sources(&definition(), &command_line, variables)
     }
@@ -258,6 +264,36 @@ mod tests {
         assert_eq!((own.token.as_str(), own.rate, own.note.as_deref()), ("0123", 5, Some("42")));
         let settings = load("", &[("TIDINGS_REGISTRY__REGISTER", "false")]).unwrap();
         assert!(!settings.common.registry.register);
+    }
+
+    #[test]
+    fn only_a_word_opens_a_service_to_other_machines() {
+        let open = |listen: &str, word: &str| {
+            load("", &[("TIDINGS_HTTP__LISTEN", listen), ("TIDINGS_HTTP__ALLOW_INSECURE", word)])
+        };
+        assert!(open("0.0.0.0:8080", "true").is_ok());
+        assert!(open("[::]:8080", "false").is_err());
+        assert!(open("[::1]:8080", "false").is_ok());
+    }
+
+    #[test]
+    fn librdkafkas_properties_fit_into_variables_and_their_secrets_into_files() {
+        let mut secret = tempfile::NamedTempFile::new().unwrap();
+        writeln!(secret, "hunter2").unwrap();
+        let settings = load(
+            "[kafka.properties]\n'security.protocol' = 'SSL'\n'ssl.ca.location' = '/ca.pem'",
+            &[
+                ("TIDINGS_KAFKA__PROPERTIES__SECURITY_PROTOCOL", "SASL_SSL"),
+                ("TIDINGS_KAFKA__PROPERTIES__SASL_PASSWORD_FILE", secret.path().to_str().unwrap()),
+            ],
+        )
+        .unwrap();
+        let properties = &settings.common.kafka.properties;
+        assert_eq!(properties["security.protocol"], "SASL_SSL");
+        assert_eq!(properties["ssl.ca.location"], "/ca.pem");
+        assert_eq!(properties["sasl.password"], "hunter2");
+        let shown = format!("{settings:?}{}", settings.print("probe").unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
@@ -291,6 +327,8 @@ mod tests {
             ("", [("TIDINGS_HTTP__MAX_IN_FLIGHT", "many")], "TIDINGS_HTTP__MAX_IN_FLIGHT"),
             ("", [("TIDINGS_HTTP__MAX_IN_FLIGHT", "0")], "http.max_in_flight"),
             ("", [("TIDINGS_HTTP__LISTEN", "localhost")], "http.listen"),
+            ("", [("TIDINGS_HTTP__LISTEN", "0.0.0.0:8080")], "http.allow_insecure"),
+            ("", [("TIDINGS_HTTP__LISTEN", "192.0.2.1:8080")], "http.allow_insecure"),
             ("", [("TIDINGS_DATABASE__MAX_CONNECTIONS", "1")], "database.max_connections"),
             ("", [("TIDINGS_PROBE__COLOUR", "red")], "colour"),
         ] {

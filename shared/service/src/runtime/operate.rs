@@ -14,12 +14,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
 
 use super::parts::{ConsumerDeps, Service};
 use super::supervise::supervise;
 use super::{Definition, Deps, sampling, start};
+use crate::check_health::check_health;
 use crate::config::{CommandLine, Common, Settings};
 use crate::health::Health;
+use crate::http::parked::{self, Operations, ParkedRoutes};
 use crate::http::{edge, server};
 
 /// How often histograms are folded together.
@@ -54,19 +57,24 @@ pub fn run<C: DeserializeOwned + Serialize + Default>(
 ///
 /// # Errors
 /// As [`run`].
-#[expect(clippy::needless_pass_by_value, reason = "a definition is given away: it is what the process is")]
 pub fn run_with<C: DeserializeOwned + Serialize + Default>(
-    definition: Definition,
+    mut definition: Definition,
     command_line: &CommandLine,
     wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
 ) -> anyhow::Result<()> {
+    // A release that is taken back runs on the schema that its successor left.
+    definition.migrator.set_ignore_missing(true);
     let settings = Settings::<C>::load(&definition, command_line)?;
     if command_line.print_config {
         print!("{}", settings.print(definition.name)?);
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(Box::pin(operate(&definition, &settings, wire)));
+    let outcome = if command_line.check_health {
+        runtime.block_on(check_health(&settings.common.http))
+    } else {
+        runtime.block_on(Box::pin(operate(&definition, &settings, command_line.migrate, wire)))
+    };
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);
     outcome
 }
@@ -74,6 +82,7 @@ pub fn run_with<C: DeserializeOwned + Serialize + Default>(
 async fn operate<C: DeserializeOwned + Serialize + Default>(
     definition: &Definition,
     settings: &Settings<C>,
+    only_migrate: bool,
     wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
 ) -> anyhow::Result<()> {
     let config = &settings.common;
@@ -84,14 +93,20 @@ async fn operate<C: DeserializeOwned + Serialize + Default>(
     background.spawn(signals(stop.clone())?);
     background.spawn(upkeep(telemetry.metrics(), telemetry.repeats()));
     let starting = async {
+        if only_migrate {
+            return start::migrate(definition, config).await.map(|()| None);
+        }
         let deps = Deps { shutdown: stop.clone(), ..start::dependencies(definition, config).await? };
         let service = wire(&settings.own, &deps)?;
-        Running::start(config, &deps, service, &telemetry).await
+        Running::start(config, &deps, service, &telemetry).await.map(Some)
     };
     let outcome = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        running = Box::pin(starting) => match running {
-            Ok(running) => Box::pin(running.until_stopped()).await,
+        () = stop.cancelled() => {
+            if only_migrate { Err(anyhow::anyhow!("stopped before all migrations were applied")) } else { Ok(()) }
+        }
+        started = Box::pin(starting) => match started {
+            Ok(Some(running)) => Box::pin(running.until_stopped()).await,
+            Ok(None) => Ok(()),
             Err(error) => Err(error),
         },
     };
@@ -166,16 +181,18 @@ impl Running {
         telemetry: &Telemetry,
     ) -> anyhow::Result<Self> {
         let health = Health::new(deps.name, deps.pool.clone(), Arc::clone(&deps.bus), deps.shutdown.clone());
-        let consumes: Vec<&'static str> = service
-            .consumers
-            .iter()
-            .flat_map(|consumption| consumption.event_types.iter().copied())
-            .collect();
-        start::preload(&deps.codec, &consumes, config).await?;
+        let consumes = service.consumer.as_ref().map(|consumption| consumption.event_types.clone());
+        start::preload(&deps.codec, &consumes.unwrap_or_default(), config).await?;
         let listener = TcpListener::bind(&config.http.listen).await.with_context(|| {
             format!("listening on {} (http.listen, TIDINGS_HTTP__LISTEN)", config.http.listen)
         })?;
         let address = listener.local_addr()?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "http.allow_insecure: whoever reaches this address may call the API; nobody is asked who they are"
+            );
+        }
         let mut running = Self {
             deps: deps.clone(),
             grace: config.lifecycle.grace(),
@@ -185,8 +202,10 @@ impl Running {
             relay_stop: CancellationToken::new(),
         };
         running.start_relay(config, &health)?;
-        for consumption in service.consumers {
+        let mut operations = Operations { pool: deps.pool.clone(), redrive: None };
+        if let Some(consumption) = service.consumer {
             let consumer = (consumption.build)(running.consumer_deps(config));
+            operations.redrive = Some(consumer.redrive);
             health.watch(consumer.status);
             let run = (consumer.run)(deps.shutdown.clone());
             running.parts.spawn(part("the consumer", async { Ok(run.await?) }));
@@ -203,7 +222,9 @@ impl Running {
             sampling.await;
             Ok(())
         }));
-        let app = edge(service.routes, service.openapi, &config.http, health, telemetry.metrics());
+        let routes = service.routes.merge(parked::routes(operations));
+        let openapi = service.openapi.merge_from(ParkedRoutes::openapi());
+        let app = edge(routes, openapi, &config.http, health, telemetry.metrics());
         running.start_http(listener, app, config);
         tracing::info!(
             "{} listens on http://{address}, its API is described at http://{address}/docs",

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contracts::Codec;
 use futures::future::BoxFuture;
-use inbox::{Consumer, ConsumerConfig, ConsumerError, ConsumerStatus, Parts, Subscriptions, UnitOfWork};
+use inbox::{
+    Consumer, ConsumerConfig, ConsumerError, ConsumerStatus, Parts, Redrive, Subscriptions, UnitOfWork,
+};
 use messaging::Bus;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +30,7 @@ pub trait Worker: Send + 'static {
 /// A service's parts.
 #[derive(Default)]
 pub struct Service {
-    pub(super) consumers: Vec<Consumption>,
+    pub(super) consumer: Option<Consumption>,
     pub(super) workers: Vec<Box<dyn Worker>>,
     pub(super) samplers: Vec<Arc<dyn Sampler>>,
     pub(super) routes: axum::Router,
@@ -42,10 +44,10 @@ impl Service {
         Self::default()
     }
 
-    /// Applies events by these subscriptions, one transaction per batch.
+    /// Applies events by these subscriptions, one transaction per batch. A service is one consumer group.
     #[must_use]
     pub fn consumes<W: UnitOfWork>(mut self, subscriptions: Subscriptions<W>, deps: W::Deps) -> Self {
-        self.consumers.push(Consumption::new(subscriptions, deps));
+        self.consumer = Some(Consumption::new(subscriptions, deps));
         self
     }
 
@@ -85,6 +87,7 @@ pub(super) struct ConsumerDeps {
 /// A consumer ready to run; the type of its unit of work is forgotten.
 pub(super) struct Runnable {
     pub(super) status: ConsumerStatus,
+    pub(super) redrive: Arc<dyn Redrive>,
     pub(super) run: Run,
 }
 
@@ -110,9 +113,9 @@ impl Consumption {
                 config: common.config,
                 on_commit: common.on_commit,
             });
-            let status = consumer.status();
+            let (status, redrive) = (consumer.status(), consumer.redrive());
             let run: Run = Box::new(move |shutdown| Box::pin(consumer.run(shutdown)));
-            Runnable { status, run }
+            Runnable { status, redrive, run }
         });
         Self { event_types, build }
     }

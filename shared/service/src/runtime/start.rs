@@ -43,6 +43,16 @@ pub(super) async fn dependencies(definition: &Definition, config: &Common) -> an
     Ok(Deps::new(definition.name, pool, bus, codec, outbox))
 }
 
+/// Applies the migrations, as a step of its own.
+pub(super) async fn migrate(definition: &Definition, config: &Common) -> anyhow::Result<()> {
+    let patience = Patience::until(Instant::now() + config.lifecycle.start_timeout());
+    let mut config = config.clone();
+    config.database.migrate = true;
+    database(definition, &config, patience).await?.close().await;
+    tracing::info!("all migrations of {} are applied", definition.name);
+    Ok(())
+}
+
 async fn database(definition: &Definition, config: &Common, patience: Patience) -> anyhow::Result<PgPool> {
     patiently("the database", patience, DatabaseError::is_transient, || {
         database::open(definition, &config.database)
@@ -105,18 +115,25 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     let mut pause = patience.first_pause;
+    // The last attempt may be cut short; what the one before it was told says more.
+    let mut told = None;
     loop {
         let error = match tokio::time::timeout_at(patience.deadline, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => anyhow::Error::new(error),
-            Err(_) => anyhow::anyhow!("{what} did not answer in time (lifecycle.start_timeout_ms)"),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let silence =
+                    || anyhow::anyhow!("{what} did not answer in time (lifecycle.start_timeout_ms)");
+                return Err(told.map_or_else(silence, anyhow::Error::new));
+            }
         };
-        let waiting_helps = error.downcast_ref::<E>().is_some_and(&is_transient);
         let left = patience.deadline.saturating_duration_since(Instant::now());
-        if !waiting_helps || left.is_zero() {
-            return Err(error);
+        if !is_transient(&error) || left.is_zero() {
+            return Err(error.into());
         }
-        tracing::warn!(left_s = left.as_secs(), error = format!("{error:#}"), "waiting for {what}");
+        let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
+        tracing::warn!(left_s = left.as_secs(), error = format!("{error}{reason}"), "waiting for {what}");
+        told = Some(error);
         tokio::time::sleep(pause.min(left)).await;
         pause = (pause * 2).min(patience.longest_pause);
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use contracts::ambient::new_id;
+use sqlx::{Connection, PgConnection};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
@@ -134,23 +135,49 @@ async fn a_worker_that_fails_is_started_again_and_shows_in_health() {
 }
 
 #[tokio::test]
-async fn readiness_asks_the_broker_and_the_database() {
+async fn without_the_broker_a_service_says_so_and_goes_on_accepting() {
     let stack = Stack::start().await;
     let service = stack.service(&[]).await;
     stack.broker.down().unwrap();
     eventually("the broker is missed", PATIENCE, async || {
         let (status, report) = service.get("/health/ready").await;
-        let missed = status == 503 && report["components"]["broker"]["state"] == "down";
+        let missed = status == 200 && report["components"]["broker"]["state"] == "down";
         if missed && report["components"]["database"]["state"] == "up" { Ok(()) } else { Err(report) }
     })
     .await;
+    let id = new_id();
+    assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
     stack.broker.up().unwrap();
-    eventually("the broker is back", PATIENCE, async || {
-        let (status, report) = service.get("/health/ready").await;
-        if status == 200 { Ok(()) } else { Err(report) }
+    eventually("what was accepted is published and applied", PATIENCE, async || {
+        let applied = orders(&stack, "applied").await;
+        if applied == [id] { Ok(()) } else { Err(applied) }
     })
     .await;
-    assert_eq!(service.get("/health/live").await.0, 200);
+}
+
+#[tokio::test]
+async fn without_its_database_a_service_lives_and_is_not_ready() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[]).await;
+    let options = (*stack.database.pool().connect_options()).clone();
+    let name = options.get_database().unwrap().to_owned();
+    let mut admin = PgConnection::connect_with(&options.database("postgres")).await.unwrap();
+    let mut allow = async |allowed: bool| {
+        let statement = format!(
+            "ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND NOT {allowed}"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+    };
+    for (allowed, expected) in [(false, 503), (true, 200)] {
+        allow(allowed).await;
+        eventually("readiness follows the database", PATIENCE, async || {
+            let (status, report) = service.get("/health/ready").await;
+            if status == expected { Ok(()) } else { Err(report) }
+        })
+        .await;
+        assert_eq!(service.get("/health/live").await.0, 200);
+    }
 }
 
 #[tokio::test]
@@ -178,7 +205,15 @@ async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
 async fn a_database_that_forgets_commits_is_refused() {
     let stack = Stack::start().await;
     let url = format!("{}?options=-csynchronous_commit%3Doff", stack.database.url());
-    let output = stack.run("run", &[("TIDINGS_DATABASE__URL", &url)]);
+    // Were it accepted, the service would end for want of a broker.
+    let output = stack.run(
+        "run",
+        &[
+            ("TIDINGS_DATABASE__URL", &url),
+            ("TIDINGS_KAFKA__BROKERS", "127.0.0.1:9"),
+            ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "1500"),
+        ],
+    );
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && told.contains("synchronous_commit"), "{told}");
 }
@@ -190,4 +225,66 @@ async fn the_printed_configuration_hides_secrets() {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(printed.contains("postgres://u:(redacted)@db/x"), "{printed}");
     assert!(!printed.contains("hunter2") && printed.contains("[probe]"), "{printed}");
+}
+
+#[tokio::test]
+async fn migrations_as_a_step_of_their_own_come_before_the_start() {
+    let stack = Stack::start().await;
+    let apart = [("TIDINGS_DATABASE__MIGRATE", "false"), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "1500")];
+    let early = stack.run("run", &apart);
+    let told = String::from_utf8_lossy(&early.stderr).into_owned();
+    assert!(!early.status.success() && told.contains("--migrate") && told.contains("outbox"), "{told}");
+
+    let steps: Vec<_> = std::thread::scope(|scope| {
+        let steps: Vec<_> = (0..3).map(|_| scope.spawn(|| stack.run("migrate", &[]))).collect();
+        steps.into_iter().map(|step| step.join().unwrap()).collect()
+    });
+    for step in steps {
+        assert!(step.status.success(), "{}", String::from_utf8_lossy(&step.stderr));
+    }
+    let mut service = stack.service(&apart[..1]).await;
+    service.signal("-TERM");
+    assert_eq!(service.ended().await, Some(0), "{}", service.log());
+}
+
+#[tokio::test]
+async fn the_previous_release_runs_on_a_newer_schema_but_not_on_a_changed_one() {
+    let stack = Stack::start().await;
+    assert!(stack.run("migrate", &[]).status.success());
+    for table in ["_sqlx_migrations", "outbox._migrations", "inbox._migrations"] {
+        let newer = format!(
+            "INSERT INTO {table} (version, description, success, checksum, execution_time)
+             VALUES (99999999999999, 'of the next release', true, '', 0)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(newer)).execute(stack.database.pool()).await.unwrap();
+    }
+    for migrate in ["true", "false"] {
+        let mut service = stack.service(&[("TIDINGS_DATABASE__MIGRATE", migrate)]).await;
+        service.signal("-TERM");
+        assert_eq!(service.ended().await, Some(0), "{}", service.log());
+    }
+    sqlx::query("UPDATE outbox._migrations SET checksum = ''").execute(stack.database.pool()).await.unwrap();
+    for migrate in ["true", "false"] {
+        let refused = stack.run("run", &[("TIDINGS_DATABASE__MIGRATE", migrate)]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && told.contains("has been modified"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_supervisor_without_an_http_client_can_ask_for_health() {
+    let stack = Stack::start().await;
+    let nobody = stack.run("check", &[("TIDINGS_HTTP__LISTEN", "127.0.0.1:9")]);
+    assert!(!nobody.status.success(), "{nobody:?}");
+
+    let everywhere = [("TIDINGS_HTTP__ALLOW_INSECURE", "true"), ("TIDINGS_HTTP__LISTEN", "0.0.0.0:0")];
+    let mut service = stack.service(&everywhere).await;
+    assert!(service.log().contains("whoever reaches this address"), "{}", service.log());
+    let listen = service.url.replace("http://", "");
+    let settings = [everywhere[0], ("TIDINGS_HTTP__LISTEN", listen.as_str())];
+    let healthy = stack.run("check", &settings);
+    assert!(healthy.status.success(), "{healthy:?}");
+    assert!(String::from_utf8_lossy(&healthy.stdout).contains("\"ready\":true"), "{healthy:?}");
+    service.signal("-TERM");
+    assert_eq!(service.ended().await, Some(0), "{}", service.log());
 }

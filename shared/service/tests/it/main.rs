@@ -1,7 +1,13 @@
 //! The runtime as it is used: a service in a process of its own, between a real database, a broker and a registry.
-#![expect(clippy::unwrap_used, reason = "a test ends where it meets what it does not expect")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where it meets what it does not expect"
+)]
 
 mod edge;
 mod lifecycle;
+mod secure;
 mod stack;
 mod under_test;

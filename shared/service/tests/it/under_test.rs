@@ -33,7 +33,12 @@ struct Config {
 fn service_under_test() {
     #[expect(clippy::disallowed_methods, reason = "tells the tests from the process that they start")]
     let Ok(mode) = std::env::var(RUN) else { return };
-    let command_line = CommandLine { config: None, print_config: mode == "print" };
+    let command_line = CommandLine {
+        print_config: mode == "print",
+        migrate: mode == "migrate",
+        check_health: mode == "check",
+        ..CommandLine::default()
+    };
     let definition = Definition {
         name: "probe",
         listen: "127.0.0.1:0",
