@@ -4,6 +4,7 @@
 #   apicurio.sh start [PORT]   starts it on PORT, or on a free one, waits until it is ready, and prints the address of
 #                              its Confluent-compatible API
 #   apicurio.sh stop PORT      stops it; its log is kept
+#   apicurio.sh provide        fetches it, and prints the folder it is in
 #
 # Packages are fetched by Maven once and kept in TIDINGS_COMPONENTS (default target/components).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -50,7 +51,13 @@ stop() {
     terminate "$components/run/apicurio-${1:?the port on which it runs}"
 }
 
+# Prints the folder that has its program.
+provide() {
+    unpack "$components/apicurio-$version"
+    dirname "$(find "$components/apicurio-$version" -maxdepth 2 -name quarkus-run.jar | head -n 1)"
+}
+
 case "${1:-}" in
-start | stop) "$@" ;;
-*) fail "usage: apicurio.sh start [PORT] | stop PORT" ;;
+provide | start | stop) "$@" ;;
+*) fail "usage: apicurio.sh provide | start [PORT] | stop PORT" ;;
 esac

@@ -9,57 +9,13 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 version=1.76.0
-module=github.com/jaegertracing/jaeger
-
-# Prints the path of a Go that is installed.
-find_go() {
-    local go
-    for go in "${TIDINGS_GO:-}" "$(command -v go || true)" /usr/local/go/bin/go /usr/lib/go/bin/go /usr/lib/go-*/bin/go; do
-        [ -n "$go" ] && [ -x "$go" ] || continue
-        echo "$go"
-        return
-    done
-    say "Go is missing; it builds Jaeger $version. Debian and Ubuntu: 'sudo apt-get install golang-go' where that is new enough"
-    say "(1.24), or any other build of Go. TIDINGS_GO may name its 'go'."
-    return 1
-}
-
-# Prints the folder in which Go keeps the module's sources.
-download() {
-    local go="$1" answer
-    answer="$("$go" mod download -json "$module@v$version")" || {
-        say "$answer"
-        fail "Go could not fetch $module v$version"
-    }
-    sed -nE 's/^[[:space:]]*"Dir": "(.*)",?$/\1/p' <<<"$answer"
-}
-
-# Builds the binary $1, unless it is there.
-build() {
-    local binary="$1" go sources partial="$1.$$.partial"
-    if [ -x "$binary" ]; then return; fi
-    go="$(find_go)"
-    say "fetching and building Jaeger $version: some minutes, once"
-    sources="$(cd "$components" && download "$go")"
-    [ -d "$sources" ] || fail "Go does not say where it keeps $module"
-    # Go builds inside a module only where it may write.
-    mkdir -p "$partial"
-    cp -r "$sources/." "$partial/"
-    chmod -R u+w "$partial"
-    if ! (cd "$partial" && "$go" build -o all-in-one ./cmd/all-in-one >&2); then
-        rm -rf "$partial"
-        fail "Jaeger $version could not be built"
-    fi
-    mv "$partial/all-in-one" "$binary"
-    rm -rf "$partial"
-}
 
 answers() { [ "$(curl --silent --max-time 2 --output /dev/null --write-out '%{http_code}' "$1")" = 200 ]; }
 
 start() {
     local port="${1:-$(free_port)}" binary="$components/jaeger-$version" run http grpc
     command -v curl >/dev/null || fail "curl is missing. Debian and Ubuntu: 'sudo apt-get install curl'."
-    build "$binary"
+    build_go_program "jaeger-$version" github.com/jaegertracing/jaeger "$version" ./cmd/all-in-one
     run="$components/run/jaeger-$port"
     if alive "$run" || listens "$port"; then fail "port $port is in use"; fi
     rm -rf "$run"

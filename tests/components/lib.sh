@@ -35,6 +35,21 @@ find_java() {
     echo "$best"
 }
 
+# Prints the path of an installed Go of at least version 1.$1, which is needed to build $2.
+find_go() {
+    local go version
+    for go in "${TIDINGS_GO:-}" "$(command -v go || true)" /usr/local/go/bin/go /usr/lib/go/bin/go /usr/lib/go-*/bin/go; do
+        [ -n "$go" ] && [ -x "$go" ] || continue
+        version="$("$go" version | sed -n 's/.* go1\.\([0-9]*\).*/\1/p')"
+        [ "${version:-0}" -ge "$1" ] || continue
+        echo "$go"
+        return
+    done
+    say "Go 1.$1 or newer is missing; it builds $2. Debian and Ubuntu: 'sudo apt-get install golang-go' where that is new"
+    say "enough, or any other build of Go. TIDINGS_GO may name its 'go'."
+    return 1
+}
+
 # Copies the packages that the Maven project $1 names into the directory $2, unless they are there.
 fetch() {
     local pom="$1" into="$2"
@@ -53,6 +68,31 @@ fetch() {
 # Moves the directory $1 to its place $2, unless another run was faster.
 settle() {
     if [ -d "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi
+}
+
+# Builds package $4 of the Go module $2, version $3, as the program $1 among the components, unless it is there.
+build_go_program() {
+    local binary="$components/$1" module="$2" version="$3" package="$4" go answer sources partial
+    if [ -x "$binary" ]; then return; fi
+    go="$(find_go 24 "$1")"
+    say "fetching and building $1: some minutes, once"
+    answer="$(cd "$components" && "$go" mod download -json "$module@v$version")" || {
+        say "$answer"
+        fail "Go could not fetch $module v$version"
+    }
+    sources="$(sed -nE 's/^[[:space:]]*"Dir": "(.*)",?$/\1/p' <<<"$answer")"
+    [ -d "$sources" ] || fail "Go does not say where it keeps $module"
+    # Go builds inside a module only where it may write.
+    partial="$binary.$$.partial"
+    mkdir -p "$partial"
+    cp -r "$sources/." "$partial/"
+    chmod -R u+w "$partial"
+    if ! (cd "$partial" && CGO_ENABLED=0 "$go" build -ldflags '-s -w' -o built.program "$package" >&2); then
+        rm -rf "$partial"
+        fail "$1 could not be built"
+    fi
+    mv "$partial/built.program" "$binary"
+    rm -rf "$partial"
 }
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

@@ -1,0 +1,180 @@
+//! Encrypted and authenticated: the settings of TLS, SCRAM and certificates reach PostgreSQL's and Kafka's clients, and
+//! no secret is told on the way.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use contracts::ambient::new_id;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use testkit::broker::unique;
+use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
+use testkit::wait::eventually;
+use uuid::Uuid;
+
+use crate::stack::{PATIENCE, Process, Stack};
+
+/// What was told, and by whom.
+fn told(output: &Output) -> String {
+    let streams = [output.stdout.as_slice(), output.stderr.as_slice()];
+    streams.map(|stream| String::from_utf8_lossy(stream).into_owned()).concat()
+}
+
+/// An authority's certificate, and the key and certificate that it gave a server on 127.0.0.1.
+struct Certificates {
+    dir: tempfile::TempDir,
+}
+
+impl Certificates {
+    fn make() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "set -e
+            openssl req -x509 -newkey rsa:2048 -nodes -days 7 -subj '/CN=a test authority' -keyout ca.key -out ca.pem
+            openssl req -newkey rsa:2048 -nodes -subj '/CN=127.0.0.1' -keyout server.key -out server.csr
+            echo 'subjectAltName=IP:127.0.0.1' > names
+            openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 7 -out server.crt -extfile names";
+        let made = Command::new("sh").args(["-c", script]).current_dir(dir.path()).output();
+        let made = made.expect("this test makes certificates with openssl: install the package openssl");
+        assert!(made.status.success(), "{}", told(&made));
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+}
+
+/// A PostgreSQL that refuses who doesn't come encrypted and with a password.
+async fn encrypted_postgres(certificates: &Certificates) -> PrivatePostgres {
+    let server = PrivatePostgres::start(&Storage::Temporary, &PostgresOptions::for_tests()).await.unwrap();
+    let mut admin = PgConnection::connect(&server.url("postgres")).await.unwrap();
+    let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut admin).await.unwrap();
+    // The server writes them, because they must be its own.
+    for (name, content) in [
+        ("server.key", certificates.text("server.key")),
+        ("server.crt", certificates.text("server.crt")),
+        ("pg_hba.conf", "hostssl all all 127.0.0.1/32 scram-sha-256\n".to_owned()),
+    ] {
+        let lines: Vec<String> = content.lines().map(|line| format!("('{line}')")).collect();
+        let statement =
+            format!("COPY (VALUES {}) TO PROGRAM 'umask 077; cat > {data}/{name}'", lines.join(", "));
+        admin.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    for statement in ["CREATE DATABASE probe", "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"] {
+        admin.execute(statement).await.unwrap();
+    }
+    server
+}
+
+/// A confirmation goes through the database, the broker and back.
+async fn works(service: &Process) {
+    let id: Uuid = new_id();
+    assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
+    eventually("the confirmation is applied", PATIENCE, async || {
+        let metrics = service.get("/metrics").await.1;
+        let applied = metrics.as_str().unwrap().lines().any(|line| {
+            line.starts_with("inbox_events_total{")
+                && line.contains("outcome=\"applied\"")
+                && !line.ends_with(" 0")
+        });
+        if applied { Ok(()) } else { Err(service.log()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgresql_is_spoken_to_with_tls_and_only_with_a_certificate_of_the_named_authority() {
+    let stack = Stack::start().await;
+    let (certificates, strangers) = (Certificates::make(), Certificates::make());
+    let server = encrypted_postgres(&certificates).await;
+    let url = |mode: &str, authority: &str| {
+        format!("{}?sslmode={mode}&sslrootcert={authority}", server.url("probe"))
+    };
+    let password = server.url("probe").split(':').nth(2).unwrap().split('@').next().unwrap().to_owned();
+
+    let verified = url("verify-full", &certificates.path("ca.pem"));
+    let mut service = stack.service(&[("TIDINGS_DATABASE__URL", &verified)]).await;
+    works(&service).await;
+    service.signal("-TERM");
+    assert_eq!(service.ended().await, Some(0), "{}", service.log());
+    assert!(!service.log().contains(&password), "the password is told");
+
+    let printed = stack.run("print", &[("TIDINGS_DATABASE__URL", &verified)]);
+    assert!(told(&printed).contains("sslmode=verify-full"), "{}", told(&printed));
+    assert!(!told(&printed).contains(&password), "the password is told");
+
+    let plain = url("disable", &certificates.path("ca.pem"));
+    let stranger = url("verify-full", &strangers.path("ca.pem"));
+    for refused in [plain, stranger] {
+        let settings =
+            [("TIDINGS_DATABASE__URL", refused.as_str()), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "2000")];
+        let output = stack.run("run", &settings);
+        assert_eq!(output.status.code(), Some(1), "{refused}: {}", told(&output));
+        assert!(!told(&output).contains(&password), "the password is told");
+    }
+}
+
+/// The secure listener of the run's Kafka: address, authority, the file of the password.
+#[expect(clippy::disallowed_methods, reason = "the tests' own switch, no service's configuration")]
+fn secure_kafka() -> Option<[String; 3]> {
+    testkit::broker::test_kafka()?;
+    Some(["SECURE", "CA", "PASSWORD"].map(|part| {
+        let name = format!("TIDINGS_TEST_KAFKA_{part}");
+        std::env::var(&name).unwrap_or_else(|_| panic!("{name} is missing: run tests/components/with-kafka"))
+    }))
+}
+
+#[tokio::test]
+async fn kafka_is_spoken_to_with_tls_and_scram() {
+    let Some([address, authority, password_file]) = secure_kafka() else {
+        eprintln!("skipped: TIDINGS_TEST_KAFKA names no broker (make test-kafka)");
+        return;
+    };
+    let stack = Stack::start().await;
+    let password = std::fs::read_to_string(&password_file).unwrap().trim().to_owned();
+    let prefix = unique("secure");
+    let wrong = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(wrong.path(), "hunter2").unwrap();
+    let wrong: &Path = wrong.path();
+    let settings = |password_file, authority| {
+        let mut settings = vec![
+            ("TIDINGS_KAFKA__BROKERS", address.as_str()),
+            ("TIDINGS_TOPICS__PREFIX", prefix.as_str()),
+            ("TIDINGS_KAFKA__PROPERTIES__SECURITY_PROTOCOL", "SASL_SSL"),
+            ("TIDINGS_KAFKA__PROPERTIES__SASL_MECHANISM", "SCRAM-SHA-512"),
+            ("TIDINGS_KAFKA__PROPERTIES__SASL_USERNAME", "tidings"),
+            ("TIDINGS_KAFKA__PROPERTIES__SASL_PASSWORD_FILE", password_file),
+        ];
+        settings.extend(authority);
+        settings
+    };
+    let trusted = Some(("TIDINGS_KAFKA__PROPERTIES__SSL_CA_LOCATION", authority.as_str()));
+
+    let good = settings(password_file.as_str(), trusted);
+    let mut service = stack.service(&good).await;
+    works(&service).await;
+    service.signal("-TERM");
+    assert_eq!(service.ended().await, Some(0), "{}", service.log());
+    let printed = stack.run("print", &good);
+    assert!(told(&printed).contains("SCRAM-SHA-512"), "{}", told(&printed));
+    for text in [service.log(), told(&printed)] {
+        assert!(!text.contains(&password), "the password is told: {text}");
+    }
+
+    let plain =
+        vec![("TIDINGS_KAFKA__BROKERS", address.as_str()), ("TIDINGS_TOPICS__PREFIX", prefix.as_str())];
+    for mut refused in
+        [plain, settings(wrong.to_str().unwrap(), trusted), settings(password_file.as_str(), None)]
+    {
+        refused.push(("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "4000"));
+        let output = stack.run("run", &refused);
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(1), "{refused:?}: {told}");
+        assert!(told.contains("kafka.brokers"), "{told}");
+        assert!(!told.contains(&password) && !told.contains("hunter2"), "a password is told: {told}");
+        println!("{told}");
+    }
+}
