@@ -1,6 +1,9 @@
 //! Every panel asks for metrics that exist, of a job that exposes them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
 
 use observability::catalogue::{SERVICES, all, exposed_by, of_series};
 use observability::{dashboards, promql};
@@ -32,6 +35,32 @@ fn each_panels_query_asks_for_metrics_that_exist() {
         }
     }
     println!("{queries} queries");
+}
+
+/// Prometheus' own parser reads them, as the recording rules that they could be.
+#[test]
+fn each_panels_query_is_promql() {
+    let mut rules = String::from("groups:\n  - name: panels\n    rules:\n");
+    let queries = dashboards::all()
+        .into_iter()
+        .flat_map(|dashboard| dashboard.rows)
+        .flat_map(|row| row.panels)
+        .flat_map(|panel| panel.queries);
+    for (number, query) in queries.enumerate() {
+        // Grafana's variables.
+        let expression = query.expression.replace("$__rate_interval", "5m").replace("$__range", "1h");
+        assert!(!expression.contains('$'), "{expression}: a variable that this test doesn't know");
+        let expression = serde_json::to_string(&expression).unwrap();
+        writeln!(rules, "      - record: panel:{number}\n        expr: {expression}").unwrap();
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("panels.yml");
+    std::fs::write(&file, rules).unwrap();
+    let promtool = Command::new(crate::root().join("tools/promtool.sh"))
+        .args(["check", "rules"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(promtool.status.success(), "{}", String::from_utf8_lossy(&promtool.stderr));
 }
 
 /// A legend names labels that the answer has.
