@@ -10,3 +10,4 @@ mod metrics;
 mod requests;
 mod traces;
 mod up;
+mod upgrade;

@@ -262,12 +262,18 @@ fn nobody_is_named(spans: &[ReceivedSpan]) {
     }
 }
 
+/// Nobody, and no secret.
 fn nobody_is_named_in_the_logs(system: &System) -> anyhow::Result<()> {
+    let postgres = &system.stack().system().postgres;
+    let (_, password) =
+        postgres.split_once('@').and_then(|(user, _)| user.rsplit_once(':')).context("a password")?;
+    let password = password.to_owned();
     for service in ServiceName::ALL {
         let log = std::fs::read_to_string(system.stack().system().logs.join(format!("{service}.log")))?;
         assert!(!log.is_empty(), "{service} has logged nothing");
         for line in log.lines() {
             assert!(!PERSONAL.iter().any(|person| line.contains(person)), "{service}: {line}");
+            assert!(!line.contains(&password), "{service} tells the database's password: {line}");
         }
     }
     Ok(())
@@ -310,5 +316,56 @@ async fn a_crash_between_commit_and_publish_leaves_the_trace_whole() -> anyhow::
     sqlx::query("SELECT pg_advisory_unlock($1)").bind(LEADER_LOCK).execute(&mut database).await?;
     assert_eq!(system.ended(order_id).await.end().as_deref(), Some("confirmed"));
     expect_tree(&system, order_id, CONFIRMED).await?;
+    system.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redriven_event_continues_its_old_trace_and_the_story_ends_as_if_it_had_never_waited()
+-> anyhow::Result<()> {
+    let system = System::start().await;
+    system.replenish("TEAPOT", 1_000).await?;
+    let mut inventory = system.database(ServiceName::Inventory).await?;
+    let refuse = "ALTER TABLE reservations ADD CONSTRAINT refuse_all CHECK (false) NOT VALID";
+    sqlx::query(refuse).execute(&mut inventory).await?;
+    let order_id = system.place("TEAPOT", 1, "tok_visa").await?;
+    let client = system.client(ServiceName::Inventory)?;
+    let parked = eventually("inventory parks the order", PATIENCE, async || {
+        let parked: Value = client.get("/parked").await.into_result()?;
+        parked.get(0).cloned().context("nothing is parked")
+    })
+    .await;
+    assert_eq!((&parked["key"], &parked["reason"]), (&order_id.to_string().into(), &"data_refused".into()));
+
+    sqlx::query("ALTER TABLE reservations DROP CONSTRAINT refuse_all").execute(&mut inventory).await?;
+    let path = format!("/parked/{}/redrive", parked["id"]);
+    let redriven: Value = client.post(&path, "", &Value::Null).await.into_result()?;
+    assert_eq!((&redriven["applied"], &redriven["remaining"]), (&1.into(), &0.into()), "{redriven}");
+    assert_eq!(system.ended(order_id).await.end().as_deref(), Some("confirmed"));
+    assert!(system.verify().await?.holds());
+
+    // The same tree, but for inventory's first look at the order.
+    let first_look = "      inventory: process orders OrderPlaced\n";
+    let expected = CONFIRMED.replacen(first_look, &format!("{first_look}{first_look}"), 1);
+    expect_tree(&system, order_id, &expected).await?;
+    let spans = receiver(&system).trace(&trace_id(&system, order_id).await?);
+    let looks = spans.iter().filter(|span| {
+        span.resource["service.name"] == "inventory"
+            && span
+                .attributes
+                .get("cloudevents.event_type")
+                .is_some_and(|it| it == "tidings.order.OrderPlaced")
+            && span.name.starts_with("process")
+    });
+    let mut told: Vec<(String, Vec<String>)> = looks
+        .map(|span| {
+            let events = span.events.iter().map(|event| event.name.clone()).collect();
+            (span.attributes["tidings.outcome"].clone(), events)
+        })
+        .collect();
+    told.sort();
+    assert_eq!(told[0].0, "applied");
+    assert!(told[0].1.iter().any(|event| event == "event redriven"), "{told:?}");
+    assert_eq!(told[1].0, "parked");
+    assert!(told[1].1.iter().any(|event| event == "event parked"), "{told:?}");
     system.stop().await
 }

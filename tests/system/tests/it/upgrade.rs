@@ -1,0 +1,122 @@
+//! Taking a release back: today's binaries stand in for the previous release, on the databases and beside the events
+//! that the next one would have left. Migrations and schemas only expand, so nothing is lost by going back.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::Client;
+use serde_json::{Value, json};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use system::System;
+use testkit::wait::eventually;
+use tidings::services::ServiceName;
+
+/// What the next release's migrations are called; no release will ever have had this one.
+const NEXT: i64 = 99_990_101_000_000;
+
+/// Every table gets a column, as an expanding migration would add it: with a default, so that rows of the previous
+/// release are complete.
+const EXPAND: &str = "DO $$ DECLARE one record; BEGIN
+    FOR one IN SELECT format('%I.%I', n.nspname, c.relname) AS name
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('public', 'outbox', 'inbox') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+            AND c.relname NOT LIKE '%migrations'
+            AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'of_next_release')
+    LOOP
+        EXECUTE format('ALTER TABLE %s ADD COLUMN of_next_release text NOT NULL DEFAULT ''new''', one.name);
+    END LOOP;
+END $$";
+
+/// Applies the next release's migrations of outbox, inbox and the service, recorded as that release would record them.
+async fn expand(database: &mut PgConnection) -> anyhow::Result<()> {
+    for table in ["_sqlx_migrations", "outbox._migrations", "inbox._migrations"] {
+        let sql = sqlx::SqlSafeStr::into_sql_str(EXPAND);
+        let migration = Migration::new(NEXT, "of the next release".into(), MigrationType::Simple, sql, false);
+        let mut migrator = Migrator::with_migrations(vec![migration]);
+        migrator.dangerous_set_table_name(table);
+        migrator.set_ignore_missing(true);
+        migrator.run_direct(None, database, false).await?;
+    }
+    Ok(())
+}
+
+/// Registers OrderPlaced with one more field, and returns the schema's id.
+async fn register_next_order_placed(system: &System) -> anyhow::Result<i64> {
+    let current = include_str!("../../../../avro/order/OrderPlaced.v2.avsc");
+    let mut schema: Value = serde_json::from_str(current)?;
+    let fields = schema["fields"].as_array_mut().context("OrderPlaced has fields")?;
+    fields.push(
+        json!({ "name": "channel", "type": "string", "default": "web", "doc": "Where the order came from." }),
+    );
+    let parts = system.stack().system();
+    let subject = format!("{}.orders-tidings.order.OrderPlaced", parts.topics_prefix);
+    let url = format!("{}/subjects/{subject}/versions", parts.registry);
+    let answer = Client::new().post(url).json(&json!({ "schema": schema.to_string() })).send().await?;
+    let answer: Value = answer.error_for_status()?.json().await?;
+    answer["id"].as_i64().with_context(|| format!("no id in {answer}"))
+}
+
+/// Whatever appends an OrderPlaced, the row is the next release's: its schema's id, and one more text at the end.
+async fn write_as_the_next_release(order: &mut PgConnection, schema_id: i64) -> anyhow::Result<()> {
+    let statement = format!(
+        "CREATE FUNCTION outbox.as_the_next_release() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            NEW.value := overlay(NEW.value PLACING decode(lpad(to_hex({schema_id}), 8, '0'), 'hex') FROM 2 FOR 4)
+                || '\\x06'::bytea || 'app'::bytea;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER as_the_next_release BEFORE INSERT ON outbox.messages FOR EACH ROW
+            WHEN (NEW.event_type = 'tidings.order.OrderPlaced') EXECUTE FUNCTION outbox.as_the_next_release()"
+    );
+    order.execute(AssertSqlSafe(statement)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_events() -> anyhow::Result<()> {
+    let system = System::start().await;
+    system.replenish("TEAPOT", 100).await?;
+    let before = system.place("TEAPOT", 1, "tok_visa").await?;
+    assert_eq!(system.ended(before).await.end().as_deref(), Some("confirmed"));
+
+    // The next release was here: it migrated, registered its schema, and wrote events with it.
+    let schema_id = register_next_order_placed(&system).await?;
+    for service in ServiceName::ALL {
+        expand(&mut system.database(service).await?).await.with_context(|| service.to_string())?;
+    }
+    let mut order = system.database(ServiceName::Order).await?;
+    write_as_the_next_release(&mut order, schema_id).await?;
+
+    // It was taken back: these processes are of the previous release again.
+    for service in ServiceName::ALL {
+        assert!(system.stack().watch(service).kill());
+    }
+    let mut placed = Vec::new();
+    for (quantity, method, end) in [
+        (1, "tok_visa", "confirmed"),
+        (1_000, "tok_visa", "cancelled: out_of_stock"),
+        (1, "tok_declined", "cancelled: payment_declined"),
+    ] {
+        let order_id = eventually("order takes orders", Duration::from_secs(60), async || {
+            system.place("TEAPOT", quantity, method).await
+        })
+        .await;
+        placed.push((order_id, end));
+    }
+    for (order_id, end) in placed {
+        assert_eq!(system.ended(order_id).await.end().as_deref(), Some(end), "order {order_id}");
+    }
+    let newer: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM outbox.messages WHERE event_type = 'tidings.order.OrderPlaced'
+            AND finished_at IS NOT NULL AND convert_from(substring(value FROM length(value) - 2), 'UTF8') = 'app'",
+    )
+    .fetch_one(&mut order)
+    .await?;
+    assert_eq!(newer, 3, "orders published with the next release's schema");
+    let report = system.verify().await?;
+    assert!(report.holds(), "{report}");
+    for service in ServiceName::ALL {
+        assert_eq!(system.stack().watch(service).deaths(), 1, "{service} died of it");
+    }
+    system.stop().await
+}
