@@ -1,5 +1,6 @@
 //! The command line's shape: subcommands, options, help, and which code they end with.
 
+mod load;
 mod trace;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ enum Command {
     Up(UpArgs),
     Demo(DemoArgs),
     Import(ImportArgs),
+    Load(load::LoadArgs),
     Trace(trace::TraceArgs),
     Verify(VerifyArgs),
     Schemas(SchemasArgs),
@@ -328,6 +330,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args.parts.into(), args.exit).await,
             Command::Schemas(args) => args.run(),
             Command::Import(args) => args.run().await,
+            Command::Load(args) => args.run().await,
             Command::Trace(args) => args.run().await,
             Command::Verify(args) => args.run().await,
         }
@@ -417,5 +420,12 @@ mod tests {
         assert!(Cli::try_parse_from(["tidings", "import", "f.csv", "--concurrency", "0"]).is_err());
         assert!(Cli::try_parse_from(["tidings", "import", "f.csv", "--replenish", "0"]).is_err());
         assert!(Cli::try_parse_from(["tidings", "import", "f.csv"]).is_ok());
+    }
+
+    #[test]
+    fn a_load_has_a_positive_rate() {
+        let parse = |rate: &str| Cli::try_parse_from(["tidings", "load", "--rate", rate]).is_ok();
+        assert!(parse("0.2") && parse("50"));
+        assert!(!parse("0") && !parse("-1") && !parse("NaN") && !parse("inf") && !parse("much"));
     }
 }

@@ -1,6 +1,6 @@
 //! `tidings demo`: the system, a few dozen orders, one order's story as it happens and its trace, the totals, the verdict.
 
-mod orders;
+pub(crate) mod orders;
 mod story;
 
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ pub mod client;
 pub mod demo;
 pub mod follow;
 pub mod import;
+pub mod load;
 pub mod services;
 pub mod state;
 pub mod text;

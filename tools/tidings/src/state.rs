@@ -52,6 +52,8 @@ pub fn default_path() -> anyhow::Result<PathBuf> {
     let dir = std::env::temp_dir().join(format!("tidings-{user}"));
     match DirBuilder::new().mode(0o700).create(&dir) {
         Ok(()) => {}
+        // Nothing runs where nothing can be written, as in a container: there is no state to be found.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let metadata =
                 fs::symlink_metadata(&dir).with_context(|| format!("looking at {}", dir.display()))?;

@@ -26,6 +26,8 @@ use crate::client::{Answer, Client};
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// A trace that did not grow for so long has been delivered: services gather spans for a second at most.
 const SETTLES_WITHIN: Duration = Duration::from_millis(1_500);
+/// Who hears of every order's end; once their spans are there, so are those of what came before it.
+const HEAR_OF_ENDS: [&str; 2] = ["notification", "analytics"];
 /// An order that ended so long ago sends no more spans.
 const SETTLED_LONG_AGO: Duration = Duration::from_secs(10);
 
@@ -73,10 +75,11 @@ impl OrderTrace {
         match order.ended_at {
             None => missing.push("the order has not ended".to_owned()),
             Some(ended_at) => {
-                let is_last =
-                    |span: &&tree::TreeSpan| span.service == "notification" && span.start >= ended_at;
-                if !tree.spans.iter().any(|span| is_last(&span)) {
-                    missing.push("no span of notification since the order's end".to_owned());
+                for service in HEAR_OF_ENDS {
+                    let told = |span: &tree::TreeSpan| span.service == service && span.start >= ended_at;
+                    if !tree.spans.iter().any(told) {
+                        missing.push(format!("no span of {service} since the order's end"));
+                    }
                 }
             }
         }

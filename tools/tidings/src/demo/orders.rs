@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 
 /// What is in stock: plenty of most things, three of the rare one.
-pub(super) const STOCK: [(&str, u64); 4] =
+pub(crate) const STOCK: [(&str, u64); 4] =
     [("TEAPOT", 1_000), ("CAKE STAND", 500), ("LANTERN", 60), ("RARE MUG", 3)];
 
 /// The ends that the demo has to show.
-pub(super) const EVERY_END: [&str; 4] =
+pub(crate) const EVERY_END: [&str; 4] =
     ["confirmed", "cancelled: out_of_stock", "cancelled: payment_declined", "cancelled: customer_request"];
 
 /// How an order is meant to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// Everything works.
     Confirmed,
     /// The provider is late, flaky or loses its answer, and it works all the same.
@@ -26,7 +26,7 @@ pub(super) enum Plan {
 }
 
 /// Three dozen orders, mixed.
-pub(super) fn plans() -> Vec<Plan> {
+pub(crate) fn plans() -> Vec<Plan> {
     let kinds = [
         Plan::Confirmed,
         Plan::OutOfStock,
@@ -44,21 +44,36 @@ pub(super) fn plans() -> Vec<Plan> {
     kinds.repeat(3)
 }
 
+/// What an order asks for: SKU, quantity, price of one in minor units.
+fn lines(number: usize, plan: Plan) -> Vec<(&'static str, usize, u64)> {
+    let mut lines = vec![("TEAPOT", 1 + number % 3, 2_450), ("CAKE STAND", 1, 1_895), ("LANTERN", 2, 495)];
+    if plan == Plan::OutOfStock {
+        lines.push(("RARE MUG", 4, 9_900));
+    }
+    lines
+}
+
+/// How many of a SKU one round of orders takes from the stock; those that run out of stock take nothing.
+pub(crate) fn wanted(plans: &[Plan], sku: &str) -> usize {
+    let taken = plans.iter().enumerate().filter(|(_, plan)| **plan != Plan::OutOfStock);
+    taken
+        .flat_map(|(number, plan)| lines(number, *plan))
+        .filter(|(line, ..)| *line == sku)
+        .map(|(_, quantity, _)| quantity)
+        .sum()
+}
+
 /// The body of `POST /orders`.
-pub(super) fn request(number: usize, plan: Plan) -> Value {
+pub(crate) fn request(number: usize, plan: Plan) -> Value {
     let payment_method = match plan {
         Plan::Confirmed | Plan::OutOfStock => "tok_visa",
         Plan::ConfirmedLate(token) | Plan::Declined(token) => token,
         Plan::Cancelled => "tok_slow",
     };
-    let mut items = vec![
-        json!({ "sku": "TEAPOT", "quantity": 1 + number % 3, "unit_price_minor": 2_450 }),
-        json!({ "sku": "CAKE STAND", "quantity": 1, "unit_price_minor": 1_895 }),
-        json!({ "sku": "LANTERN", "quantity": 2, "unit_price_minor": 495 }),
-    ];
-    if plan == Plan::OutOfStock {
-        items.push(json!({ "sku": "RARE MUG", "quantity": 4, "unit_price_minor": 9_900 }));
-    }
+    let items: Vec<Value> = lines(number, plan)
+        .into_iter()
+        .map(|(sku, quantity, price)| json!({ "sku": sku, "quantity": quantity, "unit_price_minor": price }))
+        .collect();
     json!({
         "customer_id": format!("customer-{}", number % 7),
         "currency": "GBP",
@@ -84,6 +99,13 @@ mod tests {
             assert!(plans.contains(&kind));
         }
         assert!(plans.iter().any(|plan| matches!(plan, Plan::Declined(_))));
+    }
+
+    #[test]
+    fn a_round_of_orders_takes_of_everything_but_the_rare() {
+        let plans = [Plan::Confirmed, Plan::OutOfStock, Plan::Declined("tok_declined")];
+        let wanted: Vec<_> = STOCK.iter().map(|(sku, _)| (*sku, wanted(&plans, sku))).collect();
+        assert_eq!(wanted, [("TEAPOT", 1 + 3), ("CAKE STAND", 2), ("LANTERN", 4), ("RARE MUG", 0)]);
     }
 
     #[test]

@@ -118,11 +118,12 @@ fn trace_of(trace_id: &str, spans: &[Span]) -> Trace {
     }
 }
 
-fn whole_story() -> [Span; 3] {
+fn whole_story() -> [Span; 4] {
     [
         span("order", "POST /orders", None),
         span("order", "publish", Some("POST /orders")),
         span("notification", "process", Some("publish")),
+        span("analytics", "process too", Some("publish")),
     ]
 }
 
@@ -153,7 +154,7 @@ async fn a_trace_that_still_grows_is_waited_for() {
     let apis = Apis::start(World { order, traces, ..World::default() }).await;
     let trace = apis.trace(Uuid::nil(), Duration::from_secs(20)).await.unwrap();
     assert!(trace.is_complete(), "{:?}", trace.missing);
-    assert_eq!(trace.tree.spans.len(), 3);
+    assert_eq!(trace.tree.spans.len(), 4);
     assert!(apis.world.lock().unwrap().questions.iter().all(|question| question == TRACE_ID));
 }
 
@@ -168,14 +169,16 @@ async fn waiting_ends_and_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn notification_must_have_seen_the_end_and_not_just_the_beginning() {
+async fn all_must_have_seen_the_end_and_not_just_the_beginning() {
     let story = whole_story();
     let later = ambient::now() + chrono::TimeDelta::seconds(5);
     let order = json!({ "status": "confirmed", "placed_at": later, "ended_at": later, "trace_id": TRACE_ID });
     let traces = vec![vec![trace_of(TRACE_ID, &story)]];
     let apis = Apis::start(World { order: Some(order), traces, ..World::default() }).await;
     let trace = apis.trace(Uuid::nil(), Duration::ZERO).await.unwrap();
-    assert_eq!(trace.missing, ["no span of notification since the order's end"]);
+    let missing =
+        ["no span of notification since the order's end", "no span of analytics since the order's end"];
+    assert_eq!(trace.missing, missing);
 }
 
 #[tokio::test]

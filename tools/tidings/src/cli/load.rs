@@ -1,0 +1,58 @@
+//! `tidings load` as a command line: where to, how fast, for how long.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{DEFAULT_INVENTORY_URL, DEFAULT_ORDER_URL};
+use crate::load;
+use crate::state::RunningSystem;
+
+/// Places orders steadily, of every kind that the demo knows, until it is stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidings load                       one order a second in the system that `tidings up` runs
+  tidings load --rate 0.2 --for 600  one every five seconds, for ten minutes
+
+It gives inventory what its orders will take, a round ahead. A service that does not answer is asked again until it does.
+Ends with 0 on Ctrl-C, SIGTERM, or after --for.")]
+pub(super) struct LoadArgs {
+    /// Orders a second, at most: each waits for the answer to the one before.
+    #[arg(long, value_name = "ORDERS", default_value = "1", value_parser = rate)]
+    rate: f64,
+    /// Ends after so many seconds.
+    #[arg(long = "for", value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// order's base URL [default: the running system's, else http://127.0.0.1:8080]
+    #[arg(long)]
+    url: Option<String>,
+    /// inventory's base URL [default: the running system's, else http://127.0.0.1:8081]
+    #[arg(long)]
+    inventory_url: Option<String>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=10_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a number from 0.001 to 10000".to_owned()),
+    }
+}
+
+impl LoadArgs {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let running = RunningSystem::find()?;
+        let url = |given: Option<String>, service: &str, default: &str| {
+            let running = running.as_ref().and_then(|system| system.service(service));
+            given.unwrap_or_else(|| running.unwrap_or(default).to_owned())
+        };
+        let options = load::Options {
+            order_url: url(self.url, "order", DEFAULT_ORDER_URL),
+            inventory_url: url(self.inventory_url, "inventory", DEFAULT_INVENTORY_URL),
+            rate: self.rate,
+            duration: self.duration.map(Duration::from_secs),
+        };
+        println!("{}", load::run(&options).await?);
+        Ok(ExitCode::SUCCESS)
+    }
+}
