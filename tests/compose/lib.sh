@@ -1,0 +1,87 @@
+# What the steps of the Compose test share: Compose under a project of its own, checks that count, bounded waiting,
+# requests. Sourced by bash, after engine.sh.
+
+project=tidings-test
+services=(order inventory payment notification analytics)
+binaries=("${services[@]}" tidings)
+passed=0
+failed=0
+
+# Compose on the project's file, with free ports, so that it stands beside a system that runs already.
+c() { "${compose[@]}" --project-name "$project" --project-directory "$repository" "$@"; }
+
+choose_ports() {
+    local name
+    for name in ORDER INVENTORY PAYMENT NOTIFICATION ANALYTICS REGISTRY POSTGRES KAFKA JAEGER MAILPIT PROMETHEUS GRAFANA; do
+        printf -v "${name}_PORT" '%s' "$(free_port)"
+        export "${name?}_PORT"
+    done
+}
+
+# Says what is checked, runs it, counts it. What it writes is shown when it fails.
+check() {
+    local what="$1" started=$SECONDS
+    shift
+    if "$@" >"$work/check.log" 2>&1; then
+        passed=$((passed + 1))
+        say "ok    $what ($((SECONDS - started)) s)"
+    else
+        failed=$((failed + 1))
+        say "FAILED $what ($((SECONDS - started)) s): $*"
+        tail -n 40 "$work/check.log" >&2
+    fi
+}
+
+# Like check, for what the rest can't do without: ends the run with the containers' logs.
+must() {
+    local before=$failed
+    check "$@"
+    if [ "$failed" -gt "$before" ]; then
+        c ps --all >&2 || true
+        c logs --no-color --tail 60 >&2 || true
+        exit 1
+    fi
+}
+
+fails() { ! "$@"; }
+
+# Repeats a command until it succeeds, for at most $1 seconds.
+within() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.5
+    done
+}
+
+get() { curl --silent --show-error --fail --max-time 20 "$@"; }
+
+# A GET from inside the network, where some ports are only open: host, port, path.
+get_inside() {
+    c exec -T kafka bash -c "exec 3<>/dev/tcp/$1/$2 && printf 'GET $3 HTTP/1.0\r\nHost: $1\r\n\r\n' >&3 && timeout 10 cat <&3"
+}
+
+# A field of a flat JSON answer, by name: enough for ours.
+field() { grep -o "\"$1\" *: *\"[^\"]*\"" | head -n 1 | sed -E 's/.*: *"([^"]*)"/\1/'; }
+
+replenish() {
+    get "http://127.0.0.1:$INVENTORY_PORT/stock/TEAPOT/replenishments" --header 'Content-Type: application/json' \
+        --header "Idempotency-Key: replenish-$RANDOM-$RANDOM" --data "{\"quantity\": $1}"
+}
+
+# Places an order of one teapot and prints the answer, which waits for the order's end for 10 seconds.
+place() {
+    get "http://127.0.0.1:$ORDER_PORT/orders" --header 'Content-Type: application/json' --header 'Prefer: wait=10' \
+        --header "Idempotency-Key: order-$RANDOM-$RANDOM-$RANDOM" --data '{
+            "customer_id": "c-1", "currency": "EUR", "payment_method": "tok_visa",
+            "items": [{"sku": "TEAPOT", "quantity": 1, "unit_price_minor": 2450}],
+            "recipient": {"name": "Ada Example", "email": "ada@example.com", "address":
+                {"street": "1 Example Street", "city": "Example", "postal_code": "EX1 1EX", "country": "GB"}}}'
+}
+
+confirmed() { place | grep -q '"status" *: *"confirmed"'; }
+
+verify() { c run --rm --no-deps -T verify --wait --timeout 120; }
+
+is_healthy() { [ "$("$docker" inspect --format '{{.State.Health.Status}}' "$(c ps --all --quiet "$1")")" = healthy ]; }
