@@ -1,0 +1,92 @@
+# What the checks of k8s/ need: a real API server, kubectl, and the definitions of all custom resources. Each is built or
+# fetched once and kept in TIDINGS_COMPONENTS (default target/components). Sourced by bash.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../components/lib.sh"
+
+checks="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+
+# Prints the path of a Go that is new enough.
+kubernetes_go() {
+    find_go "$(sed -n 's/^go 1\.\([0-9]*\).*/\1/p' "$checks/tools/go.mod")" "Kubernetes' API server"
+}
+
+# Prints the folder with kubectl, kube-apiserver and etcd. Their versions and checksums stand in tools/go.mod and go.sum.
+kubernetes() {
+    local go version sums home partial name program flags
+    version="$(sed -nE 's/^(require)?[[:space:]]+k8s.io\/kubernetes v([0-9.]+).*/\2/p' "$checks/tools/go.mod")"
+    sums="$(cat "$checks/tools/go.mod" "$checks/tools/go.sum" | sha256sum | cut -c1-12)"
+    home="$components/kubernetes-$version-$sums"
+    if [ ! -d "$home" ]; then
+        go="$(kubernetes_go)"
+        partial="$home.$$.partial"
+        mkdir "$partial"
+        say "building Kubernetes $version: about five minutes with two cores, once"
+        flags="-s -w -X k8s.io/component-base/version.gitVersion=v$version"
+        while read -r name program; do
+            say "  $name"
+            if ! (cd "$checks/tools" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
+                "$go" build -trimpath -buildvcs=false -ldflags "$flags" -o "$partial/$name" "$program" >&2); then
+                rm -rf "$partial"
+                fail "$name could not be built"
+            fi
+        done <<END
+kubectl k8s.io/kubernetes/cmd/kubectl
+kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+etcd go.etcd.io/etcd/server/v3
+END
+        settle "$partial" "$home"
+    fi
+    echo "$home"
+}
+
+# Prints the folder with all definitions, a file each.
+definitions() {
+    local sums home partial
+    sums="$(cat "$checks/crds.txt" "$checks/strimzi.pom.xml" "$checks/components.sh" | sha256sum | cut -c1-12)"
+    home="$components/crds-$sums"
+    if [ ! -d "$home" ]; then
+        partial="$home.$$.partial"
+        mkdir "$partial"
+        if ! { strimzi "$partial" && operators "$partial"; }; then
+            rm -rf "$partial"
+            fail "not all definitions of custom resources are there"
+        fi
+        settle "$partial" "$home"
+    fi
+    echo "$home"
+}
+
+strimzi() {
+    local into="$1" java version libs kind arguments=()
+    version="$(sed -n 's/.*<strimzi.version>\(.*\)<.*/\1/p' "$checks/strimzi.pom.xml")"
+    libs="$components/strimzi-$version"
+    java="$(find_java 21)" || return 1
+    fetch "$checks/strimzi.pom.xml" "$libs"
+    for kind in kafka.Kafka nodepool.KafkaNodePool topic.KafkaTopic user.KafkaUser; do
+        arguments+=("io.strimzi.api.kafka.model.$kind=$into/strimzi-${kind#*.}.yaml")
+    done
+    "$java" -cp "$libs/*" io.strimzi.crdgenerator.CrdGenerator --target-kube 1.25+ --crd-api-version v1 --api-versions v1 \
+        --storage-version v1 --yaml "${arguments[@]}" >&2
+}
+
+operators() {
+    local into="$1" go module version sum folder answer sources file
+    go="$(kubernetes_go)" || return 1
+    while read -r module version sum folder; do
+        case "$module" in '' | '#'*) continue ;; esac
+        say "fetching the definitions of $module $version"
+        answer="$(cd "$into" && GOFLAGS=-mod=mod "$go" mod download -json "$module@$version")" || {
+            say "$answer"
+            return 1
+        }
+        grep -qF "\"Sum\": \"$sum\"" <<<"$answer" || {
+            say "$module $version has another checksum than crds.txt says"
+            return 1
+        }
+        sources="$(sed -nE 's/^[[:space:]]*"Dir": "(.*)",?$/\1/p' <<<"$answer")/$folder"
+        for file in "$sources"/*.yaml; do
+            # A module may keep its kustomization beside its definitions.
+            if grep -q '^kind: CustomResourceDefinition' "$file"; then cp "$file" "$into/"; fi
+        done
+    done <"$checks/crds.txt"
+}
