@@ -7,9 +7,9 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # The test binaries that also run against a real Kafka and a real registry.
-KAFKA_TESTS := bus relay kit system
+KAFKA_TESTS := bus relay kit runtime system
 
-.PHONY: help demo build test test-alerts test-kafka test-jaeger test-mutations lint generate bootstrap
+.PHONY: help demo build test test-alerts test-kafka test-jaeger test-compose test-k8s test-mutations audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -41,8 +41,18 @@ test-jaeger: build ## One order's trace in a real Jaeger (needs Go, which builds
 	tests/components/with-jaeger target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast --test system -- --ignored jaeger::
 
+test-k8s: build ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, Java, Maven, Python, psql)
+	tests/k8s/run
+	tests/k8s/rehearse
+
+test-compose: bootstrap ## The images and compose.yaml on a Docker engine (where images can't be pulled: as root, needs Go, Java, Maven)
+	tests/compose/run
+
 test-mutations: build ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)
 	tests/mutations/run $(ARGS)
+
+audit: bootstrap ## Licences, sources and known vulnerabilities of what we depend on (ARGS=--offline leaves out the latter)
+	tools/audit.sh $(ARGS)
 
 generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md and Grafana's dashboards
 	cargo run --locked -p codegen
