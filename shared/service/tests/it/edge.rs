@@ -60,10 +60,14 @@ async fn every_error_is_a_problem_document() {
     assert_eq!(allowed.headers()["allow"], "POST");
 }
 
-fn hang(service: &Process, path: &str, requests: &mut JoinSet<u16>) {
+/// Sends a request that is never answered; it comes again when it is turned away.
+fn hang(service: &Process, path: &str, requests: &mut JoinSet<()>) {
     let url = format!("{}{path}", service.url);
-    requests
-        .spawn(async move { client().get(url).send().await.map_or(0, |answer| answer.status().as_u16()) });
+    requests.spawn(async move {
+        while client().get(&url).send().await.is_ok_and(|answer| answer.status() == 503) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
 }
 
 #[tokio::test]
