@@ -1,6 +1,7 @@
 //! Log lines, one an event: for people or as JSON, each with the trace under which it was written.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use opentelemetry::trace::TraceContextExt;
@@ -14,7 +15,8 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::LogFormat;
 use crate::repeats::Repeats;
 
-/// Lines that pass `filter`, on standard output. Lines that repeat too often are held back by `repeats`.
+/// Lines that pass `filter`, on standard output, in colours if that is a terminal. Lines that repeat too often are held
+/// back by `repeats`.
 pub(crate) fn layer<S>(
     format: LogFormat,
     filter: EnvFilter,
@@ -32,7 +34,8 @@ where
     match format {
         LogFormat::Human => {
             let format = WithTrace(tracing_subscriber::fmt::format().with_target(false));
-            tracing_subscriber::fmt::layer().event_format(format).with_filter(filter).boxed()
+            let colours = std::io::stdout().is_terminal();
+            tracing_subscriber::fmt::layer().with_ansi(colours).event_format(format).with_filter(filter).boxed()
         }
         LogFormat::Json => json_subscriber::fmt::layer()
             .flatten_event(true)

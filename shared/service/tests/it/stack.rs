@@ -100,16 +100,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// What it wrote so far, without colours.
+    /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
-        let mut plain = String::new();
-        let log = self.log.lock().unwrap();
-        for part in log.split('\u{1b}') {
-            plain.push_str(
-                part.strip_prefix('[').and_then(|rest| rest.split_once('m')).map_or(part, |it| it.1),
-            );
-        }
-        plain
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
