@@ -51,7 +51,7 @@ test-compose: bootstrap ## The images and compose.yaml on a Docker engine (where
 test-mutations: build ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)
 	tests/mutations/run $(ARGS)
 
-audit: bootstrap ## Licences, sources and known vulnerabilities of what we depend on (ARGS=--offline leaves out the latter)
+audit: bootstrap ## Licences, sources and known vulnerabilities of what we depend on (ARGS=--recorded: without GitHub)
 	tools/audit.sh $(ARGS)
 
 generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md and Grafana's dashboards
