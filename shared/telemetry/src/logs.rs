@@ -35,7 +35,11 @@ where
         LogFormat::Human => {
             let format = WithTrace(tracing_subscriber::fmt::format().with_target(false));
             let colours = std::io::stdout().is_terminal();
-            tracing_subscriber::fmt::layer().with_ansi(colours).event_format(format).with_filter(filter).boxed()
+            tracing_subscriber::fmt::layer()
+                .with_ansi(colours)
+                .event_format(format)
+                .with_filter(filter)
+                .boxed()
         }
         LogFormat::Json => json_subscriber::fmt::layer()
             .flatten_event(true)
