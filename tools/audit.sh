@@ -59,19 +59,20 @@ database() {
     git -C "$folder" -c user.name=tidings -c user.email=tidings@localhost commit --quiet --message "Advisories"
 }
 
-# cargo-deny with the database in folder $1, then its arguments.
+# cargo-deny with the database in folder $1 in place of RustSec's, then its arguments: git is told where that is.
 deny_by() {
     local folder="$1"
     shift
-    sed "s|^\[advisories\]$|&\ndb-urls = [\"file://$folder\"]\ndb-path = \"$folder.fetched\"|" "$repository/deny.toml" >"$folder.toml"
-    "$root/bin/cargo-deny" --locked check --config "$folder.toml" "$@"
+    sed "s|^\[advisories\]$|&\ngit-fetch-with-cli = true\ndb-path = \"$folder.fetched\"|" "$repository/deny.toml" >"$folder.toml"
+    GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0="url.file://$folder.insteadOf" GIT_CONFIG_VALUE_0=https://github.com/RustSec/advisory-db \
+        "$root/bin/cargo-deny" --locked --config "$folder.toml" check "$@"
 }
 
 # A check that can't fail tells nothing: a vulnerability of something that we do use must be refused.
 sees_vulnerabilities() {
     mkdir "$work/invented"
-    printf 'RUSTSEC-0000-0000\ttokio\t2026-01-01\t-\t[]\t[]\n' | database "$work/invented"
-    if deny_by "$work/invented" advisories >"$work/invented.log" 2>&1 || ! grep -q RUSTSEC-0000-0000 "$work/invented.log"; then
+    printf 'RUSTSEC-2026-9999\ttokio\t2026-01-01\t-\t[]\t[]\n' | database "$work/invented"
+    if deny_by "$work/invented" advisories >"$work/invented.log" 2>&1 || ! grep -q RUSTSEC-2026-9999 "$work/invented.log"; then
         cat "$work/invented.log" >&2
         fail "an invented vulnerability of tokio was not refused"
     fi
