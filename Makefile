@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # The test binaries that also run against a real Kafka and a real registry.
 KAFKA_TESTS := bus relay kit runtime system
 
-.PHONY: help demo build test test-alerts test-kafka test-jaeger test-compose test-k8s test-mutations audit lint generate bootstrap
+.PHONY: help demo build test test-alerts test-kafka test-jaeger test-upgrade test-compose test-k8s test-mutations audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -40,6 +40,10 @@ test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio R
 test-jaeger: build ## One order's trace in a real Jaeger (needs Go, which builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast --test system -- --ignored jaeger::
+
+test-upgrade: build ## The previous release on this one's databases (builds it once, from git)
+	tests/components/with-previous-release target/debug/with-postgres \
+		cargo test --workspace --locked --no-fail-fast --test system -- upgrade::
 
 test-k8s: build ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, Java, Maven, Python, psql)
 	tests/k8s/run

@@ -1,6 +1,11 @@
-//! Taking a release back: today's binaries stand in for the previous release, on the databases and beside the events
-//! that the next one would have left. Migrations and schemas only expand, so nothing is lost by going back.
+//! Taking a release back: the previous release's binaries run on the databases and beside the events that this one and
+//! another after it have left. Migrations and schemas only expand, so nothing is lost by going back.
+//!
+//! `make test-upgrade` builds the previous release's binaries and names their folder in `TIDINGS_TEST_PREVIOUS`. Without
+//! it, today's binaries stand in for them, and only what comes after them is newer.
 
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +16,8 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use system::System;
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
+use tidings::up::stack::Options;
+use uuid::Uuid;
 
 /// What the next release's migrations are called; no release will ever have had this one.
 const NEXT: i64 = 99_990_101_000_000;
@@ -72,9 +79,37 @@ async fn write_as_the_next_release(order: &mut PgConnection, schema_id: i64) -> 
     Ok(())
 }
 
+async fn place(system: &System, quantity: u64, payment_method: &str) -> Uuid {
+    eventually("order takes orders", Duration::from_secs(60), async || {
+        system.place("TEAPOT", quantity, payment_method).await
+    })
+    .await
+}
+
+/// The folders of today's binaries and of the previous release's.
+fn releases() -> anyhow::Result<(PathBuf, PathBuf)> {
+    let test = std::env::current_exe()?;
+    let today = test.ancestors().nth(2).context("a test binary lies in deps/")?.to_owned();
+    let previous = std::env::var_os("TIDINGS_TEST_PREVIOUS").map_or_else(|| today.clone(), PathBuf::from);
+    Ok((today, previous))
+}
+
+/// Lets the name under which `service` is started mean another release's binary.
+fn install(service: ServiceName, release: &Path, installed: &Path) -> anyhow::Result<()> {
+    let next = installed.join("next");
+    symlink(release.join(service.as_str()), &next)?;
+    Ok(std::fs::rename(next, installed.join(service.as_str()))?)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_events() -> anyhow::Result<()> {
-    let system = System::start().await;
+    let (today, previous) = releases()?;
+    let installed = tempfile::tempdir()?;
+    for service in ServiceName::ALL {
+        install(service, &today, installed.path())?;
+    }
+    let options = Options { binaries: Some(installed.path().to_owned()), ..system::options() };
+    let system = System::start_on(&options).await;
     system.replenish("TEAPOT", 100).await?;
     let before = system.place("TEAPOT", 1, "tok_visa").await?;
     assert_eq!(system.ended(before).await.end().as_deref(), Some("confirmed"));
@@ -87,9 +122,16 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
     let mut order = system.database(ServiceName::Order).await?;
     write_as_the_next_release(&mut order, schema_id).await?;
 
-    // It was taken back: these processes are of the previous release again.
+    // It is taken back, a service after the other; meanwhile both releases run, on each other's events.
     for service in ServiceName::ALL {
+        install(service, &previous, installed.path())?;
         assert!(system.stack().watch(service).kill());
+        let order_id = place(&system, 1, "tok_visa").await;
+        assert_eq!(
+            system.ended(order_id).await.end().as_deref(),
+            Some("confirmed"),
+            "with the older {service}"
+        );
     }
     let mut placed = Vec::new();
     for (quantity, method, end) in [
@@ -97,11 +139,7 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
         (1_000, "tok_visa", "cancelled: out_of_stock"),
         (1, "tok_declined", "cancelled: payment_declined"),
     ] {
-        let order_id = eventually("order takes orders", Duration::from_secs(60), async || {
-            system.place("TEAPOT", quantity, method).await
-        })
-        .await;
-        placed.push((order_id, end));
+        placed.push((place(&system, quantity, method).await, end));
     }
     for (order_id, end) in placed {
         assert_eq!(system.ended(order_id).await.end().as_deref(), Some(end), "order {order_id}");
@@ -112,7 +150,7 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
     )
     .fetch_one(&mut order)
     .await?;
-    assert_eq!(newer, 3, "orders published with the next release's schema");
+    assert_eq!(newer, 8, "orders published with the next release's schema");
     let report = system.verify().await?;
     assert!(report.holds(), "{report}");
     for service in ServiceName::ALL {

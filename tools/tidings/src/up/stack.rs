@@ -43,6 +43,8 @@ pub struct Options {
     pub logs: Option<PathBuf>,
     /// A collector of the user's own, instead of the embedded receiver of traces.
     pub collector: Option<Collector>,
+    /// The folder of the services' binaries; beside this program if nothing is said.
+    pub binaries: Option<PathBuf>,
 }
 
 /// Where spans go, and where to ask for them.
@@ -83,7 +85,7 @@ impl Stack {
     /// When a part can't be started, a port is taken, or a service does not get ready in time.
     pub async fn start(options: &Options, say: Say) -> anyhow::Result<Self> {
         let ports = ports::choose(options.ports)?;
-        let binaries = find_binaries()?;
+        let binaries = find_binaries(options.binaries.as_deref())?;
         let files =
             tempfile::Builder::new().prefix("tidings-").tempdir().context("a directory for the run")?;
         let logs = options.logs.clone().unwrap_or_else(|| files.path().join("logs"));
@@ -231,10 +233,11 @@ fn write_configurations(
     Ok(specs)
 }
 
-/// The services' binaries: beside this program, or, for a test binary in `deps/`, one directory up.
-fn find_binaries() -> anyhow::Result<BTreeMap<ServiceName, PathBuf>> {
+/// The services' binaries: where we are told, else beside this program, or, for a test binary in `deps/`, one directory
+/// up.
+fn find_binaries(told: Option<&Path>) -> anyhow::Result<BTreeMap<ServiceName, PathBuf>> {
     let own = std::env::current_exe().context("where is this program?")?;
-    let dirs: Vec<&Path> = own.ancestors().skip(1).take(2).collect();
+    let dirs: Vec<&Path> = told.map_or_else(|| own.ancestors().skip(1).take(2).collect(), |dir| vec![dir]);
     let mut found = BTreeMap::new();
     let mut missing = Vec::new();
     for service in ServiceName::ALL {
@@ -248,10 +251,7 @@ fn find_binaries() -> anyhow::Result<BTreeMap<ServiceName, PathBuf>> {
         return Ok(found);
     }
     let packages: Vec<String> = missing.iter().map(|name| format!("-p {name}")).collect();
-    bail!(
-        "{} not found beside {}; build with: cargo build {}",
-        missing.join(", "),
-        own.display(),
-        packages.join(" ")
-    )
+    let place =
+        told.map_or_else(|| format!("beside {}", own.display()), |dir| format!("in {}", dir.display()));
+    bail!("{} not found {place}; build with: cargo build {}", missing.join(", "), packages.join(" "))
 }
