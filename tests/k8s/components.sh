@@ -39,6 +39,13 @@ END
     echo "$home"
 }
 
+# Prints the objects of an overlay, and the job that is applied beside it when one wants to know: folder of kubectl, overlay.
+render() {
+    "$1/kubectl" kustomize "$checks/../../k8s/overlays/$2"
+    echo ---
+    cat "$checks/../../k8s/overlays/$2/verify.yaml"
+}
+
 # Prints the folder with all definitions, a file each.
 definitions() {
     local sums home partial

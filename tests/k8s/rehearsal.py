@@ -132,6 +132,35 @@ def eventually(question, holds):
     return answer, holds(answer)
 
 
+def verify():
+    """The overlay's job, with this machine's addresses in place of the cluster's: a role and a user that may only read."""
+    job, folder = OVERLAY.get("Job", "verify"), RUN / "secrets" / "verify"
+    folder.mkdir()
+    made = {"password": "password-of-verify", "ca.crt": (RUN / "certificates/ca.crt").read_text()}
+    for source in at(pod(job), "volumes.1.projected.sources"):
+        for item in source["secret"]["items"]:
+            (folder / item["path"]).write_text(made[item["key"]])
+    here = {
+        "/run/secrets/verify": str(folder),
+        "/etc/tidings": str(folder),
+        "{service}-database-rw:5432": f"{POSTGRES.hostname}:{POSTGRES.port}",
+        "tidings-kafka-bootstrap:9093": BROKER,
+        "http://registry:8080/apis/ccompat/v7": REGISTRY,
+    }
+
+    def moved(text):
+        for there, where in here.items():
+            text = text.replace(there, where)
+        return text
+
+    for file, text in OVERLAY.get("ConfigMap", "verify")["data"].items():
+        (folder / file).write_text(moved(text))
+    arguments = [moved(argument) for argument in containers(job)[0]["args"]]
+    command = [BINARIES / "tidings", *arguments, "--wait"]
+    password = {"PGPASSWORD": "of-verify"}
+    return subprocess.run(command, env=password, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -165,10 +194,7 @@ def rehearse(running):
     answer, _ = eventually(question, lambda answer: re.search('"state":"(live|failed)"', answer))
     check("the read models are rebuilt, in a group of their own", None if '"state":"live"' in answer else answer)
 
-    reader = f"postgres://verify:of-verify@{POSTGRES.hostname}:{POSTGRES.port}"
-    places = ["--postgres", reader, "--kafka", OPEN, "--registry", REGISTRY, "--topics-prefix", "tidings"]
-    command = [BINARIES / "tidings", "verify", "--wait", *places]
-    verdict = subprocess.run(command, env={}, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    verdict = verify()
     check("all guarantees hold, as one sees who may only read", verdict.returncode and verdict.stdout + verdict.stderr)
 
     for service in SERVICES:

@@ -1,21 +1,20 @@
 //! The command line's shape: subcommands, options, help, and which code they end with.
 
+mod import;
 mod load;
 mod trace;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::state::RunningSystem;
 use crate::up::configuration::OtlpProtocol;
 use crate::up::ports::Ports;
 use crate::up::stack::{self, Collector, RealKafka};
-use crate::verify::checks::Parked;
-use crate::{demo, import, up, verify};
+use crate::{demo, up};
 
 /// Where a service listens unless something else is said.
 const DEFAULT_ORDER_URL: &str = "http://127.0.0.1:8080";
@@ -34,10 +33,10 @@ pub struct Cli {
 enum Command {
     Up(UpArgs),
     Demo(DemoArgs),
-    Import(ImportArgs),
+    Import(import::ImportArgs),
     Load(load::LoadArgs),
     Trace(trace::TraceArgs),
-    Verify(VerifyArgs),
+    Verify(verify::VerifyArgs),
     Schemas(SchemasArgs),
 }
 
@@ -182,137 +181,8 @@ impl From<Parts> for stack::Options {
                 protocol: parts.otlp_protocol,
                 jaeger: parts.jaeger,
             }),
+            binaries: None,
         }
-    }
-}
-
-/// Recomputes all effects from the topics alone, and compares them with every service's database.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  tidings verify --wait            the system that `tidings up` runs, once it is quiet
-  tidings verify --json --postgres postgres://me@127.0.0.1:5432 --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085
-
-One line a guarantee:
-  G1  accepted means published: order's database and every outbox against the topics
-  G2  order per key: first occurrences numbered 1, 2, 3, ... without a gap
-  G3  effects once: stock, payments, the provider's ledger, mails and read models against the topics
-  G4  every order has exactly one end; units and money add up
-  G5  nothing dropped silently: each event processed, parked, without a subscriber, or pending
-
-Ends with 0 when all hold, with 1 when one is violated or can't be verified.")]
-struct VerifyArgs {
-    /// First waits until nothing is under way; then nothing may be pending or parked.
-    #[arg(long)]
-    wait: bool,
-    /// Seconds that --wait waits at most.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    timeout: u64,
-    /// With --wait: parked events are listed instead of being a violation.
-    #[arg(long)]
-    allow_parked: bool,
-    /// The PostgreSQL server of the five databases [default: the running system's]
-    #[arg(long, value_name = "URL")]
-    postgres: Option<String>,
-    /// The broker [default: the running system's]
-    #[arg(long, value_name = "HOST:PORT")]
-    kafka: Option<String>,
-    /// The schema registry [default: the running system's]
-    #[arg(long, value_name = "URL")]
-    registry: Option<String>,
-    /// What the topics' names begin with [default: the running system's, else tidings]
-    #[arg(long, value_name = "PREFIX")]
-    topics_prefix: Option<String>,
-    /// Prints the verdicts as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-impl VerifyArgs {
-    async fn run(self) -> anyhow::Result<ExitCode> {
-        let options = verify::Options {
-            wait: self.wait.then(|| Duration::from_secs(self.timeout)),
-            parked: if self.wait && !self.allow_parked { Parked::Unexpected } else { Parked::Listed },
-        };
-        let json = self.json;
-        let report = verify::run(&self.target()?, options).await?;
-        if json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
-        } else {
-            print!("{report}");
-        }
-        Ok(code(report.holds()))
-    }
-
-    fn target(self) -> anyhow::Result<verify::Target> {
-        let running = RunningSystem::find()?.map(|system| verify::Target::from(&system));
-        let needed = |given: Option<String>, found: Option<String>, option: &str| {
-            given.or(found).with_context(|| format!("no system runs here: where is it? Say {option}"))
-        };
-        let of = |part: fn(&verify::Target) -> &String| running.as_ref().map(|target| part(target).clone());
-        Ok(verify::Target {
-            postgres: needed(self.postgres, of(|target| &target.postgres), "--postgres")?,
-            kafka: needed(self.kafka, of(|target| &target.kafka), "--kafka")?,
-            registry: needed(self.registry, of(|target| &target.registry), "--registry")?,
-            topics_prefix: self
-                .topics_prefix
-                .or(of(|target| &target.topics_prefix))
-                .unwrap_or_else(|| "tidings".to_owned()),
-        })
-    }
-}
-
-/// Places the orders of a CSV file of invoices, and waits until each has ended.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  tidings import orders.csv.gz --replenish 10000000    against the system that `tidings up` runs
-  tidings import orders.csv --url http://127.0.0.1:8080 --limit 100 --json
-  tidings import orders.csv.gz --dry-run               which invoices are orders, and which not
-
-The columns InvoiceNo, StockCode, Quantity, UnitPrice and CustomerID are read. Rows of one InvoiceNo are one
-order, in GBP, paid with tok_visa. An invoice is rejected whole, with every reason, when it is a credit note
-(C...) or an adjustment (another letter), lacks a customer, or has a row whose quantity is not positive or whose
-price is not positive or not whole pence. A second run places nothing twice.
-
-Ends with 0 when every order was accepted and has ended, with 1 otherwise.")]
-struct ImportArgs {
-    /// The file: .csv or .csv.gz.
-    file: PathBuf,
-    /// order's base URL [default: the running system's, else http://127.0.0.1:8080]
-    #[arg(long)]
-    url: Option<String>,
-    /// inventory's base URL, for --replenish [default: the running system's, else http://127.0.0.1:8081]
-    #[arg(long)]
-    inventory_url: Option<String>,
-    /// First gives every SKU of the file so many units (once: a second run with the same N adds nothing).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    replenish: Option<u64>,
-    /// Requests in flight at once.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
-    concurrency: usize,
-    /// Places at most the first N orders of the file.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Where rejected invoices are listed with their reasons.
-    #[arg(long, value_name = "FILE.csv", default_value = "rejects.csv")]
-    rejects: PathBuf,
-    /// Seconds to wait for the last orders to end, and for the outcome of one request.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    timeout: u64,
-    /// Reads and judges the file, and places nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Prints the summary as JSON.
-    #[arg(long)]
-    json: bool,
-    /// Shows no progress.
-    #[arg(long, short)]
-    quiet: bool,
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("a number from 1".to_owned()),
-        Ok(number) => Ok(number),
     }
 }
 
@@ -337,45 +207,9 @@ impl Cli {
     }
 }
 
-impl ImportArgs {
-    async fn run(self) -> anyhow::Result<ExitCode> {
-        if self.dry_run {
-            let figures = import::dry_run(&self.file, &self.rejects)?;
-            if self.json {
-                println!("{}", serde_json::to_string_pretty(&figures)?);
-            } else {
-                print!("{figures}");
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let json = self.json;
-        let summary = import::run(&self.into_options()?).await?;
-        if json {
-            println!("{}", serde_json::to_string_pretty(&summary)?);
-        } else {
-            print!("{summary}");
-        }
-        Ok(code(summary.is_complete()))
-    }
-
-    fn into_options(self) -> anyhow::Result<import::Options> {
-        let running = RunningSystem::find()?;
-        let url = |given: Option<String>, service: &str, default: &str| {
-            let running = running.as_ref().and_then(|system| system.service(service));
-            given.unwrap_or_else(|| running.unwrap_or(default).to_owned())
-        };
-        Ok(import::Options {
-            order_url: url(self.url, "order", DEFAULT_ORDER_URL),
-            inventory_url: url(self.inventory_url, "inventory", DEFAULT_INVENTORY_URL),
-            file: self.file,
-            concurrency: self.concurrency,
-            limit: self.limit,
-            replenish: self.replenish,
-            rejects: self.rejects,
-            timeout: Duration::from_secs(self.timeout),
-            quiet: self.quiet,
-        })
-    }
+/// Where a service of the running system listens, else where it does unless something else is said.
+fn service_url(running: Option<&RunningSystem>, service: &str, default: &str) -> String {
+    running.and_then(|system| system.service(service)).unwrap_or(default).to_owned()
 }
 
 fn code(holds: bool) -> ExitCode {

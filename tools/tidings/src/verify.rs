@@ -19,6 +19,7 @@ use anyhow::Context;
 use contracts::Codec;
 use contracts::codec::RegistryConfig;
 use contracts::topics::Topics;
+use messaging::KafkaConfig;
 use tokio::time::{Instant, sleep};
 
 use self::case::Case;
@@ -33,10 +34,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Where the system to be verified is.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The PostgreSQL server of the five databases.
+    /// The PostgreSQL server of the five databases; or, where they are on several, the URL of a service's database, with
+    /// `{service}` for its name.
     pub postgres: String,
-    /// `HOST:PORT`.
-    pub kafka: String,
+    /// The broker, and how to talk to it.
+    pub kafka: KafkaConfig,
     /// The schema registry's URL.
     pub registry: String,
     /// What the topics' names begin with.
@@ -47,7 +49,7 @@ impl From<&RunningSystem> for Target {
     fn from(system: &RunningSystem) -> Self {
         Self {
             postgres: system.postgres.clone(),
-            kafka: system.kafka.clone(),
+            kafka: KafkaConfig::new(&system.kafka),
             registry: system.registry.clone(),
             topics_prefix: system.topics_prefix.clone(),
         }

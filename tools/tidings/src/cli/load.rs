@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{DEFAULT_INVENTORY_URL, DEFAULT_ORDER_URL};
+use super::{DEFAULT_INVENTORY_URL, DEFAULT_ORDER_URL, service_url};
 use crate::load;
 use crate::state::RunningSystem;
 
@@ -42,13 +42,10 @@ fn rate(text: &str) -> Result<f64, String> {
 impl LoadArgs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let running = RunningSystem::find()?;
-        let url = |given: Option<String>, service: &str, default: &str| {
-            let running = running.as_ref().and_then(|system| system.service(service));
-            given.unwrap_or_else(|| running.unwrap_or(default).to_owned())
-        };
+        let url = |service, default| service_url(running.as_ref(), service, default);
         let options = load::Options {
-            order_url: url(self.url, "order", DEFAULT_ORDER_URL),
-            inventory_url: url(self.inventory_url, "inventory", DEFAULT_INVENTORY_URL),
+            order_url: self.url.unwrap_or_else(|| url("order", DEFAULT_ORDER_URL)),
+            inventory_url: self.inventory_url.unwrap_or_else(|| url("inventory", DEFAULT_INVENTORY_URL)),
             rate: self.rate,
             duration: self.duration.map(Duration::from_secs),
         };

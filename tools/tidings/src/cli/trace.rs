@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use uuid::Uuid;
 
-use super::{DEFAULT_ORDER_URL, code};
+use super::{DEFAULT_ORDER_URL, code, service_url};
 use crate::state::RunningSystem;
 use crate::trace;
 
@@ -55,9 +55,7 @@ impl TraceArgs {
 
     fn into_options(self) -> anyhow::Result<trace::Options> {
         let running = RunningSystem::find()?;
-        let order_url =
-            running.as_ref().and_then(|system| system.service("order")).unwrap_or(DEFAULT_ORDER_URL);
-        let order_url = self.url.unwrap_or_else(|| order_url.to_owned());
+        let order_url = self.url.unwrap_or_else(|| service_url(running.as_ref(), "order", DEFAULT_ORDER_URL));
         let traces_url = self.jaeger.or_else(|| running.as_ref()?.traces.clone()).with_context(|| {
             if running.is_some() {
                 "the running system sends its traces to a collector: say --jaeger with the query API behind it"

@@ -58,7 +58,11 @@ pub async fn read_pending(postgres: &str) -> anyhow::Result<Snapshot> {
 }
 
 async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnection> {
-    let url = database_url(postgres, &service.database());
+    let url = if postgres.contains("{service}") {
+        postgres.replace("{service}", service.as_str())
+    } else {
+        database_url(postgres, &service.database())
+    };
     let options: PgConnectOptions =
         url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(&url)))?;
     let connecting = || format!("connecting to {}", without_password(&url));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use contracts::topics::{Topic, Topics};
 use contracts::{Codec, DecodeError, Event};
+use messaging::KafkaConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
@@ -32,8 +33,8 @@ struct Raw {
 ///
 /// # Errors
 /// When the broker does not answer or lacks a topic.
-pub async fn ranges(kafka: &str, topics: &Topics) -> anyhow::Result<Ranges> {
-    let (kafka, topics) = (kafka.to_owned(), topics.clone());
+pub async fn ranges(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Ranges> {
+    let (kafka, topics) = (kafka.clone(), topics.clone());
     tokio::task::spawn_blocking(move || ranges_of(&consumer(&kafka)?, &topics)).await?
 }
 
@@ -41,8 +42,8 @@ pub async fn ranges(kafka: &str, topics: &Topics) -> anyhow::Result<Ranges> {
 ///
 /// # Errors
 /// When the broker or the registry can't be read.
-pub async fn read(kafka: &str, codec: &Codec) -> anyhow::Result<History> {
-    let (kafka, topics) = (kafka.to_owned(), codec.topics().clone());
+pub async fn read(kafka: &KafkaConfig, codec: &Codec) -> anyhow::Result<History> {
+    let (kafka, topics) = (kafka.clone(), codec.topics().clone());
     let (ranges, records) = tokio::task::spawn_blocking(move || read_raw(&kafka, &topics)).await??;
     let mut history = History { ranges, ..History::default() };
     for raw in records {
@@ -62,10 +63,10 @@ pub async fn read(kafka: &str, codec: &Codec) -> anyhow::Result<History> {
     Ok(history)
 }
 
-fn consumer(kafka: &str) -> anyhow::Result<BaseConsumer> {
-    let mut config = ClientConfig::new();
+fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
+    let mut config = ClientConfig::from_iter(kafka.properties.clone());
     config
-        .set("bootstrap.servers", kafka)
+        .set("bootstrap.servers", &kafka.brokers)
         // Needed for assigning partitions; nobody joins it, and nothing is committed.
         .set("group.id", "tidings-verify")
         .set("enable.auto.commit", "false")
@@ -97,7 +98,7 @@ fn ranges_of(consumer: &BaseConsumer, topics: &Topics) -> anyhow::Result<Ranges>
     Ok(ranges)
 }
 
-fn read_raw(kafka: &str, topics: &Topics) -> anyhow::Result<(Ranges, Vec<Raw>)> {
+fn read_raw(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<(Ranges, Vec<Raw>)> {
     let consumer = consumer(kafka)?;
     let ranges = ranges_of(&consumer, topics)?;
     let mut missing: HashMap<(Topic, i32), i64> = HashMap::new();

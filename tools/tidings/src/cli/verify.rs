@@ -1,0 +1,150 @@
+//! `tidings verify` as a command line: where the system is, how long to wait, what to print.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use messaging::KafkaConfig;
+
+use super::code;
+use crate::state::RunningSystem;
+use crate::verify::checks::Parked;
+use crate::verify::{self, Target};
+
+/// Recomputes all effects from the topics alone, and compares them with every service's database.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidings verify --wait            the system that `tidings up` runs, once it is quiet
+  tidings verify --json --postgres postgres://me@127.0.0.1:5432 --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085
+  tidings verify --postgres 'postgres://verify@{service}-database-rw/tidings_{service}?sslmode=verify-full&sslrootcert={service}-ca.crt' \\
+      --kafka broker:9093 --kafka-config client.properties --registry http://registry:8080/apis/ccompat/v7
+                                   five servers, TLS; passwords from the file that PGPASSFILE names, and client.properties
+
+client.properties holds librdkafka's properties, one NAME=VALUE a line, such as security.protocol=SASL_SSL, or NAME_file=PATH
+for a value that stands in a file of its own.
+
+One line a guarantee:
+  G1  accepted means published: order's database and every outbox against the topics
+  G2  order per key: first occurrences numbered 1, 2, 3, ... without a gap
+  G3  effects once: stock, payments, the provider's ledger, mails and read models against the topics
+  G4  every order has exactly one end; units and money add up
+  G5  nothing dropped silently: each event processed, parked, without a subscriber, or pending
+
+Ends with 0 when all hold, with 1 when one is violated or can't be verified.")]
+pub(super) struct VerifyArgs {
+    /// First waits until nothing is under way; then nothing may be pending or parked.
+    #[arg(long)]
+    wait: bool,
+    /// Seconds that --wait waits at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+    /// With --wait: parked events are listed instead of being a violation.
+    #[arg(long)]
+    allow_parked: bool,
+    /// The PostgreSQL server of the five databases, or their URL with {service} for the service's name [default: the
+    /// running system's]
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    /// The broker [default: the running system's]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// How to talk to it: a file of librdkafka's properties
+    #[arg(long, value_name = "FILE")]
+    kafka_config: Option<PathBuf>,
+    /// The schema registry [default: the running system's]
+    #[arg(long, value_name = "URL")]
+    registry: Option<String>,
+    /// What the topics' names begin with [default: the running system's, else tidings]
+    #[arg(long, value_name = "PREFIX")]
+    topics_prefix: Option<String>,
+    /// Prints the verdicts as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl VerifyArgs {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let options = verify::Options {
+            wait: self.wait.then(|| Duration::from_secs(self.timeout)),
+            parked: if self.wait && !self.allow_parked { Parked::Unexpected } else { Parked::Listed },
+        };
+        let json = self.json;
+        let report = verify::run(&self.target()?, options).await?;
+        if json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print!("{report}");
+        }
+        Ok(code(report.holds()))
+    }
+
+    fn target(self) -> anyhow::Result<Target> {
+        let running = RunningSystem::find()?.map(|system| Target::from(&system));
+        let needed = |given: Option<String>, found: fn(&Target) -> &String, option: &str| {
+            given
+                .or_else(|| running.as_ref().map(|target| found(target).clone()))
+                .with_context(|| format!("no system runs here: where is it? Say {option}"))
+        };
+        let mut kafka = KafkaConfig::new(needed(self.kafka, |target| &target.kafka.brokers, "--kafka")?);
+        if let Some(file) = &self.kafka_config {
+            kafka.properties = properties(file)?;
+        }
+        Ok(Target {
+            postgres: needed(self.postgres, |target| &target.postgres, "--postgres")?,
+            kafka,
+            registry: needed(self.registry, |target| &target.registry, "--registry")?,
+            topics_prefix: self
+                .topics_prefix
+                .or_else(|| running.as_ref().map(|target| target.topics_prefix.clone()))
+                .unwrap_or_else(|| "tidings".to_owned()),
+        })
+    }
+}
+
+/// One NAME=VALUE a line; empty lines and those that begin with # say nothing. NAME_file=PATH takes the value from a file.
+fn properties(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let read =
+        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let text = read(file)?;
+    let lines = text.lines().map(str::trim).enumerate();
+    lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            // The line itself may hold a password.
+            let (name, value) = line
+                .split_once('=')
+                .with_context(|| format!("{}, line {}: no NAME=VALUE", file.display(), number + 1))?;
+            let (name, value) = (name.trim_end(), value.trim_start());
+            Ok(match name.strip_suffix("_file") {
+                Some(name) => (name.to_owned(), read(Path::new(value))?.trim_end().to_owned()),
+                None => (name.to_owned(), value.to_owned()),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_read_from_a_file_and_a_wrong_line_is_named_but_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("client.properties");
+        let password = dir.path().join("password");
+        std::fs::write(&password, "a=b\n").unwrap();
+        let text =
+            format!("# TLS\n\nsecurity.protocol = SASL_SSL\nsasl.password_file={}\n", password.display());
+        std::fs::write(&file, text).unwrap();
+        let expected = [("sasl.password", "a=b"), ("security.protocol", "SASL_SSL")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(properties(&file).unwrap(), BTreeMap::from(expected));
+
+        std::fs::write(&file, "security.protocol=SASL_SSL\nsasl.password hunter2\n").unwrap();
+        let told = format!("{:#}", properties(&file).unwrap_err());
+        assert!(told.contains("client.properties, line 2") && !told.contains("hunter2"), "{told}");
+    }
+}
