@@ -7,6 +7,7 @@ use contracts::AnyEvent;
 use contracts::ambient::{new_id, now};
 use contracts::topics::Topic;
 use inbox::monitor::lag;
+use messaging::Bus;
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 
@@ -117,4 +118,31 @@ async fn what_is_counted_after_a_commit_is_counted_once_however_often_the_batch_
     stack.stop().await;
     assert!((recorded.sum(COUNTED, &[]) - 5.0).abs() < f64::EPSILON, "{}", recorded.sum(COUNTED, &[]));
     assert!(recorded.sum("inbox_retries_total", &[TOPIC]) >= 3.0);
+}
+
+#[tokio::test]
+async fn partitions_are_counted_by_what_they_do() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    stack.publish(&confirmed(new_id(), 1)).await;
+    let topic = stack.codec.topics().name(Topic::Orders);
+    let marks = stack.bus.watermarks(&topic).await.unwrap();
+    let empty = marks.iter().find(|marks| marks.high == 0).unwrap().partition;
+    // Of six partitions one lacks what its position promises, and one has an event that can't be committed.
+    sqlx::query("INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, 1000)")
+        .bind(&topic)
+        .bind(empty)
+        .execute(stack.database.pool())
+        .await
+        .unwrap();
+    stack.faults.failures_before_commit.store(u32::MAX, Ordering::SeqCst);
+    stack.consume_as("tidings.ledger");
+    for (state, partitions) in [("running", 4.0), ("retrying", 1.0), ("stopped", 1.0)] {
+        until(&recorded, "inbox_partitions", &[("state", state)], partitions).await;
+    }
+    stack.faults.failures_before_commit.store(0, Ordering::SeqCst);
+    for (state, partitions) in [("running", 5.0), ("retrying", 0.0), ("stopped", 1.0)] {
+        until(&recorded, "inbox_partitions", &[("state", state)], partitions).await;
+    }
+    stack.stop().await;
 }

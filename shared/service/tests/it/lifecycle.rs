@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use contracts::ambient::new_id;
 use sqlx::{Connection, PgConnection};
+use testkit::exposition::Exposition;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
@@ -40,6 +41,36 @@ async fn what_a_request_committed_is_relayed_and_applied_and_the_service_ends_cl
     service.signal("-TERM");
     assert_eq!(service.ended().await, Some(0), "{}", service.log());
     assert!(service.log().contains("has stopped"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn what_can_not_be_applied_fast_enough_is_not_fetched_and_the_metrics_say_so() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[("TIDINGS_KAFKA__BUFFER_RECORDS", "1")]).await;
+    let mut held = stack.database.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE applied IN SHARE MODE").execute(&mut *held).await.unwrap();
+    for _ in 0..60 {
+        assert_eq!(service.post(&format!("/confirm/{}", new_id()), "").await.0, 202);
+    }
+    let paused = async |holds: fn(f64) -> bool| {
+        eventually("as many partitions are paused as should be", PATIENCE, async || {
+            let (_, exposed) = service.get("/metrics").await;
+            let exposed = Exposition::parse(exposed.as_str().unwrap()).unwrap();
+            match exposed.sum("messaging_paused_partitions", &[]) {
+                Some(paused) if holds(paused) => Ok(()),
+                paused => Err(paused),
+            }
+        })
+        .await;
+    };
+    paused(|partitions| partitions >= 1.0).await;
+    held.rollback().await.unwrap();
+    eventually("everything is applied", PATIENCE, async || {
+        let applied = orders(&stack, "applied").await.len();
+        if applied == 60 { Ok(()) } else { Err(applied) }
+    })
+    .await;
+    paused(|partitions| partitions.abs() < f64::EPSILON).await;
 }
 
 #[tokio::test]
