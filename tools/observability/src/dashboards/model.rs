@@ -168,6 +168,7 @@ impl Dashboard {
             "time": { "from": "now-30m", "to": "now" },
             "links": [{
                 "type": "dashboards", "title": "Tidings", "tags": ["tidings"], "asDropdown": true, "keepTime": true,
+                "includeVars": false, "targetBlank": false, "icon": "external link", "tooltip": "",
             }],
             "templating": { "list": [{
                 "name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source",
