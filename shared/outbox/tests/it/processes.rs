@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use messaging::{KafkaBus, KafkaConfig};
-use nix::sys::signal::{Signal, kill, raise};
-use nix::unistd::Pid;
 use outbox::relay::{Probe, Step};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
 use testkit::broker::{EmbeddedBroker, test_kafka};
@@ -53,12 +52,18 @@ struct Trap {
 }
 
 impl Probe for Trap {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no condition to wait for: nobody sees the end of this"
+    )]
     fn reached(&self, step: Step) {
         if step == STEPS[self.fault.step]
             && self.reached.fetch_add(1, Ordering::SeqCst) + 1 == self.fault.occurrence
         {
-            let signal = if self.fault.kind == Kind::Killed { Signal::SIGKILL } else { Signal::SIGSTOP };
-            raise(signal).unwrap();
+            let signal = if self.fault.kind == Kind::Killed { Signal::KILL } else { Signal::STOP };
+            kill_process(getpid(), signal).unwrap();
+            // Another thread may be the one that takes the signal; until then this one goes no step further.
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }
@@ -170,9 +175,9 @@ async fn a_leader_frozen_after_any_step_is_replaced_and_does_no_harm_when_thawed
         let external = External::start().await;
         external.commit_all().await;
         let mut frozen = external.spawn(Some(Fault { step: index, occurrence: 1, kind: Kind::Frozen }));
-        let pid = Pid::from_raw(i32::try_from(frozen.id().unwrap()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(frozen.id().unwrap()).unwrap()).unwrap();
         eventually("the leader is frozen", PATIENCE, async || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
             if stat.contains(") T ") { Ok(()) } else { Err(stat) }
         })
         .await;
@@ -181,7 +186,7 @@ async fn a_leader_frozen_after_any_step_is_replaced_and_does_no_harm_when_thawed
         external.commit_all().await;
         external.until_all_seen(2 * ROUNDS).await;
 
-        kill(pid, Signal::SIGCONT).unwrap();
+        kill_process(pid, Signal::CONT).unwrap();
         external.commit_all().await;
         external.until_all_seen(3 * ROUNDS).await;
 
