@@ -49,12 +49,12 @@ render() {
 # Prints the folder with all definitions, a file each.
 definitions() {
     local sums home partial
-    sums="$(cat "$checks/crds.txt" "$checks/strimzi.pom.xml" "$checks/components.sh" | sha256sum | cut -c1-12)"
+    sums="$(cat "$checks"/{crds.txt,models.txt,models.py,strimzi.pom.xml,components.sh} | sha256sum | cut -c1-12)"
     home="$components/crds-$sums"
     if [ ! -d "$home" ]; then
         partial="$home.$$.partial"
         mkdir "$partial"
-        if ! { strimzi "$partial" && operators "$partial"; }; then
+        if ! { strimzi "$partial" && operators "$partial" && models "$partial"; }; then
             rm -rf "$partial"
             fail "not all definitions of custom resources are there"
         fi
@@ -96,4 +96,22 @@ operators() {
             if grep -q '^kind: CustomResourceDefinition' "$file"; then cp "$file" "$into/"; fi
         done
     done <"$checks/crds.txt"
+}
+
+# npm is asked for the packages and runs nothing of theirs; models.py compares their checksums with those of models.txt.
+models() {
+    local into="$1" packed packages=()
+    command -v npm >/dev/null || {
+        say "npm is missing; it fetches the definitions of models.txt. Debian and Ubuntu: 'sudo apt-get install nodejs npm'."
+        return 1
+    }
+    mapfile -t packages < <(awk '!/^#/ && NF { print $1 "@" $2 }' "$checks/models.txt")
+    say "fetching the definitions of ${packages[*]}"
+    packed="$(mktemp -d)"
+    if ! (cd "$packed" && npm pack --silent --ignore-scripts "${packages[@]}" >/dev/null) ||
+        ! python3 -B "$checks/models.py" "$checks/models.txt" "$packed" "$into"; then
+        rm -rf "$packed"
+        return 1
+    fi
+    rm -rf "$packed"
 }
