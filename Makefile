@@ -37,7 +37,7 @@ test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio R
 	tests/components/with-kafka target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS))
 
-test-jaeger: build ## One order's trace in a real Jaeger (needs Go, which builds it once)
+test-jaeger: build ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast --test system -- --ignored jaeger::
 
@@ -45,7 +45,7 @@ test-upgrade: build ## The previous release on this one's databases (builds it o
 	tests/components/with-previous-release target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast --test system -- upgrade::
 
-test-k8s: build ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, Java, Maven, Python, psql)
+test-k8s: build ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, npm, Java, Maven, Python, psql)
 	tests/k8s/run
 	tests/k8s/rehearse
 

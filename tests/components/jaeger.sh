@@ -4,18 +4,30 @@
 #   jaeger.sh start [PORT]   starts its query API on PORT, or on a free one, waits until it is ready, and prints three
 #                            lines: the address of the query API, of OTLP over HTTP, and of OTLP over gRPC
 #   jaeger.sh stop PORT      stops it and forgets its traces; its log is kept
+#   jaeger.sh provide        prints the path of its program
 #
-# Built once, from its Go module, and kept in TIDINGS_COMPONENTS (default target/components).
+# The program is the one that TIDINGS_JAEGER names (Jaeger 1's jaeger-all-in-one, of its releases); or it is built once, from
+# its Go module, and kept in TIDINGS_COMPONENTS (default target/components). Ends with 69 where neither can be had.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 version=1.76.0
 
+provide() {
+    if [ -n "${TIDINGS_JAEGER:-}" ]; then
+        [ -x "$TIDINGS_JAEGER" ] || fail "TIDINGS_JAEGER names $TIDINGS_JAEGER, which is no program"
+        echo "$TIDINGS_JAEGER"
+        return
+    fi
+    build_go_program "jaeger-$version" github.com/jaegertracing/jaeger "$version" ./cmd/all-in-one
+    echo "$components/jaeger-$version"
+}
+
 answers() { [ "$(curl --silent --max-time 2 --output /dev/null --write-out '%{http_code}' "$1")" = 200 ]; }
 
 start() {
-    local port="${1:-$(free_port)}" binary="$components/jaeger-$version" run http grpc
+    local port="${1:-$(free_port)}" binary run http grpc
     command -v curl >/dev/null || fail "curl is missing. Debian and Ubuntu: 'sudo apt-get install curl'."
-    build_go_program "jaeger-$version" github.com/jaegertracing/jaeger "$version" ./cmd/all-in-one
+    binary="$(provide)"
     run="$components/run/jaeger-$port"
     if alive "$run" || listens "$port"; then fail "port $port is in use"; fi
     rm -rf "$run"
@@ -41,6 +53,6 @@ stop() {
 }
 
 case "${1:-}" in
-start | stop) "$@" ;;
-*) fail "usage: jaeger.sh start [PORT] | stop PORT" ;;
+start | stop | provide) "$@" ;;
+*) fail "usage: jaeger.sh start [PORT] | stop PORT | provide" ;;
 esac

@@ -70,6 +70,9 @@ settle() {
     if [ -d "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi
 }
 
+# What a program ends with when no registry has the component that it needs (EX_UNAVAILABLE of sysexits.h).
+unavailable=69
+
 # Builds package $4 of the Go module $2, version $3, as the program $1 among the components, unless it is there.
 build_go_program() {
     local binary="$components/$1" module="$2" version="$3" package="$4" go answer sources partial
@@ -78,6 +81,10 @@ build_go_program() {
     say "fetching and building $1: some minutes, once"
     answer="$(cd "$components" && "$go" mod download -json "$module@v$version")" || {
         say "$answer"
+        if grep -qE '"Error": ".* (403 Forbidden|404 Not Found|410 Gone)' <<<"$answer"; then
+            say "the Go module proxy does not have $module v$version"
+            exit $unavailable
+        fi
         fail "Go could not fetch $module v$version"
     }
     sources="$(sed -nE 's/^[[:space:]]*"Dir": "(.*)",?$/\1/p' <<<"$answer")"
