@@ -1,4 +1,5 @@
-// To change the collector's version: change it in both forms (0.148.0, 1.54.0), then `go mod tidy`.
+// To change the collector's version: change it in both forms (0.148.0, 1.54.0), then `go build -mod=mod`. grpc is one release
+// above what this one asks for, which the module proxy does not have.
 module tidings/tests/compose/collector
 
 go 1.25.0
