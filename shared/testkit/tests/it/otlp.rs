@@ -8,7 +8,7 @@ use opentelemetry::trace::{
     Link, SpanContext, SpanKind, Status, TraceContextExt, Tracer, TracerProvider as _,
 };
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
-use opentelemetry_otlp::{Compression, SpanExporter as OtlpExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor};
@@ -22,8 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 enum Protocol {
     Http,
     Grpc,
-    /// As collectors send.
-    GzippedGrpc,
 }
 
 /// Spans that have ended, for the test to export when it likes.
@@ -70,10 +68,6 @@ impl Sender {
             Protocol::Grpc => {
                 let endpoint = receiver.grpc_url();
                 builder.with_tonic().with_endpoint(endpoint).with_timeout(patience).build().unwrap()
-            }
-            Protocol::GzippedGrpc => {
-                let builder = builder.with_tonic().with_endpoint(receiver.grpc_url()).with_timeout(patience);
-                builder.with_compression(Compression::Gzip).build().unwrap()
             }
         };
         exporter.set_resource(&resource);
@@ -172,11 +166,6 @@ async fn a_span_sent_over_http_arrives_whole() {
 #[tokio::test]
 async fn a_span_sent_over_grpc_arrives_whole() {
     a_span_arrives_whole(Protocol::Grpc).await;
-}
-
-#[tokio::test]
-async fn a_span_compressed_by_its_sender_arrives_whole() {
-    a_span_arrives_whole(Protocol::GzippedGrpc).await;
 }
 
 async fn ask(receiver: &OtlpReceiver, path: &str) -> (u16, Answer) {
