@@ -1,7 +1,6 @@
 # Docker and Compose for the test: the machine's own engine where images can be pulled, a private one with stand-ins
 # where they can't. Sourced by bash, after tests/components/lib.sh.
 
-compose_version=2.40.3
 # An image that the build needs, and a small one.
 probe_image=gcr.io/distroless/static-debian12:nonroot
 
@@ -40,14 +39,32 @@ find_docker() {
     done
 }
 
-# Compose v2: the plug-in, or built once from its Go module.
+# Compose v2: the plug-in, or what the package of Debian 13 has; Debian 12 has only its predecessor, and can run this one.
 find_compose() {
+    local program="$components/docker-compose-debian-13"
     if "$docker" compose version >/dev/null 2>&1; then
         compose=("$docker" compose)
         return
     fi
-    build_go_program docker-compose-$compose_version github.com/docker/compose/v2 $compose_version ./cmd
-    compose=("$components/docker-compose-$compose_version")
+    [ -x "$program" ] || fetch_compose "$program"
+    compose=("$program")
+}
+
+# Downloads Debian 13's package with lists of its own, so that nothing of this machine's packages changes.
+fetch_compose() {
+    local apt="$work/apt" keys=/usr/share/keyrings/debian-archive-keyring.gpg mirror options
+    [ -f "$keys" ] && command -v apt-get >/dev/null ||
+        fail "Docker Compose v2 is missing. Debian and Ubuntu: apt-get install docker-compose-v2, or docker-compose-plugin from Docker"
+    say "fetching Docker Compose from Debian 13"
+    mirror="$(apt-get indextargets --format '$(SITE)' 'Origin: Debian' 'Label: Debian' | head -n 1)"
+    mkdir -p "$apt"/{state/lists/partial,cache/archives/partial,unpacked}
+    echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian} trixie main" >"$apt/sources.list"
+    options=(-q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::State="$apt/state"
+        -o Dir::State::Status=/dev/null -o Dir::Cache="$apt/cache" -o APT::Sandbox::User= -o Acquire::Languages=none)
+    (cd "$apt" && apt-get "${options[@]}" update && apt-get "${options[@]}" download docker-compose) >"$work/apt.log" 2>&1 ||
+        { tail -n 20 "$work/apt.log" >&2; fail "could not download docker-compose of Debian 13"; }
+    dpkg-deb -x "$apt"/docker-compose_*.deb "$apt/unpacked"
+    mv "$apt/unpacked/usr/libexec/docker/cli-plugins/docker-compose" "$1"
 }
 
 can_pull() { timeout 30 "$docker" pull --quiet "$probe_image" >/dev/null 2>&1; }
@@ -67,7 +84,7 @@ find_engine() {
     images=stand-in
     [ "$(id -u)" = 0 ] ||
         fail "no Docker engine answers, or it can't pull images; with stand-ins this must be root: sudo make test-compose"
-    need_packages docker.io iptables debootstrap ca-certificates
+    need_packages docker.io iptables debootstrap ca-certificates debian-archive-keyring
     find_docker
     [ -n "$docker" ] || fail "no docker client found that can build with cache mounts; Debian's is /usr/bin/docker"
     find_compose

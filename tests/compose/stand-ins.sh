@@ -1,8 +1,6 @@
 # Builds stand-ins under the names of the images that compose.yaml and Dockerfile use, for machines that can't pull.
-# Sourced by bash, after engine.sh. Each is made of the original's own program where a package registry has it.
-
-jaeger_module=1.76.0 # the Go module's version of Jaeger 2.13.0
-mailpit_version=1.27.11
+# Sourced by bash, after engine.sh. Each is made of the original's own program where a package registry has it. Of Jaeger and
+# Mailpit none has all that building them takes; two programs of ours answer in their place.
 
 image_of() { sed -nE "s|^ *image: ($1:.*)$|\1|p" "$repository/compose.yaml" | head -n 1; }
 
@@ -41,29 +39,54 @@ copy_rust() {
     cp -a "$from/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')" "$to/lib/rustlib/"
 }
 
+# Prints the path of a collector, built from the modules that stand-ins/collector names.
+provide_collector() {
+    local sources="$repository/tests/compose/stand-ins/collector" go sums built
+    sums="$(cat "$sources"/{main.go,go.mod,go.sum} | sha256sum | cut -c1-12)"
+    built="$components/collector-$sums"
+    if [ ! -x "$built" ]; then
+        go="$(find_go "$(sed -n 's/^go 1\.\([0-9]*\).*/\1/p' "$sources/go.mod")" "the collector")"
+        say "building the collector: some minutes, once"
+        if ! (cd "$sources" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
+            "$go" build -trimpath -buildvcs=false -ldflags '-s -w' -o "$built.$$.partial" . >&2); then
+            fail "the collector could not be built; Go says above which module it could not fetch"
+        fi
+        mv "$built.$$.partial" "$built"
+    fi
+    echo "$built"
+}
+
+# Prints the path of the receiver of traces, built from this workspace.
+provide_trace_receiver() {
+    say "building the receiver of traces"
+    (cd "$repository" && cargo build --quiet --locked -p testkit --bin trace-receiver >&2) ||
+        fail "the receiver of traces could not be built"
+    echo "${CARGO_TARGET_DIR:-$repository/target}/debug/trace-receiver"
+}
+
 build_stand_in() {
     "$docker" build --quiet --network=host --target "$1" --tag "$2" "$context" >"$work/stand-in.log" 2>&1 ||
         { tail -n 30 "$work/stand-in.log" >&2; fail "the stand-in $2 could not be built"; }
 }
 
 build_stand_ins() {
-    local context="$work/context" java
+    local context="$work/context" java collector receiver
     if "$docker" image inspect tidings-stand-in/complete >/dev/null 2>&1; then return; fi
     java="$(find_java 21)"
-    build_go_program "jaeger-2-$jaeger_module" github.com/jaegertracing/jaeger $jaeger_module ./cmd/jaeger
-    build_go_program mailpit-$mailpit_version github.com/axllent/mailpit $mailpit_version .
+    collector="$(provide_collector)"
+    receiver="$(provide_trace_receiver)"
     say "building stand-ins"
     import_debian
     mkdir -p "$context"
-    cp "$repository"/tests/compose/stand-ins/* "$context/"
+    find "$repository/tests/compose/stand-ins" -maxdepth 1 -type f -exec cp {} "$context/" \;
     unpack_distroless "$context/distroless"
     copy_rust "$(rustc --print sysroot)" "$context/rust"
     cp -rL "$(dirname "$(dirname "$(readlink -f "$java")")")" "$context/java"
     rm -rf "$context"/java/{jmods,lib/src.zip}
     cp -r "$("$repository/tests/components/kafka.sh" provide)" "$context/kafka"
     cp -r "$("$repository/tests/components/apicurio.sh" provide)" "$context/apicurio"
-    cp "$components/jaeger-2-$jaeger_module" "$context/jaeger"
-    cp "$components/mailpit-$mailpit_version" "$context/mailpit"
+    cp "$collector" "$context/otelcol-contrib"
+    objcopy --strip-debug "$receiver" "$context/trace-receiver"
 
     build_stand_in rust "$(sed -nE "s|^FROM (rust:[^ ]+) .*|\1|p" "$repository/Dockerfile")"
     build_stand_in distroless "$probe_image"
