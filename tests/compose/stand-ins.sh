@@ -56,10 +56,11 @@ provide_collector() {
     echo "$built"
 }
 
-# Prints the path of the receiver of traces, built from this workspace.
+# Prints the path of the receiver of traces, built with all of this workspace, as `make build` does: what is asked for decides on
+# the dependencies' features, so less of it would compile them anew.
 provide_trace_receiver() {
     say "building the receiver of traces"
-    (cd "$repository" && cargo build --quiet --locked -p testkit --bin trace-receiver >&2) ||
+    (cd "$repository" && cargo build --quiet --locked --workspace >&2) ||
         fail "the receiver of traces could not be built"
     echo "${CARGO_TARGET_DIR:-$repository/target}/debug/trace-receiver"
 }
