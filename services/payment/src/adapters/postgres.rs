@@ -22,20 +22,29 @@ pub fn migrator() -> sqlx::migrate::Migrator {
 /// # Errors
 /// When the database refuses, or the row contradicts itself.
 pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
-    let row: Option<PaymentRow> = sqlx::query_as("SELECT * FROM payments WHERE order_id = $1")
-        .bind(order_id)
-        .fetch_optional(pool)
-        .await?;
+    let row: Option<PaymentRow> = sqlx::query_as(
+        "SELECT order_id, payment_id, state, step_call, amount_minor, currency, payment_method, authorization_id,
+             capture_id, refund_id, refund_transaction_id, decline_reason, published_sequence, due_at, lease_id, attempts,
+             correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+         FROM payments WHERE order_id = $1",
+    )
+    .bind(order_id)
+    .fetch_optional(pool)
+    .await?;
     row.map(PaymentRow::into_entry).transpose()
 }
 
 /// Locks the rows of these orders, in order.
 async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<Entry>, sqlx::Error> {
-    let rows: Vec<PaymentRow> =
-        sqlx::query_as("SELECT * FROM payments WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE")
-            .bind(order_ids)
-            .fetch_all(conn)
-            .await?;
+    let rows: Vec<PaymentRow> = sqlx::query_as(
+        "SELECT order_id, payment_id, state, step_call, amount_minor, currency, payment_method, authorization_id,
+             capture_id, refund_id, refund_transaction_id, decline_reason, published_sequence, due_at, lease_id, attempts,
+             correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+         FROM payments WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
+    )
+    .bind(order_ids)
+    .fetch_all(conn)
+    .await?;
     rows.into_iter().map(PaymentRow::into_entry).collect()
 }
 

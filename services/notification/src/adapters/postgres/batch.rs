@@ -42,11 +42,14 @@ impl UnitOfWork for Orders {
         .bind(now())
         .execute(&mut *conn)
         .await?;
-        let rows: Vec<OrderRow> =
-            sqlx::query_as("SELECT * FROM orders WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE")
-                .bind(&order_ids)
-                .fetch_all(&mut *conn)
-                .await?;
+        let rows: Vec<OrderRow> = sqlx::query_as(
+            "SELECT order_id, addressee, total_minor, currency, ended, cancellation_reason, refunded_minor,
+                 refund_currency, updated_at
+             FROM orders WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
+        )
+        .bind(&order_ids)
+        .fetch_all(&mut *conn)
+        .await?;
         let mut recipients = recipients(conn, &order_ids).await?;
         let entries: Result<Vec<Entry>, sqlx::Error> = rows
             .into_iter()

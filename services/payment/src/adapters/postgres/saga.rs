@@ -36,7 +36,10 @@ impl PostgresSaga {
         let (now, lease_id) = (now(), new_id());
         let mut tx = self.pool.begin().await?;
         let rows: Vec<PaymentRow> = sqlx::query_as(
-            "SELECT * FROM payments WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+            "SELECT order_id, payment_id, state, step_call, amount_minor, currency, payment_method, authorization_id,
+                 capture_id, refund_id, refund_transaction_id, decline_reason, published_sequence, due_at, lease_id, attempts,
+                 correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+             FROM payments WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED",
         )
         .bind(now)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))

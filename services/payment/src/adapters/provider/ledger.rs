@@ -91,20 +91,23 @@ impl Ledger {
         payment_id: PaymentId,
         step: Step,
     ) -> Result<Option<Answer>, CallError> {
-        let line: Option<Line> =
-            sqlx::query_as("SELECT * FROM provider.ledger WHERE payment_id = $1 AND step = $2")
-                .bind(payment_id.0)
-                .bind(step.name())
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(unknown)?;
+        let line: Option<Line> = sqlx::query_as(
+            "SELECT step, reason, transaction_id, amount_minor, currency, recorded_at
+             FROM provider.ledger WHERE payment_id = $1 AND step = $2",
+        )
+        .bind(payment_id.0)
+        .bind(step.name())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(unknown)?;
         Ok(line.map(Line::answer))
     }
 
     /// All answers given about this payment, in order.
     pub(super) async fn entries(&self, payment_id: PaymentId) -> Result<Vec<LedgerEntry>, CallError> {
         let lines: Vec<Line> = sqlx::query_as(
-            "SELECT * FROM provider.ledger WHERE payment_id = $1 ORDER BY recorded_at, transaction_id",
+            "SELECT step, reason, transaction_id, amount_minor, currency, recorded_at
+             FROM provider.ledger WHERE payment_id = $1 ORDER BY recorded_at, transaction_id",
         )
         .bind(payment_id.0)
         .fetch_all(&self.pool)
@@ -140,7 +143,7 @@ impl Ledger {
              SELECT $1, 'authorize', answer.reason IS NULL, answer.reason, $3, $4, $5, $6
              FROM (SELECT CASE WHEN EXISTS (SELECT FROM account) THEN $2 ELSE 'voided' END AS reason) AS answer
              ON CONFLICT (payment_id, step) DO NOTHING
-             RETURNING *",
+             RETURNING step, reason, transaction_id, amount_minor, currency, recorded_at",
         )
         .bind(request.payment_id.0)
         .bind(request.refuses)
@@ -158,7 +161,7 @@ impl Ledger {
                  (payment_id, step, approved, reason, transaction_id, amount_minor, currency, recorded_at)
              VALUES ($1, 'check_fraud', $2::text IS NULL, $2, $3, $4, $5, $6)
              ON CONFLICT (payment_id, step) DO NOTHING
-             RETURNING *",
+             RETURNING step, reason, transaction_id, amount_minor, currency, recorded_at",
         )
         .bind(request.payment_id.0)
         .bind(request.refuses)
@@ -184,7 +187,7 @@ impl Ledger {
              FROM (SELECT CASE WHEN EXISTS (SELECT FROM account) THEN NULL
                                ELSE COALESCE($2, 'not_authorized') END AS reason) AS answer
              ON CONFLICT (payment_id, step) DO NOTHING
-             RETURNING *",
+             RETURNING step, reason, transaction_id, amount_minor, currency, recorded_at",
         )
         .bind(request.payment_id.0)
         .bind(request.refuses)
@@ -209,7 +212,7 @@ impl Ledger {
                  (payment_id, step, approved, reason, transaction_id, amount_minor, currency, recorded_at)
              SELECT $1, 'void', true, NULL, $2, $3, $4, $5 FROM account
              ON CONFLICT (payment_id, step) DO NOTHING
-             RETURNING *",
+             RETURNING step, reason, transaction_id, amount_minor, currency, recorded_at",
         )
         .bind(request.payment_id.0)
         .bind(&request.transaction_id)
@@ -233,7 +236,7 @@ impl Ledger {
              SELECT $1, 'refund', answer.reason IS NULL, answer.reason, $2, $3, $4, $5
              FROM (SELECT CASE WHEN EXISTS (SELECT FROM account) THEN NULL ELSE 'not_captured' END AS reason) AS answer
              ON CONFLICT (payment_id, step) DO NOTHING
-             RETURNING *",
+             RETURNING step, reason, transaction_id, amount_minor, currency, recorded_at",
         )
         .bind(request.payment_id.0)
         .bind(&request.transaction_id)
