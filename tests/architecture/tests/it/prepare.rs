@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use architecture::sources;
 use architecture::sql::{self, Statement};
 use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, Column, Executor, PgPool, SqlSafeStr, Statement as _};
+use sqlx::{AssertSqlSafe, Column, Connection, Executor, PgPool, SqlSafeStr, Statement as _};
 use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage, TestDatabase, Version};
 
 /// Statements of test support may create databases, whose names can't be parameters.
@@ -64,6 +64,8 @@ async fn migrate(pool: &PgPool, service: &str) -> anyhow::Result<()> {
 /// The names of what a statement returns.
 async fn prepared(pool: &PgPool, statement: &Statement) -> Result<Vec<String>, String> {
     let mut connection = pool.acquire().await.unwrap();
+    // What this connection prepared before would be answered from memory.
+    connection.clear_cached_statements().await.unwrap();
     let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
     match (&mut *connection).prepare(sql).await {
         Ok(prepared) => Ok(prepared.columns().iter().map(|column| column.name().to_owned()).collect()),
