@@ -6,20 +6,19 @@
 #   jaeger.sh stop PORT      stops it and forgets its traces; its log is kept
 #   jaeger.sh provide        prints the path of its program
 #
-# The program is the one that TIDINGS_JAEGER names (Jaeger 1's jaeger-all-in-one, of its releases); or it is built once, from
-# its Go module, and kept in TIDINGS_COMPONENTS (default target/components). Ends with 69 where neither can be had.
+# The program is the one that TIDINGS_JAEGER names (`jaeger`, of the releases of Jaeger 2); or it is built once, from the
+# modules that jaeger/go.mod names, and kept in TIDINGS_COMPONENTS (default target/components).
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-version=1.76.0
-
 provide() {
-    if [ -n "${TIDINGS_JAEGER:-}" ]; then
-        [ -x "$TIDINGS_JAEGER" ] || fail "TIDINGS_JAEGER names $TIDINGS_JAEGER, which is no program"
-        echo "$TIDINGS_JAEGER"
-        return
+    local program="${TIDINGS_JAEGER:-}"
+    if [ -n "$program" ]; then
+        [ -x "$program" ] || fail "TIDINGS_JAEGER names $program, which is no program"
+    else
+        program="$components/jaeger-$(module_version "$here/jaeger")"
+        go_program "$program" "$here/jaeger" github.com/jaegertracing/jaeger/cmd/jaeger
     fi
-    build_go_program "jaeger-$version" github.com/jaegertracing/jaeger "$version" ./cmd/all-in-one
-    echo "$components/jaeger-$version"
+    echo "$program"
 }
 
 answers() { [ "$(curl --silent --max-time 2 --output /dev/null --write-out '%{http_code}' "$1")" = 200 ]; }
@@ -34,14 +33,9 @@ start() {
     mkdir -p "$run"
     http="$(free_port)"
     grpc="$(free_port)"
-    # Port 0: nobody asks there. Jaeger's spans about itself are nobody's concern either.
-    OTEL_TRACES_SAMPLER=always_off SPAN_STORAGE_TYPE=memory launch_program "$run" "$binary" \
-        --memory.max-traces=20000 \
-        --query.http-server.host-port="127.0.0.1:$port" --query.grpc-server.host-port=127.0.0.1:0 \
-        --collector.otlp.enabled=true \
-        --collector.otlp.http.host-port="127.0.0.1:$http" --collector.otlp.grpc.host-port="127.0.0.1:$grpc" \
-        --collector.http-server.host-port=127.0.0.1:0 --collector.grpc-server.host-port=127.0.0.1:0 \
-        --admin.http.host-port=127.0.0.1:0
+    # Jaeger's spans about itself are nobody's concern.
+    OTEL_TRACES_SAMPLER=always_off QUERY_PORT="$port" OTLP_HTTP_PORT="$http" OTLP_GRPC_PORT="$grpc" \
+        launch_program "$run" "$binary" --config="$here/jaeger/config.yaml"
     await "$run" 60 answers "http://127.0.0.1:$port/api/services"
     await "$run" 10 listens "$http"
     await "$run" 10 listens "$grpc"

@@ -70,37 +70,24 @@ settle() {
     if [ -d "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi
 }
 
-# What a program ends with when no registry has the component that it needs (EX_UNAVAILABLE of sysexits.h).
-unavailable=69
-
-# Builds package $4 of the Go module $2, version $3, as the program $1 among the components, unless it is there.
-build_go_program() {
-    local binary="$components/$1" module="$2" version="$3" package="$4" go answer sources partial
-    if [ -x "$binary" ]; then return; fi
-    go="$(find_go 24 "$1")"
-    say "fetching and building $1: some minutes, once"
-    answer="$(cd "$components" && "$go" mod download -json "$module@v$version")" || {
-        say "$answer"
-        if grep -qE '"Error": ".* (403 Forbidden|404 Not Found|410 Gone)' <<<"$answer"; then
-            say "the Go module proxy does not have $module v$version"
-            exit $unavailable
-        fi
-        fail "Go could not fetch $module v$version"
-    }
-    sources="$(sed -nE 's/^[[:space:]]*"Dir": "(.*)",?$/\1/p' <<<"$answer")"
-    [ -d "$sources" ] || fail "Go does not say where it keeps $module"
-    # Go builds inside a module only where it may write.
-    partial="$binary.$$.partial"
-    mkdir -p "$partial"
-    cp -r "$sources/." "$partial/"
-    chmod -R u+w "$partial"
-    if ! (cd "$partial" && CGO_ENABLED=0 "$go" build -ldflags '-s -w' -o built.program "$package" >&2); then
-        rm -rf "$partial"
-        fail "$1 could not be built"
+# Builds a program of the Go module in folder $2, whose go.mod and go.sum name versions and checksums, as $1, unless it is there:
+# package $3, with linker flags $4.
+go_program() {
+    local program="$1" module="$2" package="$3" flags="-s -w ${4:-}" name go
+    if [ -x "$program" ]; then return; fi
+    name="$(basename "$program")"
+    go="$(find_go "$(sed -n 's/^go 1\.\([0-9]*\).*/\1/p' "$module/go.mod")" "$name")"
+    say "fetching and building $name: some minutes, once"
+    if ! (cd "$module" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
+        "$go" build -trimpath -buildvcs=false -ldflags "$flags" -o "$program.$$.partial" "$package" >&2); then
+        rm -f "$program.$$.partial"
+        fail "$name could not be built; Go says above why"
     fi
-    mv "$partial/built.program" "$binary"
-    rm -rf "$partial"
+    mv "$program.$$.partial" "$program"
 }
+
+# A short name for what the module in folder $1 makes: another version is another program.
+module_version() { cat "$1/go.mod" "$1/go.sum" | sha256sum | cut -c1-12; }
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 

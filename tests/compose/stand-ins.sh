@@ -1,6 +1,5 @@
 # Builds stand-ins under the names of the images that compose.yaml and Dockerfile use, for machines that can't pull.
-# Sourced by bash, after engine.sh. Each is made of the original's own program where a package registry has it. Of Jaeger and
-# Mailpit none has all that building them takes; two programs of ours answer in their place.
+# Sourced by bash, after engine.sh. Each is made of the original's own program where a package registry has it.
 
 image_of() { sed -nE "s|^ *image: ($1:.*)$|\1|p" "$repository/compose.yaml" | head -n 1; }
 
@@ -39,55 +38,30 @@ copy_rust() {
     cp -a "$from/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')" "$to/lib/rustlib/"
 }
 
-# Prints the path of a collector, built from the modules that stand-ins/collector names.
-provide_collector() {
-    local sources="$repository/tests/compose/stand-ins/collector" go sums built
-    sums="$(cat "$sources"/{main.go,go.mod,go.sum} | sha256sum | cut -c1-12)"
-    built="$components/collector-$sums"
-    if [ ! -x "$built" ]; then
-        go="$(find_go "$(sed -n 's/^go 1\.\([0-9]*\).*/\1/p' "$sources/go.mod")" "the collector")"
-        say "building the collector: some minutes, once"
-        if ! (cd "$sources" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
-            "$go" build -trimpath -buildvcs=false -ldflags '-s -w' -o "$built.$$.partial" . >&2); then
-            fail "the collector could not be built; Go says above which module it could not fetch"
-        fi
-        mv "$built.$$.partial" "$built"
-    fi
-    echo "$built"
-}
-
-# Prints the path of the receiver of traces, built with all of this workspace, as `make build` does: what is asked for decides on
-# the dependencies' features, so less of it would compile them anew.
-provide_trace_receiver() {
-    say "building the receiver of traces"
-    (cd "$repository" && cargo build --quiet --locked --workspace >&2) ||
-        fail "the receiver of traces could not be built"
-    echo "${CARGO_TARGET_DIR:-$repository/target}/debug/trace-receiver"
-}
-
 build_stand_in() {
     "$docker" build --quiet --network=host --target "$1" --tag "$2" "$context" >"$work/stand-in.log" 2>&1 ||
         { tail -n 30 "$work/stand-in.log" >&2; fail "the stand-in $2 could not be built"; }
 }
 
 build_stand_ins() {
-    local context="$work/context" java collector receiver
+    local context="$work/context" java jaeger mailpit sources="$repository/tests/components"
     if "$docker" image inspect tidings-stand-in/complete >/dev/null 2>&1; then return; fi
     java="$(find_java 21)"
-    collector="$(provide_collector)"
-    receiver="$(provide_trace_receiver)"
+    jaeger="$("$sources/jaeger.sh" provide)"
+    mailpit="$components/mailpit-$(module_version "$sources/mailpit")"
+    go_program "$mailpit" "$sources/mailpit" github.com/axllent/mailpit
     say "building stand-ins"
     import_debian
     mkdir -p "$context"
-    find "$repository/tests/compose/stand-ins" -maxdepth 1 -type f -exec cp {} "$context/" \;
+    cp "$repository"/tests/compose/stand-ins/* "$context/"
     unpack_distroless "$context/distroless"
     copy_rust "$(rustc --print sysroot)" "$context/rust"
     cp -rL "$(dirname "$(dirname "$(readlink -f "$java")")")" "$context/java"
     rm -rf "$context"/java/{jmods,lib/src.zip}
-    cp -r "$("$repository/tests/components/kafka.sh" provide)" "$context/kafka"
-    cp -r "$("$repository/tests/components/apicurio.sh" provide)" "$context/apicurio"
-    cp "$collector" "$context/otelcol-contrib"
-    objcopy --strip-debug "$receiver" "$context/trace-receiver"
+    cp -r "$("$sources/kafka.sh" provide)" "$context/kafka"
+    cp -r "$("$sources/apicurio.sh" provide)" "$context/apicurio"
+    cp "$jaeger" "$context/jaeger"
+    cp "$mailpit" "$context/mailpit"
 
     build_stand_in rust "$(sed -nE "s|^FROM (rust:[^ ]+) .*|\1|p" "$repository/Dockerfile")"
     build_stand_in distroless "$probe_image"

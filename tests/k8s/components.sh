@@ -10,32 +10,17 @@ kubernetes_go() {
     find_go "$(sed -n 's/^go 1\.\([0-9]*\).*/\1/p' "$checks/tools/go.mod")" "Kubernetes' API server"
 }
 
-# Prints the folder with kubectl, kube-apiserver and etcd. Their versions and checksums stand in tools/go.mod and go.sum.
+# Prints the folder of Kubernetes' programs, in which these are: names. Versions and checksums stand in tools/go.mod and go.sum.
 kubernetes() {
-    local go version sums home partial name program flags
+    local version home name package
     version="$(sed -nE 's/^(require)?[[:space:]]+k8s.io\/kubernetes v([0-9.]+).*/\2/p' "$checks/tools/go.mod")"
-    sums="$(cat "$checks/tools/go.mod" "$checks/tools/go.sum" | sha256sum | cut -c1-12)"
-    home="$components/kubernetes-$version-$sums"
-    if [ ! -d "$home" ]; then
-        go="$(kubernetes_go)"
-        partial="$home.$$.partial"
-        mkdir "$partial"
-        say "building Kubernetes $version: about five minutes with two cores, once"
-        flags="-s -w -X k8s.io/component-base/version.gitVersion=v$version"
-        while read -r name program; do
-            say "  $name"
-            if ! (cd "$checks/tools" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
-                "$go" build -trimpath -buildvcs=false -ldflags "$flags" -o "$partial/$name" "$program" >&2); then
-                rm -rf "$partial"
-                fail "$name could not be built"
-            fi
-        done <<END
-kubectl k8s.io/kubernetes/cmd/kubectl
-kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
-etcd go.etcd.io/etcd/server/v3
-END
-        settle "$partial" "$home"
-    fi
+    home="$components/kubernetes-$version-$(module_version "$checks/tools")"
+    mkdir -p "$home"
+    for name in "$@"; do
+        package="k8s.io/kubernetes/cmd/$name"
+        if [ "$name" = etcd ]; then package=go.etcd.io/etcd/server/v3; fi
+        go_program "$home/$name" "$checks/tools" "$package" "-X k8s.io/component-base/version.gitVersion=v$version"
+    done
     echo "$home"
 }
 

@@ -29,7 +29,7 @@ ready() { "$1/kubectl" --kubeconfig "$2/kubeconfig" --request-timeout 2s get --r
 
 start() {
     local port="${1:-$(free_port)}" home run etcd etcd_port peer_port
-    home="$(kubernetes)"
+    home="$(kubernetes kubectl kube-apiserver etcd)"
     run="$components/run/kubernetes-$port"
     etcd="$components/run/etcd-of-$port"
     if alive "$run" || listens "$port"; then fail "port $port is in use"; fi

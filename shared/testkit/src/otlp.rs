@@ -8,7 +8,7 @@ pub mod jaeger;
 mod span;
 mod store;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -77,15 +76,7 @@ impl OtlpReceiver {
     /// # Errors
     /// When a port can't be bound.
     pub async fn start_on(http_port: u16, grpc_port: u16) -> anyhow::Result<Self> {
-        Self::start_at(&[local(http_port)], local(grpc_port)).await
-    }
-
-    /// Starts an empty receiver at these addresses. Each of `http` takes OTLP over HTTP and has the query API.
-    ///
-    /// # Errors
-    /// When an address can't be bound, or there is none for HTTP.
-    pub async fn start_at(http: &[SocketAddr], grpc: SocketAddr) -> anyhow::Result<Self> {
-        Self::start_with(http, grpc, MOST_SPANS).await
+        Self::start_with(http_port, grpc_port, MOST_SPANS).await
     }
 
     /// Starts an empty receiver that keeps at most `most_spans`.
@@ -93,11 +84,12 @@ impl OtlpReceiver {
     /// # Errors
     /// When no port can be bound.
     pub async fn start_small(most_spans: usize) -> anyhow::Result<Self> {
-        Self::start_with(&[local(0)], local(0), most_spans).await
+        Self::start_with(0, 0, most_spans).await
     }
 
-    async fn start_with(http: &[SocketAddr], grpc: SocketAddr, most_spans: usize) -> anyhow::Result<Self> {
-        let (grpc_listener, grpc) = listen(grpc).await?;
+    async fn start_with(http_port: u16, grpc_port: u16, most_spans: usize) -> anyhow::Result<Self> {
+        let (http_listener, http) = listen(http_port).await?;
+        let (grpc_listener, grpc) = listen(grpc_port).await?;
         let stopped = CancellationToken::new();
         let edge = Edge {
             store: Arc::new(Store::new(most_spans)),
@@ -105,19 +97,10 @@ impl OtlpReceiver {
             stopped: stopped.clone(),
         };
         let mut servers = JoinSet::new();
-        let mut first = None;
-        for address in http {
-            let (listener, address) = listen(*address).await?;
-            first = first.or(Some(address));
-            let serving = axum::serve(listener, http::routes(edge.clone()))
-                .with_graceful_shutdown(stopped.clone().cancelled_owned());
-            servers.spawn(async move { Ok(serving.await?) });
-        }
-        let http = first.context("an OTLP receiver without an address for HTTP")?;
-        // Collectors compress what they send, unless told otherwise.
-        let service = TraceServiceServer::new(edge.clone())
-            .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(MOST_BYTES);
+        let serving = axum::serve(http_listener, http::routes(edge.clone()))
+            .with_graceful_shutdown(stopped.clone().cancelled_owned());
+        servers.spawn(async move { Ok(serving.await?) });
+        let service = TraceServiceServer::new(edge.clone()).max_decoding_message_size(MOST_BYTES);
         let serving = Server::builder().add_service(service).serve_with_incoming_shutdown(
             TcpIncoming::from(grpc_listener),
             stopped.clone().cancelled_owned(),
@@ -211,15 +194,11 @@ impl Edge {
     }
 }
 
-const fn local(port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-}
-
-async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+async fn listen(port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let bind = async || {
-        let listener = TcpListener::bind(address).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         Ok::<_, std::io::Error>((listener, address))
     };
-    bind().await.with_context(|| format!("an OTLP receiver at {address}"))
+    bind().await.with_context(|| format!("an OTLP receiver on port {port} of the loopback interface"))
 }
