@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # The test binaries that also run against a real Kafka and a real registry.
 KAFKA_TESTS := bus relay kit runtime system
 
-.PHONY: help demo build test test-alerts test-kafka test-jaeger test-upgrade test-compose test-k8s test-mutations audit lint generate bootstrap
+.PHONY: help demo build test test-alerts test-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -35,7 +35,7 @@ test-alerts: ## The alert rules, by promtool
 
 test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
 	tests/components/with-kafka target/debug/with-postgres \
-		cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS))
+		cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS)) -- --skip in_memory:: --skip embedded::
 
 test-jaeger: build ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \
@@ -48,6 +48,9 @@ test-upgrade: build ## The previous release on this one's databases (builds it o
 test-k8s: build ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, npm, Java, Maven, Python, psql)
 	tests/k8s/run
 	tests/k8s/rehearse
+
+test-cluster: bootstrap ## k8s/overlays/local on a cluster of one node that this builds (as root on Linux; needs what test-compose needs)
+	tests/k8s/cluster
 
 test-compose: bootstrap ## The images and compose.yaml on a Docker engine (where images can't be pulled: as root, needs Go, Java, Maven)
 	tests/compose/run
