@@ -146,8 +146,10 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    pub(crate) fn from_environment() -> Option<Self> {
-        Some(Self { brokers: test_kafka()? })
+    pub(crate) fn from_environment() -> Self {
+        Self {
+            brokers: test_kafka().expect("TIDINGS_TEST_KAFKA names no broker: make test-kafka starts one"),
+        }
     }
 
     pub(crate) fn brokers(&self) -> &str {
