@@ -1,6 +1,8 @@
 //! What `tidings up` promises about itself: it refuses what can't work, and leaves nothing behind.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -29,10 +31,10 @@ async fn a_database_that_holds_orders_is_refused_with_a_broker_that_forgot_them(
     Ok(postgres.stop().await?)
 }
 
-/// `tidings up` as a process of its own, in a runtime directory of its own.
+/// `tidings up` as a process of its own, in a directory of its own for all that it writes.
 struct Up {
     child: Child,
-    runtime_dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn command() -> PathBuf {
@@ -42,10 +44,13 @@ fn command() -> PathBuf {
 
 impl Up {
     fn start() -> Self {
-        let runtime_dir = tempfile::tempdir().expect("a directory");
+        // Its PostgreSQL, which doesn't run as root, has its data below.
+        let passable = Permissions::from_mode(0o711);
+        let dir = tempfile::Builder::new().permissions(passable).tempdir().expect("a directory");
         let mut child = Command::new(command())
             .args(["up", "--ports", "auto"])
-            .env("XDG_RUNTIME_DIR", runtime_dir.path())
+            .env("XDG_RUNTIME_DIR", dir.path())
+            .env("TMPDIR", dir.path())
             .stdout(Stdio::piped())
             .spawn()
             .expect("tidings is built: make build");
@@ -54,7 +59,7 @@ impl Up {
         for line in output.lines() {
             let line = line.expect("text");
             if line.starts_with("ready") {
-                return Self { child, runtime_dir };
+                return Self { child, dir };
             }
             seen.push(line);
         }
@@ -81,8 +86,7 @@ impl Up {
     async fn leaves_nothing(mut self, signal: Signal) -> Option<i32> {
         let descendants = self.descendants();
         assert!(descendants.len() >= 6, "five services and a database: {descendants:?}");
-        let state_file = self.runtime_dir.path().join("tidings.json");
-        assert!(state_file.exists());
+        assert!(self.dir.path().join("tidings.json").exists());
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
         kill_process(pid, signal).expect("it runs");
         let code =
@@ -93,7 +97,8 @@ impl Up {
         })
         .await;
         if signal != Signal::KILL {
-            assert!(!state_file.exists());
+            let left: Vec<_> = self.dir.path().read_dir().expect("a directory").collect();
+            assert!(left.is_empty(), "{left:?}");
         }
         code.code()
     }
