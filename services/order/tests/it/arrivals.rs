@@ -3,7 +3,8 @@
 use contracts::AnyEvent;
 use order::domain::OrderId;
 
-use crate::stack::{Stack, payment_completed, payment_declined, stock_rejected, stock_reserved};
+use crate::events::{payment_completed, payment_declined, stock_rejected, stock_reserved};
+use crate::stack::Stack;
 
 /// What can happen to an open order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,7 +15,8 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::stack::{PATIENCE, Replica, Stack, payment_completed};
+use crate::events::payment_completed;
+use crate::stack::{PATIENCE, Replica, Stack};
 
 fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {
     let config = Config { deadline_poll_ms: 1, deadline_batch: batch, ..Config::default() };

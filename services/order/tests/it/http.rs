@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use service::config::HttpConfig;
 use utoipa::OpenApi;
 
-use crate::stack::{Settings, Stack, payment_completed, payment_id, post_order, stock_reserved, valid_order};
+use crate::events::{payment_completed, payment_id, stock_reserved};
+use crate::stack::{Settings, Stack, post_order, valid_order};
 
 #[tokio::test]
 async fn an_order_is_answered_after_the_commit_with_its_place_and_version() {
@@ -60,7 +61,7 @@ async fn the_past_is_told_by_time_and_as_a_whole() {
     stack.apply(vec![stock_reserved(order_id)]).await;
     stack.apply(vec![payment_completed(order_id)]).await;
     // Nobody's business: it changes no state that people see.
-    stack.apply(vec![crate::stack::stock_rejected(order_id)]).await;
+    stack.apply(vec![crate::events::stock_rejected(order_id)]).await;
     let history = stack.replica.get(&format!("/orders/{order_id}/history")).await.json();
     let states = history["states"].as_array().unwrap();
     let stages: Vec<_> = states.iter().map(|state| state["stage"].as_str().unwrap()).collect();

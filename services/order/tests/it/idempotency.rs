@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::stack::{Stack, payment_completed, valid_order};
+use crate::events::payment_completed;
+use crate::stack::{Stack, valid_order};
 
 #[tokio::test]
 async fn a_repeated_request_gets_the_stored_answer_to_the_byte() {

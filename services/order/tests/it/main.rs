@@ -5,6 +5,8 @@ mod arrivals;
 #[cfg(test)]
 mod deadlines;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod idempotency;

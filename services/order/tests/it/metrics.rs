@@ -3,7 +3,8 @@
 use order::domain::OrderId;
 use testkit::exposition::Recorded;
 
-use crate::stack::{Stack, payment_completed, payment_declined, stock_rejected, stock_reserved};
+use crate::events::{payment_completed, payment_declined, stock_rejected, stock_reserved};
+use crate::stack::Stack;
 
 fn ended(recorded: &Recorded, end: &str, reason: &str) -> String {
     recorded.sum("orders_ended_total", &[("end", end), ("reason", reason)]).to_string()

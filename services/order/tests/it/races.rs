@@ -14,7 +14,8 @@ use testkit::interleave::every_interleaving;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Input;
-use crate::stack::{Replica, Settings, Stack, apply};
+use crate::events::apply;
+use crate::stack::{Replica, Settings, Stack};
 
 /// More schedules than any pair has.
 const MOST: usize = 2_000;

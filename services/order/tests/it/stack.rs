@@ -6,13 +6,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use contracts::payment::{PaymentCompleted, PaymentDeclined};
-use contracts::reservation::{StockRejected, StockReserved};
 use contracts::topics::{PARTITIONS, Topic};
-use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, ambient};
-use inbox::{Context, Received, UnitOfWork};
+use contracts::{AnyEvent, Codec, Topics, ambient};
 use messaging::{Bus, InMemoryBus, TopicSpec};
-use order::adapters::consumer::{OrderBatch, OrderBatchDeps, subscriptions};
+use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::http::{OrderApi, routes};
 use order::adapters::postgres::{OrderStore, migrator};
 use order::adapters::watch::{WatchPoller, Watcher};
@@ -32,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use utoipa::OpenApi;
 use uuid::Uuid;
+
+use crate::events::apply;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -318,95 +317,4 @@ pub(crate) fn valid_order() -> Value {
             "address": { "street": "12 St James's Square", "city": "London", "postal_code": "SW1Y 4JH", "country": "United Kingdom" },
         },
     })
-}
-
-/// Applies these events as one batch on this database, as the inbox would.
-pub(crate) async fn apply(pool: &PgPool, deps: OrderBatchDeps, events: Vec<AnyEvent>) {
-    let received: Vec<Received> = events.into_iter().map(received).collect();
-    let mut tx = pool.begin().await.unwrap();
-    let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
-    let subscriptions = subscriptions();
-    for received in &received {
-        let context = Context { envelope: &received.envelope, now: ambient::now() };
-        subscriptions.react(&mut batch, &received.event, context).unwrap();
-    }
-    let after_commit = batch.after_commit();
-    batch.store(&deps, &mut tx).await.unwrap();
-    tx.commit().await.unwrap();
-    after_commit();
-    OrderBatch::committed(&deps);
-}
-
-fn received(event: AnyEvent) -> Received {
-    let cause = Cause {
-        correlation_id: ambient::new_id(),
-        causation_id: None,
-        user_id: None,
-        trace: TraceContext::default(),
-    };
-    Received {
-        topic: Topics::default().name(event.topic()),
-        partition: 0,
-        offset: 0,
-        envelope: Envelope::of(&event, "another service", &cause),
-        event,
-    }
-}
-
-/// What [`valid_order`] costs.
-const TOTAL_MINOR: i64 = 1_530;
-
-pub(crate) fn payment_id(order_id: OrderId) -> Uuid {
-    Uuid::new_v5(&order_id.0, b"payment")
-}
-
-pub(crate) fn stock_reserved(order_id: OrderId) -> AnyEvent {
-    StockReserved {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
-        order_id: order_id.0,
-        sequence: 1,
-        reservation_id: Uuid::new_v5(&order_id.0, b"reservation"),
-        lines: Vec::new(),
-    }
-    .into_any()
-}
-
-pub(crate) fn stock_rejected(order_id: OrderId) -> AnyEvent {
-    StockRejected {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
-        order_id: order_id.0,
-        sequence: 1,
-        shortages: Vec::new(),
-    }
-    .into_any()
-}
-
-pub(crate) fn payment_completed(order_id: OrderId) -> AnyEvent {
-    PaymentCompleted {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
-        order_id: order_id.0,
-        sequence: 1,
-        payment_id: payment_id(order_id),
-        amount_minor: TOTAL_MINOR,
-        currency: "GBP".to_owned(),
-        transaction_id: "tx".to_owned(),
-    }
-    .into_any()
-}
-
-pub(crate) fn payment_declined(order_id: OrderId) -> AnyEvent {
-    PaymentDeclined {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
-        order_id: order_id.0,
-        sequence: 1,
-        payment_id: payment_id(order_id),
-        amount_minor: TOTAL_MINOR,
-        currency: "GBP".to_owned(),
-        reason: "card expired".to_owned(),
-    }
-    .into_any()
 }

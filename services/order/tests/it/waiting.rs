@@ -11,10 +11,8 @@ use order::domain::OrderId;
 use service::config::HttpConfig;
 use testkit::wait::eventually;
 
-use crate::stack::{
-    PATIENCE, Replica, Settings, Stack, payment_completed, post_order, stock_rejected, stock_reserved,
-    valid_order,
-};
+use crate::events::{payment_completed, stock_rejected, stock_reserved};
+use crate::stack::{PATIENCE, Replica, Settings, Stack, post_order, valid_order};
 
 /// The order placed under this key, once it is there.
 async fn order_of(stack: &Stack, key: &str) -> OrderId {
