@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use contracts::AnyEvent;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 use contracts::payment::{PaymentCompleted, PaymentDeclined, PaymentRefunded};
 use contracts::reservation::{ReservedLine, StockRejected, StockReleased, StockReserved};
 use contracts::stock::StockReplenished;
 use contracts::topics::Topics;
-use contracts::{AnyEvent, Topic};
 use uuid::Uuid;
 
 use crate::services::ServiceName;
