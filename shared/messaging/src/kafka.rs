@@ -10,6 +10,7 @@ mod metadata;
 mod partition;
 mod paused;
 mod polling;
+mod presence;
 mod producer;
 mod tenure;
 

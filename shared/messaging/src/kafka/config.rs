@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::bus::BusError;
 
 /// Properties on which the bus's promises stand.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "acks",
     "request.required.acks",
     "auto.offset.reset",
@@ -24,6 +24,7 @@ const OURS: [&str; 14] = [
     "delivery.timeout.ms",
     "partition.assignment.strategy",
     "partitioner",
+    "statistics.interval.ms",
 ];
 
 /// The broker section of a service's configuration.
@@ -143,8 +144,17 @@ impl KafkaConfig {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error");
+            .set("auto.offset.reset", "error")
+            // Among much else it tells whether the member is in its group.
+            .set("statistics.interval.ms", "1000");
         client
+    }
+
+    /// How long a member may stay out of its group before another takes its place. A rebalance waits for its slowest
+    /// member as long as `max.poll.interval.ms` says; twice that is too long.
+    pub(crate) fn longest_absence(consumer: &ClientConfig) -> Duration {
+        let given = consumer.get("max.poll.interval.ms").and_then(|ms| ms.parse().ok());
+        Duration::from_millis(given.unwrap_or(60_000)) * 2
     }
 
     /// The deployment's own properties.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::oneshot;
@@ -19,12 +20,14 @@ use super::errors::configuration;
 use super::metadata::MetadataClient;
 use super::partition::KafkaPartition;
 use super::polling::{BufferLimits, Poller};
+use super::presence::Presence;
 use super::tenure::Tenure;
 use crate::bus::{BusError, Consumer, Membership, Partition, Subscription, TopicPartition};
 
 /// A member; dropping it leaves the group in the background.
 pub(crate) struct KafkaConsumer {
     assignment: Arc<Assignment>,
+    presence: Arc<Presence>,
     metadata: MetadataClient,
     limits: BufferLimits,
     group: String,
@@ -41,11 +44,15 @@ impl KafkaConsumer {
         subscription: &Subscription,
     ) -> Result<Self, BusError> {
         let assignment = Arc::new(Assignment::default());
-        let context = GroupContext { events: Events::new(client_id), assignment: Arc::clone(&assignment) };
-        let client: BaseConsumer<GroupContext> = config
-            .consumer(client_id, group)
-            .create_with_context(context)
-            .map_err(|error| configuration(&error))?;
+        let settings = config.consumer(client_id, group);
+        let presence = Arc::new(Presence::new(KafkaConfig::longest_absence(&settings)));
+        let context = GroupContext {
+            events: Events::new(client_id),
+            assignment: Arc::clone(&assignment),
+            presence: Arc::clone(&presence),
+        };
+        let client: BaseConsumer<GroupContext> =
+            settings.create_with_context(context).map_err(|error| configuration(&error))?;
         let topics: Vec<&str> = match subscription {
             Subscription::Topics(topics) => topics.iter().map(String::as_str).collect(),
             Subscription::Pattern(pattern) => vec![pattern],
@@ -65,7 +72,7 @@ impl KafkaConsumer {
             .name(client_id.to_owned())
             .spawn(thread)
             .map_err(|error| BusError::Configuration(format!("no thread for a consumer: {error}")))?;
-        Ok(Self { assignment, metadata, limits, group: group.to_owned(), stop, left })
+        Ok(Self { assignment, presence, metadata, limits, group: group.to_owned(), stop, left })
     }
 
     fn handle(&self, tenure: Arc<Tenure>) -> Box<dyn Partition> {
@@ -76,7 +83,14 @@ impl KafkaConsumer {
 #[async_trait]
 impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Result<Membership, BusError> {
-        match self.assignment.next_change().await {
+        let change = tokio::select! {
+            change = self.assignment.next_change() => change,
+            away = self.presence.lost() => {
+                self.assignment.close(None);
+                Change::Failed(format!("not seen in the group for {} s", away.as_secs()))
+            }
+        };
+        match change {
             Change::Revoked(ids) => Ok(Membership::Revoked(ids)),
             Change::Assigned(tenures) => {
                 Ok(Membership::Assigned(tenures.into_iter().map(|tenure| self.handle(tenure)).collect()))
@@ -109,6 +123,7 @@ impl Drop for KafkaConsumer {
 pub(crate) struct GroupContext {
     events: Events,
     assignment: Arc<Assignment>,
+    presence: Arc<Presence>,
 }
 
 impl GroupContext {
@@ -171,6 +186,10 @@ impl GroupContext {
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.events.log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.presence.note(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -1,6 +1,7 @@
 //! One conformance suite for every bus: in memory, Kafka's protocol on the embedded broker, and a real Kafka.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod absence;
 mod faults;
 mod harness;
 mod killed;
