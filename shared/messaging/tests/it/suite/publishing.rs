@@ -141,7 +141,7 @@ pub(crate) async fn dropping_a_producer_resolves_its_receipts(harness: &impl Har
     let started = Instant::now();
     drop(producer);
 
-    assert!(started.elapsed() < Duration::from_secs(2), "dropping takes {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(500), "dropping takes {:?}", started.elapsed());
     for receipt in receipts {
         let outcome = timeout(LONG, receipt).await.expect("a receipt resolves");
         assert!(matches!(outcome, Err(DeliveryError::Unacknowledged(_))), "{outcome:?}");
