@@ -31,8 +31,8 @@ start() {
     if alive "$run" || listens "$port"; then fail "port $port is in use"; fi
     rm -rf "$run"
     mkdir -p "$run"
-    http="$(free_port)"
-    grpc="$(free_port)"
+    http="$(free_port "$port")"
+    grpc="$(free_port "$port" "$http")"
     # Jaeger's spans about itself are nobody's concern.
     OTEL_TRACES_SAMPLER=always_off QUERY_PORT="$port" OTLP_HTTP_PORT="$http" OTLP_GRPC_PORT="$grpc" \
         launch_program "$run" "$binary" --config="$here/jaeger/config.yaml"

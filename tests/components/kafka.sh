@@ -75,9 +75,9 @@ start() {
     if alive "$run" || listens "$port"; then fail "port $port is in use"; fi
     rm -rf "$run"
     mkdir -p "$run"
-    secure="$(free_port)"
+    secure="$(free_port "$port")"
     make_secrets "$run/tls"
-    configure "$run" "$port" "$secure" "$(free_port)"
+    configure "$run" "$port" "$secure" "$(free_port "$port" "$secure")"
     "$java" -cp "$libs/*" kafka.tools.StorageTool format --standalone -t dGlkaW5ncy1jb21wb25lbg \
         --add-scram "SCRAM-SHA-512=[name=tidings,password=$(cat "$run/tls/password")]" \
         -c "$run/server.properties" >"$run/format.log" 2>&1 || {

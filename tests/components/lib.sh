@@ -91,12 +91,13 @@ module_version() { cat "$1/go.mod" "$1/go.sum" | sha256sum | cut -c1-12; }
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Prints a port on which nothing listens, outside the range from which the kernel takes ports for clients.
+# Prints a port on which nothing listens and that is none of the arguments, which are taken already; it lies outside the range from
+# which the kernel takes ports for clients.
 free_port() {
     local port
     for _ in $(seq 100); do
         port=$((20000 + RANDOM % 10000))
-        if ! listens "$port"; then
+        if [[ " $* " != *" $port "* ]] && ! listens "$port"; then
             echo "$port"
             return
         fi

@@ -5,16 +5,16 @@ project=tidings-test
 services=(order inventory payment notification analytics)
 binaries=("${services[@]}" tidings)
 passed=0
-failed=0
+failures=() # what failed, each with the last line of what it wrote
 
 # Compose on the project's file, with free ports, so that it stands beside a system that runs already.
-c() { "${compose[@]}" --project-name "$project" --project-directory "$repository" "$@"; }
+c() { "${compose[@]}" --progress quiet --project-name "$project" --project-directory "$repository" "$@"; }
 
 choose_ports() {
-    local name
+    local name taken=()
     for name in ORDER INVENTORY PAYMENT NOTIFICATION ANALYTICS REGISTRY POSTGRES KAFKA JAEGER MAILPIT PROMETHEUS GRAFANA; do
-        printf -v "${name}_PORT" '%s' "$(free_port)"
-        export "${name?}_PORT"
+        taken+=("$(free_port "${taken[@]}")")
+        export "${name}_PORT=${taken[-1]}"
     done
 }
 
@@ -26,19 +26,30 @@ check() {
         passed=$((passed + 1))
         say "ok    $what ($((SECONDS - started)) s)"
     else
-        failed=$((failed + 1))
+        failures+=("$what ($((SECONDS - started)) s): $(awk 'NF { last = $0 } END { print last }' "$work/check.log")")
         say "FAILED $what ($((SECONDS - started)) s): $*"
         tail -n 40 "$work/check.log" >&2
     fi
 }
 
-# Like check, for what the rest can't do without: ends the run with the containers' logs.
+# Like check, for what the rest can't do without: ends the run with what the script's own show_state shows.
 must() {
-    local before=$failed
+    local before=${#failures[@]}
     check "$@"
-    if [ "$failed" -gt "$before" ]; then
-        c ps --all >&2 || true
-        c logs --no-color --tail 60 >&2 || true
+    if [ ${#failures[@]} -gt "$before" ]; then
+        show_state >&2 || true
+        exit 1
+    fi
+}
+
+# The last lines of a run that ended with status $1: what failed, and the result.
+conclude() {
+    if [ ${#failures[@]} -eq 0 ] && [ "$1" -ne 0 ]; then failures+=("it ended early, with exit code $1"); fi
+    if [ ${#failures[@]} -eq 0 ]; then
+        echo "test result: ok. $passed passed; 0 failed; in $SECONDS s"
+    else
+        printf 'FAILED %s\n' "${failures[@]}"
+        echo "test result: FAILED. $passed passed; ${#failures[@]} failed; in $SECONDS s"
         exit 1
     fi
 }

@@ -36,8 +36,8 @@ start() {
     rm -rf "$run" "$etcd"
     mkdir -p "$run" "$etcd"
     configure "$run" "$port"
-    etcd_port="$(free_port)"
-    peer_port="$(free_port)"
+    etcd_port="$(free_port "$port")"
+    peer_port="$(free_port "$port" "$etcd_port")"
     launch_program "$etcd" "$home/etcd" --data-dir "$etcd/data" --unsafe-no-fsync --log-level warn \
         --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
         --listen-peer-urls "http://127.0.0.1:$peer_port"
