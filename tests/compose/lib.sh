@@ -18,6 +18,14 @@ choose_ports() {
     done
 }
 
+# With chance taken out, one port is all that can be drawn: it is, but not when it is taken.
+ports_are_drawn_once() (
+    port="$(free_port)"
+    unset RANDOM
+    RANDOM=$((port - 20000))
+    [ "$(free_port 1)" = "$port" ] && ! (free_port "$port" 1)
+)
+
 # Says what is checked, runs it, counts it. What it writes is shown when it fails.
 check() {
     local what="$1" started=$SECONDS
