@@ -4,6 +4,7 @@ pub mod broker;
 pub mod exposition;
 pub mod interleave;
 pub mod otlp;
+pub mod ports;
 pub mod postgres;
 pub mod registry;
 pub mod wait;

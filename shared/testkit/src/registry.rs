@@ -54,12 +54,6 @@ impl EmbeddedRegistry {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Answers what is in flight, then ends. All schemas are forgotten.
     pub async fn stop(mut self) {
         self.stop.cancel();

@@ -15,6 +15,7 @@ use sqlx::{Connection, PgConnection};
 use super::PostgresError;
 use super::account::Account;
 use super::programs::{Programs, Version};
+use crate::ports::ReservedPort;
 
 /// How long a server may take to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -95,7 +96,7 @@ pub struct PrivatePostgres {
     dir: PathBuf,
     temporary: bool,
     major: u32,
-    port: u16,
+    port: ReservedPort,
     password: String,
 }
 
@@ -106,28 +107,21 @@ impl PrivatePostgres {
     /// When there is no PostgreSQL to run, nobody to run it as, or it does not come up in time.
     pub async fn start(storage: &Storage, options: &PostgresOptions) -> Result<Self, PostgresError> {
         let account = Account::find()?;
-        let mut attempts_left = if options.port == 0 { 5 } else { 1 };
-        loop {
-            attempts_left -= 1;
-            match Cluster::open(storage, options, &account).await?.start(options).await {
-                // A free port that somebody else took in between.
-                Err(PostgresError::NotReady { detail, .. })
-                    if attempts_left > 0 && detail.contains("Address already in use") => {}
-                outcome => return outcome,
-            }
-        }
+        let port = ReservedPort::reserve(options.port)
+            .map_err(PostgresError::io(format!("taking port {} of 127.0.0.1", options.port)))?;
+        Cluster::open(storage, options, account).await?.start(options, port).await
     }
 
     /// The URL of a database of this server, with its password.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port())
     }
 
     /// The port on 127.0.0.1.
     #[must_use]
     pub const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The server's major version.
@@ -200,7 +194,7 @@ impl Cluster {
     async fn open(
         storage: &Storage,
         options: &PostgresOptions,
-        account: &Account,
+        account: Account,
     ) -> Result<Self, PostgresError> {
         let (dir, temporary) = match storage {
             Storage::Temporary => (std::env::temp_dir().join(format!("tidings-postgres-{}", secret())), true),
@@ -211,8 +205,8 @@ impl Cluster {
             ),
         };
         let existing = cluster_version(&dir.join("data"));
-        let programs = Programs::find(existing.unwrap_or(options.version), account).await?;
-        let mut cluster = Self { account: account.clone(), programs, dir, temporary, password: secret() };
+        let programs = Programs::find(existing.unwrap_or(options.version), &account).await?;
+        let mut cluster = Self { account, programs, dir, temporary, password: secret() };
         if existing.is_some() {
             cluster.password = cluster.kept_password()?;
         } else if let Err(error) = cluster.create(options) {
@@ -277,8 +271,11 @@ impl Cluster {
         })
     }
 
-    async fn start(&self, options: &PostgresOptions) -> Result<PrivatePostgres, PostgresError> {
-        let port = if options.port == 0 { free_port()? } else { options.port };
+    async fn start(
+        &self,
+        options: &PostgresOptions,
+        port: ReservedPort,
+    ) -> Result<PrivatePostgres, PostgresError> {
         let log = self.dir.join("server.log");
         let mut command = self.account.command("/bin/sh");
         command
@@ -288,7 +285,7 @@ impl Cluster {
             .arg(self.programs.bin.join("postgres"))
             .arg("-D")
             .arg(self.dir.join("data"));
-        for (name, value) in server_settings(port, options) {
+        for (name, value) in server_settings(port.number(), options) {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         // A group of its own: Ctrl-C at a terminal reaches us, not the server that our services still need.
@@ -352,13 +349,6 @@ fn server_settings(port: u16, options: &PostgresOptions) -> Vec<(String, String)
 fn cluster_version(data: &Path) -> Option<Version> {
     let text = std::fs::read_to_string(data.join("PG_VERSION")).ok()?;
     text.trim().parse().ok().map(Version::Major)
-}
-
-fn free_port() -> Result<u16, PostgresError> {
-    std::net::TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(PostgresError::io("looking for a free port"))
 }
 
 fn secret() -> String {

@@ -3,5 +3,6 @@
 
 mod interleave;
 mod otlp;
+mod ports;
 mod postgres;
 mod registry;

@@ -14,6 +14,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor};
 use testkit::otlp::jaeger::{Answer, Trace};
 use testkit::otlp::{OtlpReceiver, ReceivedSpan, SpanLink, SpanStatus};
+use testkit::ports::ReservedPort;
 use testkit::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -295,31 +296,29 @@ async fn a_slow_or_refusing_receiver_keeps_nothing_over_grpc() {
     a_slow_receiver_keeps_its_clients_waiting(Protocol::Grpc).await;
 }
 
-async fn refuses_connections(url: &str) -> bool {
-    let address = url.trim_start_matches("http://").to_owned();
-    tokio::net::TcpStream::connect(address).await.is_err()
-}
-
 #[tokio::test]
 async fn a_dropped_receiver_closes_its_ports_even_while_it_hangs() {
-    let receiver = OtlpReceiver::start().await.unwrap();
+    let (http, grpc) = (ReservedPort::reserve(0).unwrap(), ReservedPort::reserve(0).unwrap());
+    let receiver = OtlpReceiver::start_on(http.number(), grpc.number()).await.unwrap();
     let senders =
         [Protocol::Http, Protocol::Grpc].map(|it| Sender::new("inventory", &receiver, it, PATIENCE));
-    let urls = [receiver.url(), receiver.grpc_url()];
     receiver.hang();
     for sender in &senders {
         sender.trace_of_one("unanswered");
     }
     let started = tokio::time::Instant::now();
-    let (http, grpc, ()) = tokio::join!(senders[0].export(), senders[1].export(), async {
+    let (by_http, by_grpc, ()) = tokio::join!(senders[0].export(), senders[1].export(), async {
         exports_wait(&receiver, 2).await;
         drop(receiver);
     });
-    assert!(http.is_err() && grpc.is_err());
+    assert!(by_http.is_err() && by_grpc.is_err());
     assert!(started.elapsed() < PATIENCE, "nobody waits for a receiver that is gone");
-    for url in urls {
+    for port in [http, grpc] {
         eventually("the port is closed", PATIENCE, async || {
-            if refuses_connections(&url).await { Ok(()) } else { Err(url.clone()) }
+            match tokio::net::TcpStream::connect(port.address()).await {
+                Ok(_) => Err(port.address()),
+                Err(_) => Ok(()),
+            }
         })
         .await;
     }
@@ -327,15 +326,14 @@ async fn a_dropped_receiver_closes_its_ports_even_while_it_hangs() {
 
 #[tokio::test]
 async fn a_stopped_receiver_gives_its_ports_to_the_next() {
-    let receiver = OtlpReceiver::start().await.unwrap();
-    let port = |url: &str| url.rsplit(':').next().unwrap().parse::<u16>().unwrap();
-    let (http, grpc) = (port(&receiver.url()), port(&receiver.grpc_url()));
+    let (http, grpc) = (ReservedPort::reserve(0).unwrap(), ReservedPort::reserve(0).unwrap());
+    let receiver = OtlpReceiver::start_on(http.number(), grpc.number()).await.unwrap();
     let sender = Sender::new("inventory", &receiver, Protocol::Http, PATIENCE);
     sender.trace_of_one("before");
     sender.export().await.unwrap();
     receiver.stop().await;
 
-    let receiver = OtlpReceiver::start_on(http, grpc).await.unwrap();
+    let receiver = OtlpReceiver::start_on(http.number(), grpc.number()).await.unwrap();
     assert_eq!(receiver.count(), 0);
     sender.trace_of_one("after");
     sender.export().await.unwrap();

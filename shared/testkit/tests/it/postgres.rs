@@ -95,10 +95,11 @@ async fn a_kept_server_continues_with_what_it_had() {
 #[tokio::test]
 async fn a_port_in_use_is_told() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let options =
-        PostgresOptions { port: taken.local_addr().unwrap().port(), ..PostgresOptions::for_tests() };
-    let refused = PrivatePostgres::start(&Storage::Temporary, &options).await.unwrap_err().to_string();
-    assert!(refused.contains("Address already in use"), "{refused}");
+    let port = taken.local_addr().unwrap().port();
+    let options = PostgresOptions { port, ..PostgresOptions::for_tests() };
+    let refused = PrivatePostgres::start(&Storage::Temporary, &options).await.unwrap_err();
+    let told = format!("{:#}", anyhow::Error::from(refused));
+    assert!(told.contains(&format!("port {port}")) && told.contains("Address already in use"), "{told}");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! The codec and a registry: the embedded one, and the real one that `TIDINGS_TEST_REGISTRY` names.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, Order
 use contracts::payment::PaymentCompleted;
 use contracts::{AnyEvent, Codec, DecodeError, Event, RegistryConfig, RegistryError, Topic, Topics};
 use serde_json::{Value as Json, json};
+use testkit::ports::ReservedPort;
 use testkit::registry::EmbeddedRegistry;
 
 const CANCELLED: &str = include_str!("../../../../avro/order/OrderCancelled.v1.avsc");
@@ -263,16 +263,11 @@ async fn schemas_of_foreign_records_are_told_apart() {
     );
 }
 
-/// An address where nothing listens.
-async fn free_address() -> SocketAddr {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
 #[tokio::test]
 async fn an_outage_stops_nobody_who_knows_the_schema_and_its_failures_are_forgotten() {
-    let registry = EmbeddedRegistry::start_anywhere().await.unwrap();
-    let (address, url) = (registry.address(), registry.url());
-    let config = RegistryConfig { url, register: true };
+    let port = ReservedPort::reserve(0).unwrap();
+    let registry = EmbeddedRegistry::start(port.address()).await.unwrap();
+    let config = RegistryConfig { url: registry.url(), register: true };
     let connect = async |publishes: &[&'static str], consumes: &[&'static str]| {
         Codec::connect_within(PATIENCE, &config, Topics::default(), publishes, consumes).await.unwrap()
     };
@@ -288,7 +283,7 @@ async fn an_outage_stops_nobody_who_knows_the_schema_and_its_failures_are_forgot
     assert!(matches!(error, DecodeError::RegistryUnavailable { id: 1, .. }), "{error}");
     assert!(error.is_retryable());
 
-    let _registry = EmbeddedRegistry::start(address).await.unwrap();
+    let _registry = EmbeddedRegistry::start(port.address()).await.unwrap();
     // An empty registry first: it says that there is no such id, which is not remembered either.
     let error = ignorant.decode("tidings.orders", Some(&value)).await.unwrap_err();
     assert_eq!(error, DecodeError::UnknownSchema { id: 1 });
@@ -298,16 +293,16 @@ async fn an_outage_stops_nobody_who_knows_the_schema_and_its_failures_are_forgot
 
 #[tokio::test]
 async fn a_service_waits_for_a_registry_that_starts_later() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let config = RegistryConfig { url: format!("http://{address}"), register: true };
+    let port = ReservedPort::reserve(0).unwrap();
+    let listener = tokio::net::TcpListener::bind(port.address()).await.unwrap();
+    let config = RegistryConfig { url: format!("http://{}", port.address()), register: true };
     let connecting =
         Codec::connect_within(PATIENCE, &config, Topics::default(), &[PaymentCompleted::TYPE], &[]);
     let starting = async {
         // The first attempt gets through to somebody who hangs up.
         drop(listener.accept().await.unwrap());
         drop(listener);
-        EmbeddedRegistry::start(address).await.unwrap()
+        EmbeddedRegistry::start(port.address()).await.unwrap()
     };
     let (codec, _registry) = tokio::join!(connecting, starting);
     codec.unwrap();
@@ -315,7 +310,8 @@ async fn a_service_waits_for_a_registry_that_starts_later() {
 
 #[tokio::test]
 async fn patience_with_a_missing_registry_ends() {
-    let config = RegistryConfig { url: format!("http://{}", free_address().await), register: true };
+    let nobody = ReservedPort::reserve(0).unwrap();
+    let config = RegistryConfig { url: format!("http://{}", nobody.address()), register: true };
     let connecting = Codec::connect_within(
         Duration::from_millis(300),
         &config,

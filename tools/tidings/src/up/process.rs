@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::ports::ReservedPort;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -29,10 +30,12 @@ const TAIL_BYTES: u64 = 1_500;
 pub type Say = Arc<dyn Fn(String) + Send + Sync>;
 
 /// How to run a service.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Spec {
     /// Which one.
     pub service: ServiceName,
+    /// Where its configuration tells it to listen; nobody else's while it is supervised, also when it is dead.
+    pub port: ReservedPort,
     /// Its binary.
     pub binary: PathBuf,
     /// Its configuration file.
@@ -174,4 +177,41 @@ pub fn tail(log: &Path) -> String {
         Ok(bytes)
     };
     read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::wait::eventually;
+
+    use super::*;
+
+    #[tokio::test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "only Linux lets a port be held for somebody else")]
+    async fn a_service_that_dies_keeps_its_port() {
+        let files = tempfile::tempdir().unwrap();
+        let port = ReservedPort::reserve(0).unwrap();
+        let address = port.address();
+        let spec = Spec {
+            service: ServiceName::Order,
+            port,
+            binary: "/bin/false".into(),
+            config: files.path().join("order.toml"),
+            log: files.path().join("order.log"),
+        };
+        // A socket that shares with nobody.
+        let bind = || tokio::net::TcpSocket::new_v4().unwrap().bind(address);
+        let (watch, shutdown) = (Arc::new(Watch::default()), CancellationToken::new());
+        let supervised =
+            supervise(spec, Arc::clone(&watch), shutdown.clone(), Arc::new(|line| println!("{line}")));
+        let look = async {
+            eventually("it has died twice", Duration::from_secs(30), async || {
+                assert_eq!(bind().unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+                if watch.deaths() >= 2 { Ok(()) } else { Err(watch.deaths()) }
+            })
+            .await;
+            shutdown.cancel();
+        };
+        tokio::join!(supervised, look).0.unwrap();
+        bind().unwrap();
+    }
 }

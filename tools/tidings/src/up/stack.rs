@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use testkit::otlp::OtlpReceiver;
+use testkit::ports::ReservedPort;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -97,7 +98,7 @@ impl Stack {
             pid: std::process::id(),
             services: ports
                 .iter()
-                .map(|(service, port)| (service.to_string(), format!("http://127.0.0.1:{port}")))
+                .map(|(service, port)| (service.to_string(), format!("http://{}", port.address())))
                 .collect(),
             postgres: addresses.postgres.clone(),
             kafka: addresses.kafka.brokers.clone(),
@@ -106,7 +107,7 @@ impl Stack {
             logs,
             traces: addresses.traces.clone(),
         };
-        let specs = write_configurations(files.path(), &ports, &binaries, &addresses, &system)?;
+        let specs = write_configurations(files.path(), ports, &binaries, &addresses, &system)?;
         let mut stack = Self {
             system,
             watches: BTreeMap::new(),
@@ -210,16 +211,16 @@ impl Stack {
 
 fn write_configurations(
     dir: &Path,
-    ports: &BTreeMap<ServiceName, u16>,
+    ports: BTreeMap<ServiceName, ReservedPort>,
     binaries: &BTreeMap<ServiceName, PathBuf>,
     addresses: &Addresses,
     system: &RunningSystem,
 ) -> anyhow::Result<Vec<Spec>> {
     let mut specs = Vec::with_capacity(ports.len());
-    for ((service, port), binary) in ports.iter().zip(binaries.values()) {
+    for ((service, port), binary) in ports.into_iter().zip(binaries.values()) {
         let config = dir.join(format!("{service}.toml"));
         Configuration {
-            http: Http { listen: format!("127.0.0.1:{port}") },
+            http: Http { listen: port.address().to_string() },
             database: Database { url: databases::database_url(&addresses.postgres, &service.database()) },
             kafka: addresses.kafka.clone(),
             registry: Registry { url: addresses.registry.clone() },
@@ -228,7 +229,7 @@ fn write_configurations(
         }
         .write(&config)?;
         let log = system.logs.join(format!("{service}.log"));
-        specs.push(Spec { service: *service, binary: binary.clone(), config, log });
+        specs.push(Spec { service, port, binary: binary.clone(), config, log });
     }
     Ok(specs)
 }
