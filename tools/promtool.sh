@@ -8,6 +8,11 @@ unpacked="$here/target/components/promtool"
 
 say() { printf '%s\n' "$*" >&2; }
 
+# The lists of what there is may be old, or missing; only root can renew them.
+download() {
+    apt-get download -q prometheus || { [ "$(id -u)" = 0 ] && apt-get update -q && apt-get download -q prometheus; }
+}
+
 unpack() {
     local folder
     if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
@@ -17,7 +22,7 @@ unpack() {
     folder="$(mktemp -d)"
     trap 'rm -rf "$folder"' EXIT
     say "Fetching the Debian package prometheus for its promtool; unpacked into $unpacked, nothing is installed"
-    if ! (cd "$folder" && apt-get download -q prometheus >&2); then
+    if ! (cd "$folder" && download >&2); then
         say "The package can't be fetched. Install it (apt-get update && apt-get install prometheus), or put promtool on PATH."
         exit 1
     fi

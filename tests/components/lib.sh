@@ -14,6 +14,24 @@ fail() {
     exit 1
 }
 
+# Runs a command that asks the network, three times at most. A function must tell by its status: `set -e` is off in here.
+tries() {
+    local pause
+    for pause in 10 30; do
+        "$@" && return
+        say "it failed; trying again in $pause s: $*"
+        sleep "$pause"
+    done
+    "$@"
+}
+
+# Runs a command, with all that it writes in file $1.
+logged() {
+    local log="$1"
+    shift
+    "$@" >"$log" 2>&1
+}
+
 # Prints the path of an installed Java of at least version $1, the oldest that will do.
 find_java() {
     local least="$1" best="" best_version=999 java version
@@ -58,7 +76,7 @@ fetch() {
         fail "Maven is missing; it fetches $(basename "$into"). Debian and Ubuntu: 'sudo apt-get install maven'."
     local partial="$into.$$.partial"
     say "fetching $(basename "$into")"
-    if ! mvn --batch-mode --quiet -Dstyle.color=never --file "$pom" dependency:copy-dependencies -DoutputDirectory="$partial" >&2; then
+    if ! tries mvn --batch-mode --quiet -Dstyle.color=never --file "$pom" dependency:copy-dependencies -DoutputDirectory="$partial" >&2; then
         rm -rf "$partial"
         fail "Maven could not fetch $(basename "$into")"
     fi
@@ -79,7 +97,7 @@ go_program() {
     go="$(find_go "$(sed -n 's/^go 1\.\([0-9]*\).*/\1/p' "$module/go.mod")" "$name")"
     say "fetching and building $name: some minutes, once"
     if ! (cd "$module" && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local \
-        "$go" build -trimpath -buildvcs=false -ldflags "$flags" -o "$program.$$.partial" "$package" >&2); then
+        tries "$go" build -trimpath -buildvcs=false -ldflags "$flags" -o "$program.$$.partial" "$package" >&2); then
         rm -f "$program.$$.partial"
         fail "$name could not be built; Go says above why"
     fi
@@ -109,7 +127,18 @@ free_port() {
 alive() {
     local pid
     pid="$(cat "$1/pid" 2>/dev/null)" || return 1
-    ps -o args= -p "$pid" 2>/dev/null | grep -qF -- "tidings.run=$1"
+    # However wide the terminal is: its width counts even where nothing is shown on it.
+    ps -ww -o args= -p "$pid" 2>/dev/null | grep -qF -- "tidings.run=$1"
+}
+
+# Waits until what was started in the run directory $1 has its name among the processes, or has ended: a moment before, it
+# is still this shell, and would be taken for dead.
+named() {
+    local _
+    for _ in $(seq 300); do
+        if alive "$1" || ! kill -0 "$(cat "$1/pid")" 2>/dev/null; then return; fi
+        sleep 0.1
+    done
 }
 
 # Starts a Java program in the background: run directory, Java, arguments. Its output is kept in the run directory.
@@ -118,6 +147,7 @@ launch() {
     shift 2
     (cd "$run" && exec nohup "$java" "-Dtidings.run=$run" "$@" >"$run/log" 2>&1 </dev/null) &
     echo $! >"$run/pid"
+    named "$run"
 }
 
 # Starts another program in the background: run directory, program, arguments. Its run directory is part of its name
@@ -131,12 +161,7 @@ launch_program() {
         exec -a "$(basename "$program") tidings.run=$run" "$program" "$@" >"$run/log" 2>&1 </dev/null
     ) &
     echo $! >"$run/pid"
-    # It has its name a moment later.
-    local _
-    for _ in $(seq 50); do
-        if alive "$run" || ! kill -0 "$(cat "$run/pid")" 2>/dev/null; then return; fi
-        sleep 0.1
-    done
+    named "$run"
 }
 
 # Waits until command $3... succeeds, at most $2 seconds, while the process of run directory $1 lives.

@@ -15,16 +15,17 @@ kill_and_start() {
     within 60 orders_are_open && accepted="$(count orders)" && c kill --signal KILL "$1" && within 30 is_gone "$1" || return 1
     case $1 in
         order | postgres) ;;
-        *) within 60 has_accepted $((accepted + 20)) || return 1 ;;
+        *) within 120 has_accepted $((accepted + 20)) || return 1 ;;
     esac
     c start "$1" && within 120 is_healthy "$1"
 }
 
-# SIGTERM reaches the program, which ends by itself, with 0, within its grace.
+# SIGTERM reaches the program, which ends by itself, with 0. When the grace is over that compose.yaml gives a service, the engine
+# kills it, and the code is 137.
 ends_by_itself() {
-    local container started=$SECONDS
+    local container
     container="$(c ps --quiet "$1")"
-    c stop --timeout 60 "$1" && [ "$("$docker" inspect --format '{{.State.ExitCode}}' "$container")" = 0 ] && [ $((SECONDS - started)) -le 22 ]
+    c stop --timeout 30 "$1" && [ "$("$docker" inspect --format '{{.State.ExitCode}}' "$container")" = 0 ]
 }
 
 load_has_run() { c logs load | grep -E '[1-9][0-9]* orders accepted'; }
@@ -63,7 +64,7 @@ check_coming_back() {
     done
     must "everything comes up" c up --detach --no-build --wait --wait-timeout 240
     check "an order of before is there" order_is_kept
-    check "orders are confirmed" within 60 confirmed
+    check "orders are confirmed" within 180 confirmed
     check "all guarantees hold after down and up" verify
 }
 
@@ -73,10 +74,10 @@ check_scale() {
     local service
     must "two of each service come up" c --profile scale up --detach --no-build --wait --wait-timeout 240
     for service in "${services[@]}"; do
-        check "the second $service has partitions of its own" within 60 works_too "$service-2"
+        check "the second $service has partitions of its own" within 180 works_too "$service-2"
     done
-    check "orders are confirmed by two of each" within 60 confirmed
+    check "orders are confirmed by two of each" within 180 confirmed
     check "the second order, killed, is not missed" c kill --signal KILL order-2
-    check "orders are confirmed without it" within 60 confirmed
+    check "orders are confirmed without it" within 180 confirmed
     check "all guarantees hold with two of each" verify
 }

@@ -3,7 +3,7 @@
 build_images() {
     local binary
     for binary in "${binaries[@]}"; do
-        "$docker" build --quiet "${build_options[@]}" --target "$binary" --tag "tidings/$binary:$version" "$repository" || return 1
+        tries "$docker" build --quiet "${build_options[@]}" --target "$binary" --tag "tidings/$binary:$version" "$repository" || return 1
     done
 }
 

@@ -11,6 +11,11 @@ compose=()
 build_options=()
 images="${TIDINGS_TEST_IMAGES:-}"
 
+install_packages() {
+    apt-get update -q &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
+}
+
 # Installs Debian packages that are missing, after saying so; elsewhere says what is missing and fails.
 need_packages() {
     local missing=() package
@@ -21,9 +26,8 @@ need_packages() {
     command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] ||
         fail "missing: ${missing[*]}. Debian and Ubuntu, as root: apt-get install ${missing[*]}"
     say "installing Debian packages: ${missing[*]}"
-    apt-get update -q >"$work/apt.log" 2>&1
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >>"$work/apt.log" 2>&1 ||
-        { tail -n 20 "$work/apt.log" >&2; fail "could not install ${missing[*]}"; }
+    tries logged "$work/apt.log" install_packages "${missing[@]}" ||
+        { tail -n 20 "$work/apt.log" >&2; fail "could not install ${missing[*]}: mend what apt says above, or install them by hand"; }
 }
 
 # A client that can build with cache mounts: an old one with BuildKit inside, or a new one with the plug-in for it.
@@ -61,7 +65,8 @@ fetch_compose() {
     echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian} trixie main" >"$apt/sources.list"
     options=(-q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::State="$apt/state"
         -o Dir::State::Status=/dev/null -o Dir::Cache="$apt/cache" -o APT::Sandbox::User= -o Acquire::Languages=none)
-    (cd "$apt" && apt-get "${options[@]}" update && apt-get "${options[@]}" download docker-compose) >"$work/apt.log" 2>&1 ||
+    download_compose() { (cd "$apt" && apt-get "${options[@]}" update && apt-get "${options[@]}" download docker-compose); }
+    tries logged "$work/apt.log" download_compose ||
         { tail -n 20 "$work/apt.log" >&2; fail "could not download docker-compose of Debian 13"; }
     dpkg-deb -x "$apt"/docker-compose_*.deb "$apt/unpacked"
     mv "$apt/unpacked/usr/libexec/docker/cli-plugins/docker-compose" "$1"
@@ -93,7 +98,7 @@ find_engine() {
 
 # A private engine: its data, socket and networks are its own. TIDINGS_TEST_ENGINE keeps its data for the next run.
 start_engine() {
-    local driver
+    local driver deadline
     engine_root="${TIDINGS_TEST_ENGINE:-$work/engine}"
     mkdir -p "$engine_root"
     export DOCKER_HOST="unix://$engine_root/docker.sock"
@@ -104,11 +109,13 @@ start_engine() {
             --pidfile="$engine_root/pid" --host="$DOCKER_HOST" --bridge=none \
             --default-address-pool=base=10.213.0.0/16,size=24 >"$engine_root/log" 2>&1 </dev/null &
         engine=$!
-        for _ in $(seq 150); do
-            if "$docker" info >/dev/null 2>&1; then return; fi
-            kill -0 "$engine" 2>/dev/null || break
+        deadline=$((SECONDS + 180))
+        while kill -0 "$engine" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do
+            if timeout 20 "$docker" info >/dev/null 2>&1; then return; fi
             sleep 0.2
         done
+        # An engine ends by itself where it can't use a driver. One that lives is only slow, and another driver is no help.
+        if kill -0 "$engine" 2>/dev/null; then break; fi
         stop_engine
     done
     tail -n 20 "$engine_root/log" >&2

@@ -99,7 +99,15 @@ place() {
                 {"street": "1 Example Street", "city": "Example", "postal_code": "EX1 1EX", "country": "GB"}}}'
 }
 
-confirmed() { place | grep -q '"status" *: *"confirmed"'; }
+is_confirmed() { grep -q '"status" *: *"confirmed"'; }
+
+confirmed() { place | is_confirmed; }
+
+# Places an order that is confirmed, for those who ask about one later. Each try is an order of its own.
+placed() {
+    local answer
+    answer="$(place)" && is_confirmed <<<"$answer" && order_id="$(field order_id <<<"$answer")" && trace_id="$(field trace_id <<<"$answer")"
+}
 
 verify() { c run --rm --no-deps -T verify --wait --timeout 120; }
 

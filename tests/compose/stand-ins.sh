@@ -3,10 +3,15 @@
 
 image_of() { sed -nE "s|^ *image: ($1:.*)$|\1|p" "$repository/compose.yaml" | head -n 1; }
 
+# Makes it anew: half of one can't be completed.
+bootstrap_debian() {
+    rm -rf --one-file-system "$1" && debootstrap --variant=minbase --include=busybox,ca-certificates bookworm "$1"
+}
+
 # A minimal Debian, imported once.
 import_debian() {
     local root="$work/debian"
-    debootstrap --variant=minbase --include=busybox,ca-certificates bookworm "$root" >"$work/debootstrap.log" 2>&1 ||
+    tries logged "$work/debootstrap.log" bootstrap_debian "$root" ||
         { tail -n 20 "$work/debootstrap.log" >&2; fail "debootstrap failed"; }
     cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/certs/ca-certificates.crt"
     rm -rf "$root"/var/cache/apt/archives/*.deb
@@ -15,11 +20,19 @@ import_debian() {
     rm -rf "$root"
 }
 
+# Downloads Debian packages into a folder: folder, packages. The lists of what there is may be old, or missing.
+download_packages() (
+    cd "$1" || return 1
+    shift
+    apt-get download -q "$@" || { apt-get update -q && apt-get download -q "$@"; }
+)
+
 # The packages of distroless' static, unpacked, with its user.
 unpack_distroless() {
     local root="$1" package
     mkdir -p "$root/home/nonroot" "$root/etc/ssl/certs" "$work/packages"
-    (cd "$work/packages" && apt-get download -q base-files ca-certificates media-types netbase tzdata >"$work/apt.log" 2>&1)
+    tries logged "$work/apt.log" download_packages "$work/packages" base-files ca-certificates media-types netbase tzdata ||
+        { tail -n 20 "$work/apt.log" >&2; fail "could not download the packages of distroless' static"; }
     for package in "$work"/packages/*.deb; do dpkg-deb -x "$package" "$root"; done
     rm -rf "$root"/usr/share/{man,lintian,bug} "$root"/usr/sbin/*
     find "$root/usr/share/ca-certificates" -name '*.crt' -print0 | sort -z | xargs -0 cat >"$root/etc/ssl/certs/ca-certificates.crt"
@@ -39,7 +52,7 @@ copy_rust() {
 }
 
 build_stand_in() {
-    "$docker" build --quiet --network=host --target "$1" --tag "$2" "$context" >"$work/stand-in.log" 2>&1 ||
+    tries logged "$work/stand-in.log" "$docker" build --quiet --network=host --target "$1" --tag "$2" "$context" ||
         { tail -n 30 "$work/stand-in.log" >&2; fail "the stand-in $2 could not be built"; }
 }
 

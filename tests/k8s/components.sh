@@ -64,10 +64,12 @@ strimzi() {
 operators() {
     local into="$1" go module version sum folder answer sources file
     go="$(kubernetes_go)" || return 1
+    # Keeps what the last try said.
+    download_module() { answer="$(cd "$into" && GOFLAGS=-mod=mod "$go" mod download -json "$module@$version")"; }
     while read -r module version sum folder; do
         case "$module" in '' | '#'*) continue ;; esac
         say "fetching the definitions of $module $version"
-        answer="$(cd "$into" && GOFLAGS=-mod=mod "$go" mod download -json "$module@$version")" || {
+        tries download_module || {
             say "$answer"
             return 1
         }

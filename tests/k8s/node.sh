@@ -143,7 +143,7 @@ END
 start_control_plane() {
     (umask 077 && openssl genrsa -out "$run/key.pem" 2048 2>/dev/null)
     part etcd "$kubernetes/etcd" --data-dir "$run/etcd" --unsafe-no-fsync --log-level warn
-    until_ready etcd 30 listens 2379
+    until_ready etcd 180 listens 2379
     part kube-apiserver "$kubernetes/kube-apiserver" --advertise-address "$address" --secure-port 6443 --cert-dir "$run/certificates" \
         --etcd-servers http://127.0.0.1:2379 --service-cluster-ip-range "$services" --authorization-mode RBAC \
         --token-auth-file "$run/tokens.csv" --kubelet-preferred-address-types InternalIP \
@@ -173,7 +173,7 @@ start_node() {
     local tree
     while read -r tree; do mkdir -p "$tree$cgroup"; done < <(control_groups)
     part containerd containerd --config "$run/containerd.toml"
-    until_ready containerd 30 ctr --address /run/containerd/containerd.sock version
+    until_ready containerd 180 ctr --address /run/containerd/containerd.sock version
     say "bringing the images to the node"
     image_of_program pause
     image_of_program coredns
@@ -192,7 +192,7 @@ start_node() {
     # It decides on what the kernel asks. Its own rule, by which the kernel asks, needs a part of nftables that not every kernel
     # has (NFT_QUEUE); this one does the same: new connections between pods are held until they are decided.
     iptables --insert FORWARD --match conntrack --ctstate NEW --jump NFQUEUE --queue-num 100
-    until_ready kubelet 60 kubectl wait --for condition=Ready "node/$name" --timeout 1s
+    until_ready kubelet 180 kubectl wait --for condition=Ready "node/$name" --timeout 1s
 }
 
 # What the namespaces don't take with them.

@@ -21,7 +21,8 @@ RUN = Path(sys.argv[1])
 BROKER, OPEN, REGISTRY = (os.environ[f"REHEARSAL_{what}"] for what in ("BROKER", "OPEN", "REGISTRY"))
 POSTGRES = urlsplit(os.environ["TIDINGS_TEST_POSTGRES"])
 OVERLAY = Overlay("production", read(RUN / "production.yaml"))
-PATIENCE = 120
+# Seconds. Longer than a member may stay out of its group before it is replaced.
+PATIENCE = 180
 outcomes = []
 
 
@@ -49,7 +50,7 @@ def as_user(user, tool, *arguments, stdin=""):
     module = "org.apache.kafka.common.security.scram.ScramLoginModule"
     file.write_text(
         f"security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\nssl.truststore.type=PEM\n"
-        f"ssl.truststore.location={RUN}/certificates/ca.crt\nenable.idempotence=false\nmax.block.ms=10000\n"
+        f"ssl.truststore.location={RUN}/certificates/ca.crt\nenable.idempotence=false\nmax.block.ms=60000\n"
         f'sasl.jaas.config={module} required username="{user}" password="password-of-{user}";\n'
     )
     answer = kafka_tool(tool, "--bootstrap-server", BROKER, "--command-config", str(file), *arguments, stdin=stdin)
@@ -132,6 +133,10 @@ def eventually(question, holds):
     return answer, holds(answer)
 
 
+def succeeds(answer):
+    return 200 <= answer[0] < 300
+
+
 def verify():
     """The overlay's job, with this machine's addresses in place of the cluster's: a role and a user that may only read."""
     job, folder = OVERLAY.get("Job", "verify"), RUN / "secrets" / "verify"
@@ -161,14 +166,18 @@ def verify():
     return subprocess.run(command, env=password, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def reserved_port():
+    """A socket that keeps its port for a service: Linux gives a bound port to nobody who takes any, but as long as its holder does not
+    listen, to whoever names it and sets SO_REUSEADDR, as servers do."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("0.0.0.0", 0))
+    return holder
 
 
 def rehearse(running):
-    at_port = {service: f"http://127.0.0.1:{free_port()}" for service in SERVICES}
+    ports = {service: reserved_port() for service in SERVICES}
+    at_port = {service: f"http://127.0.0.1:{holder.getsockname()[1]}" for service, holder in ports.items()}
     for deployment in OVERLAY.services():
         service = name(deployment)
         first, main = containers(deployment)
@@ -182,14 +191,22 @@ def rehearse(running):
         answer, holds = eventually(lambda address=address: ask(f"{address}/health/ready"), lambda answer: answer[0] == 200)
         check(f"{service} is ready", None if holds else answer[1])
 
-    ask(f"{at_port['inventory']}/stock/TEAPOT/replenishments", {"quantity": 10}, **{"Idempotency-Key": "replenish"})
+    key = {"Idempotency-Key": "rehearsal"}
+    question = lambda: ask(f"{at_port['inventory']}/stock/TEAPOT/replenishments", {"quantity": 10}, **key)  # noqa: E731
+    (_, answer), holds = eventually(question, succeeds)
+    check("teapots are replenished", None if holds else answer)
     item = {"sku": "TEAPOT", "quantity": 1, "unit_price_minor": 2450}
     order = {"customer_id": "c-1", "currency": "EUR", "payment_method": "tok_visa", "items": [item]}
-    _, answer = ask(f"{at_port['order']}/orders", order, Prefer="wait=20", **{"Idempotency-Key": "order"})
+    question = lambda: ask(f"{at_port['order']}/orders", order, Prefer="wait=20", **key)  # noqa: E731
+    (_, answer), holds = eventually(question, succeeds)
+    if holds:
+        address = f"{at_port['order']}/orders/{json.loads(answer)['order_id']}"
+        answer, _ = eventually(lambda: ask(address)[1], lambda answer: '"status":"confirmed"' in answer)
     check("an order is confirmed", None if '"status":"confirmed"' in answer else answer)
 
-    status, answer = ask(f"{at_port['analytics']}/analytics/rebuilds", {})
-    generation = json.loads(answer).get("generation") if status == 202 else None
+    # While one is under way, asking again gives that one.
+    (_, answer), holds = eventually(lambda: ask(f"{at_port['analytics']}/analytics/rebuilds", {}), succeeds)
+    generation = json.loads(answer).get("generation") if holds else None
     question = lambda: ask(f"{at_port['analytics']}/analytics/rebuilds/{generation}")[1]  # noqa: E731
     answer, _ = eventually(question, lambda answer: re.search('"state":"(live|failed)"', answer))
     check("the read models are rebuilt, in a group of their own", None if '"state":"live"' in answer else answer)
@@ -202,7 +219,7 @@ def rehearse(running):
         check(f"the scaler sees the lag of {service}", None if re.search(rf"tidings\.{service}\s+tidings\.", seen) else seen)
     seen = as_user("notification", "ConsoleProducer", "--topic", "tidings.orders", stdin="forged\n")
     check("nobody writes another's topic", None if "TopicAuthorizationException" in seen else seen)
-    seen = as_user("inventory", "consumer.ConsoleConsumer", "--topic", "tidings.payments", "--timeout-ms", "8000")
+    seen = as_user("inventory", "consumer.ConsoleConsumer", "--topic", "tidings.payments", "--timeout-ms", "60000")
     check("nobody reads what does not concern it", None if "AuthorizationException" in seen else seen)
 
     stranger = str(RUN / "certificates/server.crt")

@@ -41,7 +41,7 @@ start() {
     launch_program "$etcd" "$home/etcd" --data-dir "$etcd/data" --unsafe-no-fsync --log-level warn \
         --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
         --listen-peer-urls "http://127.0.0.1:$peer_port"
-    await "$etcd" 30 listens "$etcd_port"
+    await "$etcd" 120 listens "$etcd_port"
     launch_program "$run" "$home/kube-apiserver" --bind-address 127.0.0.1 --secure-port "$port" --cert-dir "$run/certificates" \
         --etcd-servers "http://127.0.0.1:$etcd_port" --service-cluster-ip-range 10.96.0.0/16 \
         --authorization-mode RBAC --token-auth-file "$run/tokens.csv" --service-account-issuer https://tests \
