@@ -27,17 +27,16 @@ pub async fn applied(conn: &mut PgConnection) -> Result<Vec<Applied>, sqlx::Erro
     Ok(rows.into_iter().map(Applied::from).collect())
 }
 
-/// The same, and no batch of this service commits until the transaction ends.
+/// Waits for batches that are being applied, and keeps others from beginning until the transaction ends; but not the first of a
+/// partition, which has no position yet.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn hold(conn: &mut PgConnection) -> Result<Vec<Applied>, sqlx::Error> {
-    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
-        "SELECT topic, partition, next_offset FROM inbox.consumer_positions ORDER BY topic, partition FOR UPDATE",
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(Applied::from).collect())
+pub async fn hold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT FROM inbox.consumer_positions ORDER BY topic, partition FOR UPDATE")
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// The offsets in `from..to` whose records are parked, so have had no effect.

@@ -72,17 +72,21 @@ impl Rebuilder {
         if !rebuilds::lead(&mut leader).await? {
             return Ok(leader.close().await?);
         }
-        tracing::info!(generation = rebuild.generation, "rebuilding the read models from the topics");
-        match self.make(rebuild.generation).await {
-            Ok(()) => tracing::info!(generation = rebuild.generation, "the rebuilt read models are live"),
-            Err(error) => {
-                // What the world does to it is tried again from where it stands; only what can't be is given up.
-                let Some(impossible) = error.downcast_ref::<Impossible>() else { return Err(error) };
-                tracing::error!(generation = rebuild.generation, "the rebuild is given up: {impossible}");
-                rebuilds::fail(&self.deps.pool, rebuild.generation, &impossible.to_string()).await?;
-            }
-        }
-        Ok(leader.close().await?)
+        let outcome = self.make_or_give_up(rebuild.generation).await;
+        rebuilds::resign(leader).await?;
+        outcome
+    }
+
+    async fn make_or_give_up(&self, generation: i32) -> anyhow::Result<()> {
+        tracing::info!(generation, "rebuilding the read models from the topics");
+        let Err(error) = self.make(generation).await else {
+            tracing::info!(generation, "the rebuilt read models are live");
+            return Ok(());
+        };
+        // What the world does to it is tried again from where it stands; only what can't be is given up.
+        let Some(impossible) = error.downcast_ref::<Impossible>() else { return Err(error) };
+        tracing::error!(generation, "the rebuild is given up: {impossible}");
+        Ok(rebuilds::fail(&self.deps.pool, generation, &impossible.to_string()).await?)
     }
 
     async fn make(&self, generation: i32) -> anyhow::Result<()> {
@@ -205,10 +209,12 @@ impl Rebuilder {
 
     async fn swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<()> {
         let mut transaction = self.deps.pool.begin().await?;
-        for target in standing::hold(&mut transaction).await? {
+        standing::hold(&mut transaction).await?;
+        rebuilds::hold_live(&mut transaction).await?;
+        // Asked for now that nothing goes on: a partition's first position was not there to be held.
+        for target in standing::applied(&mut transaction).await? {
             while self.step(&mut transaction, generation, reader, &target).await? > 0 {}
         }
-        rebuilds::hold_live(&mut transaction).await?;
         for (partition, offset) in rebuilds::left_out(&mut transaction, generation).await? {
             if standing::parked(&mut transaction, &partition, offset, offset + 1).await?.is_empty() {
                 let TopicPartition { topic, partition } = partition;

@@ -266,3 +266,46 @@ async fn a_rebuild_that_crashes_after_any_step_goes_on_and_counts_the_same() {
     }
     assert!(steps > 12, "every partition that holds something is a step: {steps}");
 }
+
+#[tokio::test]
+async fn a_partition_whose_first_batch_commits_at_the_swap_is_not_left_out() {
+    let live = Live::start().await;
+    live.publish(&story(3)).await;
+    live.quiet().await;
+    rebuilds::begin(live.analytics.pool(), now()).await.unwrap().unwrap();
+
+    let mut batch = live.analytics.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM generations WHERE state = 'live' FOR KEY SHARE")
+        .execute(&mut *batch)
+        .await
+        .unwrap();
+    let commit = async {
+        eventually("the swap waits for the batch", PATIENCE, async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            match sqlx::query_scalar::<_, i64>(waiting).fetch_one(live.analytics.pool()).await.unwrap() {
+                0 => Err("nobody waits"),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        sqlx::query(
+            "INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, 1)",
+        )
+        .bind(live.deps.codec.topics().name(Topic::Orders))
+        .bind(PARTITIONS)
+        .execute(&mut *batch)
+        .await
+        .unwrap();
+        batch.commit().await.unwrap();
+    };
+    let rebuilder = Rebuilder::new(&live.deps, Arc::new(Notify::new()));
+    let (made, ()) = tokio::join!(rebuilder.make_next(), commit);
+    let refused = format!("{:#}", made.unwrap_err());
+    assert!(
+        refused.contains("not assigned to the rebuild"),
+        "what it can't read it does not leave out: {refused}"
+    );
+    let rebuild = rebuilds::building(live.analytics.pool()).await.unwrap();
+    assert!(rebuild.is_some(), "it is tried again, with that partition");
+}

@@ -49,7 +49,9 @@ pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<(String, Vec<M
     let Some(addressee) = addressee else { return Ok(None) };
     let mails = sqlx::query_as(
         "SELECT kind, state, message_id, subject, delivered_to, attempts, last_error, created_at, ended_at
-         FROM mails WHERE order_id = $1 ORDER BY created_at, kind",
+         FROM mails WHERE order_id = $1
+         ORDER BY created_at, array_position(
+             ARRAY['order_received', 'order_confirmed', 'order_cancelled', 'payment_refunded'], kind)",
     )
     .bind(order_id)
     .fetch_all(pool)

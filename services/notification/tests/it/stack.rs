@@ -38,7 +38,7 @@ const POLICY: RetryPolicy = RetryPolicy {
 
 const SETTINGS: WorkerSettings = WorkerSettings {
     concurrency: 8,
-    send_timeout: Duration::from_secs(5),
+    send_timeout: PATIENCE,
     poll_interval: Duration::from_millis(5),
     patience: Duration::from_secs(5),
 };
@@ -75,8 +75,7 @@ impl Stack {
 
     /// A worker of its own that sends to `url`, or to the sink if that is empty.
     pub(crate) fn worker(&self, url: &str) -> RunningWorker {
-        let mailer =
-            mailer(url, "Tidings <orders@tidings.example>", 4, Duration::from_secs(5)).expect("a mailer");
+        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
         self.worker_with(mailer)
     }
 

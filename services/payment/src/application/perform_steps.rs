@@ -154,7 +154,7 @@ impl service::Worker for SagaWorker {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 Some(performed) = next_answers(&mut calls) => {
-                    let next = self.record(&performed, true).await?;
+                    let next = self.record(&performed, !shutdown.is_cancelled()).await?;
                     self.start(&mut calls, next);
                 }
                 () = self.wake.notified() => more = true,

@@ -1,12 +1,14 @@
 //! Leases: a step has one worker at a time, a dead worker's step goes to another, a late answer changes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contracts::ambient::new_id;
+use payment::adapters::provider::Delays;
 use payment::application::record_reports::Performed;
 use payment::domain::{Answer, Report, State, Step, TransactionId};
 
-use crate::stack::{Stack, TAKEN, placed, reserved};
+use crate::stack::{DELAYS, Stack, TAKEN, placed, reserved};
 
 #[tokio::test]
 async fn a_leased_step_is_nobody_elses_until_the_lease_ends() {
@@ -68,7 +70,9 @@ async fn a_stopped_worker_stores_what_was_answered_and_leaves_the_rest_due() {
     let stack = Stack::start().await;
     let order_id = new_id();
     stack.apply(&[placed(order_id, "tok_slow"), reserved(order_id)]).await;
-    let worker = stack.worker();
+    // So long that it is seen before the next step begins.
+    let delays = Delays { slow: Duration::from_secs(3), ..DELAYS };
+    let worker = stack.worker_with(stack.store(), stack.provider_with(delays));
     testkit::wait::eventually("the step is leased", crate::stack::PATIENCE, async || {
         let entry = stack.entry(order_id).await;
         entry.lease_id.ok_or(entry)

@@ -39,12 +39,13 @@ pub(crate) const POLICY: LeasePolicy = LeasePolicy {
 
 pub(crate) const SETTINGS: WorkerSettings = WorkerSettings {
     concurrency: 8,
-    call_timeout: Duration::from_millis(400),
+    call_timeout: Duration::from_secs(5),
     poll_interval: Duration::from_millis(5),
     patience: Duration::from_secs(5),
 };
 
-const DELAYS: Delays = Delays { slow: Duration::from_millis(50), too_late: Duration::from_secs(30) };
+pub(crate) const DELAYS: Delays =
+    Delays { slow: Duration::from_millis(50), too_late: Duration::from_secs(30) };
 
 pub(crate) struct Stack {
     pub(crate) database: TestDatabase,
@@ -67,7 +68,11 @@ impl Stack {
     }
 
     pub(crate) fn provider(&self) -> Arc<dyn Provider> {
-        Arc::new(BuiltInProvider::new(self.database.another_pool(), DELAYS))
+        self.provider_with(DELAYS)
+    }
+
+    pub(crate) fn provider_with(&self, delays: Delays) -> Arc<dyn Provider> {
+        Arc::new(BuiltInProvider::new(self.database.another_pool(), delays))
     }
 
     pub(crate) fn store(&self) -> Arc<dyn SagaStore> {

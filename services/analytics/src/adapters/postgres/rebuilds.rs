@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use messaging::TopicPartition;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 /// A generation of read models and what has become of it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -65,6 +65,13 @@ pub async fn find(pool: &PgPool, generation: i32) -> Result<Option<Rebuild>, sql
 /// One replica rebuilds: takes the lock for as long as the connection lives, unless another one has it.
 pub(in crate::adapters) async fn lead(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('analytics.rebuild'))").fetch_one(conn).await
+}
+
+/// Gives the lock back. A connection that is just closed keeps it until the server has noticed, and whoever asks meanwhile is
+/// turned away.
+pub(in crate::adapters) async fn resign(mut conn: PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_unlock(hashtext('analytics.rebuild'))").execute(&mut conn).await?;
+    conn.close().await
 }
 
 /// How far a generation has read a partition, if it has begun to.
