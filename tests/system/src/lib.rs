@@ -23,8 +23,9 @@ use tidings::verify::{self, Target};
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-/// How long an order may take to end, with services dying and coming back.
-pub const ENDS_WITHIN: Duration = Duration::from_secs(90);
+/// How long an order may take to end, with services dying and coming back; a consumer that stays away from its group is replaced
+/// after two minutes (docs/adr/0013).
+pub const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 /// Five processes, a database server and a broker are enough for one machine at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());

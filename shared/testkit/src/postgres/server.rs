@@ -24,7 +24,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const FAST_STOP_S: u64 = 20;
 
 /// How long a stop may take altogether.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Arguments: seconds for a fast shutdown, log file, directory to remove at the end or nothing, the server's command.
 const SUPERVISOR: &str = r#"
@@ -82,10 +82,10 @@ impl Default for PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// For tests: nothing has to survive a crash of the machine.
+    /// For tests: nothing has to survive a crash of the machine, and as many run at a time as it has cores, with some pools each.
     #[must_use]
     pub fn for_tests() -> Self {
-        Self { fsync: false, ..Self::default() }
+        Self { fsync: false, max_connections: 1_000, ..Self::default() }
     }
 }
 

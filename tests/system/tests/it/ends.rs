@@ -1,10 +1,9 @@
 //! One order of each end, from the HTTP request to the mail.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::Value;
-use system::System;
+use system::{ENDS_WITHIN, System};
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
 use uuid::Uuid;
@@ -12,7 +11,7 @@ use uuid::Uuid;
 async fn mails_become(system: &System, order_id: Uuid, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(|kind| (*kind).to_owned()).collect();
     let path = format!("/notifications?order_id={order_id}");
-    eventually("the mails are sent", Duration::from_secs(20), async || {
+    eventually("the mails are sent", ENDS_WITHIN, async || {
         let answer: Value = system.client(ServiceName::Notification)?.get(&path).await.into_result()?;
         let text = answer.to_string();
         let all = ["order_received", "order_confirmed", "order_cancelled", "payment_refunded"];
