@@ -306,19 +306,42 @@ async fn patiently<T>(
     mut call: impl AsyncFnMut() -> Result<T, RegistryError>,
 ) -> Result<T, RegistryError> {
     let mut pause = Duration::from_millis(100);
+    // The last call may be cut short; what the one before it was told says more.
+    let mut told = "no answer in time".to_owned();
     loop {
-        let outcome = tokio::time::timeout_at(deadline, call()).await.unwrap_or_else(|_| {
-            let detail = "no answer in time".to_owned();
-            Err(RegistryError::Unavailable { url: url.to_owned(), detail })
-        });
+        let Ok(outcome) = tokio::time::timeout_at(deadline, call()).await else {
+            return Err(RegistryError::Unavailable { url: url.to_owned(), detail: told });
+        };
         match outcome {
             Err(RegistryError::Unavailable { detail, .. }) if Instant::now() + pause < deadline => {
                 let left_s = (deadline - Instant::now()).as_secs();
                 tracing::warn!(url, detail, left_s, "the schema registry does not answer yet; trying again");
+                told = detail;
             }
             outcome => return outcome,
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_the_deadline_cuts_short_does_not_hide_what_was_wrong() {
+        let mut calls = 0;
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let outcome: Result<(), _> = patiently(deadline, "http://registry", async || {
+            calls += 1;
+            if calls > 1 {
+                std::future::pending::<()>().await;
+            }
+            Err(Fault::Unavailable("connection refused".to_owned()).at("http://registry", ""))
+        })
+        .await;
+        let error = outcome.unwrap_err().to_string();
+        assert_eq!(error, "schema registry http://registry: connection refused");
     }
 }

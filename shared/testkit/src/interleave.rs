@@ -176,24 +176,33 @@ async fn settle(
     finished: &[std::cell::Cell<bool>; 2],
     observer: &mut PgConnection,
 ) -> [bool; 2] {
-    let mut ready = [false, false];
-    for (index, side) in sides.iter().enumerate() {
-        let other = sides[1 - index].backend;
-        loop {
-            if finished[index].get() {
-                break;
-            }
-            match side.gate.standing() {
-                Standing::AtGate => {
-                    ready[index] = true;
-                    break;
-                }
-                Standing::Inside if is_blocked(observer, side.backend, other).await => break,
-                Standing::Inside | Standing::Away => tokio::time::sleep(Duration::from_micros(100)).await,
-            }
+    loop {
+        let left = settle_one(0, sides, finished, observer).await;
+        let right = settle_one(1, sides, finished, observer).await;
+        // The right side may have released the left one while it was waited for.
+        if left || finished[0].get() || is_blocked(observer, sides[0].backend, sides[1].backend).await {
+            return [left, right];
         }
     }
-    ready
+}
+
+async fn settle_one(
+    index: usize,
+    sides: &[Side; 2],
+    finished: &[std::cell::Cell<bool>; 2],
+    observer: &mut PgConnection,
+) -> bool {
+    let (side, other) = (&sides[index], &sides[1 - index]);
+    loop {
+        if finished[index].get() {
+            return false;
+        }
+        match side.gate.standing() {
+            Standing::AtGate => return true,
+            Standing::Inside if is_blocked(observer, side.backend, other.backend).await => return false,
+            Standing::Inside | Standing::Away => tokio::time::sleep(Duration::from_micros(100)).await,
+        }
+    }
 }
 
 async fn is_blocked(observer: &mut PgConnection, backend: i32, by: i32) -> bool {

@@ -1,7 +1,7 @@
 //! Sending: receipts by delivery callback, served by a thread that ends with its producer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use super::context::Events;
 use super::errors::{configuration, delivery_error};
 use crate::bus::{Acknowledged, BusError, DeliveryError, Producer, Receipt, Record};
 
-/// The thread looks this often whether it should end.
+/// The thread looks this often whether the producer was dropped.
 const POLL: Duration = Duration::from_millis(50);
 
 type Outcome = Result<Acknowledged, DeliveryError>;
@@ -26,7 +26,6 @@ type Outcome = Result<Acknowledged, DeliveryError>;
 /// A producer of its own.
 pub(crate) struct KafkaProducer {
     client: Arc<BaseProducer<Deliveries>>,
-    dropped: Arc<AtomicBool>,
 }
 
 impl KafkaProducer {
@@ -35,14 +34,15 @@ impl KafkaProducer {
             Deliveries { events: Events::new(client_id), open: AtomicUsize::new(0), settled: Notify::new() };
         let client: BaseProducer<Deliveries> =
             config.producer(client_id).create_with_context(context).map_err(|error| configuration(&error))?;
-        let (client, dropped) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
+        let client = Arc::new(client);
         let thread = {
-            let (client, dropped) = (Arc::clone(&client), Arc::clone(&dropped));
+            let client = Arc::clone(&client);
             move || {
-                while !dropped.load(Ordering::Acquire) {
+                while Arc::strong_count(&client) > 1 {
                     client.poll(POLL);
                 }
-                // The last handle: purges again and serves the last receipts.
+                // The last handle, here and not where the producer is dropped, because this blocks: purges again and
+                // serves the last receipts.
                 drop(client);
             }
         };
@@ -50,7 +50,7 @@ impl KafkaProducer {
             .name(client_id.to_owned())
             .spawn(thread)
             .map_err(|error| BusError::Configuration(format!("no thread for a producer: {error}")))?;
-        Ok(Self { client, dropped })
+        Ok(Self { client })
     }
 
     fn enqueue(&self, record: &Record, receipt: oneshot::Sender<Outcome>) {
@@ -97,7 +97,6 @@ impl Producer for KafkaProducer {
 impl Drop for KafkaProducer {
     fn drop(&mut self) {
         self.client.purge(PurgeConfig::default().queue().inflight().non_blocking());
-        self.dropped.store(true, Ordering::Release);
     }
 }
 

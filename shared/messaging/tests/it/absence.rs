@@ -10,7 +10,7 @@ use crate::member::LONG;
 use crate::suite::topic;
 
 /// `max.poll.interval.ms` of these members; they may be away for twice as long. The first join alone takes three seconds.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 async fn assigned(member: &mut dyn Consumer) -> Vec<Box<dyn Partition>> {
     match timeout(LONG, member.next()).await.expect("a change in time").unwrap() {
@@ -37,7 +37,7 @@ async fn a_member_that_stays_out_of_its_group_is_given_up_and_another_takes_its_
     let mut member = bus.subscribe(&group, &subscription).await.unwrap();
     let mut partitions = assigned(&mut *member).await;
     assert_eq!(partitions.len(), 6);
-    let news = timeout(POLL_INTERVAL * 3, member.next()).await;
+    let news = timeout(POLL_INTERVAL * 5 / 2, member.next()).await;
     assert!(news.is_err(), "in its group it may stay for ever: {news:?}");
 
     broker.down().unwrap();

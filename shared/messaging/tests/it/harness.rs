@@ -192,8 +192,9 @@ impl Harness for Real {
     }
 }
 
-/// Sees new topics soon, and soon gives up hope for others.
+/// Sees new topics soon, and soon gives up hope for others. Questions may take their time on a busy machine.
 fn watchful(mut config: KafkaConfig) -> KafkaConfig {
+    config.request_timeout_ms = 30_000;
     config.properties.insert("topic.metadata.refresh.interval.ms".into(), "500".into());
     config.properties.insert("topic.metadata.propagation.max.ms".into(), "2000".into());
     config

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use messaging::{Batch, Bus, Consumer, Delivered, Membership, Partition, Subscription, TopicPartition};
+use messaging::{
+    Batch, Bus, BusError, Consumer, Delivered, Membership, Partition, Subscription, TopicPartition,
+};
 use testkit::wait::eventually;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -31,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) member: &'static str,
     pub(crate) id: TopicPartition,
     pub(crate) record: Delivered,
+    /// Whether the partition was the member's when it was read.
+    pub(crate) was_held: bool,
 }
 
 impl Ledger {
@@ -46,7 +50,8 @@ impl Ledger {
             return false;
         }
         *position = batch.to;
-        let entry = |record: &Delivered| Entry { member, id: id.clone(), record: record.clone() };
+        let was_held = state.held.get(member).is_some_and(|held| held.contains(id));
+        let entry = |record: &Delivered| Entry { member, id: id.clone(), record: record.clone(), was_held };
         state.read.extend(batch.records.iter().map(entry));
         true
     }
@@ -71,7 +76,12 @@ impl Ledger {
 
     /// Waits until so many records were read.
     pub(crate) async fn has_read(&self, count: usize) {
-        eventually(&format!("{count} records read"), LONG, || async {
+        self.has_read_within(LONG, count).await;
+    }
+
+    /// As [`Ledger::has_read`], for what may take longer.
+    pub(crate) async fn has_read_within(&self, patience: Duration, count: usize) {
+        eventually(&format!("{count} records read"), patience, || async {
             let read = self.entries().len();
             if read >= count { Ok(()) } else { Err(read) }
         })
@@ -101,10 +111,12 @@ impl Member {
         subscription: &Subscription,
         ledger: &Arc<Ledger>,
     ) -> Self {
-        let consumer = bus.subscribe(group, subscription).await.unwrap();
+        let place =
+            Place { bus: Arc::clone(bus), group: group.to_owned(), subscription: subscription.clone() };
+        let consumer = place.take().await;
         let (leave, leaving) = oneshot::channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(name, consumer, Arc::clone(ledger), leaving));
+        tasks.spawn(run(name, place, consumer, Arc::clone(ledger), leaving));
         Self { leave: Some(leave), tasks }
     }
 
@@ -121,8 +133,22 @@ impl Member {
     }
 }
 
+/// Where a member belongs.
+struct Place {
+    bus: Arc<dyn Bus>,
+    group: String,
+    subscription: Subscription,
+}
+
+impl Place {
+    async fn take(&self) -> Box<dyn Consumer> {
+        self.bus.subscribe(&self.group, &self.subscription).await.unwrap()
+    }
+}
+
 async fn run(
     name: &'static str,
+    place: Place,
     mut consumer: Box<dyn Consumer>,
     ledger: Arc<Ledger>,
     mut leaving: oneshot::Receiver<()>,
@@ -130,20 +156,27 @@ async fn run(
     let mut readers = JoinSet::new();
     loop {
         let membership = tokio::select! {
-            membership = consumer.next() => membership.unwrap(),
+            membership = consumer.next() => membership,
             _ = &mut leaving => break,
         };
         let mut held = ledger.held_by(name);
+        let mut assigned = Vec::new();
         match membership {
-            Membership::Assigned(partitions) => {
-                for partition in partitions {
-                    held.insert(partition.id().clone());
-                    readers.spawn(read(name, partition, Arc::clone(&ledger)));
-                }
+            Ok(Membership::Assigned(partitions)) => assigned = partitions,
+            Ok(Membership::Revoked(ids)) => held.retain(|id| !ids.contains(id)),
+            // Given up after an outage (docs/adr/0013): another takes its place.
+            Err(BusError::Unavailable { detail, .. }) if detail.contains("not seen in the group") => {
+                held.clear();
+                consumer.close(Duration::from_secs(5)).await;
+                consumer = place.take().await;
             }
-            Membership::Revoked(ids) => held.retain(|id| !ids.contains(id)),
+            Err(error) => panic!("{name}: {error}"),
         }
+        held.extend(assigned.iter().map(|partition| partition.id().clone()));
         ledger.state.lock().unwrap().held.insert(name, held);
+        for partition in assigned {
+            readers.spawn(read(name, partition, Arc::clone(&ledger)));
+        }
     }
     consumer.close(LONG).await;
     while let Some(ended) = readers.join_next().await {

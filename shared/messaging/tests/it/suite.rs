@@ -13,6 +13,7 @@ use messaging::{
     TopicPartition, TopicSpec,
 };
 use testkit::broker::unique;
+use testkit::wait::eventually;
 use tokio::time::timeout;
 
 use crate::member::LONG;
@@ -26,7 +27,8 @@ pub(crate) fn spec(name: &str) -> TopicSpec {
 /// A new topic.
 pub(crate) async fn topic(bus: &Arc<dyn Bus>) -> String {
     let name = unique("suite");
-    bus.create_topics(&[spec(&name)]).await.unwrap();
+    // A busy machine may not answer within the client's own time-out.
+    eventually("the topic is created", LONG, async || bus.create_topics(&[spec(&name)]).await).await;
     name
 }
 

@@ -28,7 +28,7 @@ async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
 #[tokio::test]
 async fn a_hundred_thousand_waiting_rows_reach_a_broker() {
     let broker = EmbeddedBroker::start().unwrap();
-    let stage = Stage::on(broker.bus().unwrap()).await;
+    let stage = Stage::embedded(&broker).await;
     publish_backlog(&Poll::default(), &stage, "on the embedded broker").await;
     let held: i64 =
         stage.bus.watermarks(&stage.orders).await.unwrap().iter().map(|partition| partition.high).sum();

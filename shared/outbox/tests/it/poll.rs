@@ -99,6 +99,7 @@ async fn a_shutdown_drains_what_was_committed_before() {
     let stage = Stage::set().await;
     let mut factory = Poll::default();
     (factory.0.poll_interval_ms, factory.0.session_timeout_ms) = (600_000, 1_200_000);
+    factory.0.grace_ms = 25_000;
     let relay = stage.start(&factory);
     stage.commit(&stage.orders, &["a"]).await;
     stage.watcher.until_seen(&stage.orders, "a", 1).await;

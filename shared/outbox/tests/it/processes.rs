@@ -81,7 +81,12 @@ async fn relay_process() {
         Some(fault) => Arc::new(Trap { fault, reached: AtomicUsize::new(0) }),
         None => Arc::new(outbox::relay::NoProbe),
     };
-    let relay = Poll::default().relay(&pool, &outbox(), bus, probe);
+    let mut factory = Poll::default();
+    if task.fault.is_some_and(|fault| fault.kind == Kind::Frozen) {
+        // Its successor waits for the end of its session.
+        factory.0.session_timeout_ms = 2_000;
+    }
+    let relay = factory.relay(&pool, &outbox(), bus, probe);
     // A process that outlives its test ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(120), relay.run(CancellationToken::new())).await;
 }
@@ -99,7 +104,7 @@ impl External {
             return Self { stage: Stage::set().await, kafka, _broker: None };
         }
         let broker = EmbeddedBroker::start().unwrap();
-        let stage = Stage::on(broker.bus().unwrap()).await;
+        let stage = Stage::embedded(&broker).await;
         Self { stage, kafka: broker.bootstrap_servers().to_owned(), _broker: Some(broker) }
     }
 

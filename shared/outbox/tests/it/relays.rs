@@ -23,12 +23,13 @@ pub(crate) trait RelayFactory: Send + Sync {
 pub(crate) struct Poll(pub(crate) RelayConfig);
 
 impl Default for Poll {
-    /// Short times, so that faults pass quickly; they change no behaviour.
+    /// Short times, so that faults pass quickly; they change no behaviour. Not the session's: its end repeats rows, and a
+    /// busy machine may well be silent for a second.
     fn default() -> Self {
         Self(RelayConfig {
             poll_interval_ms: 50,
             takeover_interval_ms: 50,
-            session_timeout_ms: 1_000,
+            session_timeout_ms: 10_000,
             backoff_max_ms: 100,
             ..RelayConfig::default()
         })

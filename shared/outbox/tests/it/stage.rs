@@ -8,7 +8,7 @@ use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
 use outbox::relay::{NoProbe, Probe, RelayError};
 use outbox::{Message, Outbox};
 use sqlx::{PgConnection, PgPool};
-use testkit::broker::{test_kafka, unique};
+use testkit::broker::{EmbeddedBroker, test_kafka, unique};
 use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
@@ -37,7 +37,9 @@ impl Stage {
     /// [in memory](Self::in_memory).
     pub(crate) async fn set() -> Self {
         match test_kafka() {
-            Some(kafka) => Self::on(Arc::new(KafkaBus::try_new(KafkaConfig::new(&kafka)).unwrap())).await,
+            Some(kafka) => {
+                Self::on(Arc::new(KafkaBus::try_new(patient(KafkaConfig::new(&kafka))).unwrap())).await
+            }
             None => Self::in_memory().await.0,
         }
     }
@@ -48,8 +50,13 @@ impl Stage {
         (Self::on(Arc::new(bus.clone())).await, bus)
     }
 
+    /// On the embedded broker.
+    pub(crate) async fn embedded(broker: &EmbeddedBroker) -> Self {
+        Self::on(broker.bus_with(patient(broker.config())).unwrap()).await
+    }
+
     /// On this bus, with topics of its own: a broker that tests share keeps what the others published.
-    pub(crate) async fn on(bus: Arc<dyn Bus>) -> Self {
+    async fn on(bus: Arc<dyn Bus>) -> Self {
         let database = TestDatabase::create("outbox", async |pool| {
             outbox::migrate(pool).await?;
             sqlx::query(AGGREGATES).execute(pool).await?;
@@ -132,6 +139,11 @@ impl Stage {
         })
         .await
     }
+}
+
+/// Questions may take their time on a busy machine.
+fn patient(config: KafkaConfig) -> KafkaConfig {
+    KafkaConfig { request_timeout_ms: 30_000, ..config }
 }
 
 /// A relay at work.

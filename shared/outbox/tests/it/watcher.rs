@@ -5,12 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contracts::Envelope;
-use messaging::{Bus, Delivered, Membership, Partition, Subscription};
+use messaging::{Bus, Delivered, Membership, Partition, Subscription, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Everything seen so far, by topic and key.
-type Seen = HashMap<(String, String), Vec<Delivered>>;
+/// Everything seen so far.
+#[derive(Default)]
+struct Seen {
+    by_key: HashMap<(String, String), Vec<Delivered>>,
+    /// Where to read on. A partition may be taken away and given back.
+    next: HashMap<TopicPartition, i64>,
+}
 
 pub(crate) struct Watcher {
     seen: Arc<Mutex<Seen>>,
@@ -23,7 +28,7 @@ impl Watcher {
     pub(crate) async fn start(bus: &dyn Bus, topics: &[String]) -> Self {
         let group = testkit::broker::unique("watcher");
         let mut consumer = bus.subscribe(&group, &Subscription::Topics(topics.to_vec())).await.unwrap();
-        let seen = Arc::new(Mutex::new(Seen::new()));
+        let seen = Arc::new(Mutex::new(Seen::default()));
         let (changed, version) = watch::channel(0);
         let mut reading = JoinSet::new();
         let into = Arc::clone(&seen);
@@ -48,17 +53,17 @@ impl Watcher {
     /// The records seen of a key.
     pub(crate) fn records(&self, topic: &str, key: &str) -> Vec<Delivered> {
         let seen = self.seen.lock().unwrap();
-        seen.get(&(topic.to_owned(), key.to_owned())).cloned().unwrap_or_default()
+        seen.by_key.get(&(topic.to_owned(), key.to_owned())).cloned().unwrap_or_default()
     }
 
     /// How many records were seen.
     pub(crate) fn count(&self) -> usize {
-        self.seen.lock().unwrap().values().map(Vec::len).sum()
+        self.seen.lock().unwrap().by_key.values().map(Vec::len).sum()
     }
 
     /// How many different keys were seen.
     pub(crate) fn keys(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.seen.lock().unwrap().by_key.len()
     }
 
     /// Waits until `done` holds of what was seen, and fails with `what` otherwise.
@@ -84,7 +89,7 @@ impl Watcher {
     /// Fails unless each key's first occurrences are 1, 2, 3, ... without a gap.
     pub(crate) fn assert_in_sequence(&self) {
         let seen = self.seen.lock().unwrap();
-        for ((topic, key), records) in seen.iter() {
+        for ((topic, key), records) in &seen.by_key {
             let sequences: Vec<i64> = records.iter().map(|record| envelope(record).sequence).collect();
             let mut next = 1;
             for sequence in &sequences {
@@ -96,13 +101,23 @@ impl Watcher {
 }
 
 async fn read(mut partition: Box<dyn Partition>, seen: Arc<Mutex<Seen>>, changed: watch::Sender<u64>) {
-    let topic = partition.id().topic.clone();
-    partition.seek(0).await.unwrap();
+    let id = partition.id().clone();
+    let next = seen.lock().unwrap().next.get(&id).copied().unwrap_or(0);
+    if partition.seek(next).await.is_err() {
+        // Taken away already.
+        return;
+    }
     while let Some(Ok(batch)) = partition.next_batch(1_000, 1 << 20).await {
         let mut seen = seen.lock().unwrap();
         for record in batch.records {
+            let next = seen.next.entry(id.clone()).or_insert(0);
+            // The reader of before may have had a last batch in hand.
+            if record.offset < *next {
+                continue;
+            }
+            *next = record.offset + 1;
             let key = String::from_utf8(record.key.clone().unwrap()).unwrap();
-            seen.entry((topic.clone(), key)).or_default().push(record);
+            seen.by_key.entry((id.topic.clone(), key)).or_default().push(record);
         }
         drop(seen);
         changed.send_modify(|version| *version += 1);

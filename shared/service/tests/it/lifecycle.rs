@@ -8,7 +8,7 @@ use testkit::exposition::Exposition;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, Stack, client};
+use crate::stack::{PATIENCE, Process, Stack, client};
 
 async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
     let query = match table {
@@ -16,6 +16,35 @@ async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
         _ => sqlx::query_scalar("SELECT order_id FROM applied ORDER BY order_id"),
     };
     query.fetch_all(stack.database.pool()).await.unwrap()
+}
+
+/// Waits until a statement of a service that looks like this is at work.
+async fn until_at_work(stack: &Stack, statement: &str) {
+    eventually("the statement is at work", PATIENCE, async || {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+             AND query LIKE $1 AND pid <> pg_backend_pid()",
+        )
+        .bind(statement)
+        .fetch_one(stack.database.pool())
+        .await
+        .unwrap();
+        if open > 0 { Ok(()) } else { Err(open) }
+    })
+    .await;
+}
+
+/// Waits until this holds of what a service tells of itself.
+async fn until_measured(service: &Process, metric: &str, holds: fn(f64) -> bool) {
+    eventually(metric, PATIENCE, async || {
+        let (_, exposed) = service.get("/metrics").await;
+        let exposed = Exposition::parse(exposed.as_str().unwrap()).unwrap();
+        match exposed.sum(metric, &[]) {
+            Some(value) if holds(value) => Ok(()),
+            value => Err(value),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -52,45 +81,25 @@ async fn what_can_not_be_applied_fast_enough_is_not_fetched_and_the_metrics_say_
     for _ in 0..60 {
         assert_eq!(service.post(&format!("/confirm/{}", new_id()), "").await.0, 202);
     }
-    let paused = async |holds: fn(f64) -> bool| {
-        eventually("as many partitions are paused as should be", PATIENCE, async || {
-            let (_, exposed) = service.get("/metrics").await;
-            let exposed = Exposition::parse(exposed.as_str().unwrap()).unwrap();
-            match exposed.sum("messaging_paused_partitions", &[]) {
-                Some(paused) if holds(paused) => Ok(()),
-                paused => Err(paused),
-            }
-        })
-        .await;
-    };
-    paused(|partitions| partitions >= 1.0).await;
+    until_measured(&service, "messaging_paused_partitions", |partitions| partitions >= 1.0).await;
     held.rollback().await.unwrap();
     eventually("everything is applied", PATIENCE, async || {
         let applied = orders(&stack, "applied").await.len();
         if applied == 60 { Ok(()) } else { Err(applied) }
     })
     .await;
-    paused(|partitions| partitions.abs() < f64::EPSILON).await;
+    until_measured(&service, "messaging_paused_partitions", |partitions| partitions.abs() < f64::EPSILON)
+        .await;
 }
 
 #[tokio::test]
 async fn a_stop_lets_the_request_in_hand_finish_and_drains_the_outbox() {
     let stack = Stack::start().await;
-    let mut service = stack.service(&[]).await;
+    let mut service = stack.service(&[("TIDINGS_OUTBOX__GRACE_MS", "25000")]).await;
     let id = new_id();
     let request = client().post(format!("{}/confirm-slowly/{id}", service.url)).send();
     let (answer, ()) = tokio::join!(request, async {
-        eventually("the request is at work", PATIENCE, async || {
-            let open: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep%'
-                 AND pid <> pg_backend_pid()",
-            )
-            .fetch_one(stack.database.pool())
-            .await
-            .unwrap();
-            if open > 0 { Ok(()) } else { Err(open) }
-        })
-        .await;
+        until_at_work(&stack, "%pg_sleep%").await;
         service.signal("-TERM");
     });
     assert_eq!(answer.unwrap().status(), 202);
@@ -106,10 +115,22 @@ async fn a_stop_lets_the_request_in_hand_finish_and_drains_the_outbox() {
 #[tokio::test]
 async fn a_client_that_disconnects_does_not_undo_what_its_request_began() {
     let stack = Stack::start().await;
-    let service = stack.service(&[]).await;
+    let patient =
+        [("TIDINGS_DATABASE__LOCK_TIMEOUT_MS", "30000"), ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "30000")];
+    let service = stack.service(&patient).await;
     let id = new_id();
-    let impatient = reqwest::Client::builder().timeout(Duration::from_millis(300)).build().unwrap();
-    assert!(impatient.post(format!("{}/confirm-slowly/{id}", service.url)).send().await.is_err());
+    let mut held = stack.database.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE confirmed IN SHARE MODE").execute(&mut *held).await.unwrap();
+    tokio::select! {
+        answer = client().post(format!("{}/confirm/{id}", service.url)).send() => {
+            panic!("its transaction waits for the lock: {answer:?}")
+        }
+        // The request is dropped here, and its connection with it.
+        () = until_at_work(&stack, "INSERT INTO confirmed%") => {}
+    }
+    // Only the question itself is left.
+    until_measured(&service, "http_requests_in_flight", |requests| requests <= 1.0).await;
+    held.rollback().await.unwrap();
     eventually("the transaction ends by itself", PATIENCE, async || {
         let confirmed = orders(&stack, "confirmed").await;
         if confirmed == [id] { Ok(()) } else { Err(confirmed) }
@@ -124,11 +145,8 @@ async fn a_second_signal_ends_at_once() {
     let url = format!("{}/forever", service.url);
     let mut waiting = tokio::task::JoinSet::new();
     waiting.spawn(async move { client().get(url).send().await.is_ok() });
-    eventually("the request is in hand", PATIENCE, async || {
-        let metrics = service.get("/health/ready").await;
-        if metrics.0 == 200 { Ok(()) } else { Err(metrics) }
-    })
-    .await;
+    // The question counts, too.
+    until_measured(&service, "http_requests_in_flight", |requests| requests >= 2.0).await;
     service.signal("-INT");
     eventually("it stops", PATIENCE, async || {
         if service.log().contains("asked to stop") { Ok(()) } else { Err(service.log()) }
@@ -137,7 +155,7 @@ async fn a_second_signal_ends_at_once() {
     let asked = Instant::now();
     service.signal("-INT");
     assert_eq!(service.ended().await, Some(130));
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -159,11 +177,15 @@ async fn a_worker_that_fails_is_started_again_and_shows_in_health() {
     eventually("health shows the worker", PATIENCE, async || {
         let (_, report) = service.get("/health/ready").await;
         let worker = &report["components"]["worker idle"];
-        let detail = worker["detail"].as_str().unwrap_or_default().to_owned();
-        if worker["state"] == "retrying" && detail.contains("failure 2") { Ok(()) } else { Err(report) }
+        let detail = worker["detail"].as_str().unwrap_or_default();
+        let failures = detail.strip_prefix("failure ").and_then(|rest| rest.split(':').next()?.parse().ok());
+        if worker["state"] == "retrying" && failures >= Some(2) { Ok(()) } else { Err(report) }
     })
     .await;
 }
+
+/// A member that does not come back from an outage is replaced after two minutes (docs/adr/0013).
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn without_the_broker_a_service_says_so_and_goes_on_accepting() {
@@ -179,7 +201,7 @@ async fn without_the_broker_a_service_says_so_and_goes_on_accepting() {
     let id = new_id();
     assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
     stack.broker.up().unwrap();
-    eventually("what was accepted is published and applied", PATIENCE, async || {
+    eventually("what was accepted is published and applied", OUTAGE_PATIENCE, async || {
         let applied = orders(&stack, "applied").await;
         if applied == [id] { Ok(()) } else { Err(applied) }
     })
@@ -194,11 +216,15 @@ async fn without_its_database_a_service_lives_and_is_not_ready() {
     let name = options.get_database().unwrap().to_owned();
     let mut admin = PgConnection::connect_with(&options.database("postgres")).await.unwrap();
     let mut allow = async |allowed: bool| {
-        let statement = format!(
-            "ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed};
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND NOT {allowed}"
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+        // One after the other: a connection that is made before the first is committed is ended by the second.
+        for statement in [
+            format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}"),
+            format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND NOT {allowed}"
+            ),
+        ] {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+        }
     };
     for (allowed, expected) in [(false, 503), (true, 200)] {
         allow(allowed).await;
@@ -214,16 +240,19 @@ async fn without_its_database_a_service_lives_and_is_not_ready() {
 #[tokio::test]
 async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
     let stack = Stack::start().await;
+    assert!(stack.run("migrate", &[]).status.success());
     let unused = "127.0.0.1:9";
     let database = format!("postgres://nobody:hunter2@{unused}/x");
-    for (variable, value, told) in [
-        ("TIDINGS_DATABASE__URL", database.as_str(), "database.url"),
-        ("TIDINGS_KAFKA__BROKERS", unused, "kafka.brokers"),
-        ("TIDINGS_REGISTRY__URL", "http://127.0.0.1:9", "registry.url"),
-        ("TIDINGS_HTTP__LISTEN", "here", "http.listen"),
-        ("TIDINGS_HTTP__LISTNE", "127.0.0.1:0", "listne"),
+    // One time-out is for all that is waited for: what comes before the thing that is missing takes its share.
+    for (variable, value, timeout_ms, told) in [
+        ("TIDINGS_DATABASE__URL", database.as_str(), "1500", "database.url"),
+        ("TIDINGS_KAFKA__BROKERS", unused, "8000", "kafka.brokers"),
+        ("TIDINGS_REGISTRY__URL", "http://127.0.0.1:9", "8000", "registry.url"),
+        ("TIDINGS_HTTP__LISTEN", "here", "8000", "http.listen"),
+        ("TIDINGS_HTTP__LISTNE", "127.0.0.1:0", "8000", "listne"),
     ] {
-        let output = stack.run("run", &[(variable, value), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "1500")]);
+        let settings = [(variable, value), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", timeout_ms)];
+        let output = stack.run("run", &settings);
         assert_eq!(output.status.code(), Some(1), "{variable}");
         let told_us = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(told_us.contains(told), "{variable}: {told_us}");
@@ -242,7 +271,7 @@ async fn a_database_that_forgets_commits_is_refused() {
         &[
             ("TIDINGS_DATABASE__URL", &url),
             ("TIDINGS_KAFKA__BROKERS", "127.0.0.1:9"),
-            ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "1500"),
+            ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "30000"),
         ],
     );
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -261,7 +290,7 @@ async fn the_printed_configuration_hides_secrets() {
 #[tokio::test]
 async fn migrations_as_a_step_of_their_own_come_before_the_start() {
     let stack = Stack::start().await;
-    let apart = [("TIDINGS_DATABASE__MIGRATE", "false"), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "1500")];
+    let apart = [("TIDINGS_DATABASE__MIGRATE", "false"), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "8000")];
     let early = stack.run("run", &apart);
     let told = String::from_utf8_lossy(&early.stderr).into_owned();
     assert!(!early.status.success() && told.contains("--migrate") && told.contains("outbox"), "{told}");

@@ -166,7 +166,7 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
     for mut refused in
         [plain, settings(wrong.to_str().unwrap(), trusted), settings(password_file.as_str(), None)]
     {
-        refused.push(("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "4000"));
+        refused.push(("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "10000"));
         let output = stack.run("run", &refused);
         let told = told(&output);
         assert_eq!(output.status.code(), Some(1), "{refused:?}: {told}");

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use contracts::{Topic, Topics};
@@ -69,14 +70,14 @@ impl Stack {
         let log = Arc::new(Mutex::new(String::new()));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
                 kept.push('\n');
             }
         });
-        let mut process = Process { child, log, url: String::new() };
+        let mut process = Process { child, log, reader: Some(reader), url: String::new() };
         process.url = eventually("the service listens", PATIENCE, async || {
             let log = process.log();
             let address = log.split("listens on ").nth(1).and_then(|rest| rest.split(',').next());
@@ -96,6 +97,7 @@ impl Stack {
 pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
     pub(crate) url: String,
 }
 
@@ -130,11 +132,14 @@ impl Process {
         assert!(status.success());
     }
 
-    /// Its exit code, once it has ended.
+    /// Its exit code, once it has ended and its log is complete.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                if let Some(reader) = self.reader.take() {
+                    reader.join().unwrap();
+                }
                 return status.code();
             }
             assert!(started.elapsed() < PATIENCE, "it does not end: {}", self.log());

@@ -101,7 +101,7 @@ async fn confirm(State(deps): State<Deps>, Path(order_id): Path<Uuid>) -> Result
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Its transaction outlasts the request's time-out.
+/// Its transaction takes a while.
 async fn confirm_slowly(State(deps): State<Deps>, Path(order_id): Path<Uuid>) -> Result<StatusCode, Problem> {
     deps.clone().detached(async move { store(&deps, order_id, Duration::from_secs(2)).await }).await?;
     Ok(StatusCode::ACCEPTED)

@@ -313,7 +313,7 @@ async fn patience_with_a_missing_registry_ends() {
     let nobody = ReservedPort::reserve(0).unwrap();
     let config = RegistryConfig { url: format!("http://{}", nobody.address()), register: true };
     let connecting = Codec::connect_within(
-        Duration::from_millis(300),
+        Duration::from_secs(3),
         &config,
         Topics::default(),
         &[PaymentCompleted::TYPE],

@@ -39,7 +39,7 @@ pub(crate) async fn each_record_reaches_one_member_of_each_group(harness: &impl 
     shared.has_read(120).await;
     alone.has_read(120).await;
     for entry in shared.entries() {
-        assert!(shared.held_by(entry.member).contains(&entry.id), "{entry:?}");
+        assert!(entry.was_held, "{} read {:?} of {:?}", entry.member, entry.record, entry.id);
     }
     for member in [a, b, c] {
         member.leave().await;
@@ -155,7 +155,7 @@ pub(crate) async fn closing_ends_every_handle(harness: &impl Harness) {
 
     let started = std::time::Instant::now();
     consumer.close(LONG).await;
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 
     for mut partition in partitions {
         let end = timeout(LONG, partition.next_batch(1, 1)).await.expect("an end in time");

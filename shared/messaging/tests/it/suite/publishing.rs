@@ -135,17 +135,22 @@ pub(crate) async fn records_of_a_key_keep_their_order(harness: &impl Harness) {
 
 pub(crate) async fn dropping_a_producer_resolves_its_receipts(harness: &impl Harness) {
     let bus = harness.unreachable();
-    let producer = bus.producer().await.unwrap();
-    let receipts: Vec<_> = (0..100).map(|n| producer.send(record("t", &format!("{n}"), "v"))).collect();
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let producer = bus.producer().await.unwrap();
+        let receipts: Vec<_> = (0..100).map(|n| producer.send(record("t", &format!("{n}"), "v"))).collect();
 
-    let started = Instant::now();
-    drop(producer);
+        let started = Instant::now();
+        drop(producer);
 
-    assert!(started.elapsed() < Duration::from_millis(500), "dropping takes {:?}", started.elapsed());
-    for receipt in receipts {
-        let outcome = timeout(LONG, receipt).await.expect("a receipt resolves");
-        assert!(matches!(outcome, Err(DeliveryError::Unacknowledged(_))), "{outcome:?}");
+        quickest = quickest.min(started.elapsed());
+        for receipt in receipts {
+            let outcome = timeout(LONG, receipt).await.expect("a receipt resolves");
+            assert!(matches!(outcome, Err(DeliveryError::Unacknowledged(_))), "{outcome:?}");
+        }
     }
+    // A drop that waits for the client's end takes 100 ms each time; a busy machine does not delay each of them.
+    assert!(quickest < Duration::from_millis(50), "dropping takes {quickest:?}");
 }
 
 pub(crate) async fn a_flush_waits_for_receipts_and_no_longer_than_told(harness: &impl Harness) {
@@ -164,7 +169,7 @@ pub(crate) async fn a_flush_waits_for_receipts_and_no_longer_than_told(harness: 
     let started = Instant::now();
     unreachable.flush(Duration::from_millis(200)).await;
     let waited = started.elapsed();
-    assert!(waited >= Duration::from_millis(200) && waited < Duration::from_secs(5), "{waited:?}");
+    assert!(waited >= Duration::from_millis(200) && waited < Duration::from_secs(30), "{waited:?}");
 }
 
 pub(crate) async fn a_record_for_a_topic_that_does_not_exist_is_not_acknowledged(harness: &impl Harness) {
