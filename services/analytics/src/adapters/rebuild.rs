@@ -73,8 +73,9 @@ impl Rebuilder {
             return Ok(leader.close().await?);
         }
         let outcome = self.make_or_give_up(rebuild.generation).await;
-        rebuilds::resign(leader).await?;
-        outcome
+        let resigned = rebuilds::resign(leader).await;
+        outcome?;
+        Ok(resigned?)
     }
 
     async fn make_or_give_up(&self, generation: i32) -> anyhow::Result<()> {

@@ -280,15 +280,7 @@ async fn a_partition_whose_first_batch_commits_at_the_swap_is_not_left_out() {
         .await
         .unwrap();
     let commit = async {
-        eventually("the swap waits for the batch", PATIENCE, async || {
-            let waiting = "SELECT count(*) FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            match sqlx::query_scalar::<_, i64>(waiting).fetch_one(live.analytics.pool()).await.unwrap() {
-                0 => Err("nobody waits"),
-                _ => Ok(()),
-            }
-        })
-        .await;
+        live.analytics.database.until_somebody_waits().await;
         sqlx::query(
             "INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, 1)",
         )

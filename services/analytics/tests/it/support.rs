@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 /// Analytics without its processes.
 pub(crate) struct Analytics {
-    database: TestDatabase,
+    pub(crate) database: TestDatabase,
 }
 
 /// What became of a batch.

@@ -4,11 +4,10 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use service::config::HttpConfig;
-use testkit::wait::eventually;
 use utoipa::OpenApi;
 
 use crate::events::{payment_completed, payment_id, stock_reserved};
-use crate::stack::{PATIENCE, Settings, Stack, post_order, valid_order};
+use crate::stack::{Settings, Stack, post_order, valid_order};
 
 #[tokio::test]
 async fn an_order_is_answered_after_the_commit_with_its_place_and_version() {
@@ -258,15 +257,7 @@ async fn a_request_that_takes_too_long_is_given_up_but_not_its_transaction() {
     sqlx::query("LOCK TABLE orders IN SHARE MODE").execute(&mut *held).await.unwrap();
     let answered = stack.replica.post_order("key", &valid_order()).await;
     assert_eq!((answered.status, answered.problem().as_str()), (StatusCode::GATEWAY_TIMEOUT, "timeout"));
-    eventually("the first request's transaction waits", PATIENCE, async || {
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        match sqlx::query_scalar::<_, i64>(waiting).fetch_one(stack.pool()).await.unwrap() {
-            0 => Err("nobody waits"),
-            _ => Ok(()),
-        }
-    })
-    .await;
+    stack.database.until_somebody_waits().await;
     held.rollback().await.unwrap();
     // Unknown to the client, so it asks again; the transaction of the first request has gone on meanwhile.
     let again = stack.another_replica().post_order("key", &valid_order()).await;

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 use super::{PostgresOptions, PrivatePostgres, Storage, TEST_POSTGRES};
+use crate::wait::eventually;
 
 /// What a killed test run left behind is dropped by a later one after this time.
 const STALE_S: u64 = 2 * 60 * 60;
@@ -87,6 +88,23 @@ impl TestDatabase {
     #[must_use]
     pub fn another_pool(&self) -> PgPool {
         pool(self.options.clone())
+    }
+
+    /// Waits until somebody in it waits for a lock.
+    ///
+    /// # Panics
+    /// When nobody does in time.
+    pub async fn until_somebody_waits(&self) {
+        eventually("somebody waits for a lock", PATIENCE, async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .fetch_one(&self.pool)
+            .await?;
+            if waiting > 0 { Ok(()) } else { Err(anyhow::anyhow!("nobody does")) }
+        })
+        .await;
     }
 
     /// Where it is, with the password: what a process under test is given.
