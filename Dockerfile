@@ -8,7 +8,7 @@
 FROM rust:1.95.0-bookworm AS builder
 # The list of a binary's dependencies goes into the binary, where scanners find it: the software bill of materials.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    cargo install --locked --quiet --root /usr/local cargo-auditable@0.7.7
+    CARGO_PROFILE_DEV_DEBUG=false cargo install --debug --locked --quiet --root /usr/local cargo-auditable@0.7.7
 WORKDIR /source
 COPY . .
 # OpenSSL and zlib are linked into the binaries, which then need glibc and nothing else.

@@ -6,10 +6,16 @@ export CARGO_TERM_COLOR ?= auto
 # rustup puts cargo here; a shell that was open before doesn't know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# What the demo runs. Nothing else is compiled for it.
+PROGRAMS := order inventory payment notification analytics tidings
+
+# Whatever is compiled for tests, Clippy checks on the way: both share one compilation of the dependencies.
+test test-kafka test-jaeger test-upgrade test-k8s: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
+
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build test test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -18,14 +24,21 @@ demo: build ## Start everything, place orders, check the guarantees (ARGS=--exit
 	target/debug/tidings demo $(ARGS)
 
 build: bootstrap ## Build the five services and the command
-	cargo build --workspace --locked
+	@tools/announce.sh "the five services and the command" 400
+	cargo build --locked --bins $(addprefix --package ,$(PROGRAMS))
 
-lint: bootstrap ## Formatting, lints and the contract gate
+build-tests: bootstrap
+	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 650
+	cargo build --workspace --all-targets --locked
+
+check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
 	tests/mutations/run --check
 
-test: lint build test-alerts ## Everything that needs neither Docker nor Java
+lint: check ## The same, and Clippy
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: check build-tests ## Everything that needs neither Docker nor Java
 	target/debug/tidings schemas check
 	target/debug/with-postgres cargo test --workspace --locked --no-fail-fast
 
@@ -33,22 +46,22 @@ test-alerts: ## The alert rules, by promtool
 	tools/promtool.sh check rules observability/prometheus/alerts.yml
 	tools/promtool.sh test rules observability/prometheus/tests/*.yml
 
-test-kafka: build ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
+test-kafka: build-tests ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
 	tests/components/with-kafka target/debug/with-postgres $(MAKE) test-with-kafka
 
 test-with-kafka:
 	cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS))
 	cargo test --workspace --locked --no-fail-fast --test bus --test runtime -- --ignored kafka
 
-test-jaeger: build ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
+test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast --test system -- --ignored jaeger::
 
-test-upgrade: build ## The previous release on this one's databases (builds it once, from git)
+test-upgrade: build-tests ## The previous release on this one's databases (builds it once, from git)
 	tests/components/with-previous-release target/debug/with-postgres \
 		cargo test --workspace --locked --no-fail-fast --test system -- upgrade::
 
-test-k8s: build ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, npm, Java, Maven, Python, psql)
+test-k8s: build-tests ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, npm, Java, Maven, Python, psql)
 	tests/k8s/run
 	tests/k8s/rehearse
 
@@ -58,7 +71,7 @@ test-cluster: bootstrap ## k8s/overlays/local on a cluster of one node that this
 test-compose: bootstrap ## The images and compose.yaml on a Docker engine (where images can't be pulled: as root, needs Go, Java, Maven)
 	tests/compose/run
 
-test-mutations: build ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)
+test-mutations: build-tests ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)
 	tests/mutations/run $(ARGS)
 
 audit: bootstrap ## Licences, sources and known vulnerabilities of what we depend on (ARGS=--recorded: without GitHub)

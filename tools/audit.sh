@@ -81,7 +81,9 @@ sees_vulnerabilities() {
 build_cargo_deny() {
     [ ! -x "$root/bin/cargo-deny" ] || return 0
     echo "building cargo-deny $version: some minutes, once" >&2
-    cargo install --locked --quiet --root "$root" --target-dir "$root/target" "cargo-deny@$version"
+    # Not optimised: it runs for seconds.
+    CARGO_PROFILE_DEV_DEBUG=false CARGO_INCREMENTAL=0 \
+        cargo install --debug --locked --quiet --root "$root" --target-dir "$root/target" "cargo-deny@$version"
     rm -rf "$root/target"
 }
 

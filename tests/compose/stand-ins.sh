@@ -61,8 +61,7 @@ build_stand_ins() {
     if "$docker" image inspect tidings-stand-in/complete >/dev/null 2>&1; then return; fi
     java="$(find_java 21)"
     jaeger="$("$sources/jaeger.sh" provide)"
-    mailpit="$components/mailpit-$(module_version "$sources/mailpit")"
-    go_program "$mailpit" "$sources/mailpit" github.com/axllent/mailpit
+    mailpit="$("$sources/mailpit.sh" provide)"
     say "building stand-ins"
     import_debian
     mkdir -p "$context"

@@ -3,6 +3,7 @@
 # cluster DNS, services' addresses, network policies. Runs a command beside it.
 #
 #   node.sh IMAGES COMMAND [ARGUMENT...]   needs root on Linux; IMAGES is an archive as `docker save` makes it
+#   node.sh provide                        builds its programs, and prints their folders
 #
 # All of it lives in namespaces of its own (network, processes, mounts): the machine's network is neither used nor changed, and
 # nothing outlives the command. The command finds kubectl on PATH and the cluster in KUBECONFIG, as context `tidings`.
@@ -207,15 +208,21 @@ leave_nothing() {
     exit "$status"
 }
 
+# Prints the folders of all programs.
+provide() {
+    kubernetes kubectl kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet etcd
+    node_programs
+}
+
 # The machine's part: the programs, then the namespaces.
 outside() {
-    local tool
+    local tool folders
     [ "$(id -u)" = 0 ] || fail "a node needs root"
     for tool in unshare ip nft iptables runc openssl; do
         command -v $tool >/dev/null || fail "$tool is missing. Debian and Ubuntu: apt-get install util-linux iproute2 nftables iptables runc openssl"
     done
-    kubernetes="$(kubernetes kubectl kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet etcd)"
-    node="$(node_programs)"
+    folders="$(provide)"
+    { read -r kubernetes && read -r node; } <<<"$folders"
     run="$(mktemp -d "${TMPDIR:-/tmp}/tidings-node.XXXXXX")"
     cgroup="/$(basename "$run")"
     export kubernetes node run cgroup
@@ -240,7 +247,11 @@ inside() {
     "$@"
 }
 
-[ $# -ge 2 ] || fail "usage: node.sh IMAGES COMMAND [ARGUMENT...]"
+if [ "$*" = provide ]; then
+    provide
+    exit
+fi
+[ $# -ge 2 ] || fail "usage: node.sh IMAGES COMMAND [ARGUMENT...] | provide"
 if [ "$1" = --inside ]; then
     shift
     inside "$@"

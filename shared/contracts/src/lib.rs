@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod event;
 pub mod gate;
 pub mod generated;
+pub mod http;
 mod schemas;
 pub mod topics;
 pub mod upcast;

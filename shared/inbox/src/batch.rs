@@ -15,13 +15,13 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::decoding::{self, Item};
+use crate::effect::Effect;
 use crate::error_policy::{HandlerError, Rejection};
 use crate::parking::{self, BEHIND, ToPark};
 use crate::positions::{self, Standing};
 use crate::seen;
 use crate::spans::BatchSpans;
-use crate::subscriptions::Subscriptions;
-use crate::unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
+use crate::unit_of_work::Received;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +45,11 @@ pub(crate) struct Tally {
 }
 
 /// Applies batches of one service.
-pub(crate) struct Applier<W: UnitOfWork> {
+pub(crate) struct Applier {
     pub(crate) group: String,
     pub(crate) pool: PgPool,
     pub(crate) codec: Arc<Codec>,
-    pub(crate) subscriptions: Subscriptions<W>,
-    pub(crate) deps: W::Deps,
+    pub(crate) effect: Box<dyn Effect>,
 }
 
 /// One try at a batch: committed, sent away, or a rejection found, which asks for another try without that event.
@@ -59,7 +58,7 @@ enum Attempt {
     Rejected { event_id: Uuid, rejection: Rejection },
 }
 
-impl<W: UnitOfWork> Applier<W> {
+impl Applier {
     /// Applies the batch, whose records turned out to be `items`. Repeats the transaction without each event that is
     /// rejected, so that a rejection changes nothing else. Errors leave the database as it was.
     pub(crate) async fn apply(
@@ -96,7 +95,7 @@ impl<W: UnitOfWork> Applier<W> {
     ) -> Result<Vec<Item>, HandlerError> {
         let mut items = Vec::with_capacity(batch.records.len());
         for record in &batch.records {
-            let handles = |event_type: &str| self.subscriptions.handles(event_type);
+            let handles = |event_type: &str| self.effect.handles(event_type);
             items.push(decoding::read(&self.codec, handles, partition, record).await?);
         }
         Ok(items)
@@ -140,7 +139,7 @@ impl<W: UnitOfWork> Applier<W> {
             return Ok(Attempt::Done(Outcome::Moved { next_offset: standing.next_offset }));
         }
         let plan = plan(&mut tx, partition, batch, items, rejected, standing).await?;
-        let after_commit = match self.effect(&mut tx, &plan.apply).await {
+        let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
             Ok(after_commit) => after_commit,
             Err(HandlerError::Park { event_id, rejection }) => {
                 tx.rollback().await?;
@@ -157,28 +156,6 @@ impl<W: UnitOfWork> Applier<W> {
         after_commit();
         self.note_ages(partition, &plan.apply);
         Ok(Attempt::Done(Outcome::Applied(plan.tally)))
-    }
-
-    /// Lock and load, react in offset order, store.
-    pub(crate) async fn effect(
-        &self,
-        conn: &mut PgConnection,
-        events: &[Received],
-    ) -> Result<AfterCommit, HandlerError> {
-        if events.is_empty() {
-            return Ok(Box::new(|| {}));
-        }
-        let mut work = W::load(&self.deps, conn, events).await?;
-        let now = ambient::now();
-        for received in events {
-            let context = Context { envelope: &received.envelope, now };
-            self.subscriptions.react(&mut work, &received.event, context).map_err(|rejection| {
-                HandlerError::Park { event_id: received.envelope.event_id, rejection }
-            })?;
-        }
-        let after_commit = work.after_commit();
-        work.store(&self.deps, conn).await?;
-        Ok(after_commit)
     }
 
     /// From event time to effect.

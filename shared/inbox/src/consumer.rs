@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Applier;
 use crate::config::ConsumerConfig;
+use crate::effect::EffectOf;
 use crate::metrics::{ASSIGNED, REVOKED};
 use crate::redrive::Redrive;
 use crate::status::ConsumerStatus;
@@ -46,8 +47,8 @@ pub struct Parts<W: UnitOfWork> {
 }
 
 /// Applies the events of a service's subscriptions until told to stop.
-pub struct Consumer<W: UnitOfWork> {
-    shared: Arc<Shared<W>>,
+pub struct Consumer {
+    shared: Arc<Shared>,
     group: String,
 }
 
@@ -71,16 +72,15 @@ pub enum ConsumerError {
     },
 }
 
-impl<W: UnitOfWork> Consumer<W> {
+impl Consumer {
     /// A consumer of these parts.
     #[must_use]
-    pub fn new(parts: Parts<W>) -> Self {
+    pub fn new<W: UnitOfWork>(parts: Parts<W>) -> Self {
         let applier = Applier {
             group: parts.group.clone(),
             pool: parts.pool,
             codec: parts.codec,
-            subscriptions: parts.subscriptions,
-            deps: parts.deps,
+            effect: Box::new(EffectOf { subscriptions: parts.subscriptions, deps: parts.deps }),
         };
         let shared = Shared {
             applier,
@@ -133,7 +133,7 @@ impl<W: UnitOfWork> Consumer<W> {
         tasks: &mut JoinSet<()>,
     ) -> Result<(), ConsumerError> {
         let topics = self.shared.applier.codec.topics();
-        let names = self.shared.applier.subscriptions.topics().map(|topic| topics.name(topic)).collect();
+        let names = self.shared.applier.effect.topics().into_iter().map(|topic| topics.name(topic)).collect();
         let subscription = Subscription::Topics(names);
         let mut attempts = 0;
         while !shutdown.is_cancelled() {
@@ -201,7 +201,7 @@ impl<W: UnitOfWork> Consumer<W> {
 }
 
 /// Makes the inbox's partitions ahead of time and drops forgotten ones.
-async fn upkeep<W: UnitOfWork>(shared: Arc<Shared<W>>, shutdown: CancellationToken) {
+async fn upkeep(shared: Arc<Shared>, shutdown: CancellationToken) {
     let mut maintain = tokio::time::interval(UPKEEP_EVERY);
     loop {
         let done = tokio::select! {

@@ -7,6 +7,7 @@ mod batch;
 pub mod config;
 pub mod consumer;
 mod decoding;
+mod effect;
 pub mod error_policy;
 mod metrics;
 pub mod monitor;
@@ -41,7 +42,7 @@ pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateEr
 /// What [`migrate`] applies. Newer versions than these are no error: the previous release runs on the new schema.
 #[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
-    let mut migrator = sqlx::migrate!();
+    let mut migrator = sqlx_macros::migrate!("./migrations");
     migrator.create_schema("inbox");
     migrator.dangerous_set_table_name("inbox._migrations");
     migrator.set_ignore_missing(true);

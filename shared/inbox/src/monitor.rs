@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::{Topic, Topics};
+use contracts::Topics;
 use messaging::{Bus, BusError, TopicPartition};
 use metrics::{counter, gauge};
 use sqlx::PgPool;
@@ -15,7 +15,6 @@ use crate::parking::{self, BEHIND};
 use crate::positions;
 use crate::standing;
 use crate::status::{ConsumerStatus, PartitionState};
-use crate::unit_of_work::UnitOfWork;
 use crate::worker::Shared;
 
 /// How often it is asked.
@@ -78,11 +77,12 @@ pub(crate) fn begin(topics: &[&'static str]) {
 }
 
 /// Asks until `shutdown`.
-pub(crate) async fn run<W: UnitOfWork>(shared: Arc<Shared<W>>, shutdown: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     let applier = &shared.applier;
     let topics = applier.codec.topics();
-    let labels: Vec<&'static str> = applier.subscriptions.topics().map(Topic::suffix).collect();
-    let names: Vec<String> = applier.subscriptions.topics().map(|topic| topics.name(topic)).collect();
+    let subscribed = applier.effect.topics();
+    let labels: Vec<&'static str> = subscribed.iter().map(|topic| topic.suffix()).collect();
+    let names: Vec<String> = subscribed.iter().map(|topic| topics.name(*topic)).collect();
     begin(&labels);
     let mut parked = Parked::new(&labels);
     let mut ticks = tokio::time::interval(EVERY);

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use contracts::{Codec, ambient};
 use messaging::{Delivered, TopicPartition};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
 use telemetry::spans::{self, Place};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use crate::decoding::{self, Item};
 use crate::error_policy::{HandlerError, Rejection};
 use crate::parking;
 use crate::seen;
-use crate::unit_of_work::{AfterCommit, Received, UnitOfWork};
+use crate::unit_of_work::{AfterCommit, Received};
 use crate::worker::Shared;
 
 /// The most events of one call, so that it ends; the answer says what is left.
@@ -107,7 +108,7 @@ enum Step {
 }
 
 #[async_trait]
-impl<W: UnitOfWork> Redrive for Shared<W> {
+impl Redrive for Shared {
     async fn redrive(&self, parked_id: i64) -> Result<Option<Redriven>, HandlerError> {
         let Applier { pool, .. } = &self.applier;
         let found: Option<(String, Option<Vec<u8>>)> =
@@ -130,7 +131,7 @@ impl<W: UnitOfWork> Redrive for Shared<W> {
     }
 }
 
-impl<W: UnitOfWork> Shared<W> {
+impl Shared {
     async fn redrive_one(&self, row: Row) -> Result<Step, HandlerError> {
         let partition = TopicPartition { topic: row.topic.clone(), partition: row.partition };
         // Outside the transaction: the registry may have to be asked.
@@ -142,7 +143,7 @@ impl<W: UnitOfWork> Shared<W> {
                 spans::outcome(&span, "applied");
                 tracing::info!(parent: &span, parked_id = row.id, "event redriven");
                 (self.on_commit)();
-                W::committed(&self.applier.deps);
+                self.applier.effect.committed();
             }
             Step::Refused(rejection) => {
                 spans::outcome(&span, "parked");
@@ -195,15 +196,11 @@ impl<W: UnitOfWork> Shared<W> {
         let is_new = row.event_id.is_some()
             || !seen::insert_new(conn, partition, &[event_id], &[row.offset]).await?.is_empty();
         let events = if is_new { vec![received] } else { Vec::new() };
-        self.applier.effect(conn, &events).await
+        self.applier.effect.of(conn, &events).await
     }
 }
 
-async fn read<W: UnitOfWork>(
-    applier: &Applier<W>,
-    partition: &TopicPartition,
-    row: &Row,
-) -> Result<Item, HandlerError> {
+async fn read(applier: &Applier, partition: &TopicPartition, row: &Row) -> Result<Item, HandlerError> {
     let record = Delivered {
         offset: row.offset,
         key: row.key.clone(),
@@ -212,7 +209,7 @@ async fn read<W: UnitOfWork>(
         timestamp_ms: None,
     };
     let codec: &Arc<Codec> = &applier.codec;
-    decoding::read(codec, |event_type| applier.subscriptions.handles(event_type), partition, &record).await
+    decoding::read(codec, |event_type| applier.effect.handles(event_type), partition, &record).await
 }
 
 /// The span of an event continues the trace in which it was published, however long ago.

@@ -17,7 +17,6 @@ use crate::metrics::OUTCOMES;
 use crate::positions;
 use crate::spans::BatchSpans;
 use crate::status::{ConsumerStatus, PartitionState};
-use crate::unit_of_work::UnitOfWork;
 
 /// How often a stopped partition looks whether an operator has mended its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
@@ -26,8 +25,8 @@ const STOPPED_PAUSE: Duration = Duration::from_secs(10);
 type Work = (Vec<Item>, BatchSpans);
 
 /// What all workers of a service share.
-pub(crate) struct Shared<W: UnitOfWork> {
-    pub(crate) applier: Applier<W>,
+pub(crate) struct Shared {
+    pub(crate) applier: Applier,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) config: ConsumerConfig,
     pub(crate) status: ConsumerStatus,
@@ -45,11 +44,7 @@ enum Turn {
 }
 
 /// Runs until the partition is revoked or `shutdown`. A batch in hand is finished first.
-pub(crate) async fn run<W: UnitOfWork>(
-    shared: Arc<Shared<W>>,
-    mut partition: Box<dyn Partition>,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn run(shared: Arc<Shared>, mut partition: Box<dyn Partition>, shutdown: CancellationToken) {
     let id = partition.id().clone();
     let mut turn = Turn::Reposition;
     loop {
@@ -62,7 +57,7 @@ pub(crate) async fn run<W: UnitOfWork>(
     shared.status.forget(&id);
 }
 
-impl<W: UnitOfWork> Shared<W> {
+impl Shared {
     /// Goes to where the database says that we stand.
     async fn reposition(
         &self,
@@ -202,7 +197,7 @@ impl<W: UnitOfWork> Shared<W> {
         }
         if let Ok(Outcome::Applied(_)) = &outcome {
             (self.on_commit)();
-            W::committed(&self.applier.deps);
+            self.applier.effect.committed();
         }
         outcome
     }

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 /// What waits to be published.
-#[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq, sqlx_macros::FromRow)]
 pub struct Backlog {
     /// Rows that are not known to be published.
     pub unfinished: i64,

@@ -22,7 +22,7 @@ pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateEr
 /// each other's versions. Newer versions than these are no error: the previous release runs on the new schema.
 #[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
-    let mut migrator = sqlx::migrate!();
+    let mut migrator = sqlx_macros::migrate!("./migrations");
     migrator.create_schema("outbox");
     migrator.dangerous_set_table_name("outbox._migrations");
     migrator.set_ignore_missing(true);

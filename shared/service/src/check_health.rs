@@ -16,7 +16,7 @@ pub(crate) async fn check_health(config: &HttpConfig) -> anyhow::Result<()> {
     let address = reachable(config.listen.parse()?);
     let url = format!("http://{address}/health/ready");
     let asking = async {
-        let answer = reqwest::Client::builder().no_proxy().build()?.get(&url).send().await?;
+        let answer = contracts::http::client().no_proxy().build()?.get(&url).send().await?;
         anyhow::Ok((answer.status(), answer.text().await?))
     };
     let answer = tokio::time::timeout(TIMEOUT, asking).await;

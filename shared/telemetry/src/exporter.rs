@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opentelemetry::Context;
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter as OtlpExporter, WithExportConfig};
+use opentelemetry_otlp::{
+    ExporterBuildError, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
@@ -90,7 +92,11 @@ impl InRuntime {
         let inner = match config.otlp_protocol {
             OtlpProtocol::Http => {
                 let endpoint = format!("{endpoint}/v1/traces");
-                builder.with_http().with_endpoint(endpoint).with_timeout(timeout).build()?
+                let client = contracts::http::client().timeout(timeout).build();
+                let client =
+                    client.map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
+                let builder = builder.with_http().with_http_client(client);
+                builder.with_endpoint(endpoint).with_timeout(timeout).build()?
             }
             OtlpProtocol::Grpc => {
                 // The client starts its connection's task when it is made.

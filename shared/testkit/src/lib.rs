@@ -1,10 +1,8 @@
-//! The embedded stack and the vocabulary of tests: databases, brokers, a registry, a receiver of traces, bounded waiting.
+//! The vocabulary of tests: the embedded stack, fresh databases, an interleaving driver, bounded waiting.
 
-pub mod broker;
 pub mod exposition;
 pub mod interleave;
-pub mod otlp;
-pub mod ports;
 pub mod postgres;
-pub mod registry;
 pub mod wait;
+
+pub use embedded::{broker, otlp, ports, registry};

@@ -93,7 +93,7 @@ impl Client {
         if !matches!(url.scheme(), "http" | "https") {
             bail!("{base:?} is not an http URL");
         }
-        let http = reqwest::Client::builder()
+        let http = contracts::http::client()
             .connect_timeout(Duration::from_secs(5))
             .timeout(REQUEST_TIMEOUT)
             .build()

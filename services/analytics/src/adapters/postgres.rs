@@ -15,5 +15,5 @@ pub use read_models::ReadModels;
 /// The migrations of these tables.
 #[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
-    sqlx::migrate!()
+    sqlx_macros::migrate!("./migrations")
 }

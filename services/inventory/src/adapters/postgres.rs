@@ -13,5 +13,5 @@ pub use replenishments::PgReplenishment;
 /// The migrations of these tables.
 #[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
-    sqlx::migrate!()
+    sqlx_macros::migrate!("./migrations")
 }

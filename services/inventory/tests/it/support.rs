@@ -35,7 +35,7 @@ pub(crate) enum Failure {
 }
 
 /// One SKU's row.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub(crate) struct Row {
     pub(crate) available: i64,
     pub(crate) reserved: i64,

@@ -10,11 +10,11 @@ use uuid::Uuid;
 /// The migrations of notification's own tables.
 #[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
-    sqlx::migrate!("./migrations")
+    sqlx_macros::migrate!("./migrations")
 }
 
 /// A mail as people may look at it, without personal data.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx_macros::FromRow)]
 pub struct MailRecord {
     /// Its kind.
     pub kind: String,

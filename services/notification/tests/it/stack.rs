@@ -48,7 +48,7 @@ pub(crate) struct Stack {
     pub(crate) wake: Arc<Notify>,
 }
 
-#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub(crate) struct MailRow {
     pub(crate) kind: String,
     pub(crate) state: String,

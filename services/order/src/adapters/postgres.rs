@@ -29,7 +29,7 @@ use crate::domain::{ImpossibleTransition, OrderId, OrderView, Placement, Refusal
 /// The tables of this service.
 #[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
-    sqlx::migrate!("./migrations")
+    sqlx_macros::migrate!("./migrations")
 }
 
 /// Why the database could not do what it was asked.

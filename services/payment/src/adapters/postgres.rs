@@ -14,7 +14,7 @@ use row::PaymentRow;
 /// The migrations of payment's own tables.
 #[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
-    sqlx::migrate!("./migrations")
+    sqlx_macros::migrate!("./migrations")
 }
 
 /// The payment of one order, unlocked, as people may look at it.

@@ -13,6 +13,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 
 use crate::codec::RegistryConfig;
+use crate::http::client;
 
 /// Bounds each call, also the fetch of a schema id not seen before.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,14 +44,12 @@ pub(super) enum Fault {
 impl Registry {
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, Fault> {
         let url = config.url.trim_end_matches('/').to_owned();
-        let mut settings = SrSettings::new_builder(url.clone());
-        let mut http = reqwest::Client::builder().timeout(CALL_TIMEOUT);
-        if is_loopback(&url) {
-            settings.no_proxy();
-            http = http.no_proxy();
-        }
-        let settings = settings.set_timeout(CALL_TIMEOUT).build()?;
-        let http = http.build().map_err(|error| Fault::Unavailable(chain(&error)))?;
+        let client = || {
+            let client = client().timeout(CALL_TIMEOUT);
+            if is_loopback(&url) { client.no_proxy() } else { client }
+        };
+        let settings = SrSettings::new_builder(url.clone()).set_timeout(CALL_TIMEOUT).build_with(client())?;
+        let http = client().build().map_err(|error| Fault::Unavailable(chain(&error)))?;
         Ok(Self { name: without_credentials(&url), url, settings, http })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use regex::Regex;
+use regex_lite::Regex;
 
 use crate::bus::{BusError, Subscription, TopicPartition};
 

@@ -8,7 +8,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 /// An unfinished row.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub(crate) struct Row {
     pub(crate) id: i64,
     pub(crate) topic: String,

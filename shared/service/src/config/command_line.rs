@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 /// What can be said when a service is started.
 #[derive(Debug, Default, Parser)]
@@ -31,4 +31,14 @@ pub struct CommandLine {
     /// Ask the service that runs with this configuration whether it is ready, and end with 0 or 1.
     #[arg(long, conflicts_with_all = ["print_config", "migrate"])]
     pub check_health: bool,
+}
+
+impl CommandLine {
+    /// What this process was started with, as the program `name`. `--help` and errors end the process.
+    ///
+    /// # Errors
+    /// When an argument has no value of its type.
+    pub(crate) fn of_process(name: &'static str) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::command().name(name).bin_name(name).get_matches())
+    }
 }

@@ -106,26 +106,9 @@ impl<C: DeserializeOwned + Serialize + Default> Settings<C> {
         command_line: &CommandLine,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let defaults = defaults::<C>(definition)?;
-        let mut figment = Figment::from(Serialized::from(&defaults, Profile::Default));
-        if let Some(path) = &command_line.config {
-            figment = figment.merge(Source::file(path, &defaults)?);
-        }
-        figment = figment.merge(Source::environment(variables, &defaults)?);
-        let settings = Self {
-            common: Common {
-                http: section(&figment, "http")?,
-                database: section(&figment, "database")?,
-                kafka: section(&figment, "kafka")?,
-                registry: section(&figment, "registry")?,
-                topics: section(&figment, "topics")?,
-                outbox: section(&figment, "outbox")?,
-                consumer: section(&figment, "consumer")?,
-                telemetry: section(&figment, "telemetry")?,
-                lifecycle: section(&figment, "lifecycle")?,
-            },
-            own: section(&figment, definition.name)?,
-        };
+        let own = as_dict(Value::serialize(C::default())?);
+        let merged = merged(definition, own, command_line, variables.collect())?;
+        let settings = Self { common: Common::of(&merged)?, own: section(&merged, definition.name)? };
         settings.common.check()?;
         Ok(settings)
     }
@@ -153,15 +136,38 @@ fn section<T: DeserializeOwned>(figment: &Figment, name: &str) -> Result<T, Conf
     })
 }
 
-/// The defaults of all sections, which also say what is known.
-fn defaults<C: Serialize + Default>(definition: &Definition) -> Result<Dict, ConfigError> {
+/// All sources, the later ones over the earlier ones. The defaults of all sections also say what is known; `own` are those
+/// of the service's section.
+fn merged(
+    definition: &Definition,
+    own: Dict,
+    command_line: &CommandLine,
+    variables: Vec<(String, String)>,
+) -> Result<Figment, ConfigError> {
     let mut defaults = as_dict(Value::serialize(Common::defaults(definition.name, definition.listen))?);
-    let own = as_dict(Value::serialize(C::default())?);
     defaults.insert(definition.name.to_owned(), Value::Dict(NO_TAG, own));
-    Ok(defaults)
+    let mut figment = Figment::from(Serialized::from(&defaults, Profile::Default));
+    if let Some(path) = &command_line.config {
+        figment = figment.merge(Source::file(path, &defaults)?);
+    }
+    Ok(figment.merge(Source::environment(variables.into_iter(), &defaults)?))
 }
 
 impl Common {
+    fn of(merged: &Figment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            http: section(merged, "http")?,
+            database: section(merged, "database")?,
+            kafka: section(merged, "kafka")?,
+            registry: section(merged, "registry")?,
+            topics: section(merged, "topics")?,
+            outbox: section(merged, "outbox")?,
+            consumer: section(merged, "consumer")?,
+            telemetry: section(merged, "telemetry")?,
+            lifecycle: section(merged, "lifecycle")?,
+        })
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let listen =
             |reason| ConfigError::Senseless { key: "http.listen", value: self.http.listen.clone(), reason };

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use figment::providers::{Format, Toml};
+use figment::providers::Format;
 use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
+use serde::de::DeserializeOwned;
 
 use super::load::ConfigError;
 
@@ -13,6 +14,19 @@ const PREFIX: &str = "TIDINGS_";
 
 /// The suffix of a key whose value is the path of a file that holds the setting.
 const FILE_SUFFIX: &str = "_file";
+
+/// TOML for figment, whose own feature for it brings another version of the parser.
+struct Toml;
+
+impl Format for Toml {
+    type Error = toml::de::Error;
+
+    const NAME: &'static str = "TOML";
+
+    fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Self::Error> {
+        toml::from_str(text)
+    }
+}
 
 /// A file or the environment, ready to be merged.
 #[derive(Debug)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{CommandFactory, FromArgMatches};
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,8 +47,7 @@ pub fn run<C: DeserializeOwned + Serialize + Default>(
     definition: Definition,
     wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
 ) -> anyhow::Result<()> {
-    let matches = CommandLine::command().name(definition.name).bin_name(definition.name).get_matches();
-    let command_line = CommandLine::from_arg_matches(&matches)?;
+    let command_line = CommandLine::of_process(definition.name)?;
     run_with(definition, &command_line, wire)
 }
 
@@ -69,23 +67,35 @@ pub fn run_with<C: DeserializeOwned + Serialize + Default>(
         print!("{}", settings.print(definition.name)?);
         return Ok(());
     }
+    block_on(&definition, &settings.common, command_line, Box::new(|deps| wire(&settings.own, deps)))
+}
+
+/// A service's parts from what wiring may use.
+type Wire<'a> = Box<dyn FnOnce(&Deps) -> anyhow::Result<Service> + 'a>;
+
+/// Not generic: what is awaited in here is compiled once, in this crate, and not again in every service.
+fn block_on(
+    definition: &Definition,
+    config: &Common,
+    command_line: &CommandLine,
+    wire: Wire<'_>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = if command_line.check_health {
-        runtime.block_on(check_health(&settings.common.http))
+        runtime.block_on(check_health(&config.http))
     } else {
-        runtime.block_on(Box::pin(operate(&definition, &settings, command_line.migrate, wire)))
+        runtime.block_on(Box::pin(operate(definition, config, command_line.migrate, wire)))
     };
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);
     outcome
 }
 
-async fn operate<C: DeserializeOwned + Serialize + Default>(
+async fn operate(
     definition: &Definition,
-    settings: &Settings<C>,
+    config: &Common,
     only_migrate: bool,
-    wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
+    wire: Wire<'_>,
 ) -> anyhow::Result<()> {
-    let config = &settings.common;
     let telemetry = telemetry::init(definition.name, &config.telemetry)?;
     describe(definition);
     let stop = CancellationToken::new();
@@ -97,7 +107,7 @@ async fn operate<C: DeserializeOwned + Serialize + Default>(
             return start::migrate(definition, config).await.map(|()| None);
         }
         let deps = Deps { shutdown: stop.clone(), ..start::dependencies(definition, config).await? };
-        let service = wire(&settings.own, &deps)?;
+        let service = wire(&deps)?;
         Running::start(config, &deps, service, &telemetry).await.map(Some)
     };
     let outcome = tokio::select! {
@@ -207,7 +217,7 @@ impl Running {
             let consumer = (consumption.build)(running.consumer_deps(config));
             operations.redrive = Some(consumer.redrive);
             health.watch(consumer.status);
-            let run = (consumer.run)(deps.shutdown.clone());
+            let run = consumer.consumer.run(deps.shutdown.clone());
             running.parts.spawn(part("the consumer", async { Ok(run.await?) }));
         }
         for worker in service.workers {

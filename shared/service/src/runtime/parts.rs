@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contracts::Codec;
-use futures::future::BoxFuture;
-use inbox::{
-    Consumer, ConsumerConfig, ConsumerError, ConsumerStatus, Parts, Redrive, Subscriptions, UnitOfWork,
-};
+use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive, Subscriptions, UnitOfWork};
 use messaging::Bus;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -84,14 +81,12 @@ pub(super) struct ConsumerDeps {
     pub(super) on_commit: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// A consumer ready to run; the type of its unit of work is forgotten.
+/// A consumer ready to run.
 pub(super) struct Runnable {
     pub(super) status: ConsumerStatus,
     pub(super) redrive: Arc<dyn Redrive>,
-    pub(super) run: Run,
+    pub(super) consumer: Consumer,
 }
-
-type Run = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), ConsumerError>> + Send>;
 
 /// Subscriptions that become a consumer once its dependencies are known.
 pub(super) struct Consumption {
@@ -114,8 +109,7 @@ impl Consumption {
                 on_commit: common.on_commit,
             });
             let (status, redrive) = (consumer.status(), consumer.redrive());
-            let run: Run = Box::new(move |shutdown| Box::pin(consumer.run(shutdown)));
-            Runnable { status, redrive, run }
+            Runnable { status, redrive, consumer }
         });
         Self { event_types, build }
     }

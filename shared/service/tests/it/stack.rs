@@ -156,5 +156,5 @@ impl Drop for Process {
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().timeout(PATIENCE).build().unwrap()
+    contracts::http::client().timeout(PATIENCE).build().unwrap()
 }

@@ -42,7 +42,7 @@ fn service_under_test() {
     let definition = Definition {
         name: "probe",
         listen: "127.0.0.1:0",
-        migrator: sqlx::migrate!("tests/migrations"),
+        migrator: sqlx_macros::migrate!("./tests/migrations"),
         publishes: &[OrderConfirmed::TYPE],
         metrics: &[],
     };

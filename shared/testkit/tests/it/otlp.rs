@@ -8,7 +8,7 @@ use opentelemetry::trace::{
     Link, SpanContext, SpanKind, Status, TraceContextExt, Tracer, TracerProvider as _,
 };
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
-use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
+use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor};
@@ -18,6 +18,10 @@ use testkit::ports::ReservedPort;
 use testkit::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn client() -> reqwest::Client {
+    contracts::http::client().build().unwrap()
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Protocol {
@@ -64,7 +68,8 @@ impl Sender {
         let mut exporter = match protocol {
             Protocol::Http => {
                 let endpoint = format!("{}/v1/traces", receiver.url());
-                builder.with_http().with_endpoint(endpoint).with_timeout(patience).build().unwrap()
+                let builder = builder.with_http().with_http_client(client());
+                builder.with_endpoint(endpoint).with_timeout(patience).build().unwrap()
             }
             Protocol::Grpc => {
                 let endpoint = receiver.grpc_url();
@@ -170,7 +175,7 @@ async fn a_span_sent_over_grpc_arrives_whole() {
 }
 
 async fn ask(receiver: &OtlpReceiver, path: &str) -> (u16, Answer) {
-    let response = reqwest::get(format!("{}{path}", receiver.url())).await.unwrap();
+    let response = client().get(format!("{}{path}", receiver.url())).send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
@@ -344,7 +349,7 @@ async fn a_stopped_receiver_gives_its_ports_to_the_next() {
 async fn what_is_no_export_is_refused() {
     let receiver = OtlpReceiver::start().await.unwrap();
     let post = async |content_type: &str, body: Vec<u8>| {
-        let request = reqwest::Client::new().post(format!("{}/v1/traces", receiver.url()));
+        let request = client().post(format!("{}/v1/traces", receiver.url()));
         request.header("Content-Type", content_type).body(body).send().await.unwrap().status().as_u16()
     };
     assert_eq!(post("application/json", b"{}".to_vec()).await, 415);

@@ -76,7 +76,7 @@ impl Ground {
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
+    contracts::http::client().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
 }
 
 fn confirmed() -> OrderConfirmed {

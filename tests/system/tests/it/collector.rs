@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn order_metric(system: &System, name: &str, labels: &[(&str, &str)]) -> anyhow::Result<f64> {
     let url = format!("{}/metrics", system.client(ServiceName::Order)?.base());
-    let text = reqwest::get(url).await?.error_for_status()?.text().await?;
+    let text = contracts::http::client().build()?.get(url).send().await?.error_for_status()?.text().await?;
     let exposed = Exposition::parse(&text).map_err(|line| anyhow::anyhow!("{line}"))?;
     Ok(exposed.sum(name, labels).unwrap_or_default())
 }

@@ -28,7 +28,7 @@ fn service(name: &str) -> ServiceName {
 
 async fn scrape(system: &System, name: &str) -> anyhow::Result<Exposition> {
     let url = format!("{}/metrics", system.client(service(name))?.base());
-    let text = reqwest::get(url).await?.error_for_status()?.text().await?;
+    let text = contracts::http::client().build()?.get(url).send().await?.error_for_status()?.text().await?;
     Exposition::parse(&text).map_err(|line| anyhow::anyhow!("{name}: {line}"))
 }
 

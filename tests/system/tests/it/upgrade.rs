@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -59,7 +58,12 @@ async fn register_next_order_placed(system: &System) -> anyhow::Result<i64> {
     let parts = system.stack().system();
     let subject = format!("{}.orders-tidings.order.OrderPlaced", parts.topics_prefix);
     let url = format!("{}/subjects/{subject}/versions", parts.registry);
-    let answer = Client::new().post(url).json(&json!({ "schema": schema.to_string() })).send().await?;
+    let answer = contracts::http::client()
+        .build()?
+        .post(url)
+        .json(&json!({ "schema": schema.to_string() }))
+        .send()
+        .await?;
     let answer: Value = answer.error_for_status()?.json().await?;
     answer["id"].as_i64().with_context(|| format!("no id in {answer}"))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use observability::catalogue::all;
-use regex::Regex;
+use regex_lite::Regex;
 use telemetry::metrics::Kind;
 
 use crate::root;

@@ -105,7 +105,7 @@ fn milliseconds(milliseconds: f64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use testkit::otlp::jaeger::{Process, Reference, Span, Tag, Trace};
+    use embedded::otlp::jaeger::{Process, Reference, Span, Tag, Trace};
 
     use super::*;
     use crate::trace::tree::{OUTBOX_WAIT, TOPIC_WAIT};

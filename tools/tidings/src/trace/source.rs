@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, TimeDelta, Utc};
-use testkit::otlp::jaeger::{self, Trace};
+use embedded::otlp::jaeger::{self, Trace};
 use uuid::Uuid;
 
 use super::tree::Tree;

@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use contracts::ambient;
+use embedded::otlp::jaeger::{self, Process, Reference, Span, Tag, Trace};
 use serde_json::{Value, json};
-use testkit::otlp::jaeger::{self, Process, Reference, Span, Tag, Trace};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use testkit::otlp::jaeger::Trace;
+use embedded::otlp::jaeger::Trace;
 
 use super::tree::{Tree, from_micros, offset_ms};
 

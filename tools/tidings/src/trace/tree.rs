@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use embedded::otlp::jaeger::{Span, Tag, Trace};
 use serde::Serialize;
-use testkit::otlp::jaeger::{Span, Tag, Trace};
 
 /// The attribute that says how long an event waited in the outbox before it was published.
 pub(super) const OUTBOX_WAIT: &str = "tidings.outbox.wait_ms";

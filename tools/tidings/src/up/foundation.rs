@@ -2,11 +2,11 @@
 
 use anyhow::Context;
 use contracts::topics::{PARTITIONS, Topic, Topics as TopicNames};
+use embedded::broker::EmbeddedBroker;
+use embedded::otlp::OtlpReceiver;
+use embedded::postgres::{PostgresOptions, PrivatePostgres, Storage};
+use embedded::registry::EmbeddedRegistry;
 use messaging::TopicSpec;
-use testkit::broker::EmbeddedBroker;
-use testkit::otlp::OtlpReceiver;
-use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
-use testkit::registry::EmbeddedRegistry;
 
 use super::configuration::{Kafka, OtlpProtocol, Telemetry};
 use super::databases;

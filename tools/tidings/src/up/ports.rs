@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 use anyhow::{Context, bail};
-use testkit::ports::ReservedPort;
+use embedded::ports::ReservedPort;
 
 use crate::services::ServiceName;
 

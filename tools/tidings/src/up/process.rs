@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use embedded::ports::ReservedPort;
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::ports::ReservedPort;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;

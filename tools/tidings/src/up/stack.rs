@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use testkit::otlp::OtlpReceiver;
-use testkit::ports::ReservedPort;
+use embedded::otlp::OtlpReceiver;
+use embedded::ports::ReservedPort;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};

@@ -79,7 +79,7 @@ pub struct ParkedRow {
 }
 
 /// One order, as order knows it.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct OrderRow {
     /// Its id.
     pub order_id: Uuid,
@@ -96,7 +96,7 @@ pub struct OrderRow {
 }
 
 /// One SKU, as inventory knows it.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct StockRow {
     /// The stock code.
     pub sku: String,
@@ -111,7 +111,7 @@ pub struct StockRow {
 }
 
 /// One payment, as payment knows it.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct PaymentRow {
     /// Whose.
     pub order_id: Uuid,
@@ -122,7 +122,7 @@ pub struct PaymentRow {
 }
 
 /// One approved step in the provider's ledger.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct LedgerRow {
     /// For which payment.
     pub payment_id: Uuid,

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::domain::Alert;
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct AlertRow {
     sku: String,
     sequence: i64,

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use crate::domain::{Bound, Revenue, Stage};
 
 /// Sales of one SKU in one currency.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct BestSeller {
     /// The SKU.
     pub sku: String,
@@ -21,7 +21,7 @@ pub struct BestSeller {
 }
 
 /// A standing alert.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct StandingAlert {
     /// The SKU.
     pub sku: String,

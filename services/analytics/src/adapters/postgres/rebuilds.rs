@@ -7,7 +7,7 @@ use messaging::TopicPartition;
 use sqlx::{Connection, PgConnection, PgPool};
 
 /// A generation of read models and what has become of it.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Rebuild {
     /// Its number.
     pub generation: i32,

@@ -17,7 +17,7 @@ struct StoredLine {
     unit_price_minor: i64,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct StoryRow {
     order_id: Uuid,
     lifecycle: String,

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{Books, Sku, StockLevel};
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct LevelRow {
     pub(super) sku: String,
     pub(super) replenished: i64,

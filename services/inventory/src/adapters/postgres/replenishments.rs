@@ -40,7 +40,7 @@ struct StoredLevel {
     reorder_threshold: i64,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct EarlierRow {
     sku: String,
     quantity: i64,

@@ -10,7 +10,7 @@ use crate::domain::{Lines, OrderId, Reservation, ReservationId, ReservationState
 
 type Units = BTreeMap<String, i64>;
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct ReservationRow {
     pub(super) order_id: Uuid,
     reservation_id: Uuid,

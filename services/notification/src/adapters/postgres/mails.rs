@@ -95,7 +95,7 @@ pub struct PostgresMails {
     policy: RetryPolicy,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct LeasedMail {
     order_id: Uuid,
     kind: String,

@@ -9,7 +9,7 @@ use crate::application::mail::Recipient;
 use crate::domain::{Addressee, End, Money, Order, OrderId, Reason};
 
 /// One row of `orders`, its columns by name.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
 pub(super) struct OrderRow {
     pub(super) order_id: Uuid,
     addressee: String,

@@ -1,7 +1,8 @@
 //! Idempotency keys: a request places at most one order, and is answered the same however often it is sent.
 
 use serde_json::Value;
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::StoreError;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contracts::TraceContext;
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::StoreError;

@@ -1,7 +1,8 @@
 //! Durable timers, and the positions that tell whether an expired one may act.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::{OrderStore, StoreError};

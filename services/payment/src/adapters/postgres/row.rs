@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 /// One row of `payments`, its columns by name.
-#[derive(Clone, Default, Serialize, sqlx::FromRow)]
+#[derive(Clone, Default, Serialize, sqlx_macros::FromRow)]
 pub(super) struct PaymentRow {
     order_id: Uuid,
     payment_id: Uuid,

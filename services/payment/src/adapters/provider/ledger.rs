@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{FromRow, PgPool};
+use sqlx_macros::FromRow;
 
 use crate::application::provider::{CallError, LedgerEntry};
 use crate::domain::{Answer, PaymentId, Step, TransactionId};
@@ -14,7 +15,7 @@ use crate::domain::{Answer, PaymentId, Step, TransactionId};
 /// # Errors
 /// When the database refuses.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    let mut migrator: Migrator = sqlx::migrate!("./provider-migrations");
+    let mut migrator: Migrator = sqlx_macros::migrate!("./provider-migrations");
     migrator.table_name = Cow::Borrowed("provider.migrations");
     migrator.create_schemas = Cow::Borrowed(&[Cow::Borrowed("provider")]);
     migrator.run(pool).await

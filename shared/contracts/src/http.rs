@@ -1,0 +1,15 @@
+//! The one place where HTTP clients are made: all use rustls with the cryptography of ring.
+
+use std::sync::Once;
+
+/// A builder of clients. reqwest is compiled without a cryptographic library of its own (`rustls-no-provider`) and panics
+/// where the process has none: this gives the process ring, unless the program chose another before.
+#[expect(clippy::disallowed_methods, reason = "this file makes the clients")]
+pub fn client() -> reqwest::ClientBuilder {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // An error says that the program has chosen already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder()
+}

