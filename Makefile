@@ -10,7 +10,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PROGRAMS := order inventory payment notification analytics tidings
 
 # Whatever is compiled for tests, Clippy checks on the way: both share one compilation of the dependencies.
-test test-kafka test-jaeger test-upgrade test-k8s: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
+test test-kafka test-jaeger test-upgrade test-k8s test-mutations: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
 
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
@@ -31,9 +31,10 @@ build-tests: bootstrap
 	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 650
 	cargo build --workspace --all-targets --locked
 
-check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules
+check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules, features of dependencies
 	cargo fmt --all --check
 	tests/mutations/run --check
+	tools/features.sh $(PROGRAMS)
 
 lint: check ## The same, and Clippy
 	cargo clippy --workspace --all-targets --locked -- -D warnings

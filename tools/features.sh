@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Whether tests share what is compiled for the services and the command: cargo compiles a library again for each set of
+# features. Fails with the libraries that tests want with other ones.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The libraries with their features, without what runs inside the compiler.
+features() {
+    cargo tree --locked --prefix none --format '{p} [{f}]' "$@" | sed 's/ (\*)$//; s# (/[^)]*)##' | sort -u
+}
+
+packages=()
+for name in "$@"; do packages+=(--package "$name"); done
+twice="$(comm -23 <(features --edges normal,no-proc-macro "${packages[@]}") \
+    <(features --edges normal,dev,no-proc-macro --workspace))"
+[ -z "$twice" ] || {
+    printf 'Tests want these with other features, so they are compiled twice: ask for the same where they are used\n%s\n' "$twice" >&2
+    exit 1
+}
