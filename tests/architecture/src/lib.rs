@@ -4,6 +4,7 @@ pub mod dependencies;
 pub mod layers;
 pub mod sources;
 pub mod sql;
+pub mod targets;
 
 use std::fmt;
 

@@ -20,7 +20,11 @@ use testkit::wait::eventually;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn client() -> reqwest::Client {
-    contracts::http::client().build().unwrap()
+    client_with(PATIENCE)
+}
+
+fn client_with(patience: Duration) -> reqwest::Client {
+    contracts::http::client().timeout(patience).build().unwrap()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +72,7 @@ impl Sender {
         let mut exporter = match protocol {
             Protocol::Http => {
                 let endpoint = format!("{}/v1/traces", receiver.url());
-                let builder = builder.with_http().with_http_client(client());
+                let builder = builder.with_http().with_http_client(client_with(patience));
                 builder.with_endpoint(endpoint).with_timeout(patience).build().unwrap()
             }
             Protocol::Grpc => {

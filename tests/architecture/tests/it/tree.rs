@@ -1,6 +1,6 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{dependencies, layers, sources};
+use architecture::{dependencies, layers, sources, targets};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
@@ -19,5 +19,12 @@ fn dependencies_point_inward_and_files_look_like_their_neighbours() {
     for (lines, path) in layers::long_files(&sources) {
         println!("{lines} lines: {path}");
     }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn every_test_has_a_target_that_runs_it() {
+    let violations =
+        targets::violations(&sources::manifests().unwrap(), &sources::rust_files().unwrap()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
