@@ -24,7 +24,7 @@ demo: build ## Start everything, place orders, check the guarantees (ARGS=--exit
 	target/debug/tidings demo $(ARGS)
 
 build: bootstrap ## Build the five services and the command
-	@tools/announce.sh "the five services and the command" 400
+	@tools/announce.sh "the five services and the command" 500
 	cargo build --locked --bins $(addprefix --package ,$(PROGRAMS))
 
 build-tests: bootstrap
