@@ -24,11 +24,11 @@ demo: build ## Start everything, place orders, check the guarantees (ARGS=--exit
 	target/debug/tidings demo $(ARGS)
 
 build: bootstrap ## Build the five services and the command
-	@tools/announce.sh "the five services and the command" 500
+	@tools/announce.sh "the five services and the command" 360
 	cargo build --locked --bins $(addprefix --package ,$(PROGRAMS))
 
 build-tests: bootstrap
-	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 650
+	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 480
 	cargo build --workspace --all-targets --locked
 
 check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules, features of dependencies

@@ -2,6 +2,7 @@
 
 pub mod dependencies;
 pub mod layers;
+pub mod profiles;
 pub mod sources;
 pub mod sql;
 pub mod targets;

@@ -1,6 +1,6 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{dependencies, layers, sources, targets};
+use architecture::{dependencies, layers, profiles, sources, targets};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
@@ -26,5 +26,12 @@ fn dependencies_point_inward_and_files_look_like_their_neighbours() {
 fn every_test_has_a_target_that_runs_it() {
     let violations =
         targets::violations(&sources::manifests().unwrap(), &sources::rust_files().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn every_crate_of_the_workspace_is_built_unoptimised() {
+    let workspace = std::fs::read_to_string(sources::root().join("Cargo.toml")).unwrap();
+    let violations = profiles::violations(&workspace, &sources::manifests().unwrap()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
