@@ -105,8 +105,8 @@ go_program() {
     mv "$program.$$.partial" "$program"
 }
 
-# A short name for what the module in folder $1 makes: another version is another program.
-module_version() { cat "$1/go.mod" "$1/go.sum" | sha256sum | cut -c1-12; }
+# A short name for what the module in folder $1 makes: another version, or another source, is another program.
+module_version() { find "$1" -type f \( -name 'go.*' -o -name '*.go' \) -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -c1-12; }
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 

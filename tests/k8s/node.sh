@@ -18,7 +18,7 @@ name=node
 
 # Prints the folder of what runs containers.
 node_programs() {
-    local home module="$checks/node" program package
+    local home module="$checks/tools" program package
     home="$components/node-$(module_version "$module")"
     mkdir -p "$home"
     while read -r program package; do
@@ -30,7 +30,7 @@ ctr github.com/containerd/containerd/v2/cmd/ctr
 ptp github.com/containernetworking/plugins/plugins/main/ptp
 host-local github.com/containernetworking/plugins/plugins/ipam/host-local
 loopback github.com/containernetworking/plugins/plugins/main/loopback
-coredns github.com/coredns/coredns
+coredns ./dns
 kube-network-policies sigs.k8s.io/kube-network-policies/cmd
 pause ./pause
 END
@@ -242,7 +242,7 @@ inside() {
     say "starting the control plane"
     start_control_plane
     start_node
-    kubectl apply --filename "$checks/node/dns.yaml" >/dev/null
+    kubectl apply --filename "$checks/dns.yaml" >/dev/null
     kubectl --namespace kube-system rollout status deployment/coredns --timeout 120s >&2
     "$@"
 }
