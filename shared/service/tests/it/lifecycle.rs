@@ -208,6 +208,23 @@ async fn without_the_broker_a_service_says_so_and_goes_on_accepting() {
     .await;
 }
 
+/// Both report on threads of their own; the exporter by a facade that ends nowhere without a feature of its library.
+#[tokio::test]
+async fn errors_of_the_broker_client_and_the_span_exporter_reach_the_log() {
+    let stack = Stack::start().await;
+    let nobody = [("TIDINGS_TELEMETRY__OTLP_ENDPOINT", "http://127.0.0.1:9")];
+    let service = stack.service(&nobody).await;
+    stack.broker.down().unwrap();
+    assert_eq!(service.post(&format!("/confirm/{}", new_id()), "").await.0, 202);
+    for line in ["brokers are down", "BatchSpanProcessor.ExportError"] {
+        eventually(&format!("the log says {line:?}"), PATIENCE, async || {
+            let log = service.log();
+            if log.contains(line) { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn without_its_database_a_service_lives_and_is_not_ready() {
     let stack = Stack::start().await;
