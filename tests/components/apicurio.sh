@@ -41,7 +41,7 @@ start() {
     export APICURIO_STORAGE_KIND=sql APICURIO_STORAGE_SQL_KIND=h2
     export QUARKUS_HTTP_HOST=127.0.0.1 QUARKUS_HTTP_PORT="$port"
     export QUARKUS_MANAGEMENT_HOST=127.0.0.1 QUARKUS_MANAGEMENT_PORT="$(free_port "$port")"
-    launch "$run" "$java" -Xmx512m -Djava.io.tmpdir="$run" -jar "$(find "$home" -maxdepth 2 -name quarkus-run.jar | head -n 1)"
+    launch "$run" "$java" "${short_lived[@]}" -Xmx512m -Djava.io.tmpdir="$run" -jar "$(find "$home" -maxdepth 2 -name quarkus-run.jar | head -n 1)"
     await "$run" 120 answers "$port"
     echo "http://127.0.0.1:$port/apis/ccompat/v7"
 }

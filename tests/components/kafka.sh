@@ -78,13 +78,13 @@ start() {
     secure="$(free_port "$port")"
     make_secrets "$run/tls"
     configure "$run" "$port" "$secure" "$(free_port "$port" "$secure")"
-    "$java" -cp "$libs/*" kafka.tools.StorageTool format --standalone -t dGlkaW5ncy1jb21wb25lbg \
+    "$java" "${short_lived[@]}" -cp "$libs/*" kafka.tools.StorageTool format --standalone -t dGlkaW5ncy1jb21wb25lbg \
         --add-scram "SCRAM-SHA-512=[name=tidings,password=$(cat "$run/tls/password")]" \
         -c "$run/server.properties" >"$run/format.log" 2>&1 || {
         cat "$run/format.log" >&2
         fail "Kafka could not format its data directory"
     }
-    launch "$run" "$java" -Xmx512m -Xms128m -cp "$libs/*" kafka.Kafka server.properties
+    launch "$run" "$java" "${short_lived[@]}" -Xmx512m -Xms128m -cp "$libs/*" kafka.Kafka server.properties
     await "$run" 120 grep -q 'Kafka Server started' "$run/log"
     await "$run" 10 listens "$port"
     printf '%s\n' "127.0.0.1:$port" "127.0.0.1:$secure" "$run/tls/ca.pem" "$run/tls/password"

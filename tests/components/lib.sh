@@ -7,6 +7,9 @@ components="${TIDINGS_COMPONENTS:-$here/../../target/components}"
 mkdir -p "$components"
 components="$(cd "$components" && pwd)"
 
+# For servers that live for minutes: what the optimising compiler costs, they don't earn back.
+short_lived=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC)
+
 say() { echo "$*" >&2; }
 
 fail() {
