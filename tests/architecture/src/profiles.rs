@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use crate::Violation;
 use crate::sources::Source;
 
-/// Every crate of `manifests` that `[profile.dev.package]` of the workspace's manifest doesn't name.
+/// Every crate of `manifests` to which `[profile.dev.package]` of the workspace's manifest gives no `opt-level` of 0.
 ///
 /// # Errors
 /// When a manifest can't be parsed or has no name.
@@ -20,11 +20,12 @@ pub fn violations(workspace: &str, manifests: &[Source]) -> anyhow::Result<Vec<V
         let table: Table = manifest.text.parse().with_context(|| format!("parsing {}", manifest.path))?;
         let name = table.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
         let name = name.with_context(|| format!("{} has no package.name", manifest.path))?;
-        if !named.is_some_and(|named| named.contains_key(name)) {
+        let opt_level = named.and_then(|named| named.get(name)?.get("opt-level")).and_then(Value::as_integer);
+        if opt_level != Some(0) {
             violations.push(Violation::new(
                 "Cargo.toml",
                 0,
-                format!("[profile.dev.package] has no line for {name}: copy its neighbour's"),
+                format!("[profile.dev.package] gives {name} no opt-level of 0: copy its neighbour's line"),
             ));
         }
     }
@@ -42,6 +43,8 @@ mod tests {
         for (workspace, expected) in [
             ("[profile.dev.package]\na = { opt-level = 0 }", 0),
             ("[profile.dev.package]\nb = { opt-level = 0 }", 1),
+            ("[profile.dev.package]\na = { opt-level = 1 }", 1),
+            ("[profile.dev.package]\na = { debug = false }", 1),
             ("[profile.dev]\nopt-level = 0", 1),
         ] {
             let found = violations(workspace, std::slice::from_ref(&manifest)).unwrap();
