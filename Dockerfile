@@ -1,6 +1,6 @@
 # One image for each service, and one for the command; a target each:
 #
-#   docker build --target order --tag tidings/order:0.1.0 .
+#   docker build --target order --tag tidings/order:0.2.0 .
 #
 # All binaries are built by one cargo invocation, so that what they share is compiled once. cargo's registry and its target
 # folder are cache mounts: a change of the code compiles what changed.
@@ -30,7 +30,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # Certificates, time zones and a user without rights; no shell, no package manager. glibc comes from the builder, which is
 # the same Debian: the image that has it (base-nossl) has ten megabytes of character sets besides.
 FROM gcr.io/distroless/static-debian12:nonroot AS runtime
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.vendor="Tidings" \
     org.opencontainers.image.licenses="MIT OR Apache-2.0" \

@@ -3,7 +3,7 @@
 # One number out of order's database.
 count() { c exec -T postgres psql --no-psqlrc --quiet --tuples-only --no-align postgres://order:order@127.0.0.1/tidings_order --command "SELECT count(*) FROM $1"; }
 
-orders_are_open() { [ "$(count timers)" -gt 0 ]; }
+orders_are_open() { [ "$(count deadlines)" -gt 0 ]; }
 
 is_gone() { [ -z "$(c ps --quiet "$1")" ]; }
 

@@ -61,6 +61,8 @@ check_flow() {
     check "a service's role can't enter another's database" fails as_role order tidings_payment 'SELECT 1'
     check "the verifying role can read" as_role verify tidings_order 'SELECT count(*) FROM outbox.messages'
     check "the verifying role can't write" fails as_role verify tidings_order \
-        'SET default_transaction_read_only = off; DELETE FROM outbox.messages'
+        'SET default_transaction_read_only = off; UPDATE outbox.messages SET finished_at = NULL'
+    check "the verifying role can't drop messages" fails as_role verify tidings_order \
+        "SET default_transaction_read_only = off; SELECT outbox.drop_table_partition('0')"
     check "tidings verify says that all guarantees hold" verify
 }

@@ -20,7 +20,7 @@ trace_number() { printf '%030x%02x' "$1" "$2"; }
 send_traces() {
     local number
     for number in $(seq 5); do
-        within 20 send "$(trace_number 1 "$number")" 2 processed 10 && within 20 send "$(trace_number 2 "$number")" 0 parked 10 &&
+        within 20 send "$(trace_number 1 "$number")" 2 processed 10 && within 20 send "$(trace_number 2 "$number")" 0 dead_lettered 10 &&
             within 20 send "$(trace_number 3 "$number")" 0 processed 9000 || return 1
     done
     for number in $(seq 20); do within 20 send "$(trace_number 4 "$number")" 0 processed 10 || return 1; done
@@ -58,12 +58,12 @@ check_observability() {
     check "an order is confirmed" within 180 confirmed
     # The collector decides when a trace is 30 seconds old.
     check "every trace with an error is kept" within 60 kept_all 1
-    check "every trace with a parked event is kept" within 60 kept_all 2
+    check "every trace with a dead letter is kept" within 60 kept_all 2
     check "every slow trace is kept" within 60 kept_all 3
     # All twenty would be kept by chance once in 10^20.
     check "of the others only some" [ "$(kept 4 20)" -lt 20 ]
     check "Prometheus scrapes all five services" within 60 scrapes_all
-    check "Prometheus has the alert rules" eval 'prometheus rules | grep -q OutboxRowTooOld'
+    check "Prometheus has the alert rules" eval 'prometheus rules | grep -q OutboxMessageUnpublished'
     if [ "$images" = official ]; then
         check "Grafana has the dashboards" within 60 eval 'get "http://127.0.0.1:$GRAFANA_PORT/api/search?query=" | grep -qi tidings'
     fi

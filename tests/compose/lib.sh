@@ -94,7 +94,7 @@ place() {
     get "http://127.0.0.1:$ORDER_PORT/orders" --header 'Content-Type: application/json' --header 'Prefer: wait=10' \
         --header "Idempotency-Key: order-$RANDOM-$RANDOM-$RANDOM" --data '{
             "customer_id": "c-1", "currency": "EUR", "payment_method": "tok_visa",
-            "items": [{"sku": "TEAPOT", "quantity": 1, "unit_price_minor": 2450}],
+            "lines": [{"sku": "TEAPOT", "quantity": 1, "unit_price_minor": 2450}],
             "recipient": {"name": "Ada Example", "email": "ada@example.com", "address":
                 {"street": "1 Example Street", "city": "Example", "postal_code": "EX1 1EX", "country": "GB"}}}'
 }

@@ -107,7 +107,7 @@ def started_as_in_production(deployment, container, port, **others):
     """A container's process, in its own environment but for this machine's addresses in place of the cluster's."""
     service, folder = name(deployment), RUN / "secrets" / name(deployment)
     variables = {key: value.replace(MOUNT, str(folder)) for key, value in environment(OVERLAY, deployment, container).items()}
-    variables |= {"TIDINGS_KAFKA__BROKERS": BROKER, "TIDINGS_REGISTRY__URL": REGISTRY}
+    variables |= {"TIDINGS_KAFKA__BOOTSTRAP_SERVERS": BROKER, "TIDINGS_REGISTRY__URL": REGISTRY}
     variables |= {"TIDINGS_HTTP__LISTEN": f"0.0.0.0:{port}", "TIDINGS_TELEMETRY__OTLP_ENDPOINT": ""} | others
     with open(RUN / f"{service}-{container['name']}.log", "a", encoding="utf-8") as log:
         return subprocess.Popen([BINARIES / service, *container.get("args", [])], env=variables, stdout=log, stderr=log)
@@ -196,7 +196,7 @@ def rehearse(running):
     (_, answer), holds = eventually(question, succeeds)
     check("teapots are replenished", None if holds else answer)
     item = {"sku": "TEAPOT", "quantity": 1, "unit_price_minor": 2450}
-    order = {"customer_id": "c-1", "currency": "EUR", "payment_method": "tok_visa", "items": [item]}
+    order = {"customer_id": "c-1", "currency": "EUR", "payment_method": "tok_visa", "lines": [item]}
     question = lambda: ask(f"{at_port['order']}/orders", order, Prefer="wait=20", **key)  # noqa: E731
     (_, answer), holds = eventually(question, succeeds)
     if holds:

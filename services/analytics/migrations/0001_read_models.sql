@@ -9,16 +9,16 @@ CREATE TABLE generations (
     -- Why it failed.
     detail     text CHECK ((detail IS NOT NULL) = (state = 'failed'))
 );
-CREATE UNIQUE INDEX one_live_generation ON generations (state) WHERE state = 'live';
-CREATE UNIQUE INDEX one_generation_in_the_making ON generations (state) WHERE state = 'building';
+CREATE UNIQUE INDEX generations_live_idx ON generations (state) WHERE state = 'live';
+CREATE UNIQUE INDEX generations_building_idx ON generations (state) WHERE state = 'building';
 INSERT INTO generations (generation, state, started_at, live_since) VALUES (1, 'live', now(), now());
 
 -- One row per order: what is known of it, so that each of its milestones is counted once in any order of arrival.
 CREATE TABLE orders (
     generation   integer NOT NULL,
     order_id     uuid    NOT NULL,
-    lifecycle    text    NOT NULL DEFAULT 'unknown' CHECK (lifecycle IN
-        ('unknown', 'placed', 'confirmed_unseen', 'confirmed', 'cancelled_unseen', 'cancelled')),
+    status       text    NOT NULL DEFAULT 'unknown' CHECK (status IN
+        ('unknown', 'placed', 'confirmed_before_placed', 'confirmed', 'cancelled_before_placed', 'cancelled')),
     reserved     boolean NOT NULL DEFAULT false,
     paid         boolean NOT NULL DEFAULT false,
     -- Remembered while the order is open: [{"sku": ..., "quantity": ..., "unit_price_minor": ...}, ...].
@@ -29,11 +29,11 @@ CREATE TABLE orders (
     reason       text CHECK (reason IN
         ('out_of_stock', 'payment_declined', 'customer_request', 'timed_out', 'unknown')),
     PRIMARY KEY (generation, order_id),
-    CONSTRAINT a_placed_order_has_its_cart CHECK (
-        (lifecycle = 'placed') = (currency IS NOT NULL AND lines IS NOT NULL AND placed_at IS NOT NULL)),
-    CONSTRAINT an_unseen_confirmation_has_its_time CHECK ((lifecycle = 'confirmed_unseen') = (confirmed_at IS NOT NULL)),
-    CONSTRAINT a_cancellation_has_its_reason CHECK (
-        (lifecycle IN ('cancelled', 'cancelled_unseen')) = (reason IS NOT NULL))
+    CONSTRAINT orders_placed_check CHECK (
+        (status = 'placed') = (currency IS NOT NULL AND lines IS NOT NULL AND placed_at IS NOT NULL)),
+    CONSTRAINT orders_confirmed_at_check CHECK ((status = 'confirmed_before_placed') = (confirmed_at IS NOT NULL)),
+    CONSTRAINT orders_cancelled_reason_check CHECK (
+        (status IN ('cancelled', 'cancelled_before_placed')) = (reason IS NOT NULL))
 );
 
 -- Orders per stage.
@@ -66,10 +66,10 @@ CREATE TABLE best_sellers (
 
 -- Confirmed orders by the time from placed to confirmed: each bucket is known by its upper bound.
 CREATE TABLE time_to_confirm (
-    generation integer NOT NULL,
-    up_to_ms   bigint  NOT NULL CHECK (up_to_ms >= 0),
-    orders     bigint  NOT NULL CHECK (orders > 0),
-    PRIMARY KEY (generation, up_to_ms)
+    generation     integer NOT NULL,
+    upper_bound_ms bigint  NOT NULL CHECK (upper_bound_ms >= 0),
+    orders         bigint  NOT NULL CHECK (orders > 0),
+    PRIMARY KEY (generation, upper_bound_ms)
 ) WITH (fillfactor = 50);
 
 -- One row per SKU: whether it is low, by the last of its numbered events.
@@ -83,7 +83,7 @@ CREATE TABLE stock_alerts (
     times_raised bigint  NOT NULL DEFAULT 0,
     PRIMARY KEY (generation, sku)
 );
-CREATE INDEX standing_alerts ON stock_alerts (generation, raised_at DESC, sku) WHERE raised_at IS NOT NULL;
+CREATE INDEX stock_alerts_raised_at_idx ON stock_alerts (generation, raised_at DESC, sku) WHERE raised_at IS NOT NULL;
 
 -- How far a generation in the making has read each partition; the live one's positions are the inbox's.
 CREATE TABLE rebuild_positions (
@@ -94,12 +94,10 @@ CREATE TABLE rebuild_positions (
     PRIMARY KEY (generation, topic, partition)
 );
 
--- Records that a generation in the making has left out because they were parked. One that was redriven since has to be
--- counted too, so the generation is not swapped in then.
-CREATE TABLE rebuild_left_out (
+-- The dead letters that a generation in the making has left out, by the ids under which the inbox knows them. One that
+-- was redriven since has to be counted too, so the generation is not swapped in then.
+CREATE TABLE rebuild_dead_letters (
     generation integer NOT NULL REFERENCES generations,
-    topic      text    NOT NULL,
-    partition  integer NOT NULL,
-    "offset"   bigint  NOT NULL,
-    PRIMARY KEY (generation, topic, partition, "offset")
+    event_id   uuid    NOT NULL,
+    PRIMARY KEY (generation, event_id)
 );

@@ -10,5 +10,5 @@ mod tests;
 
 pub use alert::{Alert, StockFact};
 pub use duration::Bound;
-pub use story::{Cart, CartLine, Lifecycle, Milestone, OrderFact, OrderId, Reason, Refusal, Story};
+pub use story::{Cart, CartLine, Milestone, OrderFact, OrderId, Reason, Refusal, Status, Story};
 pub use tally::{Revenue, Sales, Stage, Tally};

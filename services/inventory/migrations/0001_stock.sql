@@ -1,28 +1,32 @@
 -- What is kept, and for which order it is held.
 
--- One row per SKU, never deleted: published_sequence numbers the SKU's events for ever.
+-- One row per SKU, never deleted: last_sequence numbers the SKU's events for ever.
 -- Sorted bytewise, so that pages and locks follow the same order in every installation.
 CREATE TABLE stock (
-    sku                text   COLLATE "C" PRIMARY KEY,
-    replenished        bigint NOT NULL DEFAULT 0 CHECK (replenished >= 0),
-    available          bigint NOT NULL DEFAULT 0 CHECK (available >= 0),
-    reserved           bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0),
-    committed          bigint NOT NULL DEFAULT 0 CHECK (committed >= 0),
-    reorder_threshold  bigint NOT NULL CHECK (reorder_threshold >= 0),
-    published_sequence bigint NOT NULL DEFAULT 0 CHECK (published_sequence >= 0),
-    CONSTRAINT every_unit_is_somewhere CHECK (replenished = available + reserved + committed)
+    sku               text   COLLATE "C" PRIMARY KEY,
+    replenished       bigint NOT NULL DEFAULT 0 CHECK (replenished >= 0),
+    available         bigint NOT NULL DEFAULT 0 CHECK (available >= 0),
+    reserved          bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0),
+    committed         bigint NOT NULL DEFAULT 0 CHECK (committed >= 0),
+    reorder_threshold bigint NOT NULL CHECK (reorder_threshold >= 0),
+    last_sequence     bigint NOT NULL DEFAULT 0 CHECK (last_sequence >= 0),
+    last_message_id   bigint,
+    CONSTRAINT stock_units_balance_check CHECK (replenished = available + reserved + committed),
+    CONSTRAINT stock_last_message_check CHECK ((last_sequence = 0) = (last_message_id IS NULL))
 );
 
 -- One row per order, never deleted: everything that inventory knows of it, a tombstone included.
 CREATE TABLE reservations (
-    order_id           uuid   PRIMARY KEY,
-    reservation_id     uuid   NOT NULL,
-    state              text   NOT NULL DEFAULT 'unknown'
-        CHECK (state IN ('unknown', 'reserved', 'rejected', 'committed', 'released', 'withdrawn')),
+    order_id        uuid   PRIMARY KEY,
+    reservation_id  uuid   NOT NULL,
+    state           text   NOT NULL DEFAULT 'unknown'
+        CHECK (state IN ('unknown', 'reserved', 'rejected', 'committed', 'released', 'cancelled_before_placed')),
     -- Units per SKU: {"85123A": 6, ...}.
-    lines              jsonb  CHECK (jsonb_typeof(lines) = 'object'),
-    published_sequence bigint NOT NULL DEFAULT 0 CHECK (published_sequence >= 0),
-    CONSTRAINT lines_where_units_are_spoken_of
+    lines           jsonb  CHECK (jsonb_typeof(lines) = 'object'),
+    last_sequence   bigint NOT NULL DEFAULT 0 CHECK (last_sequence >= 0),
+    last_message_id bigint,
+    CONSTRAINT reservations_last_message_check CHECK ((last_sequence = 0) = (last_message_id IS NULL)),
+    CONSTRAINT reservations_lines_state_check
         CHECK ((lines IS NOT NULL) = (state IN ('reserved', 'committed', 'released')))
 );
 

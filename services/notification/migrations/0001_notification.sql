@@ -3,16 +3,16 @@
 CREATE TABLE orders (
     order_id            uuid PRIMARY KEY,
     -- Whether somebody is to be told: unknown until OrderPlaced says so.
-    addressee           text NOT NULL DEFAULT 'unknown' CHECK (addressee IN ('unknown', 'nobody', 'somebody')),
+    recipient_status    text NOT NULL DEFAULT 'unknown' CHECK (recipient_status IN ('unknown', 'absent', 'present')),
     total_minor         bigint,
     currency            text,
-    ended               text CHECK (ended IN ('confirmed', 'cancelled')),
+    status              text CHECK (status IN ('confirmed', 'cancelled')),
     cancellation_reason text,
     refunded_minor      bigint,
     refund_currency     text,
     updated_at          timestamptz NOT NULL,
-    CHECK ((addressee = 'unknown') = (total_minor IS NULL) AND (total_minor IS NULL) = (currency IS NULL)),
-    CHECK ((ended IS NOT DISTINCT FROM 'cancelled') = (cancellation_reason IS NOT NULL)),
+    CHECK ((recipient_status = 'unknown') = (total_minor IS NULL) AND (total_minor IS NULL) = (currency IS NULL)),
+    CHECK ((status IS NOT DISTINCT FROM 'cancelled') = (cancellation_reason IS NOT NULL)),
     CHECK ((refunded_minor IS NULL) = (refund_currency IS NULL))
 );
 
@@ -29,8 +29,8 @@ CREATE TABLE mails (
     body_text       text NOT NULL,
     body_html       text NOT NULL,
     state           text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed')),
-    -- Where it went: to the SMTP server, or nowhere because none is configured.
-    delivered_to    text CHECK (delivered_to IN ('smtp', 'sink')),
+    -- Where it went: to the SMTP server, or nowhere (`none`) because none is configured.
+    transport       text CHECK (transport IN ('smtp', 'none')),
     -- Why the last attempt failed, as a code without personal data.
     last_error      text,
     attempts        integer NOT NULL DEFAULT 0,
@@ -40,11 +40,11 @@ CREATE TABLE mails (
     traceparent     text,
     tracestate      text,
     created_at      timestamptz NOT NULL,
-    ended_at        timestamptz,
+    completed_at    timestamptz,
     PRIMARY KEY (order_id, kind),
     CHECK ((due_at IS NOT NULL) = (state = 'pending')),
-    CHECK ((ended_at IS NULL) = (state = 'pending')),
-    CHECK ((delivered_to IS NOT NULL) = (state = 'sent'))
+    CHECK ((completed_at IS NULL) = (state = 'pending')),
+    CHECK ((transport IS NOT NULL) = (state = 'sent'))
 );
 
-CREATE INDEX mails_due ON mails (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX mails_due_at_idx ON mails (due_at) WHERE due_at IS NOT NULL;

@@ -28,7 +28,7 @@ pub struct Config {
     /// After so long a worker that has not returned is taken for dead.
     pub lease_ms: u32,
     /// The first pause before a mail is tried again; each further one is twice as long.
-    pub backoff_first_ms: u32,
+    pub backoff_initial_ms: u32,
     /// The longest pause before a mail is tried again.
     pub backoff_max_ms: u32,
     /// After so many attempts a mail has failed. The default spans about four hours.
@@ -46,7 +46,7 @@ impl Default for Config {
             concurrency: 16,
             send_timeout_ms: 10_000,
             lease_ms: 60_000,
-            backoff_first_ms: 1_000,
+            backoff_initial_ms: 1_000,
             backoff_max_ms: 300_000,
             max_attempts: 55,
             poll_interval_ms: 500,
@@ -91,7 +91,7 @@ impl Config {
     pub fn retry_policy(&self) -> RetryPolicy {
         RetryPolicy {
             lease: delta_ms(self.lease_ms),
-            backoff_first: delta_ms(self.backoff_first_ms),
+            backoff_initial: delta_ms(self.backoff_initial_ms),
             backoff_max: delta_ms(self.backoff_max_ms),
             max_attempts: i32::from(self.max_attempts),
         }

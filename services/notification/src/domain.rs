@@ -5,4 +5,4 @@ pub mod order;
 #[cfg(test)]
 mod tests;
 
-pub use order::{Addressee, End, Money, Notice, NoticeKind, Order, OrderId, Reason, Rejection};
+pub use order::{End, Money, Notice, NoticeKind, Order, OrderId, Reason, RecipientStatus, Rejection};

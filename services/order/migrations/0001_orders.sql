@@ -1,25 +1,26 @@
 -- The head of each order's event stream: its lock, its counters and the state from which it decides.
--- Never deleted: the counters give the published sequence, and late facts must find their order.
+-- Never deleted: the counters give the sequence of its events, and late facts must find their order.
 CREATE TABLE orders (
-    order_id           uuid        PRIMARY KEY,
-    customer_id        text        NOT NULL,
-    correlation_id     uuid        NOT NULL,
-    traceparent        text,
-    tracestate         text,
-    version            bigint      NOT NULL CHECK (version > 0),
-    published_sequence bigint      NOT NULL CHECK (published_sequence > 0),
-    changed_at         timestamptz NOT NULL,
-    currency           text        NOT NULL,
-    total_minor        bigint      NOT NULL CHECK (total_minor >= 0),
-    status             text        NOT NULL CHECK (status IN ('placed', 'confirmed', 'cancelled')),
-    reason             text        CHECK (reason IN ('out_of_stock', 'payment_declined', 'customer_request', 'timed_out')),
-    detail             text,
-    due_at             timestamptz,
-    ended_at           timestamptz,
-    reservation_id     uuid,
-    stock_rejected     boolean     NOT NULL,
-    payment_id         uuid,
-    payment_declined   boolean     NOT NULL,
+    order_id         uuid        PRIMARY KEY,
+    customer_id      text        NOT NULL,
+    correlation_id   uuid        NOT NULL,
+    traceparent      text,
+    tracestate       text,
+    version          bigint      NOT NULL CHECK (version > 0),
+    last_sequence    bigint      NOT NULL CHECK (last_sequence > 0),
+    last_message_id  bigint      NOT NULL,
+    updated_at       timestamptz NOT NULL,
+    currency         text        NOT NULL,
+    total_minor      bigint      NOT NULL CHECK (total_minor >= 0),
+    status           text        NOT NULL CHECK (status IN ('placed', 'confirmed', 'cancelled')),
+    reason           text        CHECK (reason IN ('out_of_stock', 'payment_declined', 'customer_request', 'timed_out')),
+    detail           text,
+    due_at           timestamptz,
+    ended_at         timestamptz,
+    reservation_id   uuid,
+    stock_rejected   boolean     NOT NULL,
+    payment_id       uuid,
+    payment_declined boolean     NOT NULL,
     CHECK ((status = 'cancelled') = (reason IS NOT NULL)),
     CHECK ((status = 'placed') = (ended_at IS NULL)),
     CHECK (status <> 'confirmed' OR payment_id IS NOT NULL)
@@ -50,13 +51,13 @@ CREATE TABLE order_views (
     currency    text        NOT NULL,
     total_minor bigint      NOT NULL,
     placed_at   timestamptz NOT NULL,
-    changed_at  timestamptz NOT NULL,
+    updated_at  timestamptz NOT NULL,
     ended_at    timestamptz,
     placement   jsonb       NOT NULL
 ) WITH (fillfactor = 80);
 -- Keyset pages, newest first: order ids are UUIDv7.
-CREATE INDEX order_views_by_customer ON order_views (customer_id, order_id DESC);
-CREATE INDEX order_views_by_status ON order_views (status, order_id DESC);
+CREATE INDEX order_views_customer_id_order_id_idx ON order_views (customer_id, order_id DESC);
+CREATE INDEX order_views_status_order_id_idx ON order_views (status, order_id DESC);
 
 -- Which request placed which order, with the answer that was given. Lives as long as the order.
 CREATE TABLE idempotency_keys (
@@ -69,11 +70,13 @@ CREATE TABLE idempotency_keys (
     body        text     NOT NULL,
     PRIMARY KEY (customer_id, key)
 );
-CREATE INDEX idempotency_keys_by_order ON idempotency_keys (order_id);
+CREATE INDEX idempotency_keys_order_id_idx ON idempotency_keys (order_id);
 
--- One row per open order: when its deadline passes.
-CREATE TABLE timers (
-    order_id uuid        PRIMARY KEY,
-    due_at   timestamptz NOT NULL
+-- One row per open order: when its deadline passes, and when to look at it (docs/adr/0022).
+CREATE TABLE deadlines (
+    order_id    uuid        PRIMARY KEY,
+    deadline_at timestamptz NOT NULL,
+    look_at     timestamptz NOT NULL,
+    state       text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delayed', 'armed', 'blocked'))
 );
-CREATE INDEX timers_by_due_at ON timers (due_at);
+CREATE INDEX deadlines_look_at_idx ON deadlines (look_at, order_id);

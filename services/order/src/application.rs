@@ -1,6 +1,7 @@
 //! Use cases: load → decide → store → publish. Pure; adapters load before and store after.
 
 pub mod cancel_order;
+pub mod deadlines;
 pub mod dispatch;
 pub mod expire_orders;
 pub mod place_order;
@@ -8,11 +9,10 @@ pub mod projection;
 pub mod publisher;
 pub mod record_fact;
 pub mod stream;
-pub mod timers;
 pub mod work;
 
+pub use deadlines::DeadlineChange;
 pub use dispatch::{Dispatcher, DomainEventHandler, Recorded};
 pub use projection::ViewChange;
 pub use stream::Stream;
-pub use timers::TimerChange;
 pub use work::{Work, WorkError};

@@ -9,13 +9,13 @@ pub struct Config {
     /// How long an order may stay open, in milliseconds, before it is cancelled.
     pub deadline_ms: u32,
     /// How often expired deadlines are looked for, in milliseconds.
-    pub deadline_poll_ms: u32,
+    pub deadline_poll_interval_ms: u32,
     /// How many expired orders are cancelled in one transaction.
-    pub deadline_batch: u32,
+    pub deadline_batch_size: u32,
     /// How often the orders that somebody waits for are looked at, in milliseconds.
-    pub watch_poll_ms: u32,
+    pub watch_poll_interval_ms: u32,
     /// How many requests may wait for an order's end (`Prefer: wait`) on this replica at once.
-    pub max_waits: u32,
+    pub max_waiters: u32,
     /// How many event streams this replica serves at once.
     pub max_streams: u32,
     /// How long an event stream lasts, in milliseconds; its reader resumes it by `Last-Event-ID`.
@@ -26,10 +26,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             deadline_ms: 15 * 60 * 1_000,
-            deadline_poll_ms: 1_000,
-            deadline_batch: 500,
-            watch_poll_ms: 50,
-            max_waits: 500,
+            deadline_poll_interval_ms: 1_000,
+            deadline_batch_size: 500,
+            watch_poll_interval_ms: 50,
+            max_waiters: 500,
             max_streams: 500,
             stream_lifetime_ms: 10 * 60 * 1_000,
         }

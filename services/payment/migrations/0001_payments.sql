@@ -4,13 +4,13 @@ CREATE TABLE payments (
     order_id              uuid PRIMARY KEY,
     payment_id            uuid NOT NULL UNIQUE,
     state                 text NOT NULL CHECK (state IN (
-                              'awaited', 'remembered', 'stock_held',
+                              'unknown', 'awaiting_stock', 'awaiting_order',
                               'authorizing', 'checking_fraud', 'capturing',
                               'completed', 'declining', 'declined',
                               'resolving_authorization', 'resolving_capture', 'voiding', 'refunding',
                               'voided', 'refunded', 'cancelled')),
     -- Whether the provider may have been asked for the step that is due.
-    step_call             text CHECK (step_call IN ('due', 'in_doubt')),
+    call_state            text CHECK (call_state IN ('due', 'in_doubt')),
     amount_minor          bigint CHECK (amount_minor >= 0),
     currency              text,
     payment_method        text,
@@ -20,7 +20,8 @@ CREATE TABLE payments (
     refund_transaction_id text,
     decline_reason        text,
     -- The sequence of the last event published under this order's key: the outbox's order hangs on this row's lock.
-    published_sequence    bigint NOT NULL DEFAULT 0,
+    last_sequence         bigint NOT NULL DEFAULT 0 CHECK (last_sequence >= 0),
+    last_message_id       bigint,
     -- When a worker may take the saga's next step; null while nothing is due. Taking it moves this to the lease's end.
     due_at                timestamptz,
     lease_id              uuid,
@@ -32,16 +33,17 @@ CREATE TABLE payments (
     traceparent           text,
     tracestate            text,
     updated_at            timestamptz NOT NULL,
-    CHECK ((amount_minor IS NULL) = (state IN ('awaited', 'stock_held', 'cancelled'))),
+    CONSTRAINT payments_last_message_check CHECK ((last_sequence = 0) = (last_message_id IS NULL)),
+    CHECK ((amount_minor IS NULL) = (state IN ('unknown', 'awaiting_order', 'cancelled'))),
     CHECK ((currency IS NULL) = (amount_minor IS NULL) AND (payment_method IS NULL) = (amount_minor IS NULL)),
-    CHECK ((step_call IS NOT NULL) = (state IN (
+    CHECK ((call_state IS NOT NULL) = (state IN (
         'authorizing', 'checking_fraud', 'capturing', 'declining',
         'resolving_authorization', 'resolving_capture', 'voiding', 'refunding'))),
-    CHECK ((due_at IS NOT NULL) = (step_call IS NOT NULL)),
+    CHECK ((due_at IS NOT NULL) = (call_state IS NOT NULL)),
     CHECK (lease_id IS NULL OR due_at IS NOT NULL),
     CHECK (state NOT IN ('completed', 'refunding', 'refunded') OR capture_id IS NOT NULL),
     CHECK ((state = 'refunded') = (refund_id IS NOT NULL)),
     CHECK ((state IN ('declining', 'declined')) = (decline_reason IS NOT NULL))
 );
 
-CREATE INDEX payments_due ON payments (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX payments_due_at_idx ON payments (due_at) WHERE due_at IS NOT NULL;

@@ -19,19 +19,19 @@ pub struct Config {
     /// Connections that the built-in provider keeps to its own books.
     pub provider_max_connections: u32,
     /// The longest that one call may take.
-    pub call_timeout_ms: u32,
+    pub provider_timeout_ms: u32,
     /// After so long a worker that has not returned is taken for dead; more than two calls may take.
     pub lease_ms: u32,
     /// The first pause before a step is tried again; each further one is twice as long.
-    pub backoff_first_ms: u32,
+    pub backoff_initial_ms: u32,
     /// The longest pause before a step is tried again.
     pub backoff_max_ms: u32,
     /// How often to look for due steps when nobody wakes the worker.
     pub poll_interval_ms: u32,
     /// How late `tok_slow` is answered.
-    pub slow_answer_ms: u32,
+    pub provider_slow_response_ms: u32,
     /// How late `tok_timeout` is answered.
-    pub too_late_answer_ms: u32,
+    pub provider_late_response_ms: u32,
 }
 
 impl Default for Config {
@@ -39,13 +39,13 @@ impl Default for Config {
         Self {
             concurrency: 32,
             provider_max_connections: 8,
-            call_timeout_ms: 2_000,
+            provider_timeout_ms: 2_000,
             lease_ms: 15_000,
-            backoff_first_ms: 100,
+            backoff_initial_ms: 100,
             backoff_max_ms: 30_000,
             poll_interval_ms: 500,
-            slow_answer_ms: 500,
-            too_late_answer_ms: 3_000,
+            provider_slow_response_ms: 500,
+            provider_late_response_ms: 3_000,
         }
     }
 }
@@ -68,10 +68,10 @@ impl Config {
         ensure!(self.provider_max_connections > 0, "payment.provider_max_connections is 0");
         ensure!(self.poll_interval_ms > 0, "payment.poll_interval_ms is 0");
         ensure!(
-            u64::from(self.lease_ms) > 2 * u64::from(self.call_timeout_ms),
-            "payment.lease_ms ({}) must exceed twice payment.call_timeout_ms ({})",
+            u64::from(self.lease_ms) > 2 * u64::from(self.provider_timeout_ms),
+            "payment.lease_ms ({}) must exceed twice payment.provider_timeout_ms ({})",
             self.lease_ms,
-            self.call_timeout_ms
+            self.provider_timeout_ms
         );
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Config {
     pub const fn lease_policy(&self) -> LeasePolicy {
         LeasePolicy {
             lease: delta_ms(self.lease_ms),
-            backoff_first: delta_ms(self.backoff_first_ms),
+            backoff_initial: delta_ms(self.backoff_initial_ms),
             backoff_max: delta_ms(self.backoff_max_ms),
         }
     }
@@ -91,7 +91,7 @@ impl Config {
     pub const fn worker(&self) -> WorkerSettings {
         WorkerSettings {
             concurrency: self.concurrency,
-            call_timeout: ms(self.call_timeout_ms),
+            call_timeout: ms(self.provider_timeout_ms),
             poll_interval: ms(self.poll_interval_ms),
             patience: ms(self.lease_ms),
         }
@@ -100,6 +100,6 @@ impl Config {
     /// How late the slow tokens are answered.
     #[must_use]
     pub const fn delays(&self) -> Delays {
-        Delays { slow: ms(self.slow_answer_ms), too_late: ms(self.too_late_answer_ms) }
+        Delays { slow: ms(self.provider_slow_response_ms), too_late: ms(self.provider_late_response_ms) }
     }
 }

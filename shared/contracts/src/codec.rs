@@ -31,14 +31,14 @@ pub struct RegistryConfig {
     /// Base URL of the Confluent-compatible API; `user:password@` in it authenticates, and is printed nowhere.
     pub url: String,
     /// Register missing schemas at start-up; otherwise only look them up, and refuse to start without them.
-    pub register: bool,
+    pub auto_register_schemas: bool,
 }
 
 impl fmt::Debug for RegistryConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryConfig")
             .field("url", &registry::without_credentials(&self.url))
-            .field("register", &self.register)
+            .field("auto_register_schemas", &self.auto_register_schemas)
             .finish()
     }
 }
@@ -102,7 +102,9 @@ impl Codec {
         let mut codec = Self::new(topics, None);
         let deadline = Instant::now() + patience;
         for ours in &publishes {
-            let id = patiently(deadline, url, || codec.publish(&client, registry.register, ours)).await?;
+            let id =
+                patiently(deadline, url, || codec.publish(&client, registry.auto_register_schemas, ours))
+                    .await?;
             codec.remember(id, Writer::bundled(ours));
             codec.published.insert(ours.event_type, Published::new(id, ours)?);
         }
@@ -225,7 +227,7 @@ impl Codec {
     async fn publish(
         &self,
         registry: &Registry,
-        register: bool,
+        auto_register_schemas: bool,
         ours: &'static Bundled,
     ) -> Result<u32, RegistryError> {
         let subject = self.subject(ours);
@@ -245,7 +247,7 @@ impl Codec {
                 Err(error) => return refuse(error.to_string()),
             }
         }
-        if !register {
+        if !auto_register_schemas {
             return registry.look_up(&subject, &ours.text).await.map_err(at);
         }
         let id = registry.register(&subject, &ours.text).await.map_err(at)?;

@@ -82,7 +82,7 @@ impl EmbeddedBroker {
     /// The client configuration that suits this broker.
     #[must_use]
     pub fn config(&self) -> KafkaConfig {
-        KafkaConfig { fetch_wait_ms: 10, ..KafkaConfig::new(self.bootstrap_servers()) }
+        KafkaConfig { fetch_wait_max_ms: 10, ..KafkaConfig::new(self.bootstrap_servers()) }
     }
 
     /// A bus on this broker whose `create_topics` creates topics.

@@ -14,12 +14,13 @@ use sqlx::{PgConnection, PgPool};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::dead_letters::{self, BEHIND, NewDeadLetter};
 use crate::decoding::{self, Item};
 use crate::effect::Effect;
 use crate::error_policy::{HandlerError, Rejection};
-use crate::parking::{self, BEHIND, ToPark};
 use crate::positions::{self, Standing};
-use crate::seen;
+use crate::record_id::made_id;
+use crate::seen::{self, DEAD_LETTERED, UNDECIDABLE};
 use crate::spans::BatchSpans;
 use crate::unit_of_work::Received;
 
@@ -41,7 +42,7 @@ pub(crate) struct Tally {
     pub(crate) applied: u64,
     pub(crate) duplicate: u64,
     pub(crate) skipped: u64,
-    pub(crate) parked: u64,
+    pub(crate) dead_lettered: u64,
 }
 
 /// Applies batches of one service.
@@ -52,7 +53,7 @@ pub(crate) struct Applier {
     pub(crate) effect: Box<dyn Effect>,
 }
 
-/// One try at a batch: committed, sent away, or a rejection found, which asks for another try without that event.
+/// One try at a batch: committed, moved, or a rejection found, which asks for another try without that event.
 enum Attempt {
     Done(Outcome),
     Rejected { event_id: Uuid, rejection: Rejection },
@@ -71,8 +72,8 @@ impl Applier {
         self.apply_except(partition, batch, items, spans, HashMap::new()).await
     }
 
-    /// Parks every event of the batch for the same reason, and moves the position behind it.
-    pub(crate) async fn park_all(
+    /// Dead-letters every event of the batch for the same reason, and moves the position behind it.
+    pub(crate) async fn reject_all(
         &self,
         partition: &TopicPartition,
         batch: &Batch,
@@ -115,7 +116,7 @@ impl Applier {
                 Attempt::Done(outcome) => return Ok(outcome),
                 Attempt::Rejected { event_id, rejection } => {
                     if rejected.insert(event_id, rejection).is_some() {
-                        // Each try parks one event more; the same one twice would go on for ever.
+                        // Each try dead-letters one event more; the same one twice would go on for ever.
                         let detail = format!("event {event_id} was rejected although it was not applied");
                         return Err(HandlerError::Retry(detail.into()));
                     }
@@ -141,18 +142,18 @@ impl Applier {
         let plan = plan(&mut tx, partition, batch, items, rejected, standing).await?;
         let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
             Ok(after_commit) => after_commit,
-            Err(HandlerError::Park { event_id, rejection }) => {
+            Err(HandlerError::Rejected { event_id, rejection }) => {
                 tx.rollback().await?;
                 return Ok(Attempt::Rejected { event_id, rejection });
             }
             Err(error) => return Err(error),
         };
-        if !plan.park.is_empty() {
-            parking::park(&mut tx, partition, &plan.park).await?;
+        if !plan.dead_letters.is_empty() {
+            dead_letters::insert(&mut tx, partition, standing.log, &plan.dead_letters).await?;
         }
-        positions::advance(&mut tx, partition, batch.to).await?;
+        positions::advance(&mut tx, partition, batch).await?;
         tx.commit().await?;
-        spans.tell(&plan.apply, &plan.duplicates, &plan.park);
+        spans.tell(&plan.apply, &plan.duplicates, &plan.dead_letters);
         after_commit();
         self.note_ages(partition, &plan.apply);
         Ok(Attempt::Done(Outcome::Applied(plan.tally)))
@@ -170,11 +171,11 @@ impl Applier {
     }
 }
 
-/// Which records are applied, which are parked, in offset order.
+/// Which records are applied, and which become dead letters, in offset order.
 struct Plan<'a> {
     apply: Vec<Received>,
-    park: Vec<ToPark<'a>>,
-    /// The offsets of events that were applied before.
+    dead_letters: Vec<NewDeadLetter<'a>>,
+    /// The offsets of records that were handled before.
     duplicates: Vec<i64>,
     tally: Tally,
 }
@@ -187,51 +188,55 @@ async fn plan<'a>(
     rejected: &HashMap<Uuid, Rejection>,
     standing: Standing,
 ) -> Result<Plan<'a>, sqlx::Error> {
-    let mut new = insert_new(conn, partition, items, standing).await?;
-    let mut blocked = parked_keys(conn, partition, &batch.records).await?;
+    let ids: Vec<Option<Uuid>> =
+        batch.records.iter().zip(items).map(|(record, item)| id_of(partition, record, item)).collect();
+    let mut new = insert_new(conn, partition, &batch.records, &ids, standing.log).await?;
+    let forgotten = seen::forgotten(conn, &partition.topic).await?;
+    let mut blocked = blocked_keys(conn, partition, &batch.records).await?;
     let mut plan = Plan {
         apply: Vec::with_capacity(items.len()),
-        park: Vec::new(),
+        dead_letters: Vec::new(),
         duplicates: Vec::new(),
         tally: Tally::default(),
     };
-    for (record, item) in batch.records.iter().zip(items) {
-        let (received, mut rejection) = match item {
-            Item::Skipped => {
-                plan.tally.skipped += 1;
-                continue;
-            }
-            Item::Undecodable(rejection) => (None, Some(rejection.clone())),
-            Item::Event(received) => {
-                let event_id = received.envelope.event_id;
-                if !accepts(standing, event_id) {
-                    (Some(received), Some(out_of_range(standing, event_id)))
-                } else if new.remove(&event_id) {
-                    (Some(received), rejected.get(&event_id).cloned())
-                } else {
-                    plan.tally.duplicate += 1;
-                    plan.duplicates.push(record.offset);
-                    continue;
-                }
-            }
+    for ((record, item), id) in batch.records.iter().zip(items).zip(ids) {
+        let Some(event_id) = id else {
+            plan.tally.skipped += 1;
+            continue;
         };
-        let waits = record.key.as_ref().is_some_and(|key| blocked.contains(key));
-        if rejection.is_none() && waits {
-            rejection = Some(Rejection::new(BEHIND, "an earlier event of this key is parked"));
+        if !new.remove(&event_id) {
+            plan.tally.duplicate += 1;
+            plan.duplicates.push(record.offset);
+            continue;
         }
+        let (received, own) = match item {
+            Item::Event(received) => (Some(received), rejected.get(&event_id).cloned()),
+            Item::Undecodable(rejection) => (None, Some(rejection.clone())),
+            Item::Skipped => (None, None),
+        };
+        let undecidable = forgotten.contains(event_id);
+        let waits = record.key.as_ref().is_some_and(|key| blocked.contains(key));
+        let rejection = if undecidable {
+            Some(below_floor(event_id))
+        } else {
+            own.or_else(|| {
+                waits.then(|| Rejection::new(BEHIND, "an earlier record of this key is a dead letter"))
+            })
+        };
         match (received, rejection) {
             (Some(received), None) => {
                 plan.tally.applied += 1;
                 plan.apply.push(received.as_ref().clone());
             }
             (received, rejection) => {
-                plan.tally.parked += 1;
+                plan.tally.dead_lettered += 1;
                 blocked.extend(record.key.clone());
-                plan.park.push(ToPark {
+                plan.dead_letters.push(NewDeadLetter {
                     record,
-                    event_id: received.map(|received| received.envelope.event_id),
+                    event_id,
                     event_type: received.map(|received| received.event.event_type()),
                     rejection: rejection.unwrap_or_else(|| Rejection::new("undecodable", "no event")),
+                    outcome: if undecidable { UNDECIDABLE } else { DEAD_LETTERED },
                 });
             }
         }
@@ -239,51 +244,52 @@ async fn plan<'a>(
     Ok(plan)
 }
 
-/// The ids of this batch that are new. An id outside the inbox's range can't be remembered and is left out.
+/// The id under which a record is remembered; none for one that nobody here subscribed to.
+fn id_of(partition: &TopicPartition, record: &Delivered, item: &Item) -> Option<Uuid> {
+    match item {
+        Item::Event(received) => Some(received.envelope.event_id),
+        Item::Undecodable(_) => Some(made_id(partition, record)),
+        Item::Skipped => None,
+    }
+}
+
+/// The ids of this batch that are new.
 async fn insert_new(
     conn: &mut PgConnection,
     partition: &TopicPartition,
-    items: &[Item],
-    standing: Standing,
+    records: &[Delivered],
+    ids: &[Option<Uuid>],
+    log: i32,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
-    let mut met = HashSet::with_capacity(items.len());
-    let (ids, offsets): (Vec<Uuid>, Vec<i64>) = items
+    let mut met = HashSet::with_capacity(ids.len());
+    let (ids, offsets): (Vec<Uuid>, Vec<i64>) = ids
         .iter()
-        .filter_map(|item| match item {
-            Item::Event(received) => Some((received.envelope.event_id, received.offset)),
-            Item::Skipped | Item::Undecodable(_) => None,
-        })
-        .filter(|(id, _)| accepts(standing, *id) && met.insert(*id))
+        .zip(records)
+        .filter_map(|(id, record)| id.map(|id| (id, record.offset)))
+        .filter(|(id, _)| met.insert(*id))
         .unzip();
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
-    seen::insert_new(conn, partition, &ids, &offsets).await
+    seen::insert_new(conn, partition, log, &ids, &offsets).await
 }
 
-async fn parked_keys(
+async fn blocked_keys(
     conn: &mut PgConnection,
     partition: &TopicPartition,
     records: &[Delivered],
 ) -> Result<HashSet<Vec<u8>>, sqlx::Error> {
     let keys: HashSet<&[u8]> = records.iter().filter_map(|record| record.key.as_deref()).collect();
     let keys: Vec<&[u8]> = keys.into_iter().collect();
-    parking::lock_parked_keys(conn, &partition.topic, &keys).await
+    dead_letters::lock_keys(conn, &partition.topic, &keys).await
 }
 
-fn accepts(standing: Standing, event_id: Uuid) -> bool {
-    standing.floor <= event_id && event_id < standing.ceiling
-}
-
-fn out_of_range(standing: Standing, event_id: Uuid) -> Rejection {
-    let (reason, which) = if event_id < standing.floor {
-        ("older_than_inbox", "older than everything that the inbox remembers")
-    } else {
-        ("event_id_in_future", "not a UUIDv7 of the present")
-    };
+pub(crate) fn below_floor(event_id: Uuid) -> Rejection {
     Rejection::new(
-        reason,
-        format!("event id {event_id} is {which}: whether it was applied before can't be known"),
+        "event_id_below_floor",
+        format!(
+            "event id {event_id} is older than what the inbox remembers: whether it was applied before can't be known"
+        ),
     )
 }
 
@@ -294,7 +300,7 @@ impl Tally {
             applied: self.applied + other.applied,
             duplicate: self.duplicate + other.duplicate,
             skipped: self.skipped + other.skipped,
-            parked: self.parked + other.parked,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
         }
     }
 }

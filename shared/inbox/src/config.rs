@@ -13,11 +13,11 @@ pub struct ConsumerConfig {
     /// About the most bytes that one transaction applies.
     pub max_batch_bytes: usize,
     /// First pause after a failure that is the world's fault; doubled each time, with jitter.
-    pub retry_initial_ms: u64,
+    pub backoff_initial_ms: u64,
     /// Longest pause between two tries.
-    pub retry_max_ms: u64,
-    /// How long event ids are remembered, in days; older ones are refused, visibly. 0 remembers for ever.
-    pub remember_days: u32,
+    pub backoff_max_ms: u64,
+    /// How long event ids are remembered, in days; older ones become dead letters. 0 keeps them for ever.
+    pub deduplication_days: u32,
 }
 
 impl Default for ConsumerConfig {
@@ -25,9 +25,9 @@ impl Default for ConsumerConfig {
         Self {
             max_batch_records: 500,
             max_batch_bytes: 4 * 1024 * 1024,
-            retry_initial_ms: 50,
-            retry_max_ms: 5_000,
-            remember_days: 0,
+            backoff_initial_ms: 50,
+            backoff_max_ms: 5_000,
+            deduplication_days: 0,
         }
     }
 }
@@ -36,8 +36,8 @@ impl ConsumerConfig {
     /// The pause before try `attempt` (1, 2, ...): exponential, between half and all of its bound by `jitter` in 0..=1.
     #[must_use]
     pub fn pause(&self, attempt: u32, jitter: f64) -> Duration {
-        let doubled = self.retry_initial_ms.saturating_mul(1_u64 << attempt.saturating_sub(1).min(20));
-        Duration::from_millis(doubled.min(self.retry_max_ms)).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+        let doubled = self.backoff_initial_ms.saturating_mul(1_u64 << attempt.saturating_sub(1).min(20));
+        Duration::from_millis(doubled.min(self.backoff_max_ms)).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
 }
 

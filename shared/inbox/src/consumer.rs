@@ -98,7 +98,7 @@ impl Consumer {
         self.shared.status.clone()
     }
 
-    /// What applies parked events again.
+    /// What applies dead letters again.
     #[must_use]
     pub fn redrive(&self) -> Arc<dyn Redrive> {
         Arc::clone(&self.shared) as Arc<dyn Redrive>
@@ -207,12 +207,12 @@ async fn upkeep(shared: Arc<Shared>, shutdown: CancellationToken) {
         let done = tokio::select! {
             () = shutdown.cancelled() => return,
             _ = maintain.tick() => match shared.applier.pool.acquire().await {
-                Ok(mut conn) => seen::maintain(&mut conn, shared.config.remember_days).await,
+                Ok(mut conn) => seen::maintain(&mut conn, shared.config.deduplication_days).await,
                 Err(error) => Err(error),
             },
         };
         if let Err(error) = done {
-            tracing::debug!(%error, "upkeep of the inbox will be repeated");
+            tracing::warn!(%error, "upkeep of the inbox failed and will be repeated");
         }
     }
 }

@@ -51,7 +51,7 @@ impl<W: UnitOfWork> Effect for EffectOf<W> {
         for received in events {
             let context = Context { envelope: &received.envelope, now };
             self.subscriptions.react(&mut work, &received.event, context).map_err(|rejection| {
-                HandlerError::Park { event_id: received.envelope.event_id, rejection }
+                HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
             })?;
         }
         let after_commit = work.after_commit();

@@ -1,4 +1,4 @@
-//! The inbox: apply each event once, in one transaction per batch of a partition; park what can't be applied.
+//! The inbox: apply each event once, in one transaction per batch of a partition; dead-letter what can't be applied.
 //!
 //! Invariant: an event's effect, its inbox row, what it publishes and the partition's new position commit together or
 //! not at all. So a crash at any point repeats a batch that left no trace, and a redelivered event finds its inbox row.
@@ -6,13 +6,14 @@
 mod batch;
 pub mod config;
 pub mod consumer;
+mod dead_letters;
 mod decoding;
 mod effect;
 pub mod error_policy;
 mod metrics;
 pub mod monitor;
-mod parking;
 mod positions;
+mod record_id;
 pub mod redrive;
 mod seen;
 mod spans;

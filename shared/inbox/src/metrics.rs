@@ -9,28 +9,22 @@ pub const METRICS: &[Metric] = &[
         &["topic"],
         "Time to apply one batch, from decoding to the commit.",
     ),
-    Metric::histogram("inbox_batch_events", &["topic"], "Records in one batch."),
+    Metric::histogram("inbox_batch_records", &["topic"], "Records in one batch."),
+    Metric::gauge(
+        "inbox_dead_letters",
+        &["topic", "reason"],
+        "Records that could not be applied and wait for a person, with those of the same key behind them \
+         (`behind_dead_letter`): the rows of `inbox.dead_letters`.",
+    ),
     Metric::histogram(
         "inbox_event_age_seconds",
         &["topic"],
         "Age of an event when its effect was committed: from the time at which it happened.",
     ),
-    Metric::counter(
-        "inbox_events_total",
-        &["topic", "outcome"],
-        "Records behind the position: `applied`, `duplicate` (had its effect before), `skipped` (nobody here subscribed) \
-         or `parked`.",
-    ),
     Metric::gauge(
         "inbox_lag_records",
         &["topic", "partition"],
         "Records of a partition that this service has not applied yet: the topic's end less the database's position.",
-    ),
-    Metric::gauge(
-        "inbox_parked_events",
-        &["topic", "reason"],
-        "Events that could not be applied and wait for a person, with those of the same key behind them \
-         (`behind_parked`): the rows of `inbox.parked`.",
     ),
     Metric::gauge(
         "inbox_partitions",
@@ -39,23 +33,32 @@ pub const METRICS: &[Metric] = &[
          missing).",
     ),
     Metric::counter(
-        "inbox_position_alarms_total",
-        &["topic"],
-        "Times that a position was found outside what the topic holds.",
+        "inbox_partitions_stopped_total",
+        &["topic", "reason"],
+        "Times that a partition was stopped: `out_of_range` (its position lies outside what the topic holds).",
     ),
     Metric::counter(
         "inbox_rebalances_total",
         &["change"],
         "Changes of what this process reads: partitions `assigned` or `revoked`.",
     ),
+    Metric::counter(
+        "inbox_records_total",
+        &["topic", "outcome"],
+        "Records behind the position: `applied`, `duplicate` (handled before), `skipped` (nobody here subscribed) \
+         or `dead_lettered`.",
+    ),
     Metric::counter("inbox_retries_total", &["topic"], "Batches that failed and were tried again."),
 ];
 
 /// What becomes of a record.
-pub(crate) const OUTCOMES: [&str; 4] = ["applied", "duplicate", "skipped", "parked"];
+pub(crate) const OUTCOMES: [&str; 4] = ["applied", "duplicate", "skipped", "dead_lettered"];
 
 /// How this process reads partitions.
 pub(crate) const STATES: [&str; 3] = ["running", "retrying", "stopped"];
+
+/// Why a partition is stopped.
+pub(crate) const OUT_OF_RANGE: &str = "out_of_range";
 
 /// How assignments change.
 pub(crate) const ASSIGNED: &str = "assigned";

@@ -1,4 +1,4 @@
-//! What waits and what stands still, asked at a bounded interval: lag, parked events, the partitions' states.
+//! What waits and what stands still, asked at a bounded interval: lag, dead letters, the partitions' states.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use metrics::{counter, gauge};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{ASSIGNED, OUTCOMES, REVOKED, STATES};
-use crate::parking::{self, BEHIND};
+use crate::dead_letters::{self, BEHIND};
+use crate::metrics::{ASSIGNED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
 use crate::positions;
 use crate::standing;
 use crate::status::{ConsumerStatus, PartitionState};
@@ -66,10 +66,10 @@ pub async fn lag(pool: &PgPool, bus: &dyn Bus, topics: &[String]) -> Result<Vec<
 pub(crate) fn begin(topics: &[&'static str]) {
     for &topic in topics {
         for outcome in OUTCOMES {
-            counter!("inbox_events_total", "topic" => topic, "outcome" => outcome).increment(0);
+            counter!("inbox_records_total", "topic" => topic, "outcome" => outcome).increment(0);
         }
         counter!("inbox_retries_total", "topic" => topic).increment(0);
-        counter!("inbox_position_alarms_total", "topic" => topic).increment(0);
+        counter!("inbox_partitions_stopped_total", "topic" => topic, "reason" => OUT_OF_RANGE).increment(0);
     }
     for change in [ASSIGNED, REVOKED] {
         counter!("inbox_rebalances_total", "change" => change).increment(0);
@@ -84,16 +84,16 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     let labels: Vec<&'static str> = subscribed.iter().map(|topic| topic.suffix()).collect();
     let names: Vec<String> = subscribed.iter().map(|topic| topics.name(*topic)).collect();
     begin(&labels);
-    let mut parked = Parked::new(&labels);
+    let mut dead_letters = DeadLetters::new(&labels);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let asking = async {
         loop {
             ticks.tick().await;
             show_states(&shared.status);
-            match parked.count(&applier.pool, topics).await {
+            match dead_letters.count(&applier.pool, topics).await {
                 Ok(()) => {}
-                Err(error) => tracing::debug!(%error, "parked events are not counted"),
+                Err(error) => tracing::debug!(%error, "dead letters are not counted"),
             }
             match lag(&applier.pool, &*shared.bus, &names).await {
                 Ok(lags) => show_lags(&lags, topics),
@@ -107,29 +107,29 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     }
 }
 
-/// The gauges of parked events. One that is redriven goes back to 0, so what was shown is remembered.
-struct Parked {
+/// The gauges of dead letters. One that is redriven goes back to 0, so what was shown is remembered.
+struct DeadLetters {
     shown: BTreeSet<(&'static str, String)>,
 }
 
-impl Parked {
+impl DeadLetters {
     fn new(topics: &[&'static str]) -> Self {
         Self { shown: topics.iter().map(|topic| (*topic, BEHIND.to_owned())).collect() }
     }
 
     async fn count(&mut self, pool: &PgPool, topics: &Topics) -> Result<(), sqlx::Error> {
         let mut conn = pool.acquire().await?;
-        let counts = parking::count(&mut conn).await?;
+        let counts = dead_letters::count(&mut conn).await?;
         let mut gone = std::mem::take(&mut self.shown);
         for (topic, reason, events) in counts {
             let topic = positions::label(topics, &topic);
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            gauge!("inbox_parked_events", "topic" => topic, "reason" => reason.clone()).set(events as f64);
+            gauge!("inbox_dead_letters", "topic" => topic, "reason" => reason.clone()).set(events as f64);
             gone.remove(&(topic, reason.clone()));
             self.shown.insert((topic, reason));
         }
         for (topic, reason) in gone {
-            gauge!("inbox_parked_events", "topic" => topic, "reason" => reason.clone()).set(0.0);
+            gauge!("inbox_dead_letters", "topic" => topic, "reason" => reason.clone()).set(0.0);
             self.shown.insert((topic, reason));
         }
         Ok(())

@@ -1,19 +1,19 @@
 //! How far each partition has been applied. The database knows, not the broker.
 
+use chrono::{DateTime, Utc};
 use contracts::topics::Topic;
-use messaging::TopicPartition;
+use messaging::{Batch, TopicPartition};
 use sqlx::PgConnection;
-use uuid::Uuid;
+
+use crate::record_id;
 
 /// What a batch finds under the lock of its partition's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// The offset that has to come next.
     pub next_offset: i64,
-    /// The oldest event id that the inbox still remembers.
-    pub floor: Uuid,
-    /// One behind the newest event id that the inbox accepts.
-    pub ceiling: Uuid,
+    /// The log to which it belongs.
+    pub log: i32,
 }
 
 /// The position of a partition, begun at `low` when this service meets it for the first time.
@@ -23,7 +23,15 @@ pub(crate) async fn establish(
     low: i64,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query(
-        "INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, $3)
+        "INSERT INTO inbox.consumer_topics (topic, first_floor) SELECT $1, floor FROM inbox.deduplication
+         ON CONFLICT (topic) DO NOTHING",
+    )
+    .bind(&partition.topic)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "INSERT INTO inbox.consumer_positions (topic, partition, next_offset, log)
+         SELECT topic, $2, $3, log FROM inbox.consumer_topics WHERE topic = $1
          ON CONFLICT (topic, partition) DO NOTHING",
     )
     .bind(&partition.topic)
@@ -43,32 +51,41 @@ pub(crate) async fn lock(
     conn: &mut PgConnection,
     partition: &TopicPartition,
 ) -> Result<Standing, sqlx::Error> {
-    let (next_offset, floor, ceiling) = sqlx::query_as(
-        "SELECT p.next_offset, r.floor, r.ceiling
-         FROM inbox.consumer_positions p, inbox.id_range r
-         WHERE p.topic = $1 AND p.partition = $2
-         FOR UPDATE OF p",
+    let (next_offset, log) = sqlx::query_as(
+        "SELECT next_offset, log FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2 FOR UPDATE",
     )
     .bind(&partition.topic)
     .bind(partition.partition)
     .fetch_one(conn)
     .await?;
-    Ok(Standing { next_offset, floor, ceiling })
+    Ok(Standing { next_offset, log })
 }
 
-/// Moves the position behind the batch.
+/// Moves the position behind the batch, and marks its last record: where the log is another one, another record stands
+/// there. A batch without a record leaves the mark.
 pub(crate) async fn advance(
     conn: &mut PgConnection,
     partition: &TopicPartition,
-    next_offset: i64,
+    batch: &Batch,
 ) -> Result<(), sqlx::Error> {
+    let last = batch.records.last();
+    let at = last
+        .and_then(|record| record.timestamp_ms)
+        .and_then(DateTime::<Utc>::from_timestamp_millis)
+        .filter(|at| at.timestamp() >= 0);
     sqlx::query(
-        "UPDATE inbox.consumer_positions SET next_offset = $3, updated_at = now()
+        "UPDATE inbox.consumer_positions
+         SET next_offset = $3, updated_at = now(), last_record_offset = coalesce($4, last_record_offset),
+             last_record_digest = coalesce($5, last_record_digest),
+             last_record_at = CASE WHEN $4::bigint IS NULL THEN last_record_at ELSE $6 END
          WHERE topic = $1 AND partition = $2",
     )
     .bind(&partition.topic)
     .bind(partition.partition)
-    .bind(next_offset)
+    .bind(batch.to)
+    .bind(last.map(|record| record.offset))
+    .bind(last.map(|record| record_id::digest(record).to_vec()))
+    .bind(at)
     .execute(conn)
     .await?;
     Ok(())

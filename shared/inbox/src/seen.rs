@@ -1,4 +1,4 @@
-//! Which events are new: the primary key on the event id decides, not a look before.
+//! Which events are new, and what became of those that are not: the primary key on the event id decides, not a look before.
 
 use std::collections::HashSet;
 
@@ -6,17 +6,25 @@ use messaging::TopicPartition;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Inserts the ids (each once) and gives those that were not there. A transaction that inserts the same id at the same
-/// time is waited for.
+/// Handled, with its effect.
+pub(crate) const APPLIED: &str = "applied";
+/// A dead letter.
+pub(crate) const DEAD_LETTERED: &str = "dead_lettered";
+/// A dead letter, because its id lies below the floor: whether it was applied before can't be known.
+pub(crate) const UNDECIDABLE: &str = "undecidable";
+
+/// Inserts the ids (each once) as applied, and gives those that were not there. A transaction that inserts the same id at
+/// the same time is waited for.
 pub(crate) async fn insert_new(
     conn: &mut PgConnection,
     partition: &TopicPartition,
+    log: i32,
     ids: &[Uuid],
     offsets: &[i64],
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     let new: Vec<Uuid> = sqlx::query_scalar(
-        r#"INSERT INTO inbox.events (event_id, topic, partition, "offset")
-           SELECT id, $1, $2, position FROM unnest($3::uuid[], $4::bigint[]) AS batch (id, position) ORDER BY id
+        r#"INSERT INTO inbox.events (event_id, topic, partition, "offset", log, outcome)
+           SELECT id, $1, $2, position, $5, $6 FROM unnest($3::uuid[], $4::bigint[]) AS batch (id, position) ORDER BY id
            ON CONFLICT (event_id) DO NOTHING
            RETURNING event_id"#,
     )
@@ -24,19 +32,69 @@ pub(crate) async fn insert_new(
     .bind(partition.partition)
     .bind(ids)
     .bind(offsets)
+    .bind(log)
+    .bind(APPLIED)
     .fetch_all(conn)
     .await?;
     Ok(new.into_iter().collect())
 }
 
-/// Makes partitions ahead of time and drops those that `remember_days` no longer asks for (0 keeps all).
-pub(crate) async fn maintain(conn: &mut PgConnection, remember_days: u32) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT inbox.add_partitions(now() + interval '4 weeks')").execute(&mut *conn).await?;
-    if remember_days > 0 {
-        sqlx::query("SELECT inbox.drop_partitions(now() - make_interval(days => $1))")
-            .bind(i32::try_from(remember_days).unwrap_or(i32::MAX))
-            .execute(conn)
-            .await?;
+/// The ids of a topic for which the inbox can't tell whether they were applied, if no row says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    /// Older ones were not applied: nothing of the topic had been read before.
+    from: Uuid,
+    /// Older ones are no longer remembered.
+    floor: Uuid,
+}
+
+impl Forgotten {
+    pub(crate) fn contains(self, id: Uuid) -> bool {
+        self.from <= id && id < self.floor
+    }
+}
+
+/// Asked after the ids were inserted: the lock that their insertion took holds off whoever would raise the floor.
+pub(crate) async fn forgotten(conn: &mut PgConnection, topic: &str) -> Result<Forgotten, sqlx::Error> {
+    let (floor, first_floor): (Uuid, Option<Uuid>) = sqlx::query_as(
+        "SELECT d.floor, (SELECT t.first_floor FROM inbox.consumer_topics t WHERE t.topic = $1)
+         FROM inbox.deduplication d",
+    )
+    .bind(topic)
+    .fetch_one(conn)
+    .await?;
+    Ok(Forgotten { from: first_floor.unwrap_or_default(), floor })
+}
+
+/// Says of these ids, which this transaction has inserted or locked, what became of them.
+pub(crate) async fn set_outcomes(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+    outcomes: &[&str],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE inbox.events e SET outcome = n.outcome
+         FROM unnest($1::uuid[], $2::text[]) AS n (event_id, outcome) WHERE e.event_id = n.event_id",
+    )
+    .bind(ids)
+    .bind(outcomes)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Makes table partitions ahead of time and drops those that `deduplication_days` no longer asks for (0 keeps all). Days
+/// are counted from the slower one of the database's clock and the newest record that was applied.
+pub(crate) async fn maintain(conn: &mut PgConnection, deduplication_days: u32) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT inbox.add_table_partitions(now() + interval '4 weeks')").execute(&mut *conn).await?;
+    if deduplication_days > 0 {
+        sqlx::query(
+            "SELECT inbox.drop_table_partitions(
+                 least(now(), (SELECT max(last_record_at) FROM inbox.consumer_positions)) - make_interval(days => $1))",
+        )
+        .bind(i32::try_from(deduplication_days).unwrap_or(i32::MAX))
+        .execute(conn)
+        .await?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use messaging::{Batch, TopicPartition};
 use telemetry::spans::{self, Place};
 use tracing::Span;
 
+use crate::dead_letters::NewDeadLetter;
 use crate::decoding::Item;
-use crate::parking::ToPark;
 use crate::unit_of_work::Received;
 
 /// They last as long as the batch is worked on, retries included, and end when this is dropped.
@@ -54,17 +54,17 @@ impl BatchSpans {
     }
 
     /// Tells what has become of each message, now that it is committed.
-    pub(crate) fn tell(&self, applied: &[Received], duplicates: &[i64], parked: &[ToPark<'_>]) {
+    pub(crate) fn tell(&self, applied: &[Received], duplicates: &[i64], dead_letters: &[NewDeadLetter<'_>]) {
         for received in applied {
             self.outcome(received.offset, "applied");
         }
         for offset in duplicates {
             self.outcome(*offset, "duplicate");
         }
-        for entry in parked {
-            if let Some(span) = self.outcome(entry.record.offset, "parked") {
+        for entry in dead_letters {
+            if let Some(span) = self.outcome(entry.record.offset, "dead_lettered") {
                 spans::failed(span);
-                tracing::info!(parent: span, reason = entry.rejection.reason, "event parked");
+                tracing::info!(parent: span, reason = entry.rejection.reason, "event dead-lettered");
             }
         }
     }

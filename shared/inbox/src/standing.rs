@@ -1,16 +1,19 @@
-//! What a rebuild asks of the inbox: how far each partition has been applied, and which of its records are parked.
+//! What a rebuild asks of the inbox: how far each partition has been applied, and which of its records had no effect.
 
 use std::collections::BTreeSet;
 
 use messaging::TopicPartition;
 use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub use crate::record_id::made_id;
 
 /// Up to where a partition has been applied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Applied {
     /// Which partition.
     pub partition: TopicPartition,
-    /// Every record before this offset was applied, skipped or parked.
+    /// Every record before this offset was applied, skipped or dead-lettered.
     pub next_offset: i64,
 }
 
@@ -39,27 +42,48 @@ pub async fn hold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The offsets in `from..to` whose records are parked, so have had no effect.
+/// Which of these records of a partition, by id and offset, have had no effect, although they are behind the position. A
+/// dead letter, or what was given up, has had none wherever it stands. What could not be decided speaks of its own place
+/// and of what came after it: an earlier copy was applied, and is forgotten.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn parked(
+pub async fn without_effect_at(
     conn: &mut PgConnection,
     partition: &TopicPartition,
-    from: i64,
-    to: i64,
-) -> Result<BTreeSet<i64>, sqlx::Error> {
-    let offsets: Vec<i64> = sqlx::query_scalar(
-        r#"SELECT "offset" FROM inbox.parked
-           WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4"#,
+    records: &[(Uuid, i64)],
+) -> Result<BTreeSet<(Uuid, i64)>, sqlx::Error> {
+    let (ids, offsets): (Vec<Uuid>, Vec<i64>) = records.iter().copied().unzip();
+    let found: Vec<(Uuid, i64)> = sqlx::query_as(
+        r#"SELECT e.event_id, record.position
+           FROM inbox.events e JOIN unnest($1::uuid[], $2::bigint[]) AS record (id, position) ON e.event_id = record.id
+           WHERE e.outcome IN ('dead_lettered', 'discarded')
+              OR e.outcome IN ('undecidable', 'undecidable_discarded')
+                 AND (e.topic, e.partition) = ($3, $4) AND record.position >= e."offset""#,
     )
+    .bind(ids)
+    .bind(offsets)
     .bind(&partition.topic)
     .bind(partition.partition)
-    .bind(from)
-    .bind(to)
     .fetch_all(conn)
     .await?;
-    Ok(offsets.into_iter().collect())
+    Ok(found.into_iter().collect())
+}
+
+/// Which of these ids still have had no effect: dead letters, and what was given up.
+///
+/// # Errors
+/// When the database fails.
+pub async fn without_effect(conn: &mut PgConnection, ids: &[Uuid]) -> Result<BTreeSet<Uuid>, sqlx::Error> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT event_id FROM inbox.events
+         WHERE event_id = ANY($1)
+           AND outcome IN ('dead_lettered', 'discarded', 'undecidable', 'undecidable_discarded')",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().collect())
 }
 
 impl From<(String, i32, i64)> for Applied {

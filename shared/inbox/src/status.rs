@@ -22,7 +22,7 @@ pub enum PartitionState {
         /// What went wrong last.
         error: String,
     },
-    /// The position is outside the range that the topic holds: records are missing. Nobody but an operator mends that.
+    /// The position is outside the range that the topic holds: records are missing. Nobody but an operator fixes that.
     Stopped {
         /// What is wrong.
         error: String,

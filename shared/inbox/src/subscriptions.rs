@@ -63,7 +63,7 @@ impl<W: UnitOfWork> Subscriptions<W> {
     pub fn react(&self, work: &mut W, event: &AnyEvent, context: Context<'_>) -> Result<(), Rejection> {
         match self.reactions.get(event.event_type()) {
             Some(reaction) => reaction(work, event, context),
-            None => Err(Rejection::new("no_reaction", event.event_type())),
+            None => Err(Rejection::new("no_handler", event.event_type())),
         }
     }
 }

@@ -46,8 +46,9 @@ pub type AfterCommit = Box<dyn FnOnce() + Send>;
 /// The state of all aggregates that a batch concerns. One value lives for one transaction.
 ///
 /// The runtime calls `load`, then the subscribed reactions one by one in offset order, then `store`, then commits.
-/// When a reaction rejects its event, or `store` answers [`HandlerError::Park`], the whole transaction is rolled back
-/// and the batch begins anew without that event, which is parked: a rejection changes nothing else by construction.
+/// When a reaction rejects its event, or `store` answers [`HandlerError::Rejected`], the whole transaction is rolled back
+/// and the batch begins anew without that event, which becomes a dead letter: a rejection changes nothing else by
+/// construction.
 pub trait UnitOfWork: Sized + Send + 'static {
     /// What `load` and `store` need from outside: the outbox, settings.
     type Deps: Send + Sync + 'static;

@@ -13,12 +13,12 @@ use crate::batch::{Applier, Outcome, Tally};
 use crate::config::ConsumerConfig;
 use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
-use crate::metrics::OUTCOMES;
+use crate::metrics::{OUT_OF_RANGE, OUTCOMES};
 use crate::positions;
 use crate::spans::BatchSpans;
 use crate::status::{ConsumerStatus, PartitionState};
 
-/// How often a stopped partition looks whether an operator has mended its position.
+/// How often a stopped partition looks whether an operator has fixed its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
 
 /// A batch's records, decoded, and the spans under which they are worked on.
@@ -110,7 +110,7 @@ impl Shared {
             None => Turn::End,
             Some(Ok(batch)) => self.until_applied(id, partition, &batch, shutdown).await,
             Some(Err(error)) => {
-                counter!("inbox_position_alarms_total", "topic" => self.label(id)).increment(1);
+                counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => OUT_OF_RANGE).increment(1);
                 tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: records are missing; see docs/guarantees.md");
                 self.status.set(id, PartitionState::Stopped { error: error.to_string() });
                 if wait(STOPPED_PAUSE, shutdown).await { Turn::Reposition } else { Turn::End }
@@ -218,8 +218,8 @@ impl Shared {
             let single = Batch { from, to, records: vec![record.clone()] };
             let outcome = match self.applier.apply(id, &single, item, spans).await {
                 Err(HandlerError::Data(error)) => {
-                    let rejection = Rejection::new("data_refused", error.to_string());
-                    self.applier.park_all(id, &single, item, spans, &rejection).await?
+                    let rejection = Rejection::new("data_error", error.to_string());
+                    self.applier.reject_all(id, &single, item, spans, &rejection).await?
                 }
                 other => other?,
             };
@@ -256,21 +256,21 @@ impl Shared {
 
     fn count(&self, id: &TopicPartition, tally: Tally, took: Duration) {
         let topic = self.label(id);
-        let counts = [tally.applied, tally.duplicate, tally.skipped, tally.parked];
+        let counts = [tally.applied, tally.duplicate, tally.skipped, tally.dead_lettered];
         for (outcome, events) in OUTCOMES.into_iter().zip(counts) {
             if events > 0 {
-                counter!("inbox_events_total", "topic" => topic, "outcome" => outcome).increment(events);
+                counter!("inbox_records_total", "topic" => topic, "outcome" => outcome).increment(events);
             }
         }
         histogram!("inbox_batch_duration_seconds", "topic" => topic).record(took.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a histogram")]
-        histogram!("inbox_batch_events", "topic" => topic).record(counts.into_iter().sum::<u64>() as f64);
-        if tally.parked > 0 {
+        histogram!("inbox_batch_records", "topic" => topic).record(counts.into_iter().sum::<u64>() as f64);
+        if tally.dead_lettered > 0 {
             tracing::error!(
                 topic = id.topic,
                 partition = id.partition,
-                events = tally.parked,
-                "events parked; see inbox.parked"
+                events = tally.dead_lettered,
+                "events dead-lettered; see inbox.dead_letters"
             );
         }
     }

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 pub struct Record {
     /// Full topic name.
     pub topic: String,
-    /// UTF-8 key; equal keys go to the same partition (murmur2, as Java producers do).
-    pub key: String,
-    /// The value's bytes, published unchanged.
-    pub value: Vec<u8>,
+    /// The key's bytes; equal keys go to the same partition (murmur2, as Java producers do), no key to any.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes, published unchanged; none is a tombstone.
+    pub value: Option<Vec<u8>>,
     /// Headers in order.
     pub headers: Vec<(String, Vec<u8>)>,
 }

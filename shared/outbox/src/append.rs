@@ -1,6 +1,11 @@
 //! Appending to the outbox: encoding and the size check happen here, before the caller's commit.
+//!
+//! The order in the caller's transaction: lock the aggregates, [`Outbox::number`] their messages, store the aggregates
+//! with the ids of their last messages, [`Outbox::append`]. A sequence is given once, even where a lock was forgotten,
+//! because the aggregate's row is updated only where it still names the message that the new one continues
+//! ([`expect_stored`], docs/adr/0017).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use contracts::{AnyEvent, Cause, Codec, EncodeError, Envelope};
@@ -14,6 +19,23 @@ pub struct Message {
     pub(crate) topic: String,
     pub(crate) envelope: Envelope,
     pub(crate) value: Vec<u8>,
+    /// The last message of its key before this transaction, as the aggregate's row has it.
+    pub(crate) last_message_id: Option<i64>,
+}
+
+/// Messages with their ids, each linked to the one before it of its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbered {
+    messages: Vec<NumberedMessage>,
+    /// By topic and key.
+    last: HashMap<String, HashMap<String, i64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NumberedMessage {
+    id: i64,
+    previous_id: Option<i64>,
+    message: Message,
 }
 
 /// A service's outbox. Cheap to clone.
@@ -51,9 +73,26 @@ pub enum AppendError {
         /// The event that led to it.
         causation_id: Option<Uuid>,
     },
+    /// An aggregate has published since it was read: its row was not locked. Repeat the transaction.
+    #[error("{expected} aggregates were to be stored, {stored} still were as they had been read")]
+    Stale {
+        /// How many aggregates there are to store.
+        expected: usize,
+        /// How many rows were as they had been read.
+        stored: u64,
+    },
     /// The database refused.
     #[error("appending to the outbox")]
     Database(#[from] sqlx::Error),
+}
+
+/// Holds what was stored against what was to be stored. Aggregates are updated
+/// `WHERE last_message_id IS NOT DISTINCT FROM` the one that was read.
+///
+/// # Errors
+/// When fewer rows were updated than there are aggregates.
+pub fn expect_stored(stored: u64, expected: usize) -> Result<(), AppendError> {
+    if stored == expected as u64 { Ok(()) } else { Err(AppendError::Stale { expected, stored }) }
 }
 
 impl Outbox {
@@ -70,15 +109,22 @@ impl Outbox {
     }
 
     /// Encodes `event` and checks its size. Pure: needs no database, so that a caller can refuse before it writes.
+    /// `last_message_id` is what the aggregate's row says, however many messages it gets in this transaction.
     ///
     /// # Errors
     /// When the event doesn't fit its schema or the broker's limit.
-    pub fn seal(&self, event: &AnyEvent, cause: &Cause) -> Result<Message, AppendError> {
+    pub fn seal(
+        &self,
+        event: &AnyEvent,
+        cause: &Cause,
+        last_message_id: Option<i64>,
+    ) -> Result<Message, AppendError> {
         let causation_id = cause.causation_id;
         let value =
             self.codec.encode(event).map_err(|source| AppendError::Encode { source, causation_id })?;
         let topic = self.codec.topics().name(event.topic());
-        let message = Message { topic, envelope: Envelope::of(event, &self.source, cause), value };
+        let envelope = Envelope::of(event, &self.source, cause);
+        let message = Message { topic, envelope, value, last_message_id };
         let bytes = message.size_on_the_wire();
         if bytes > self.max_message_bytes {
             return Err(AppendError::TooLarge {
@@ -92,41 +138,73 @@ impl Outbox {
         Ok(message)
     }
 
-    /// Appends `messages` in this order, in the caller's transaction. The caller holds the lock of every aggregate
-    /// concerned: ids are drawn here, and their order must follow the sequences.
+    /// Draws an id for each message, in this order, and links each to the one before it of its key. The caller holds the
+    /// lock of every aggregate concerned: the order of ids must follow the sequences.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn append(&self, conn: &mut PgConnection, messages: &[Message]) -> Result<(), AppendError> {
+    pub async fn number(
+        &self,
+        conn: &mut PgConnection,
+        messages: Vec<Message>,
+    ) -> Result<Numbered, AppendError> {
         if messages.is_empty() {
+            return Ok(Numbered::default());
+        }
+        let mut ids: Vec<i64> =
+            sqlx::query_scalar("SELECT nextval('outbox.message_ids') FROM generate_series(1, $1)")
+                .bind(i64::try_from(messages.len()).unwrap_or(i64::MAX))
+                .fetch_all(conn)
+                .await?;
+        ids.sort_unstable();
+        let mut last: HashMap<String, HashMap<String, i64>> = HashMap::new();
+        let messages = ids
+            .into_iter()
+            .zip(messages)
+            .map(|(id, message)| {
+                let of_topic = last.entry(message.topic.clone()).or_default();
+                let before = of_topic.insert(message.envelope.subject.clone(), id);
+                NumberedMessage { id, previous_id: before.or(message.last_message_id), message }
+            })
+            .collect();
+        Ok(Numbered { messages, last })
+    }
+
+    /// Appends the messages in the caller's transaction, after the aggregates that name them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn append(&self, conn: &mut PgConnection, numbered: &Numbered) -> Result<(), AppendError> {
+        if numbered.messages.is_empty() {
             return Ok(());
         }
-        let column = Columns::of(messages);
-        // INSERT ... SELECT ... ORDER BY evaluates the default of `id` above the sort, row by row in its order.
+        let column = Columns::of(&numbered.messages);
         sqlx::query(
-            "INSERT INTO outbox.messages (topic, key, sequence, event_id, event_type, source, occurred_at,
-                 correlation_id, causation_id, user_id, traceparent, tracestate, value)
-             SELECT topic, key, sequence, event_id, event_type, source, occurred_at,
-                 correlation_id, causation_id, user_id, traceparent, tracestate, value
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[],
-                 $7::timestamptz[], $8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::bytea[])
-                 WITH ORDINALITY AS message (topic, key, sequence, event_id, event_type, source, occurred_at,
-                     correlation_id, causation_id, user_id, traceparent, tracestate, value, position)
-             ORDER BY position",
+            "INSERT INTO outbox.messages (id, previous_id, topic, key, sequence, value, event_id, event_type, source,
+                 subject, event_time, correlation_id, causation_id, user_id, traceparent, tracestate)
+             SELECT id, previous_id, topic, convert_to(subject, 'UTF8'), sequence, value, event_id, event_type, source,
+                 subject, event_time, correlation_id, causation_id, user_id, traceparent, tracestate
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::uuid[], $7::text[],
+                 $8::text[], $9::text[], $10::timestamptz[], $11::uuid[], $12::uuid[], $13::text[], $14::text[],
+                 $15::text[])
+                 AS message (id, previous_id, topic, sequence, value, event_id, event_type, source, subject,
+                     event_time, correlation_id, causation_id, user_id, traceparent, tracestate)",
         )
+        .bind(column.id)
+        .bind(column.previous_id)
         .bind(column.topic)
-        .bind(column.key)
         .bind(column.sequence)
+        .bind(column.value)
         .bind(column.event_id)
         .bind(column.event_type)
         .bind(column.source)
-        .bind(column.occurred_at)
+        .bind(column.subject)
+        .bind(column.event_time)
         .bind(column.correlation_id)
         .bind(column.causation_id)
         .bind(column.user_id)
         .bind(column.traceparent)
         .bind(column.tracestate)
-        .bind(column.value)
         .execute(conn)
         .await?;
         Ok(())
@@ -142,12 +220,34 @@ impl Outbox {
     }
 }
 
+impl Numbered {
+    /// The id of the last message of this topic and key, which its aggregate's row has to name; none where it got no
+    /// message. The topic is named in full, or by its last part.
+    #[must_use]
+    pub fn last_message_id(&self, topic: &str, key: &str) -> Option<i64> {
+        let is_meant = |name: &str| name == topic || name.rsplit('.').next() == Some(topic);
+        let (_, of_topic) = self.last.iter().find(|(name, _)| is_meant(name))?;
+        of_topic.get(key).copied()
+    }
+
+    /// Whether there is nothing to append.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+}
+
 impl Message {
     /// A message from parts that were encoded before, to be published as they are: for what did not come from an
     /// event of this process.
     #[must_use]
-    pub const fn from_parts(topic: String, envelope: Envelope, value: Vec<u8>) -> Self {
-        Self { topic, envelope, value }
+    pub const fn from_parts(
+        topic: String,
+        envelope: Envelope,
+        value: Vec<u8>,
+        last_message_id: Option<i64>,
+    ) -> Self {
+        Self { topic, envelope, value, last_message_id }
     }
 
     /// The full name of the topic that it goes to.
@@ -194,38 +294,42 @@ impl Message {
 /// The messages turned by ninety degrees: one array per column.
 #[derive(Default)]
 struct Columns<'a> {
+    id: Vec<i64>,
+    previous_id: Vec<Option<i64>>,
     topic: Vec<&'a str>,
-    key: Vec<&'a str>,
     sequence: Vec<i64>,
+    value: Vec<&'a [u8]>,
     event_id: Vec<Uuid>,
     event_type: Vec<&'a str>,
     source: Vec<&'a str>,
-    occurred_at: Vec<chrono::DateTime<chrono::Utc>>,
+    subject: Vec<&'a str>,
+    event_time: Vec<chrono::DateTime<chrono::Utc>>,
     correlation_id: Vec<Uuid>,
     causation_id: Vec<Option<Uuid>>,
     user_id: Vec<Option<&'a str>>,
     traceparent: Vec<Option<&'a str>>,
     tracestate: Vec<Option<&'a str>>,
-    value: Vec<&'a [u8]>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(messages: &'a [Message]) -> Self {
+    fn of(messages: &'a [NumberedMessage]) -> Self {
         let mut columns = Self::default();
-        for Message { topic, envelope, value } in messages {
+        for NumberedMessage { id, previous_id, message: Message { topic, envelope, value, .. } } in messages {
+            columns.id.push(*id);
+            columns.previous_id.push(*previous_id);
             columns.topic.push(topic);
-            columns.key.push(&envelope.subject);
             columns.sequence.push(envelope.sequence);
+            columns.value.push(value);
             columns.event_id.push(envelope.event_id);
             columns.event_type.push(&envelope.event_type);
             columns.source.push(&envelope.source);
-            columns.occurred_at.push(envelope.occurred_at);
+            columns.subject.push(&envelope.subject);
+            columns.event_time.push(envelope.occurred_at);
             columns.correlation_id.push(envelope.correlation_id);
             columns.causation_id.push(envelope.causation_id);
             columns.user_id.push(envelope.user_id.as_deref());
             columns.traceparent.push(envelope.trace.traceparent.as_deref());
             columns.tracestate.push(envelope.trace.tracestate.as_deref());
-            columns.value.push(value);
         }
         columns
     }

@@ -5,16 +5,16 @@ use sqlx::PgPool;
 /// What waits to be published.
 #[derive(Clone, Copy, Debug, PartialEq, sqlx_macros::FromRow)]
 pub struct Backlog {
-    /// Rows that are not known to be published.
-    pub unfinished: i64,
-    /// Age of the oldest of them that is not behind a stopped key; 0 when there is none.
+    /// Messages that are not known to be published.
+    pub unpublished: i64,
+    /// Age of the oldest of them that is not behind a blocked key; 0 when there is none.
     pub oldest_age_s: f64,
     /// Keys that wait for a person.
-    pub stopped_keys: i64,
+    pub blocked_keys: i64,
 }
 
 impl Backlog {
-    /// Asks the database. The count walks over the index of unfinished rows; the oldest is one look into it per topic.
+    /// Asks the database. The count walks over the index of unpublished messages; the oldest is one look into it per topic.
     ///
     /// # Errors
     /// When the database fails.
@@ -27,23 +27,23 @@ impl Backlog {
         )
         .execute(&mut *tx)
         .await?;
-        // Of each topic the row with the lowest id: ids are drawn when rows are inserted.
+        // Of each topic the message with the lowest id: ids are drawn before messages are inserted.
         let backlog = sqlx::query_as(
             "WITH RECURSIVE topics (topic) AS (
-                 (SELECT topic FROM outbox.messages WHERE finished_at IS NULL ORDER BY topic LIMIT 1)
+                 (SELECT topic FROM outbox.unpublished() ORDER BY topic LIMIT 1)
                  UNION ALL
-                 SELECT (SELECT m.topic FROM outbox.messages m
-                         WHERE m.finished_at IS NULL AND m.topic > t.topic ORDER BY m.topic LIMIT 1)
+                 SELECT (SELECT m.topic FROM outbox.unpublished() m WHERE m.topic > t.topic ORDER BY m.topic LIMIT 1)
                  FROM topics t WHERE t.topic IS NOT NULL
              )
-             SELECT (SELECT count(*) FROM outbox.messages WHERE finished_at IS NULL) AS unfinished,
-                 (SELECT count(*) FROM outbox.stopped_keys) AS stopped_keys,
+             SELECT (SELECT count(*) FROM outbox.unpublished()) AS unpublished,
+                 (SELECT count(*) FROM outbox.blocked_keys) AS blocked_keys,
                  greatest(0, coalesce(extract(epoch FROM clock_timestamp() - min(oldest.created_at)), 0))::float8
                      AS oldest_age_s
              FROM topics t CROSS JOIN LATERAL (
-                 SELECT m.created_at FROM outbox.messages m
-                 WHERE m.finished_at IS NULL AND m.topic = t.topic
-                   AND (m.topic, m.key) NOT IN (SELECT s.topic, s.key FROM outbox.stopped_keys s)
+                 SELECT m.created_at FROM outbox.unpublished() m
+                 WHERE m.topic = t.topic AND m.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
+                   AND (m.key IS NULL OR (m.topic, m.key) NOT IN (
+                       SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
                  ORDER BY m.id LIMIT 1
              ) AS oldest",
         )
@@ -56,9 +56,9 @@ impl Backlog {
     /// Sets the gauges.
     pub fn show(&self) {
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
-        let (unfinished, stopped) = (self.unfinished as f64, self.stopped_keys as f64);
-        metrics::gauge!("outbox_unfinished_rows").set(unfinished);
-        metrics::gauge!("outbox_oldest_unfinished_age_seconds").set(self.oldest_age_s);
-        metrics::gauge!("outbox_stopped_keys").set(stopped);
+        let (unpublished, blocked) = (self.unpublished as f64, self.blocked_keys as f64);
+        metrics::gauge!("outbox_unpublished_messages").set(unpublished);
+        metrics::gauge!("outbox_oldest_unpublished_age_seconds").set(self.oldest_age_s);
+        metrics::gauge!("outbox_blocked_keys").set(blocked);
     }
 }

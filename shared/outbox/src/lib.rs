@@ -5,7 +5,7 @@ pub mod backlog;
 mod metrics;
 pub mod relay;
 
-pub use append::{AppendError, Message, Outbox};
+pub use append::{AppendError, Message, Numbered, Outbox, expect_stored};
 pub use backlog::Backlog;
 pub use metrics::METRICS;
 pub use relay::{PollRelay, Relay, RelayConfig, RelayError, RelayState, RelayStatus};

@@ -5,43 +5,62 @@ use telemetry::metrics::Metric;
 
 /// What this crate measures.
 pub const METRICS: &[Metric] = &[
+    Metric::gauge(
+        "outbox_blocked_keys",
+        &[],
+        "Keys that no relay publishes until a person has looked: the rows of `outbox.blocked_keys`.",
+    ),
     Metric::counter(
         "outbox_delivery_failures_total",
         &["topic"],
-        "Times that the broker did not acknowledge or refused what was sent; what was not acknowledged is sent again.",
+        "Times that the broker did not acknowledge, or rejected, what was sent; what was not acknowledged is sent again.",
     ),
     Metric::counter(
-        "outbox_keys_stopped_total",
-        &["kind"],
-        "Keys that a relay has stopped: `refused` (the broker will never take the row) or `gap` (a sequence is missing).",
+        "outbox_keys_blocked_total",
+        &["reason"],
+        "Keys that a relay has blocked: `rejected` (the broker will never take the message) or `gap` (the message \
+         before it is missing).",
+    ),
+    Metric::counter(
+        "outbox_messages_published_total",
+        &["topic"],
+        "Messages that the broker has acknowledged.",
     ),
     Metric::gauge(
-        "outbox_oldest_unfinished_age_seconds",
+        "outbox_oldest_unpublished_age_seconds",
         &[],
-        "Age of the oldest row that waits to be published; rows behind a stopped key aside. 0 when none waits.",
+        "Age of the oldest message that waits to be published; those behind a blocked key aside. 0 when none waits.",
     ),
-    Metric::counter("outbox_pruned_rows_total", &[], "Published rows that were deleted for their age."),
     Metric::histogram(
         "outbox_publish_latency_seconds",
         &["topic"],
-        "Time from a row's insertion, just before its commit, to the broker's acknowledgement.",
+        "Time from a message's insertion, just before its commit, to the broker's acknowledgement.",
     ),
-    Metric::counter("outbox_published_total", &["topic"], "Rows that the broker has acknowledged."),
     Metric::gauge(
-        "outbox_relay_active",
+        "outbox_relay_leader",
         &[],
         "1 while this process's relay leads, else 0. One replica of a service leads, the others stand by.",
     ),
     Metric::gauge(
-        "outbox_stopped_keys",
+        "outbox_table_partitions",
         &[],
-        "Keys that no relay publishes until a person has looked: the rows of `outbox.stopped_keys`.",
+        "Table partitions of the outbox that can still take messages, the one in use among them. New ones are made in time: \
+         below two, nobody has the right to make them.",
     ),
-    Metric::gauge("outbox_unfinished_rows", &[], "Rows that are not known to be published."),
+    Metric::counter(
+        "outbox_table_partitions_dropped_total",
+        &[],
+        "Table partitions of the outbox that were dropped: all of their messages were published, and old enough.",
+    ),
+    Metric::gauge("outbox_unpublished_messages", &[], "Messages that are not known to be published."),
 ];
 
-/// Why keys are stopped.
-pub(crate) const STOPS: [&str; 2] = ["refused", "gap"];
+/// Why keys are blocked.
+pub(crate) const REASONS: [&str; 2] = [REJECTED, GAP];
+/// The broker will never take the message.
+pub(crate) const REJECTED: &str = "rejected";
+/// The message before it is missing.
+pub(crate) const GAP: &str = "gap";
 
 /// A topic's label: its name without its deployment's prefix.
 pub(crate) fn label(topic: &str) -> &'static str {

@@ -55,7 +55,7 @@ pub fn from_config(
     outbox: &Outbox,
     bus: Arc<dyn Bus>,
 ) -> Result<Box<dyn Relay>, RelayError> {
-    match config.kind {
+    match config.relay {
         RelayKind::Poll => {
             let topics = outbox.topics().into_iter().collect();
             Ok(Box::new(PollRelay::try_new(pool, outbox, bus, config)?.with_topics(topics)))

@@ -148,12 +148,12 @@ pub struct RegistrySection {
     /// The base URL.
     pub url: String,
     /// Register missing schemas at start-up; otherwise only look them up, and refuse to start without them.
-    pub register: bool,
+    pub auto_register_schemas: bool,
 }
 
 impl Default for RegistrySection {
     fn default() -> Self {
-        Self { url: "http://127.0.0.1:8085".to_owned(), register: true }
+        Self { url: "http://127.0.0.1:8085".to_owned(), auto_register_schemas: true }
     }
 }
 
@@ -161,7 +161,7 @@ impl fmt::Debug for RegistrySection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistrySection")
             .field("url", &redact::url(&self.url))
-            .field("register", &self.register)
+            .field("auto_register_schemas", &self.auto_register_schemas)
             .finish()
     }
 }

@@ -1,10 +1,10 @@
 //! What every HTTP edge shares: problem details (RFC 9457), JSON bodies, limits.
 
 mod body;
+pub(crate) mod dead_letters;
 mod edge;
 mod extract;
 mod limits;
-pub(crate) mod parked;
 pub(crate) mod server;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -80,7 +80,7 @@ impl Problem {
     /// A body of more than `limit` bytes (413).
     #[must_use]
     pub fn too_large(limit: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large")
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
             .detail(format!("at most {limit} bytes are read"))
     }
 

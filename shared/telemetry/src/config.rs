@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum LogFormat {
     /// For people at a terminal.
     #[default]
-    Human,
+    Text,
     /// One JSON object a line.
     Json,
 }
@@ -30,7 +30,7 @@ pub enum OtlpProtocol {
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// Which log lines: a filter in the syntax of `tracing-subscriber`, such as `info,sqlx=warn`.
-    pub log: String,
+    pub log_filter: String,
     /// How they look.
     pub log_format: LogFormat,
     /// The collector's address, such as `http://127.0.0.1:4318`; empty records and exports nothing.
@@ -40,22 +40,22 @@ pub struct TelemetryConfig {
     /// How long one export may take.
     pub otlp_timeout_ms: u64,
     /// Spans waiting for export; when it is full, spans are dropped and counted, and nothing waits.
-    pub otlp_queue: usize,
+    pub otlp_max_queue_size: usize,
     /// The share of traces that are recorded, from 0 to 1. Whoever begins a trace decides for all services; a request
     /// that brings a trace context has decided already.
-    pub traces_ratio: f64,
+    pub traces_sample_ratio: f64,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
-            log: "info,sqlx=warn,librdkafka=error".to_owned(),
-            log_format: LogFormat::Human,
+            log_filter: "info,sqlx=warn,librdkafka=error".to_owned(),
+            log_format: LogFormat::Text,
             otlp_endpoint: String::new(),
             otlp_protocol: OtlpProtocol::Http,
             otlp_timeout_ms: 5_000,
-            otlp_queue: 8_192,
-            traces_ratio: 1.0,
+            otlp_max_queue_size: 8_192,
+            traces_sample_ratio: 1.0,
         }
     }
 }

@@ -35,10 +35,11 @@ impl Bounded {
     pub(crate) fn new(config: &TelemetryConfig, runtime: Handle) -> Result<Self, ExporterBuildError> {
         let waiting = Arc::new(AtomicUsize::new(0));
         let exporter = InRuntime::new(config, runtime, Arc::clone(&waiting))?;
-        let batches =
-            BatchConfigBuilder::default().with_max_queue_size(config.otlp_queue).with_scheduled_delay(GATHER);
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(config.otlp_max_queue_size)
+            .with_scheduled_delay(GATHER);
         let batches = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
-        Ok(Self { batches, waiting, capacity: config.otlp_queue })
+        Ok(Self { batches, waiting, capacity: config.otlp_max_queue_size })
     }
 }
 

@@ -32,7 +32,7 @@ where
         filter.enabled(metadata, context.clone()) && repeats.lets_through(metadata)
     });
     match format {
-        LogFormat::Human => {
+        LogFormat::Text => {
             let format = WithTrace(tracing_subscriber::fmt::format().with_target(false));
             let colours = std::io::stdout().is_terminal();
             tracing_subscriber::fmt::layer()

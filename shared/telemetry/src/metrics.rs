@@ -14,8 +14,8 @@ pub use table::{Kind, Metric, describe};
 const SECONDS: [f64; 17] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 
-/// Bounds of every histogram whose name ends with `_events`.
-const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+/// Bounds of every histogram whose name ends with `_records`.
+const RECORDS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 /// Why spans are not exported.
 const DROPS: [&str; 2] = ["queue_full", "export_failed"];
@@ -24,7 +24,7 @@ const DROPS: [&str; 2] = ["queue_full", "export_failed"];
 /// client libraries.
 pub const METRICS: &[Metric] = &[
     Metric::counter(
-        "log_lines_held_back_total",
+        "log_lines_suppressed_total",
         &[],
         "Warnings that were not written because the same line had just been; each is summarised.",
     ),
@@ -72,7 +72,7 @@ impl Metrics {
         }
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-            .set_buckets_for_metric(Matcher::Suffix("_events".to_owned()), &EVENTS)?
+            .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), &RECORDS)?
             .install_recorder()?;
         let process = Collector::default();
         describe(METRICS);

@@ -26,11 +26,11 @@ struct Place {
     line: u32,
     since: Instant,
     written: u32,
-    held_back: u64,
+    suppressed: u64,
 }
 
 impl Repeats {
-    /// Whether one more line of this place may be written now. Only warnings and errors are held back.
+    /// Whether one more line of this place may be written now. Only warnings and errors are suppressed.
     pub(crate) fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
         if !metadata.is_event() || *metadata.level() > Level::WARN {
             return true;
@@ -42,7 +42,7 @@ impl Repeats {
             line: metadata.line().unwrap_or_default(),
             since: now,
             written: 0,
-            held_back: 0,
+            suppressed: 0,
         });
         if now.duration_since(place.since) >= WINDOW {
             (place.since, place.written) = (now, 0);
@@ -51,23 +51,27 @@ impl Repeats {
         if lets_through {
             place.written += 1;
         } else {
-            place.held_back += 1;
+            place.suppressed += 1;
         }
         lets_through
     }
 
-    /// Says how many lines were held back since the last time; to be called every few seconds.
+    /// Says how many lines were suppressed since the last time; to be called every few seconds.
     pub fn summarise(&self) {
-        let mut held_back = Vec::new();
+        let mut suppressed = Vec::new();
         for place in self.places.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
-            if place.held_back > 0 {
-                held_back.push((place.file.clone(), place.line, std::mem::take(&mut place.held_back)));
+            if place.suppressed > 0 {
+                suppressed.push((place.file.clone(), place.line, std::mem::take(&mut place.suppressed)));
             }
         }
         // The lock is free again: these are lines, too.
-        for (file, line, lines) in held_back {
-            metrics::counter!("log_lines_held_back_total").increment(lines);
-            tracing::warn!(lines, place = format!("{file}:{line}"), "lines like those before were held back");
+        for (file, line, lines) in suppressed {
+            metrics::counter!("log_lines_suppressed_total").increment(lines);
+            tracing::warn!(
+                lines,
+                place = format!("{file}:{line}"),
+                "lines like those before were suppressed"
+            );
         }
     }
 }

@@ -23,7 +23,7 @@ const MOST_LINKS: u32 = 2_048;
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The log filter can't be parsed.
-    #[error("telemetry.log = {filter:?} is no filter: {detail}")]
+    #[error("telemetry.log_filter = {filter:?} is no filter: {detail}")]
     Filter {
         /// The filter as configured.
         filter: String,
@@ -40,7 +40,7 @@ pub enum TelemetryError {
         source: opentelemetry_otlp::ExporterBuildError,
     },
     /// No share of anything.
-    #[error("telemetry.traces_ratio = {ratio} is not between 0 and 1")]
+    #[error("telemetry.traces_sample_ratio = {ratio} is not between 0 and 1")]
     Ratio {
         /// The ratio as configured.
         ratio: f64,
@@ -91,8 +91,10 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     opentelemetry::global::set_text_map_propagator(
         opentelemetry_sdk::propagation::TraceContextPropagator::new(),
     );
-    let filter = EnvFilter::try_new(&config.log)
-        .map_err(|error| TelemetryError::Filter { filter: config.log.clone(), detail: error.to_string() })?;
+    let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| TelemetryError::Filter {
+        filter: config.log_filter.clone(),
+        detail: error.to_string(),
+    })?;
     let repeats = Arc::new(Repeats::default());
     let logs = logs::layer(config.log_format, filter, Arc::clone(&repeats));
     // Spans reach the traces whatever the log filter says: a quieter log must not cut traces.
@@ -107,11 +109,11 @@ fn tracer_provider(
     service: &'static str,
     config: &TelemetryConfig,
 ) -> Result<SdkTracerProvider, TelemetryError> {
-    if !(0.0..=1.0).contains(&config.traces_ratio) {
-        return Err(TelemetryError::Ratio { ratio: config.traces_ratio });
+    if !(0.0..=1.0).contains(&config.traces_sample_ratio) {
+        return Err(TelemetryError::Ratio { ratio: config.traces_sample_ratio });
     }
     // Without an exporter nothing is recorded: a span is then no more than its context.
-    let ratio = if config.otlp_endpoint.is_empty() { 0.0 } else { config.traces_ratio };
+    let ratio = if config.otlp_endpoint.is_empty() { 0.0 } else { config.traces_sample_ratio };
     let resource = Resource::builder().with_service_name(service).build();
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)

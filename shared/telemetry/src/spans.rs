@@ -99,7 +99,7 @@ pub fn process(
     span
 }
 
-/// What became of a message: `applied`, `duplicate` or `parked`.
+/// What became of a message: `applied`, `duplicate` or `dead_lettered`.
 pub fn outcome(span: &Span, outcome: &'static str) {
     span.record("tidings.outcome", outcome);
 }

@@ -17,7 +17,7 @@ use tidings::up::databases::database_url;
 use tidings::up::ports::Ports;
 use tidings::up::process::Say;
 use tidings::up::stack::{Options, RealKafka, Stack};
-use tidings::verify::checks::Parked;
+use tidings::verify::checks::DeadLetters;
 use tidings::verify::report::Report;
 use tidings::verify::{self, Target};
 use tokio::sync::{Mutex, MutexGuard};
@@ -49,7 +49,7 @@ pub struct System {
 #[expect(clippy::disallowed_methods, reason = "tests find real components by the environment")]
 pub fn options() -> Options {
     let real = match (std::env::var("TIDINGS_TEST_KAFKA"), std::env::var("TIDINGS_TEST_REGISTRY")) {
-        (Ok(brokers), Ok(registry)) => Some(RealKafka { brokers, registry }),
+        (Ok(bootstrap_servers), Ok(registry)) => Some(RealKafka { bootstrap_servers, registry }),
         _ => None,
     };
     Options {
@@ -159,7 +159,7 @@ impl System {
     /// # Errors
     /// When a part can't be read.
     pub async fn verify(&self) -> anyhow::Result<Report> {
-        let options = verify::Options { wait: Some(ENDS_WITHIN), parked: Parked::Unexpected };
+        let options = verify::Options { wait: Some(ENDS_WITHIN), dead_letters: DeadLetters::Unexpected };
         verify::run(&Target::from(self.stack.system()), options).await
     }
 
@@ -189,7 +189,7 @@ pub fn request(sku: &str, quantity: u64, payment_method: &str) -> Value {
     json!({
         "customer_id": "customer-1",
         "currency": "EUR",
-        "items": [{ "sku": sku, "quantity": quantity, "unit_price_minor": 1_250 }],
+        "lines": [{ "sku": sku, "quantity": quantity, "unit_price_minor": 1_250 }],
         "payment_method": payment_method,
         "recipient": {
             "name": "Customer One",

@@ -19,7 +19,7 @@ Units stand at the end of the names (`_seconds`, `_bytes`); a counter ends with 
 route's template (`/orders/{id}`). No label ever holds an id, a SKU or a customer.
 
 Gauges that need the database are read by one task per service every five seconds, never while they are scraped;
-`sampled_timestamp_seconds` says when. Counters and histograms whose labels are known begin at 0, so that an alert on
+`metrics_sampled_timestamp_seconds` says when. Counters and histograms whose labels are known begin at 0, so that an alert on
 them can fire at their first event. A test starts the five services, places orders, and compares what they expose with
 this page, both ways.
 

@@ -136,7 +136,7 @@ struct Parts {
     #[arg(long, value_name = "DIR", requires = "kafka", conflicts_with = "postgres")]
     data: Option<PathBuf>,
     /// The services' ports: 8080 to 8084, or free ones.
-    #[arg(long, value_enum, default_value_t = PortsArg::Usual)]
+    #[arg(long, value_enum, default_value_t = PortsArg::Default)]
     ports: PortsArg,
     /// Where the services log [default: a directory that goes with the system]
     #[arg(long, value_name = "DIR")]
@@ -158,7 +158,7 @@ struct Parts {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum PortsArg {
     /// 8080 to 8084
-    Usual,
+    Default,
     /// Free ones
     Auto,
 }
@@ -167,11 +167,11 @@ impl From<Parts> for stack::Options {
     fn from(parts: Parts) -> Self {
         let kafka = parts.kafka.zip(parts.registry);
         Self {
-            kafka: kafka.map(|(brokers, registry)| RealKafka { brokers, registry }),
+            kafka: kafka.map(|(bootstrap_servers, registry)| RealKafka { bootstrap_servers, registry }),
             postgres: parts.postgres,
             data: parts.data,
             ports: match parts.ports {
-                PortsArg::Usual => Ports::Usual,
+                PortsArg::Default => Ports::Default,
                 PortsArg::Auto => Ports::Auto,
             },
             topics_prefix: Some(parts.topics_prefix),

@@ -53,7 +53,6 @@ impl OrderView {
 #[derive(Clone, Debug, Deserialize)]
 pub struct OrderPage {
     /// The orders, as far as a list shows them.
-    #[serde(alias = "items")]
     pub orders: Vec<OrderSummary>,
     /// Where the next page begins, if there is one.
     #[serde(default)]
@@ -78,7 +77,7 @@ pub enum Answer<T> {
         replayed: bool,
     },
     /// 4xx: the request is at fault; repeating it changes nothing.
-    Refused(String),
+    Rejected(String),
     /// 5xx, 408, 429 or no answer: unknown; repeat with the same Idempotency-Key.
     Unknown(String),
 }
@@ -168,7 +167,7 @@ impl<T> Answer<T> {
     pub fn into_result(self) -> anyhow::Result<T> {
         match self {
             Self::Done { body, .. } => Ok(body),
-            Self::Refused(why) | Self::Unknown(why) => bail!(why),
+            Self::Rejected(why) | Self::Unknown(why) => bail!(why),
         }
     }
 }
@@ -187,14 +186,14 @@ async fn answer<T: DeserializeOwned>(sent: reqwest::Result<Response>) -> Answer<
     if status.is_success() {
         return match serde_json::from_slice(&body) {
             Ok(body) => Answer::Done { body, replayed },
-            Err(error) => Answer::Refused(format!("{status} with a body that can't be read: {error}")),
+            Err(error) => Answer::Rejected(format!("{status} with a body that can't be read: {error}")),
         };
     }
     let why = format!("{status}: {}", String::from_utf8_lossy(&body));
     let is_worlds_fault = status.is_server_error()
         || status == StatusCode::REQUEST_TIMEOUT
         || status == StatusCode::TOO_MANY_REQUESTS;
-    if is_worlds_fault { Answer::Unknown(why) } else { Answer::Refused(why) }
+    if is_worlds_fault { Answer::Unknown(why) } else { Answer::Rejected(why) }
 }
 
 /// An error with what caused it; reqwest's own text stops at "error sending request".

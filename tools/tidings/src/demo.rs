@@ -29,7 +29,7 @@ use crate::trace;
 use crate::up::process::Say;
 use crate::up::stack::{Options, Stack};
 use crate::up::{self, StopSignals};
-use crate::verify::checks::Parked;
+use crate::verify::checks::DeadLetters;
 use crate::verify::{self, topics::ALL_EVENTS};
 
 /// How long all orders may take to end.
@@ -94,7 +94,7 @@ async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool
         say(format!("not all orders ended within {ENDS_WITHIN:?}"));
     }
     say(String::new());
-    let options = verify::Options { wait: Some(ENDS_WITHIN), parked: Parked::Unexpected };
+    let options = verify::Options { wait: Some(ENDS_WITHIN), dead_letters: DeadLetters::Unexpected };
     let report = verify::run(&stack.system().into(), options).await?;
     report.to_string().lines().for_each(|line| say(line.to_owned()));
     say(String::new());
@@ -103,7 +103,7 @@ async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool
 
 async fn tell_one_story(stack: &Stack, order: &Client, started: Instant, say: &Say) -> anyhow::Result<()> {
     let system = stack.system();
-    let registry = RegistryConfig { url: system.registry.clone(), register: false };
+    let registry = RegistryConfig { url: system.registry.clone(), auto_register_schemas: false };
     let topics = Topics::new(system.topics_prefix.clone());
     let codec = Codec::connect(&registry, topics, &[], ALL_EVENTS).await?;
     let mut follower = Follower::begin(&system.kafka, codec).await?;
@@ -135,7 +135,7 @@ async fn place(order: &Client, number: usize, request: &Value) -> anyhow::Result
     for _ in 0..10 {
         match order.place_order(&key, request).await {
             Answer::Done { body, .. } => return Ok(body.order_id),
-            Answer::Refused(why) => bail!("the order service refused an order: {why}"),
+            Answer::Rejected(why) => bail!("the order service rejected an order: {why}"),
             Answer::Unknown(_) => tokio::time::sleep(Duration::from_millis(300)).await,
         }
     }

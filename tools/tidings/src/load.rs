@@ -35,14 +35,14 @@ pub struct Figures {
     /// Answered 2xx.
     pub accepted: u64,
     /// Answered 4xx.
-    pub refused: u64,
+    pub rejected: u64,
     /// Requests repeated because their outcome was unknown.
     pub repeated: u64,
 }
 
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} orders accepted, {} refused", self.accepted, self.refused)?;
+        write!(f, "{} orders accepted, {} rejected", self.accepted, self.rejected)?;
         if self.repeated > 0 { write!(f, "; {} requests repeated", self.repeated) } else { Ok(()) }
     }
 }
@@ -115,26 +115,26 @@ impl Load {
         let (order, key) = (self.order.clone(), format!("load-{}-{number}", self.run));
         let request = orders::request(number, plan);
         let Some(placed) = self.until_known(async || order.place_order(&key, &request).await).await else {
-            self.figures.refused += 1;
+            self.figures.rejected += 1;
             return;
         };
         self.figures.accepted += 1;
         if plan == Plan::Cancelled {
             let path = format!("/orders/{}/cancellation", placed.order_id);
-            // Refused when the order has ended before: that is an end, too.
+            // Rejected when the order has ended before: that is an end, too.
             self.until_known(async || order.post::<Value>(&path, &format!("{key}-cancel"), &json!({})).await)
                 .await;
         }
     }
 
-    /// Repeats `attempt` until its outcome is known; nothing when it was refused.
+    /// Repeats `attempt` until its outcome is known; none when it was rejected.
     async fn until_known<T>(&mut self, attempt: impl AsyncFn() -> Answer<T>) -> Option<T> {
         let mut is_first = true;
         loop {
             match attempt().await {
                 Answer::Done { body, .. } => return Some(body),
-                Answer::Refused(why) => {
-                    eprintln!("refused: {why}");
+                Answer::Rejected(why) => {
+                    eprintln!("rejected: {why}");
                     return None;
                 }
                 Answer::Unknown(why) => {

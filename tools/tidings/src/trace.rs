@@ -126,7 +126,7 @@ pub async fn run(order_id: Uuid, options: &Options) -> anyhow::Result<OrderTrace
             }
         } else if is_late {
             bail!(
-                "no trace of order {order_id} at {}: it was sampled out (telemetry.traces_ratio), its services \
+                "no trace of order {order_id} at {}: it was sampled out (telemetry.traces_sample_ratio), its services \
                  export no spans or send them elsewhere (telemetry.otlp_endpoint), or it has been forgotten there",
                 options.traces_url
             );
@@ -147,10 +147,10 @@ fn has_settled(order: &TracedOrder) -> bool {
 async fn ask_for(orders: &Client, order_id: Uuid) -> anyhow::Result<TracedOrder> {
     match orders.get(&format!("/orders/{order_id}")).await {
         Answer::Done { body, .. } => Ok(body),
-        Answer::Refused(why) if why.starts_with("404") => {
+        Answer::Rejected(why) if why.starts_with("404") => {
             bail!("there is no order {order_id} at {}; say --url for another system", orders.base())
         }
-        answer @ (Answer::Refused(_) | Answer::Unknown(_)) => {
+        answer @ (Answer::Rejected(_) | Answer::Unknown(_)) => {
             answer.into_result().with_context(|| format!("asking {} for order {order_id}", orders.base()))
         }
     }

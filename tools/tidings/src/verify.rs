@@ -23,7 +23,7 @@ use messaging::KafkaConfig;
 use tokio::time::{Instant, sleep};
 
 use self::case::Case;
-use self::checks::Parked;
+use self::checks::DeadLetters;
 use self::history::History;
 use self::report::Report;
 use crate::state::RunningSystem;
@@ -61,8 +61,8 @@ impl From<&RunningSystem> for Target {
 pub struct Options {
     /// Wait at most so long until the system is quiet.
     pub wait: Option<Duration>,
-    /// What parked events mean.
-    pub parked: Parked,
+    /// What dead letters mean.
+    pub dead_letters: DeadLetters,
 }
 
 /// Checks all guarantees.
@@ -71,7 +71,7 @@ pub struct Options {
 /// When a database, the broker or the registry can't be read: then nothing is verified.
 pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
     let topics = Topics::new(target.topics_prefix.clone());
-    let registry = RegistryConfig { url: target.registry.clone(), register: false };
+    let registry = RegistryConfig { url: target.registry.clone(), auto_register_schemas: false };
     let codec = Codec::connect(&registry, topics.clone(), &[], topics::ALL_EVENTS)
         .await
         .context("the topics can't be read without their schemas")?;
@@ -85,7 +85,7 @@ pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
         let history = topics::read(&target.kafka, &codec).await?;
         let case = Case::new(&topics, &history, &snapshot);
         if case.is_quiet() || Instant::now() >= deadline {
-            return Ok(checks::check(&case, options.parked));
+            return Ok(checks::check(&case, options.dead_letters));
         }
         sleep(LOOK_AGAIN).await;
     }

@@ -1,7 +1,7 @@
 //! Rebuilds the read models from the topics beside the live ones, then swaps (docs/adr/0010).
 //!
 //! Invariant: a generation that becomes live has counted exactly what the one before has: every record before the live
-//! positions but the parked ones. The swap holds those positions, reads what is left, and flips in one transaction.
+//! positions but the dead letters. The swap holds those positions, reads what is left, and flips in one transaction.
 //! Records that stand on a topic twice count once, because each order's row knows what was counted.
 
 mod reader;
@@ -19,6 +19,7 @@ use service::{Deps, Worker};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::reader::Reader;
 use super::postgres::{Generation, ReadModels, rebuilds};
@@ -37,11 +38,11 @@ enum Impossible {
     #[error("the beginning of {topic}/{partition} is gone: it starts at {low}")]
     BeginningGone { topic: String, partition: i32, low: i64 },
     /// A record that was applied before is refused now.
-    #[error("{topic}/{partition} at {offset} was applied before and is refused now: {rejection}")]
-    Refused { topic: String, partition: i32, offset: i64, rejection: Rejection },
-    /// A parked record that was left out has been dealt with since.
-    #[error("{topic}/{partition} at {offset} was parked and is not any more: ask for the rebuild again")]
-    Redriven { topic: String, partition: i32, offset: i64 },
+    #[error("{topic}/{partition} at {offset} was applied before and is rejected now: {rejection}")]
+    Rejected { topic: String, partition: i32, offset: i64, rejection: Rejection },
+    /// A dead letter that was left out has been dealt with since.
+    #[error("event {event_id} was a dead letter and is none any more: ask for the rebuild again")]
+    Redriven { event_id: Uuid },
 }
 
 /// Makes the generations that are asked for.
@@ -162,7 +163,7 @@ impl Rebuilder {
             return Ok(0);
         }
         let batch = reader.read(partition, from, target.next_offset).await?;
-        self.apply(conn, generation, partition, from, &batch).await?;
+        self.apply(conn, generation, partition, &batch).await?;
         Ok(batch.to - from)
     }
 
@@ -171,15 +172,20 @@ impl Rebuilder {
         conn: &mut PgConnection,
         generation: i32,
         partition: &TopicPartition,
-        from: i64,
         batch: &Batch,
     ) -> anyhow::Result<()> {
-        let parked = standing::parked(&mut *conn, partition, from, batch.to).await?;
+        // A record that could not be decoded when it was read may be one now: it is known by the id that was made for it.
+        let made: Vec<(Uuid, i64)> = batch
+            .records
+            .iter()
+            .map(|record| (standing::made_id(partition, record), record.offset))
+            .collect();
+        let mut left_out = standing::without_effect_at(&mut *conn, partition, &made).await?;
         let mut events = Vec::new();
-        for record in batch.records.iter().filter(|record| !parked.contains(&record.offset)) {
+        for (record, made) in batch.records.iter().zip(made) {
             let skipped = Envelope::event_type_of(&record.headers)
                 .is_some_and(|name| !self.subscriptions.handles(name));
-            if skipped {
+            if skipped || left_out.contains(&made) {
                 continue;
             }
             let event = self.deps.codec.decode(&partition.topic, record.value.as_deref()).await?;
@@ -193,6 +199,12 @@ impl Rebuilder {
                 });
             }
         }
+        let ids: Vec<(Uuid, i64)> =
+            events.iter().map(|received| (received.envelope.event_id, received.offset)).collect();
+        let dead_letters = standing::without_effect_at(&mut *conn, partition, &ids).await?;
+        events.retain(|received| !dead_letters.contains(&(received.envelope.event_id, received.offset)));
+        left_out.extend(dead_letters);
+        let left_out = left_out.into_iter().map(|(event_id, _)| event_id).collect();
         let building = Generation::Building(generation);
         let mut models = ReadModels::load(&building, &mut *conn, &events).await?;
         let now = ambient::now();
@@ -200,11 +212,11 @@ impl Rebuilder {
             let context = Context { envelope: &received.envelope, now };
             self.subscriptions.react(&mut models, &received.event, context).map_err(|rejection| {
                 let TopicPartition { topic, partition } = partition.clone();
-                Impossible::Refused { topic, partition, offset: received.offset, rejection }
+                Impossible::Rejected { topic, partition, offset: received.offset, rejection }
             })?;
         }
         models.store(&building, &mut *conn).await?;
-        rebuilds::advance(conn, generation, partition, batch.to, &parked).await?;
+        rebuilds::advance(conn, generation, partition, batch.to, &left_out).await?;
         Ok(())
     }
 
@@ -216,11 +228,10 @@ impl Rebuilder {
         for target in standing::applied(&mut transaction).await? {
             while self.step(&mut transaction, generation, reader, &target).await? > 0 {}
         }
-        for (partition, offset) in rebuilds::left_out(&mut transaction, generation).await? {
-            if standing::parked(&mut transaction, &partition, offset, offset + 1).await?.is_empty() {
-                let TopicPartition { topic, partition } = partition;
-                return Err(Impossible::Redriven { topic, partition, offset }.into());
-            }
+        let left_out = rebuilds::dead_letters(&mut transaction, generation).await?;
+        let still = standing::without_effect(&mut transaction, &left_out).await?;
+        if let Some(event_id) = left_out.into_iter().find(|event_id| !still.contains(event_id)) {
+            return Err(Impossible::Redriven { event_id }.into());
         }
         rebuilds::swap(&mut transaction, generation, ambient::now()).await?;
         transaction.commit().await?;

@@ -61,17 +61,17 @@ pub enum OrderFact {
 
 /// How far an order has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lifecycle {
+pub enum Status {
     /// Neither placed nor ended, as far as is known.
     Unknown,
     /// Placed and open.
     Placed(Cart),
     /// Confirmed then, with its lines not yet known.
-    ConfirmedUnseen(DateTime<Utc>),
+    ConfirmedBeforePlaced(DateTime<Utc>),
     /// Confirmed and counted.
     Confirmed,
     /// Cancelled, with its placement not yet known.
-    CancelledUnseen(Reason),
+    CancelledBeforePlaced(Reason),
     /// Cancelled and counted.
     Cancelled(Reason),
 }
@@ -80,7 +80,7 @@ pub enum Lifecycle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
     /// How far it has come.
-    pub lifecycle: Lifecycle,
+    pub status: Status,
     /// Whether its stock was ever held.
     pub reserved: bool,
     /// Whether its money was ever taken.
@@ -126,7 +126,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A stable code, for metrics and for the reason of a parked event.
+    /// A stable code, for metrics and for the reason of a dead letter.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -138,7 +138,7 @@ impl Refusal {
 
 impl Story {
     /// An order of which nothing is known.
-    pub const UNKNOWN: Self = Self { lifecycle: Lifecycle::Unknown, reserved: false, paid: false };
+    pub const UNKNOWN: Self = Self { status: Status::Unknown, reserved: false, paid: false };
 
     /// The story after `fact`, and what there is to count. A fact met again counts nothing.
     ///
@@ -146,41 +146,39 @@ impl Story {
     /// When the fact contradicts the order's end.
     pub fn react(&self, fact: &OrderFact) -> Result<(Self, Vec<Milestone>), Refusal> {
         let unchanged = || Ok((self.clone(), Vec::new()));
-        let moved = |lifecycle, milestones| Ok((Self { lifecycle, ..self.clone() }, milestones));
+        let moved = |status, milestones| Ok((Self { status, ..self.clone() }, milestones));
         match fact {
             OrderFact::Reserved if self.reserved => unchanged(),
             OrderFact::Reserved => Ok((Self { reserved: true, ..self.clone() }, vec![Milestone::Reserved])),
             OrderFact::Paid if self.paid => unchanged(),
             OrderFact::Paid => Ok((Self { paid: true, ..self.clone() }, vec![Milestone::Paid])),
-            OrderFact::Placed(cart) => match &self.lifecycle {
-                Lifecycle::Unknown => moved(Lifecycle::Placed(cart.clone()), vec![Milestone::Placed]),
-                Lifecycle::ConfirmedUnseen(at) => {
-                    moved(Lifecycle::Confirmed, vec![Milestone::Placed, sold(cart, *at)?])
+            OrderFact::Placed(cart) => match &self.status {
+                Status::Unknown => moved(Status::Placed(cart.clone()), vec![Milestone::Placed]),
+                Status::ConfirmedBeforePlaced(at) => {
+                    moved(Status::Confirmed, vec![Milestone::Placed, sold(cart, *at)?])
                 }
-                Lifecycle::CancelledUnseen(reason) => {
-                    moved(Lifecycle::Cancelled(*reason), vec![Milestone::Placed])
+                Status::CancelledBeforePlaced(reason) => {
+                    moved(Status::Cancelled(*reason), vec![Milestone::Placed])
                 }
-                Lifecycle::Placed(_) | Lifecycle::Confirmed | Lifecycle::Cancelled(_) => unchanged(),
+                Status::Placed(_) | Status::Confirmed | Status::Cancelled(_) => unchanged(),
             },
-            OrderFact::Confirmed(at) => match &self.lifecycle {
-                Lifecycle::Unknown => moved(Lifecycle::ConfirmedUnseen(*at), vec![Milestone::Confirmed]),
-                Lifecycle::Placed(cart) => {
-                    moved(Lifecycle::Confirmed, vec![Milestone::Confirmed, sold(cart, *at)?])
+            OrderFact::Confirmed(at) => match &self.status {
+                Status::Unknown => moved(Status::ConfirmedBeforePlaced(*at), vec![Milestone::Confirmed]),
+                Status::Placed(cart) => {
+                    moved(Status::Confirmed, vec![Milestone::Confirmed, sold(cart, *at)?])
                 }
-                Lifecycle::ConfirmedUnseen(_) | Lifecycle::Confirmed => unchanged(),
-                Lifecycle::CancelledUnseen(_) | Lifecycle::Cancelled(_) => {
+                Status::ConfirmedBeforePlaced(_) | Status::Confirmed => unchanged(),
+                Status::CancelledBeforePlaced(_) | Status::Cancelled(_) => {
                     Err(Refusal::EndedOtherwise { ended: "cancelled", fact: "confirmed" })
                 }
             },
-            OrderFact::Cancelled(reason) => match &self.lifecycle {
-                Lifecycle::Unknown => {
-                    moved(Lifecycle::CancelledUnseen(*reason), vec![Milestone::Cancelled(*reason)])
+            OrderFact::Cancelled(reason) => match &self.status {
+                Status::Unknown => {
+                    moved(Status::CancelledBeforePlaced(*reason), vec![Milestone::Cancelled(*reason)])
                 }
-                Lifecycle::Placed(_) => {
-                    moved(Lifecycle::Cancelled(*reason), vec![Milestone::Cancelled(*reason)])
-                }
-                Lifecycle::CancelledUnseen(_) | Lifecycle::Cancelled(_) => unchanged(),
-                Lifecycle::ConfirmedUnseen(_) | Lifecycle::Confirmed => {
+                Status::Placed(_) => moved(Status::Cancelled(*reason), vec![Milestone::Cancelled(*reason)]),
+                Status::CancelledBeforePlaced(_) | Status::Cancelled(_) => unchanged(),
+                Status::ConfirmedBeforePlaced(_) | Status::Confirmed => {
                     Err(Refusal::EndedOtherwise { ended: "confirmed", fact: "cancelled" })
                 }
             },

@@ -35,7 +35,7 @@ fn tell(facts: &[OrderFact]) -> (Story, Tally) {
 fn a_confirmed_order_is_revenue_and_sales_of_its_lines() {
     let (story, tally) =
         tell(&[placed(), OrderFact::Reserved, OrderFact::Paid, OrderFact::Confirmed(at(103))]);
-    assert_eq!(story.lifecycle, Lifecycle::Confirmed);
+    assert_eq!(story.status, Status::Confirmed);
     assert_eq!(tally.revenue["GBP"], Revenue { orders: 1, units: 6, revenue_minor: 2099 });
     let sales = |sku: &str| tally.sales[&("GBP".to_owned(), sku.to_owned())];
     assert_eq!(sales("mug"), Sales { units: 5, revenue_minor: 1100 });
@@ -48,7 +48,7 @@ fn a_confirmed_order_is_revenue_and_sales_of_its_lines() {
 #[test]
 fn a_cancelled_order_is_counted_by_its_reason_and_sells_nothing() {
     let (story, tally) = tell(&[placed(), OrderFact::Cancelled(Reason::OutOfStock)]);
-    assert_eq!(story.lifecycle, Lifecycle::Cancelled(Reason::OutOfStock));
+    assert_eq!(story.status, Status::Cancelled(Reason::OutOfStock));
     assert_eq!(tally.funnel, [(Stage::Placed, 1), (Stage::Cancelled(Reason::OutOfStock), 1)].into());
     assert!(tally.revenue.is_empty() && tally.sales.is_empty() && tally.time_to_confirm.is_empty());
 }

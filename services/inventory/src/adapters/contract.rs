@@ -47,7 +47,7 @@ pub fn account(event: &StockEvent) -> Option<Account> {
         StockEvent::Replenished { sku, .. } | StockEvent::FellLow { sku, .. } => {
             Some(Account::Sku(sku.clone()))
         }
-        StockEvent::Committed { .. } | StockEvent::Withdrawn { .. } => None,
+        StockEvent::Committed { .. } | StockEvent::CancelledBeforePlaced { .. } => None,
     }
 }
 
@@ -106,7 +106,7 @@ pub fn publication(
             threshold: level.books().reorder_threshold,
         }
         .into_any(),
-        StockEvent::Committed { .. } | StockEvent::Withdrawn { .. } => return None,
+        StockEvent::Committed { .. } | StockEvent::CancelledBeforePlaced { .. } => return None,
     })
 }
 

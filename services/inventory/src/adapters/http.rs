@@ -99,7 +99,7 @@ async fn show_stock(
     Path(sku): Path<String>,
 ) -> Result<Json<StockView>, Problem> {
     let unknown = || {
-        Problem::new(StatusCode::NOT_FOUND, "unknown-sku", "This SKU is not kept").detail(format!("{sku:?}"))
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "This SKU is not kept").detail(format!("{sku:?}"))
     };
     let sku = Sku::parse(&sku).map_err(|_| unknown())?;
     match postgres::find(&api.deps.pool, &sku).await? {
@@ -216,7 +216,7 @@ fn fault(refusal: &Refusal) -> Fault {
         | Refusal::ConfirmedWithoutStock { .. }
         | Refusal::CancelledAfterCommit { .. }
         | Refusal::NotLoaded { .. }
-        | Refusal::BooksOutOfBalance { .. } => "",
+        | Refusal::StockOutOfBalance { .. } => "",
     };
     Fault { pointer: pointer.to_owned(), detail: refusal.to_string() }
 }

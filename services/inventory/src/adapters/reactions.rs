@@ -53,7 +53,7 @@ fn apply(
     batch.fulfilment.apply(order_id, fact, &context.cause(), context.now).map_err(rejection)
 }
 
-/// A refusal by the rules parks the event that asked for it.
+/// A refusal by the rules dead-letters the event that asked for it.
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
 fn rejection(refusal: Refusal) -> Rejection {
     Rejection::new(refusal.code(), refusal.to_string())

@@ -78,7 +78,7 @@ impl Fulfilment {
                 StockEvent::Reserved { order_id, lines, .. }
                 | StockEvent::Committed { order_id, lines }
                 | StockEvent::Released { order_id, lines, .. } => self.mark(*order_id, Some(lines)),
-                StockEvent::Rejected { order_id, .. } | StockEvent::Withdrawn { order_id } => {
+                StockEvent::Rejected { order_id, .. } | StockEvent::CancelledBeforePlaced { order_id } => {
                     self.mark(*order_id, None);
                 }
                 StockEvent::Replenished { sku, .. } | StockEvent::FellLow { sku, .. } => {

@@ -55,7 +55,7 @@ pub enum Refusal {
     },
     /// The units of a reservation are not among the reserved ones: the books were tampered with.
     #[error("{quantity} units of {sku} are to leave the reserved ones, of which there are {reserved}")]
-    BooksOutOfBalance {
+    StockOutOfBalance {
         /// Of what.
         sku: Sku,
         /// How many are to leave.
@@ -66,7 +66,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A stable code, for metrics and for the reason of a parked event.
+    /// A stable code, for metrics and for the reason of a dead letter.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Refusal {
             Self::ConfirmedWithoutStock { .. } => "confirmed_without_stock",
             Self::CancelledAfterCommit { .. } => "cancelled_after_commit",
             Self::NotLoaded { .. } => "not_loaded",
-            Self::BooksOutOfBalance { .. } => "books_out_of_balance",
+            Self::StockOutOfBalance { .. } => "stock_out_of_balance",
         }
     }
 }

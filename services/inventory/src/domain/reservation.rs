@@ -54,7 +54,7 @@ pub enum ReservationState {
     /// These units were held and went back.
     Released(Lines),
     /// Cancelled before it was known: a tombstone, so that a late `Placed` holds nothing.
-    Withdrawn,
+    CancelledBeforePlaced,
 }
 
 /// What a fact asks of the stock; the shelves decide whether it can be had.
@@ -67,7 +67,7 @@ pub enum Step {
     /// Give back what is held.
     Release(Lines),
     /// Remember the cancellation; no stock moves.
-    Withdraw,
+    CancelBeforePlaced,
     /// The fact was known already.
     Nothing,
 }
@@ -82,7 +82,7 @@ impl ReservationState {
             Self::Rejected => "rejected",
             Self::Committed(_) => "committed",
             Self::Released(_) => "released",
-            Self::Withdrawn => "withdrawn",
+            Self::CancelledBeforePlaced => "cancelled_before_placed",
         }
     }
 
@@ -91,7 +91,7 @@ impl ReservationState {
     pub const fn lines(&self) -> Option<&Lines> {
         match self {
             Self::Reserved(lines) | Self::Committed(lines) | Self::Released(lines) => Some(lines),
-            Self::Unknown | Self::Rejected | Self::Withdrawn => None,
+            Self::Unknown | Self::Rejected | Self::CancelledBeforePlaced => None,
         }
     }
 }
@@ -103,22 +103,23 @@ impl ReservationState {
 /// # Errors
 /// When the fact is impossible in this state.
 pub fn react(order_id: OrderId, state: &ReservationState, fact: &OrderFact) -> Result<Step, Refusal> {
-    use ReservationState::{Committed, Rejected, Released, Reserved, Unknown, Withdrawn};
+    use ReservationState::{CancelledBeforePlaced, Committed, Rejected, Released, Reserved, Unknown};
     match (state, fact) {
         (Unknown, OrderFact::Placed(lines)) => Ok(Step::Hold(lines.clone())),
-        (Reserved(_) | Rejected | Committed(_) | Released(_) | Withdrawn, OrderFact::Placed(_)) => {
-            Ok(Step::Nothing)
-        }
+        (
+            Reserved(_) | Rejected | Committed(_) | Released(_) | CancelledBeforePlaced,
+            OrderFact::Placed(_),
+        ) => Ok(Step::Nothing),
 
         (Reserved(lines), OrderFact::Confirmed) => Ok(Step::Commit(lines.clone())),
         (Committed(_), OrderFact::Confirmed) => Ok(Step::Nothing),
-        (Unknown | Rejected | Released(_) | Withdrawn, OrderFact::Confirmed) => {
+        (Unknown | Rejected | Released(_) | CancelledBeforePlaced, OrderFact::Confirmed) => {
             Err(Refusal::ConfirmedWithoutStock { order_id, state: state.name() })
         }
 
-        (Unknown, OrderFact::Cancelled) => Ok(Step::Withdraw),
+        (Unknown, OrderFact::Cancelled) => Ok(Step::CancelBeforePlaced),
         (Reserved(lines), OrderFact::Cancelled) => Ok(Step::Release(lines.clone())),
-        (Rejected | Released(_) | Withdrawn, OrderFact::Cancelled) => Ok(Step::Nothing),
+        (Rejected | Released(_) | CancelledBeforePlaced, OrderFact::Cancelled) => Ok(Step::Nothing),
         (Committed(_), OrderFact::Cancelled) => Err(Refusal::CancelledAfterCommit { order_id }),
     }
 }

@@ -113,7 +113,7 @@ impl StockLevel {
     fn take_reserved(&self, sku: &Sku, quantity: i64) -> Result<i64, Refusal> {
         let reserved = self.0.reserved;
         if quantity < 1 || reserved < quantity {
-            return Err(Refusal::BooksOutOfBalance { sku: sku.clone(), quantity, reserved });
+            return Err(Refusal::StockOutOfBalance { sku: sku.clone(), quantity, reserved });
         }
         Ok(reserved - quantity)
     }

@@ -161,10 +161,10 @@ fn a_cancelled_order_gives_its_units_back() {
 fn an_order_cancelled_before_it_was_known_reserves_nothing_when_it_arrives() {
     given(&[("mug", 50)], 1)
         .when(1, &OrderFact::Cancelled)
-        .then(&[StockEvent::Withdrawn { order_id: order(1) }])
+        .then(&[StockEvent::CancelledBeforePlaced { order_id: order(1) }])
         .when(1, &placed(&[("mug", 3)]))
         .then(&[])
-        .state(1, "withdrawn")
+        .state(1, "cancelled_before_placed")
         .books("mug", (50, 0, 0));
 }
 

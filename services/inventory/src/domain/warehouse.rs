@@ -41,7 +41,7 @@ pub enum StockEvent {
         lines: Lines,
     },
     /// An order was cancelled before it was known.
-    Withdrawn {
+    CancelledBeforePlaced {
         /// Which order.
         order_id: OrderId,
     },
@@ -93,7 +93,7 @@ impl Warehouse {
         let reservation_id = reservation.id;
         let event = match reservation::react(order_id, &reservation.state, fact)? {
             Step::Nothing => return Ok(Vec::new()),
-            Step::Withdraw => return Ok(vec![StockEvent::Withdrawn { order_id }]),
+            Step::CancelBeforePlaced => return Ok(vec![StockEvent::CancelledBeforePlaced { order_id }]),
             Step::Hold(lines) => {
                 let shortages = self.shortages(&lines);
                 if !shortages.is_empty() {
@@ -150,7 +150,9 @@ impl Warehouse {
             StockEvent::Released { order_id, lines, .. } => {
                 (order_id, ReservationState::Released(lines.clone()))
             }
-            StockEvent::Withdrawn { order_id } => (order_id, ReservationState::Withdrawn),
+            StockEvent::CancelledBeforePlaced { order_id } => {
+                (order_id, ReservationState::CancelledBeforePlaced)
+            }
             StockEvent::Replenished { sku, level, .. } => {
                 self.shelves.insert(sku.clone(), *level);
                 return Ok(());
@@ -180,7 +182,7 @@ impl Warehouse {
         let (lines, movement): (&Lines, Movement) = match event {
             StockEvent::Reserved { lines, .. } => (lines, |level, sku, quantity| {
                 let reserved = level.books().reserved;
-                level.reserve(quantity).ok_or(Refusal::BooksOutOfBalance {
+                level.reserve(quantity).ok_or(Refusal::StockOutOfBalance {
                     sku: sku.clone(),
                     quantity,
                     reserved,
@@ -189,7 +191,7 @@ impl Warehouse {
             StockEvent::Committed { lines, .. } => (lines, StockLevel::commit),
             StockEvent::Released { lines, .. } => (lines, StockLevel::release),
             StockEvent::Rejected { .. }
-            | StockEvent::Withdrawn { .. }
+            | StockEvent::CancelledBeforePlaced { .. }
             | StockEvent::Replenished { .. }
             | StockEvent::FellLow { .. } => return Ok(Vec::new()),
         };

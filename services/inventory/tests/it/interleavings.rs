@@ -105,7 +105,10 @@ async fn an_order_and_its_cancellation_in_two_transactions_leave_nothing_held() 
             let inventory = &inventory;
             async move {
                 let state = inventory.state(case.left).await.unwrap();
-                assert!(["released", "withdrawn"].contains(&state.as_str()), "{schedule}: {state}");
+                assert!(
+                    ["released", "cancelled_before_placed"].contains(&state.as_str()),
+                    "{schedule}: {state}"
+                );
                 assert_eq!(
                     inventory.stock(&case.mug).await,
                     Row { available: 15, reserved: 0, committed: 0 }

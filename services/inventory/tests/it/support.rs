@@ -111,7 +111,7 @@ impl Inventory {
     /// What was published under this key, in order: type, sequence, event.
     pub(crate) async fn published(&self, key: &str) -> Vec<(String, i64, AnyEvent)> {
         let rows: Vec<(String, String, i64, Vec<u8>)> = sqlx::query_as(
-            "SELECT topic, event_type, sequence, value FROM outbox.messages WHERE key = $1 ORDER BY id",
+            "SELECT topic, event_type, sequence, value FROM outbox.messages WHERE subject = $1 ORDER BY id",
         )
         .bind(key)
         .fetch_all(self.pool())

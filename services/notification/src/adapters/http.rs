@@ -25,7 +25,7 @@ struct OrderQuery {
 #[derive(Debug, Serialize, ToSchema)]
 struct NotificationsView {
     order_id: Uuid,
-    /// `somebody`; `nobody` when the order has no recipient, so that nothing is mailed; `unknown` while it isn't known.
+    /// `present`; `absent` when the order has no recipient, so that nothing is mailed; `unknown` while it isn't known.
     recipient: String,
     notifications: Vec<NotificationView>,
 }
@@ -39,9 +39,9 @@ struct NotificationView {
     state: String,
     message_id: String,
     subject: String,
-    /// `smtp`, or `sink` where no SMTP server is configured.
+    /// `smtp`, or `none` where no SMTP server is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
-    delivered_to: Option<String>,
+    transport: Option<String>,
     attempts: i32,
     /// Why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ struct NotificationView {
     created_at: DateTime<Utc>,
     /// When it was sent or given up.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
 }
 
 #[derive(OpenApi)]
@@ -94,7 +94,7 @@ async fn list_notifications(
             .retry_after_s(1)
     })?;
     let Some((recipient, mails)) = found else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "order-not-found", "No such order").detail(format!(
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "No such order").detail(format!(
             "Notification has not heard of an order {order_id}; events may still be on their way."
         )));
     };
@@ -102,17 +102,17 @@ async fn list_notifications(
 }
 
 fn view(mail: MailRecord) -> NotificationView {
-    let MailRecord { kind, state, message_id, subject, delivered_to, .. } = mail;
-    let MailRecord { attempts, last_error, created_at, ended_at, .. } = mail;
+    let MailRecord { kind, state, message_id, subject, transport, .. } = mail;
+    let MailRecord { attempts, last_error, created_at, completed_at, .. } = mail;
     NotificationView {
         kind,
         state,
         message_id,
         subject,
-        delivered_to,
+        transport,
         attempts,
         last_error,
         created_at,
-        ended_at,
+        completed_at,
     }
 }

@@ -24,8 +24,8 @@ pub struct MailRecord {
     pub message_id: String,
     /// Its subject.
     pub subject: String,
-    /// `smtp` or `sink`.
-    pub delivered_to: Option<String>,
+    /// `smtp` or `none`.
+    pub transport: Option<String>,
     /// How often it was tried.
     pub attempts: i32,
     /// Why the last attempt failed.
@@ -33,22 +33,23 @@ pub struct MailRecord {
     /// When the notice became due.
     pub created_at: chrono::DateTime<chrono::Utc>,
     /// When it was sent or given up.
-    pub ended_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub completed_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
-/// Whether the order has a recipient (`unknown`, `nobody` or `somebody`), and the mails about it, at most one of each
+/// Whether the order has a recipient (`unknown`, `absent` or `present`), and the mails about it, at most one of each
 /// kind. `None` when notification has not heard of the order.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<(String, Vec<MailRecord>)>, sqlx::Error> {
-    let addressee: Option<String> = sqlx::query_scalar("SELECT addressee FROM orders WHERE order_id = $1")
-        .bind(order_id)
-        .fetch_optional(pool)
-        .await?;
-    let Some(addressee) = addressee else { return Ok(None) };
+    let recipient_status: Option<String> =
+        sqlx::query_scalar("SELECT recipient_status FROM orders WHERE order_id = $1")
+            .bind(order_id)
+            .fetch_optional(pool)
+            .await?;
+    let Some(recipient_status) = recipient_status else { return Ok(None) };
     let mails = sqlx::query_as(
-        "SELECT kind, state, message_id, subject, delivered_to, attempts, last_error, created_at, ended_at
+        "SELECT kind, state, message_id, subject, transport, attempts, last_error, created_at, completed_at
          FROM mails WHERE order_id = $1
          ORDER BY created_at, array_position(
              ARRAY['order_received', 'order_confirmed', 'order_cancelled', 'payment_refunded'], kind)",
@@ -56,5 +57,5 @@ pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<(String, Vec<M
     .bind(order_id)
     .fetch_all(pool)
     .await?;
-    Ok(Some((addressee, mails)))
+    Ok(Some((recipient_status, mails)))
 }

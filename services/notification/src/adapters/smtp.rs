@@ -1,4 +1,4 @@
-//! Mails to an SMTP server (RFC 5321), or to a sink when none is configured.
+//! Mails to an SMTP server (RFC 5321), or nowhere when none is configured.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::application::mail::Mail;
 
 /// Takes mails and keeps none: what a deployment without an SMTP server has.
 #[derive(Clone, Copy, Debug)]
-pub struct Sink;
+pub struct NoTransport;
 
 #[async_trait]
-impl Mailer for Sink {
+impl Mailer for NoTransport {
     async fn send(&self, _: &Mail) -> Result<Delivery, SendError> {
-        Ok(Delivery::Sink)
+        Ok(Delivery::None)
     }
 }
 
@@ -112,7 +112,7 @@ pub fn mailer(
 ) -> Result<Arc<dyn Mailer>, SmtpConfigError> {
     if url.is_empty() {
         tracing::info!("no SMTP server is configured: mails are recorded and go nowhere");
-        return Ok(Arc::new(Sink));
+        return Ok(Arc::new(NoTransport));
     }
     Ok(Arc::new(SmtpMailer::try_new(url, from, connections, timeout)?))
 }

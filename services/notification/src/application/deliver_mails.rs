@@ -22,7 +22,7 @@ pub enum Delivery {
     /// The SMTP server has taken it.
     Smtp,
     /// Nowhere: no SMTP server is configured.
-    Sink,
+    None,
 }
 
 /// Why a mail did not go out. Codes only: what a server says may hold the address.

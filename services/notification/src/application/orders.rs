@@ -71,7 +71,8 @@ impl Orders {
         entry.updated_at = context.now;
         let mut drafts = Vec::with_capacity(notices.len());
         for notice in notices {
-            let (Some(recipient), Some(total)) = (&entry.recipient, entry.order.addressee.total()) else {
+            let (Some(recipient), Some(total)) = (&entry.recipient, entry.order.recipient_status.total())
+            else {
                 let detail = format!("order {} has a notice and no recipient", order_id.0);
                 return Err(inbox::Rejection::new("recipient_missing", detail));
             };

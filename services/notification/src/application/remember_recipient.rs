@@ -6,7 +6,7 @@ use inbox::{Context, Rejection};
 use super::Orders;
 use super::mail::{Contents, Line, PostalAddress, Recipient};
 use super::orders::Introduction;
-use crate::domain::{Addressee, Money};
+use crate::domain::{Money, RecipientStatus};
 
 /// Remembers the recipient, or that there is none.
 ///
@@ -18,11 +18,11 @@ pub fn remember_recipient(
     context: Context<'_>,
 ) -> Result<(), Rejection> {
     let total = Money { amount_minor: event.total_minor, currency: event.currency.clone() };
-    let addressee = match &event.recipient {
-        Some(_) => Addressee::Somebody { total },
-        None => Addressee::Nobody { total },
+    let recipient_status = match &event.recipient {
+        Some(_) => RecipientStatus::Present { total },
+        None => RecipientStatus::Absent { total },
     };
-    orders.learn(event.order_id, context, introduction(event), |order| order.placed(addressee))
+    orders.learn(event.order_id, context, introduction(event), |order| order.placed(recipient_status))
 }
 
 fn introduction(event: &OrderPlaced) -> Option<Introduction> {

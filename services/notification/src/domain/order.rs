@@ -20,16 +20,16 @@ pub struct Money {
 
 /// Whether somebody is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Addressee {
+pub enum RecipientStatus {
     /// `OrderPlaced` has not come yet.
     Unknown,
     /// The order has no recipient: nothing is mailed.
-    Nobody {
+    Absent {
         /// What was ordered for.
         total: Money,
     },
     /// The order has a recipient; who that is stands in the mails only.
-    Somebody {
+    Present {
         /// What was ordered for.
         total: Money,
     },
@@ -112,7 +112,7 @@ pub struct Order {
     /// Which.
     pub order_id: OrderId,
     /// Who is to be told.
-    pub addressee: Addressee,
+    pub recipient_status: RecipientStatus,
     /// How it ended, if it did.
     pub end: Option<End>,
     /// What was given back, if anything was.
@@ -124,11 +124,11 @@ impl Order {
     ///
     /// # Errors
     /// When another order bears the same id.
-    pub fn placed(&mut self, addressee: Addressee) -> Result<Vec<Notice>, Rejection> {
-        match &self.addressee {
-            Addressee::Unknown => Ok(self.learn(|order| order.addressee = addressee)),
-            known if *known == addressee => Ok(Vec::new()),
-            Addressee::Nobody { .. } | Addressee::Somebody { .. } => {
+    pub fn placed(&mut self, recipient_status: RecipientStatus) -> Result<Vec<Notice>, Rejection> {
+        match &self.recipient_status {
+            RecipientStatus::Unknown => Ok(self.learn(|order| order.recipient_status = recipient_status)),
+            known if *known == recipient_status => Ok(Vec::new()),
+            RecipientStatus::Absent { .. } | RecipientStatus::Present { .. } => {
                 Err(Rejection::ContradictingOrder { order_id: self.order_id })
             }
         }
@@ -157,9 +157,9 @@ impl Order {
     /// What the customer should know by now.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
-        match &self.addressee {
-            Addressee::Unknown | Addressee::Nobody { .. } => return Vec::new(),
-            Addressee::Somebody { .. } => {}
+        match &self.recipient_status {
+            RecipientStatus::Unknown | RecipientStatus::Absent { .. } => return Vec::new(),
+            RecipientStatus::Present { .. } => {}
         }
         let mut notices = vec![Notice::OrderReceived];
         match self.end {
@@ -179,13 +179,13 @@ impl Order {
     }
 }
 
-impl Addressee {
+impl RecipientStatus {
     /// What was ordered for, once known.
     #[must_use]
     pub const fn total(&self) -> Option<&Money> {
         match self {
             Self::Unknown => None,
-            Self::Nobody { total } | Self::Somebody { total } => Some(total),
+            Self::Absent { total } | Self::Present { total } => Some(total),
         }
     }
 }

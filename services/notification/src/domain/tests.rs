@@ -9,12 +9,17 @@ fn money(amount_minor: i64) -> Money {
     Money { amount_minor, currency: "GBP".to_owned() }
 }
 
-fn somebody() -> Addressee {
-    Addressee::Somebody { total: money(100) }
+fn somebody() -> RecipientStatus {
+    RecipientStatus::Present { total: money(100) }
 }
 
 fn unknown() -> Order {
-    Order { order_id: OrderId(Uuid::from_u128(1)), addressee: Addressee::Unknown, end: None, refund: None }
+    Order {
+        order_id: OrderId(Uuid::from_u128(1)),
+        recipient_status: RecipientStatus::Unknown,
+        end: None,
+        refund: None,
+    }
 }
 
 #[test]
@@ -29,7 +34,7 @@ fn a_customer_hears_of_the_order_its_end_and_the_refund() {
 #[test]
 fn an_order_without_a_recipient_is_remembered_and_never_written_about() {
     let mut order = unknown();
-    assert_eq!(order.placed(Addressee::Nobody { total: money(1) }), Ok(vec![]));
+    assert_eq!(order.placed(RecipientStatus::Absent { total: money(1) }), Ok(vec![]));
     assert_eq!(order.ended(End::Confirmed), Ok(vec![]));
     assert_eq!(order.notices(), vec![]);
 }
@@ -57,7 +62,7 @@ fn a_second_end_and_another_order_under_the_same_id_are_refused() {
     let refused = Rejection::ContradictingEnd { order_id: order.order_id, known: End::Confirmed, told };
     assert_eq!(order.ended(told), Err(refused));
     let refused = Rejection::ContradictingOrder { order_id: order.order_id };
-    assert_eq!(order.placed(Addressee::Somebody { total: money(101) }), Err(refused));
+    assert_eq!(order.placed(RecipientStatus::Present { total: money(101) }), Err(refused));
     assert_eq!(order, before);
 }
 

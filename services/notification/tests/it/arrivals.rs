@@ -69,12 +69,13 @@ async fn an_order_without_a_recipient_is_recorded_as_such() {
     let stack = Stack::start().await;
     let order_id = new_id();
     apply(stack.pool(), &[placed_by(order_id, None), confirmed(order_id)]).await;
-    let addressee: String = sqlx::query_scalar("SELECT addressee FROM orders WHERE order_id = $1")
-        .bind(order_id)
-        .fetch_one(stack.pool())
-        .await
-        .expect("a row");
-    assert_eq!(addressee, "nobody");
+    let recipient_status: String =
+        sqlx::query_scalar("SELECT recipient_status FROM orders WHERE order_id = $1")
+            .bind(order_id)
+            .fetch_one(stack.pool())
+            .await
+            .expect("a row");
+    assert_eq!(recipient_status, "absent");
     assert_eq!(stack.mails(order_id).await, []);
 }
 
@@ -84,7 +85,7 @@ async fn a_second_end_is_rejected_and_changes_nothing() {
     let order_id = new_id();
     apply(stack.pool(), &[placed(order_id), confirmed(order_id)]).await;
     let refused = try_apply(stack.pool(), &[cancelled(order_id)]).await;
-    let Err(HandlerError::Park { rejection, .. }) = refused else { panic!("{refused:?}") };
+    let Err(HandlerError::Rejected { rejection, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(rejection.reason, "contradicting_end");
     assert_eq!(stack.kinds(order_id).await, ["order_confirmed", "order_received"]);
 }

@@ -25,7 +25,7 @@ async fn an_orders_notifications_are_listed_without_personal_data() {
     stack.apply(&[confirmed(order_id), placed(order_id)]).await;
     let (status, body) = get(&stack, &format!("/notifications?order_id={order_id}")).await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(body["recipient"], "somebody");
+    assert_eq!(body["recipient"], "present");
     assert_eq!(body["notifications"][0]["kind"], "order_received");
     assert_eq!(body["notifications"][1]["kind"], "order_confirmed");
     assert_eq!(body["notifications"][1]["state"], "pending");
@@ -38,7 +38,7 @@ async fn an_order_never_heard_of_is_a_problem_and_so_is_no_order_id() {
     let stack = Stack::start().await;
     let (status, body) = get(&stack, &format!("/notifications?order_id={}", new_id())).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert_eq!(body["type"], "urn:tidings:problem:order-not-found");
+    assert_eq!(body["type"], "urn:tidings:problem:not-found");
     let (status, _) = get(&stack, "/notifications?order_id=something").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     let (status, body) = get(&stack, "/notifications").await;

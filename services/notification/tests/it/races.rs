@@ -41,7 +41,7 @@ async fn a_cancellation_and_a_refund_at_the_same_time_lose_no_mail_and_no_fact()
             let expected = ["order_cancelled", "order_received", "payment_refunded"];
             assert_eq!(stack.kinds(order_id).await, expected, "schedule {schedule}");
             let both_known: bool = sqlx::query_scalar(
-                "SELECT ended IS NOT NULL AND refunded_minor IS NOT NULL FROM orders WHERE order_id = $1",
+                "SELECT status IS NOT NULL AND refunded_minor IS NOT NULL FROM orders WHERE order_id = $1",
             )
             .bind(order_id)
             .fetch_one(stack.pool())

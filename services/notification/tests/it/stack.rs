@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A lease that ends only when a test says so.
 const POLICY: RetryPolicy = RetryPolicy {
     lease: chrono::TimeDelta::hours(1),
-    backoff_first: chrono::TimeDelta::milliseconds(1),
+    backoff_initial: chrono::TimeDelta::milliseconds(1),
     backoff_max: chrono::TimeDelta::milliseconds(4),
     max_attempts: 4,
 };
@@ -52,7 +52,7 @@ pub(crate) struct Stack {
 pub(crate) struct MailRow {
     pub(crate) kind: String,
     pub(crate) state: String,
-    pub(crate) delivered_to: Option<String>,
+    pub(crate) transport: Option<String>,
     pub(crate) last_error: Option<String>,
     pub(crate) attempts: i32,
     pub(crate) recipient_email: String,
@@ -73,7 +73,7 @@ impl Stack {
         Arc::new(PostgresMails::new(self.database.another_pool(), POLICY))
     }
 
-    /// A worker of its own that sends to `url`, or to the sink if that is empty.
+    /// A worker of its own that sends to `url`, or nowhere if that is empty.
     pub(crate) fn worker(&self, url: &str) -> RunningWorker {
         let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
         self.worker_with(mailer)
@@ -95,7 +95,7 @@ impl Stack {
 
     pub(crate) async fn mails(&self, order_id: Uuid) -> Vec<MailRow> {
         sqlx::query_as(
-            "SELECT kind, state, delivered_to, last_error, attempts, recipient_email
+            "SELECT kind, state, transport, last_error, attempts, recipient_email
              FROM mails WHERE order_id = $1 ORDER BY kind",
         )
         .bind(order_id)
@@ -163,9 +163,9 @@ pub(crate) async fn try_apply(pool: &PgPool, events: &[AnyEvent]) -> Result<(), 
     let mut orders = Orders::load(&deps, &mut tx, &received).await?;
     for received in &received {
         let context = Context { envelope: &received.envelope, now: now() };
-        subscriptions
-            .react(&mut orders, &received.event, context)
-            .map_err(|rejection| HandlerError::Park { event_id: received.envelope.event_id, rejection })?;
+        subscriptions.react(&mut orders, &received.event, context).map_err(|rejection| {
+            HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
+        })?;
     }
     orders.store(&deps, &mut tx).await?;
     Ok(tx.commit().await?)

@@ -1,4 +1,4 @@
-//! Deadlines: an expired timer acts only after everything on the topics by then was heard, so that an outage doesn't
+//! Deadlines: an expired deadline acts only after everything on the topics by then was heard, so that an outage doesn't
 //! cancel what was already paid.
 
 use std::collections::HashMap;
@@ -83,13 +83,13 @@ impl DeadlineWorker {
             store,
             bus,
             topics: [Topic::Reservations, Topic::Payments].map(|topic| topics.name(topic)).to_vec(),
-            poll: Duration::from_millis(u64::from(config.deadline_poll_ms.max(1))),
-            batch: config.deadline_batch.max(1),
+            poll: Duration::from_millis(u64::from(config.deadline_poll_interval_ms.max(1))),
+            batch: config.deadline_batch_size.max(1),
         }
     }
 
     /// One look: reads a fence if a deadline has passed and none is held, and acts if the fence is passed. Says how
-    /// many expired timers were answered.
+    /// many expired deadlines were answered.
     ///
     /// # Errors
     /// When database or broker do not answer.

@@ -16,7 +16,7 @@ use crate::domain::{CancellationReason, OrderEvent};
 pub const METRICS: &[Metric] = &[
     Metric::counter(
         "orders_ended_total",
-        &["end", "reason"],
+        &["status", "reason"],
         "Orders that reached their end: `confirmed` (reason `none`) or `cancelled` (`out_of_stock`, `payment_declined`, \
          `customer_request`, `timed_out`).",
     ),
@@ -29,7 +29,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("orders_placed_total", &[], "Orders accepted."),
     Metric::histogram(
         "orders_time_to_end_seconds",
-        &["end"],
+        &["status"],
         "Time from placed to `confirmed` or `cancelled`.",
     ),
 ];
@@ -73,8 +73,8 @@ impl Counts {
     pub(super) fn add(self) {
         counter!("orders_placed_total").increment(self.placed);
         for (end, reason, took) in self.ended {
-            counter!("orders_ended_total", "end" => end, "reason" => reason).increment(1);
-            histogram!("orders_time_to_end_seconds", "end" => end).record(took.as_secs_f64());
+            counter!("orders_ended_total", "status" => end, "reason" => reason).increment(1);
+            histogram!("orders_time_to_end_seconds", "status" => end).record(took.as_secs_f64());
         }
     }
 }
@@ -87,7 +87,7 @@ fn since_placed(recorded: &Recorded) -> Duration {
     Duration::from_millis(ended_ms).saturating_sub(Duration::new(seconds, nanos))
 }
 
-/// Reads how many orders wait past their deadline: an index on the timers of open orders.
+/// Reads how many orders wait past their deadline: an index on the deadlines of open orders.
 #[derive(Debug)]
 pub struct DeadlineSampler {
     store: OrderStore,
@@ -97,9 +97,9 @@ impl DeadlineSampler {
     /// Of this database. Begins the counters whose absence would hide an alert.
     #[must_use]
     pub fn new(store: OrderStore) -> Self {
-        counter!("orders_ended_total", "end" => CONFIRMED, "reason" => NONE).increment(0);
+        counter!("orders_ended_total", "status" => CONFIRMED, "reason" => NONE).increment(0);
         for reason in CancellationReason::ALL {
-            counter!("orders_ended_total", "end" => CANCELLED, "reason" => reason.as_str()).increment(0);
+            counter!("orders_ended_total", "status" => CANCELLED, "reason" => reason.as_str()).increment(0);
         }
         Self { store }
     }

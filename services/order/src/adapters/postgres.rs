@@ -1,29 +1,30 @@
 //! The order database: each transaction locks, decides by the application's use cases, and stores set-based.
 
+mod deadlines;
 mod heads;
 mod idempotency;
 mod reads;
 mod rows;
-mod timers;
 mod writes;
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contracts::{Cause, TraceContext, ambient};
-use outbox::{AppendError, Message, Outbox};
+use contracts::{Cause, Topic, TraceContext, ambient};
+use outbox::{AppendError, Message, Numbered, Outbox};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use deadlines::Position;
 pub use idempotency::{Answer, IdempotencyKey, PlaceOutcome};
 pub use reads::{ListQuery, Listed, Watched};
-pub use timers::Position;
 
 use super::contract::translate;
 use super::metrics::Counts;
+use crate::application::publisher::Publication;
 use crate::application::work::Outcome;
-use crate::application::{Work, WorkError, cancel_order, expire_orders, place_order};
+use crate::application::{Stream, Work, WorkError, cancel_order, expire_orders, place_order};
 use crate::domain::{ImpossibleTransition, OrderId, OrderView, Placement, Refusal};
 
 /// The tables of this service.
@@ -74,7 +75,9 @@ impl From<AppendError> for StoreError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::Database(error) => Self::Database(error),
-            AppendError::TooLarge { .. } | AppendError::Encode { .. } => Self::Append(error),
+            AppendError::TooLarge { .. } | AppendError::Encode { .. } | AppendError::Stale { .. } => {
+                Self::Append(error)
+            }
         }
     }
 }
@@ -145,8 +148,9 @@ impl OrderStore {
                 tx.rollback().await?;
                 return Ok(outcome);
             }
-            writes::insert(&mut tx, &placing.outcome).await?;
-            outbox.append(&mut tx, &placing.messages).await?;
+            let numbered = outbox.number(&mut tx, placing.messages).await?;
+            writes::insert(&mut tx, &placing.outcome, &numbered).await?;
+            outbox.append(&mut tx, &numbered).await?;
             tx.commit().await?;
             Counts::of(&placing.outcome.dispatched.journal).add();
             outbox.wake();
@@ -181,7 +185,7 @@ impl OrderStore {
         self.tasks.spawn(transaction.in_current_span()).await?
     }
 
-    /// Cancels at most `limit` open orders whose deadline had passed at `now`; says how many timers were answered.
+    /// Cancels at most `limit` open orders whose deadline had passed at `now`; says how many deadlines were answered.
     /// The caller knows that everything on the topics by then was heard. Several replicas may do this at once: the
     /// locked heads decide.
     ///
@@ -189,7 +193,7 @@ impl OrderStore {
     /// When the database refuses or does not answer.
     pub async fn expire(&self, now: DateTime<Utc>, limit: i64) -> Result<usize, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let due = timers::due(&mut tx, now, limit).await?;
+        let due = deadlines::due(&mut tx, now, limit).await?;
         let mut work = lock(&mut tx, &due).await?;
         if let (Err(error), Some(first)) = (expire_orders::expire_orders(&mut work, &due, now), due.first()) {
             return Err(StoreError::of(*first, error));
@@ -198,10 +202,10 @@ impl OrderStore {
         let outcome = work.finish();
         let expired: BTreeSet<OrderId> = outcome.heads.iter().map(|head| head.order_id).collect();
         store(&mut tx, outcome, &self.outbox).await?;
-        // An order that ended while its head was waited for has no timer any more; whatever is left goes now.
+        // An order that ended while its head was waited for has no deadline any more; whatever is left goes now.
         let left: Vec<OrderId> = due.iter().copied().filter(|order_id| !expired.contains(order_id)).collect();
         if !left.is_empty() {
-            timers::clear(&mut tx, &left).await?;
+            deadlines::clear(&mut tx, &left).await?;
         }
         tx.commit().await?;
         counts.add();
@@ -221,7 +225,7 @@ pub async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Work
     Ok(Work::new(streams, translate, ambient::new_id))
 }
 
-/// Stores what was decided about locked orders: heads, events, read model, timers, outbox.
+/// Stores what was decided about locked orders: heads, events, read model, deadlines, outbox.
 ///
 /// # Errors
 /// When an event can't be published, or the database refuses.
@@ -229,15 +233,23 @@ pub async fn store(conn: &mut PgConnection, outcome: Outcome, outbox: &Outbox) -
     if outcome.heads.is_empty() {
         return Ok(());
     }
-    let messages = seal(outbox, &outcome)?;
-    writes::update(conn, &outcome).await?;
-    outbox.append(conn, &messages).await?;
+    let numbered = outbox.number(&mut *conn, seal(outbox, &outcome)?).await?;
+    writes::update(&mut *conn, &outcome, &numbered).await?;
+    outbox.append(conn, &numbered).await?;
     Ok(())
 }
 
 fn seal(outbox: &Outbox, outcome: &Outcome) -> Result<Vec<Message>, AppendError> {
     let published = &outcome.dispatched.publisher.published;
-    published.iter().map(|(event, cause)| outbox.seal(event, cause)).collect()
+    let sealed = |publication: &Publication| {
+        outbox.seal(&publication.event, &publication.cause, publication.last_message_id)
+    };
+    published.iter().map(sealed).collect()
+}
+
+/// The message that the order's head names from now on.
+fn last_message_id(head: &Stream, numbered: &Numbered) -> Option<i64> {
+    numbered.last_message_id(Topic::Orders.suffix(), &head.order_id.0.to_string()).or(head.last_message_id)
 }
 
 fn view_of(order_id: OrderId, outcome: &Outcome) -> Result<OrderView, ImpossibleTransition> {

@@ -61,9 +61,9 @@ impl Watcher {
             shared: Arc::new(Shared {
                 orders: Mutex::default(),
                 wake: Notify::new(),
-                waits: places(config.max_waits),
+                waits: places(config.max_waiters),
                 streams: places(config.max_streams),
-                poll: Duration::from_millis(u64::from(config.watch_poll_ms)),
+                poll: Duration::from_millis(u64::from(config.watch_poll_interval_ms)),
                 closing,
             }),
         }

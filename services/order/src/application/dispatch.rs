@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use contracts::Cause;
 use uuid::Uuid;
 
+use super::deadlines::Deadlines;
 use super::projection::Projection;
 use super::publisher::{Publisher, Translate};
 use super::stream::Stream;
-use super::timers::Timers;
 use crate::domain::{OrderEvent, OrderId};
 
 /// A domain event as it is stored.
@@ -42,8 +42,8 @@ pub struct Dispatcher {
     pub journal: Vec<Recorded>,
     /// What the read model gets.
     pub projection: Projection,
-    /// What the timer table gets.
-    pub timers: Timers,
+    /// What the deadlines get.
+    pub deadlines: Deadlines,
     /// What the outbox gets.
     pub publisher: Publisher,
 }
@@ -55,7 +55,7 @@ impl Dispatcher {
         Self {
             journal: Vec::new(),
             projection: Projection::default(),
-            timers: Timers::default(),
+            deadlines: Deadlines::default(),
             publisher: Publisher::new(translate),
         }
     }
@@ -63,7 +63,7 @@ impl Dispatcher {
     /// Tells every handler, one after the other.
     pub fn dispatch(&mut self, recorded: Recorded, stream: &mut Stream) {
         let handlers: [&mut dyn DomainEventHandler; 3] =
-            [&mut self.projection, &mut self.timers, &mut self.publisher];
+            [&mut self.projection, &mut self.deadlines, &mut self.publisher];
         for handler in handlers {
             handler.handle(&recorded, stream);
         }

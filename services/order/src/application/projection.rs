@@ -16,7 +16,7 @@ pub struct ViewChange {
     /// The stream's version.
     pub version: i64,
     /// When it changed.
-    pub changed_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
     /// How far it got.
     pub progress: Progress,
 }
@@ -44,7 +44,7 @@ impl DomainEventHandler for Projection {
             }
         };
         let change =
-            ViewChange { placed, version: recorded.version, changed_at: recorded.occurred_at, progress };
+            ViewChange { placed, version: recorded.version, updated_at: recorded.occurred_at, progress };
         self.changes.insert(recorded.order_id, change);
     }
 }

@@ -41,9 +41,11 @@ pub struct Stream {
     /// How many events the stream has.
     pub version: i64,
     /// How many integration events were published under this key.
-    pub published_sequence: i64,
+    pub last_sequence: i64,
+    /// The last message under this key before this transaction.
+    pub last_message_id: Option<i64>,
     /// When the last event happened; later events never happen earlier, whatever a replica's clock says.
-    pub changed_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
     /// The state after all events.
     pub order: Order,
 }
@@ -57,8 +59,9 @@ impl Stream {
             customer_id,
             story,
             version: 0,
-            published_sequence: 0,
-            changed_at: now,
+            last_sequence: 0,
+            last_message_id: None,
+            updated_at: now,
             order: Order::Unplaced,
         }
     }

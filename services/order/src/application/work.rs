@@ -73,10 +73,10 @@ impl Work {
         let events = decide(&stream.order)?;
         let count = events.len();
         for event in events {
-            let occurred_at = now.max(stream.changed_at);
+            let occurred_at = now.max(stream.updated_at);
             stream.order = std::mem::take(&mut stream.order).evolve(&event, occurred_at)?;
             stream.version += 1;
-            stream.changed_at = occurred_at;
+            stream.updated_at = occurred_at;
             let recorded = Recorded {
                 order_id,
                 version: stream.version,

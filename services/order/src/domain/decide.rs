@@ -102,7 +102,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A stable code, for metrics and parked events.
+    /// A stable code, for metrics and dead letters.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -106,7 +106,7 @@ pub struct OrderView {
     /// When it was placed.
     pub placed_at: DateTime<Utc>,
     /// When it last changed.
-    pub changed_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
     /// How far it got.
     pub progress: Progress,
 }
@@ -125,13 +125,13 @@ pub fn replay<'a>(
         order = order.evolve(event, at)?;
         let Some(progress) = Progress::of(&order) else { continue };
         let view = match (views.last(), event) {
-            (Some(previous), _) => OrderView { version, changed_at: at, progress, ..previous.clone() },
+            (Some(previous), _) => OrderView { version, updated_at: at, progress, ..previous.clone() },
             (None, OrderEvent::OrderPlaced(placement)) => OrderView {
                 order_id,
                 version,
                 placement: Arc::new(Placement::clone(placement)),
                 placed_at: at,
-                changed_at: at,
+                updated_at: at,
                 progress,
             },
             (None, _) => continue,

@@ -19,7 +19,7 @@ use crate::events::payment_completed;
 use crate::stack::{PATIENCE, Replica, Stack};
 
 fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {
-    let config = Config { deadline_poll_ms: 1, deadline_batch: batch, ..Config::default() };
+    let config = Config { deadline_poll_interval_ms: 1, deadline_batch_size: batch, ..Config::default() };
     let bus = Arc::clone(&stack.bus) as Arc<dyn Bus>;
     DeadlineWorker::new(replica.store.clone(), bus, stack.codec.topics(), &config)
 }
@@ -33,8 +33,8 @@ async fn publish(stack: &Stack, event: contracts::AnyEvent) {
     };
     let record = Record {
         topic: stack.codec.topics().name(event.topic()),
-        key: event.key(),
-        value: stack.codec.encode(&event).unwrap(),
+        key: Some(event.key().into_bytes()),
+        value: Some(stack.codec.encode(&event).unwrap()),
         headers: Envelope::of(&event, "payment", &cause).to_headers(),
     };
     stack.bus.producer().await.unwrap().send(record).await.unwrap();
@@ -49,7 +49,7 @@ fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken)
         subscriptions: subscriptions(),
         deps: stack.replica.batch_deps(),
         group: "tidings.order".to_owned(),
-        config: ConsumerConfig { retry_initial_ms: 1, retry_max_ms: 10, ..ConsumerConfig::default() },
+        config: ConsumerConfig { backoff_initial_ms: 1, backoff_max_ms: 10, ..ConsumerConfig::default() },
         on_commit: Arc::new(|| {}),
     });
     let shutdown = shutdown.clone();

@@ -175,8 +175,8 @@ async fn a_list_is_narrowed_by_customer_and_status() {
 async fn faults_are_told_all_at_once_and_nothing_is_stored() {
     let stack = Stack::start().await;
     let mut order = valid_order();
-    order["items"][0]["quantity"] = 0.into();
-    order["items"][1]["sku"] = " ".into();
+    order["lines"][0]["quantity"] = 0.into();
+    order["lines"][1]["sku"] = " ".into();
     order["coupon"] = "X".into();
     let answered = stack.replica.post_order("key", &order).await;
     assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -185,7 +185,7 @@ async fn faults_are_told_all_at_once_and_nothing_is_stored() {
     let mut pointers: Vec<_> =
         faults["errors"].as_array().unwrap().iter().map(|fault| fault["pointer"].as_str().unwrap()).collect();
     pointers.sort_unstable();
-    assert_eq!(pointers, ["/coupon", "/items/0/quantity", "/items/1/sku"]);
+    assert_eq!(pointers, ["/coupon", "/lines/0/quantity", "/lines/1/sku"]);
     assert_eq!(stack.check_invariants().await, 0);
     let repaired = stack.replica.post_order("key", &valid_order()).await;
     assert_eq!(repaired.status, StatusCode::ACCEPTED, "the key is free for the repaired request");
@@ -233,7 +233,7 @@ async fn a_body_may_have_1_mib_and_no_more() {
         let answered = stack.replica.ask(request.body(Body::from(body)).unwrap()).await;
         assert_eq!(answered.status, status, "{size} bytes");
         if status != StatusCode::ACCEPTED {
-            assert_eq!(answered.problem(), "too-large");
+            assert_eq!(answered.problem(), "body-too-large");
         }
     }
     assert_eq!(stack.check_invariants().await, 1);
@@ -272,8 +272,8 @@ async fn an_order_whose_event_the_broker_would_not_take_is_refused_before_the_co
     let answered = stack.replica.post_order("small", &valid_order()).await;
     assert_eq!(answered.status, StatusCode::ACCEPTED);
     let mut order = valid_order();
-    let line = order["items"][0].clone();
-    order["items"] = vec![line; 100].into();
+    let line = order["lines"][0].clone();
+    order["lines"] = vec![line; 100].into();
     let answered = stack.replica.post_order("large", &order).await;
     assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answered.problem(), "order-too-large");
@@ -285,7 +285,7 @@ async fn the_largest_order_that_the_limits_allow_is_placed() {
     let stack = Stack::start().await;
     let mut order = valid_order();
     let line = json!({ "sku": "S".repeat(64), "quantity": 1_000_000, "unit_price_minor": 1_000_000_000 });
-    order["items"] = vec![line; 2_000].into();
+    order["lines"] = vec![line; 2_000].into();
     let answered = stack.replica.post_order("k", &order).await;
     assert_eq!(answered.status, StatusCode::ACCEPTED, "{}", &answered.text[..200.min(answered.text.len())]);
     assert_eq!(answered.json()["total_minor"], 2_000_000_000_000_000_000_i64);
@@ -329,7 +329,7 @@ fn every_route_is_described() {
         ]
     );
     let schemas = api["components"]["schemas"].as_object().unwrap();
-    for schema in ["OrderBody", "PlaceOrderRequest", "ItemRequest", "RecipientRequest", "Problem", "PageBody"]
+    for schema in ["OrderBody", "PlaceOrderRequest", "LineRequest", "RecipientRequest", "Problem", "PageBody"]
     {
         assert!(schemas.contains_key(schema), "{schema} of {:?}", schemas.keys());
     }

@@ -32,7 +32,7 @@ async fn a_key_belongs_to_one_request() {
     let stack = Stack::start().await;
     stack.replica.post_order("key", &valid_order()).await;
     let mut other = valid_order();
-    other["items"][0]["quantity"] = 7.into();
+    other["lines"][0]["quantity"] = 7.into();
     let answered = stack.replica.post_order("key", &other).await;
     assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answered.problem(), "idempotency-key-reused");
@@ -91,7 +91,7 @@ async fn two_different_requests_with_one_key_never_both_succeed() {
             let (stack, barrier) = (Arc::clone(&stack), Arc::clone(&barrier));
             requests.spawn(async move {
                 let mut order = valid_order();
-                order["items"][0]["quantity"] = quantity.into();
+                order["lines"][0]["quantity"] = quantity.into();
                 barrier.wait().await;
                 stack.replica.post_order(&format!("round {round}"), &order).await.status
             });

@@ -6,7 +6,7 @@ use contracts::{AnyEvent, Cause, TraceContext};
 use order::adapters::contract::translate;
 use order::application::place_order::place_order;
 use order::application::work::Outcome;
-use order::application::{TimerChange, Work, WorkError, cancel_order, expire_orders, record_fact};
+use order::application::{DeadlineChange, Work, WorkError, cancel_order, expire_orders, record_fact};
 use order::domain::{
     CancellationReason, CurrencyCode, CustomerId, Fact, Line, Order, OrderId, PaymentMethod, Placement,
     Progress, Quantity, Refusal, Sku, UnitPrice, replay,
@@ -129,7 +129,8 @@ fn check(arrivals: &[Input]) {
 fn check_outcome(outcome: Outcome, order: &Order, ended: bool, arrivals: &[Input]) {
     let [head] = outcome.heads.as_slice() else { panic!("{arrivals:?}: one head") };
     let dispatched = outcome.dispatched;
-    let published: Vec<_> = dispatched.publisher.published.iter().map(|(event, _)| event).collect();
+    let published: Vec<_> =
+        dispatched.publisher.published.iter().map(|publication| &publication.event).collect();
     match published.as_slice() {
         [AnyEvent::OrderPlaced(_)] => assert!(!ended, "{arrivals:?}: an end is published"),
         [AnyEvent::OrderPlaced(_), AnyEvent::OrderConfirmed(_) | AnyEvent::OrderCancelled(_)] => {
@@ -138,7 +139,7 @@ fn check_outcome(outcome: Outcome, order: &Order, ended: bool, arrivals: &[Input
         other => panic!("{arrivals:?}: published {other:?}"),
     }
     let sequences: Vec<_> = published.iter().map(|event| event.sequence()).collect();
-    assert_eq!(sequences, (1..=head.published_sequence).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
+    assert_eq!(sequences, (1..=head.last_sequence).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
     let versions: Vec<_> = dispatched.journal.iter().map(|recorded| recorded.version).collect();
     assert_eq!(versions, (1..=head.version).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
     assert!(dispatched.journal.is_sorted_by_key(|recorded| recorded.occurred_at), "{arrivals:?}: in time");
@@ -146,8 +147,8 @@ fn check_outcome(outcome: Outcome, order: &Order, ended: bool, arrivals: &[Input
     let last = replay(ORDER, stream).unwrap().pop().unwrap();
     assert_eq!(Some(&last.progress), Progress::of(order).as_ref(), "{arrivals:?}: replay tells the state");
     assert_eq!(dispatched.projection.changes[&ORDER].progress, last.progress, "{arrivals:?}");
-    let timer = dispatched.timers.changes[&ORDER];
-    assert_eq!(timer == TimerChange::Cleared, ended, "{arrivals:?}: a timer for open orders only");
+    let deadline = dispatched.deadlines.changes[&ORDER];
+    assert_eq!(deadline == DeadlineChange::Cleared, ended, "{arrivals:?}: a deadline for open orders only");
 }
 
 /// Calls `visit` with every distinct order of `inputs` (sorted before); the next permutation by Knuth's algorithm L.
@@ -206,5 +207,5 @@ fn a_clock_that_goes_back_does_not_reorder_a_stream() {
     let mut work = placed();
     apply(&mut work, Input::PaymentCompleted, at(-60));
     let head = work.stream(ORDER).unwrap();
-    assert_eq!(head.changed_at, at(0));
+    assert_eq!(head.updated_at, at(0));
 }

@@ -7,7 +7,7 @@ use crate::events::{payment_completed, payment_declined, stock_rejected, stock_r
 use crate::stack::Stack;
 
 fn ended(recorded: &Recorded, end: &str, reason: &str) -> String {
-    recorded.sum("orders_ended_total", &[("end", end), ("reason", reason)]).to_string()
+    recorded.sum("orders_ended_total", &[("status", end), ("reason", reason)]).to_string()
 }
 
 #[tokio::test]
@@ -40,7 +40,8 @@ async fn each_order_is_counted_once_when_it_is_placed_and_once_by_its_end_whatev
     for reason in ["payment_declined", "out_of_stock", "customer_request", "timed_out"] {
         assert_eq!(ended(&recorded, "cancelled", reason), "1", "{reason}");
     }
-    let took = |part: &str, end| recorded.sum(&format!("orders_time_to_end_seconds_{part}"), &[("end", end)]);
+    let took =
+        |part: &str, end| recorded.sum(&format!("orders_time_to_end_seconds_{part}"), &[("status", end)]);
     assert_eq!(took("count", "confirmed").to_string(), "2");
     assert_eq!(took("count", "cancelled").to_string(), "4");
     assert!(took("sum", "confirmed") < 120.0, "from placed, not from 1970: {}", took("sum", "confirmed"));

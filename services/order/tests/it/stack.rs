@@ -161,7 +161,7 @@ impl Stack {
             .execute(self.pool())
             .await
             .unwrap();
-        sqlx::query("UPDATE timers SET due_at = $2 WHERE order_id = ANY($1)")
+        sqlx::query("UPDATE deadlines SET deadline_at = $2, look_at = $2 WHERE order_id = ANY($1)")
             .bind(&ids)
             .bind(past)
             .execute(self.pool())
@@ -185,7 +185,7 @@ impl Stack {
 
     /// What the outbox holds for an order: type and sequence, in the order of its ids.
     pub(crate) async fn published(&self, order_id: OrderId) -> Vec<(String, i64)> {
-        sqlx::query_as("SELECT event_type, sequence FROM outbox.messages WHERE key = $1 ORDER BY id")
+        sqlx::query_as("SELECT event_type, sequence FROM outbox.messages WHERE subject = $1 ORDER BY id")
             .bind(order_id.to_string())
             .fetch_all(self.pool())
             .await
@@ -193,7 +193,7 @@ impl Stack {
     }
 
     /// Checks of every order what must hold after anything: contiguous counters, at most one end, a read model and a
-    /// head that say what the stream says, a timer for open orders only. Tells how many orders there were.
+    /// head that say what the stream says, a deadline for open orders only. Tells how many orders there were.
     pub(crate) async fn check_invariants(&self) -> usize {
         self.check_invariants_of(None).await;
         let count: i64 =
@@ -207,7 +207,7 @@ impl Stack {
             "SELECT format('%s: %s', o.order_id, to_jsonb(o) - 'detail')
              FROM orders o
              LEFT JOIN order_views v USING (order_id)
-             LEFT JOIN timers t USING (order_id)
+             LEFT JOIN deadlines t USING (order_id)
              CROSS JOIN LATERAL (
                  SELECT count(*) AS events, min(version) AS first, max(version) AS last,
                         count(*) FILTER (WHERE type IN ('OrderConfirmed', 'OrderCancelled')) AS ends
@@ -215,15 +215,15 @@ impl Stack {
              ) e
              CROSS JOIN LATERAL (
                  SELECT count(*) AS messages, min(sequence) AS first, max(sequence) AS last
-                 FROM outbox.messages m WHERE m.topic = 'tidings.orders' AND m.key = o.order_id::text
+                 FROM outbox.messages m WHERE m.topic = 'tidings.orders' AND m.subject = o.order_id::text
              ) m
              WHERE ($1::uuid IS NULL OR o.order_id = $1) AND NOT (
                  (e.events, e.first, e.last) = (o.version, 1, o.version)
                  AND e.ends = (o.status <> 'placed')::int
-                 AND (m.messages, m.first, m.last) = (o.published_sequence, 1, o.published_sequence)
-                 AND o.published_sequence = 1 + e.ends
+                 AND (m.messages, m.first, m.last) = (o.last_sequence, 1, o.last_sequence)
+                 AND o.last_sequence = 1 + e.ends
                  AND (t.order_id IS NOT NULL) = (o.status = 'placed')
-                 AND (v.version, v.status, v.changed_at) = (o.version, o.status, o.changed_at)
+                 AND (v.version, v.status, v.updated_at) = (o.version, o.status, o.updated_at)
                  AND v.reason IS NOT DISTINCT FROM o.reason
                  AND v.ended_at IS NOT DISTINCT FROM o.ended_at
              )
@@ -306,7 +306,7 @@ pub(crate) fn valid_order() -> Value {
     json!({
         "customer_id": "17850",
         "currency": "GBP",
-        "items": [
+        "lines": [
             { "sku": "85123A", "quantity": 6, "unit_price_minor": 255 },
             { "sku": "85123A", "quantity": 1, "unit_price_minor": 0 },
         ],

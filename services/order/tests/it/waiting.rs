@@ -63,7 +63,7 @@ async fn a_repeated_request_waits_as_well() {
 
 #[tokio::test]
 async fn more_than_may_wait_are_sent_away_before_anything_is_placed() {
-    let order = Config { max_waits: 1, max_streams: 1, ..Config::default() };
+    let order = Config { max_waiters: 1, max_streams: 1, ..Config::default() };
     let stack = Stack::start_with(&Settings { order, ..Settings::default() }).await;
     let order_id = stack.place().await;
     let events = || Request::get(format!("/orders/{order_id}/events")).body(Body::empty()).unwrap();
@@ -71,7 +71,7 @@ async fn more_than_may_wait_are_sent_away_before_anything_is_placed() {
     let crowded = stack.replica.ask(events()).await;
     assert_eq!(
         (crowded.status, crowded.problem().as_str()),
-        (StatusCode::SERVICE_UNAVAILABLE, "too-many-waiting")
+        (StatusCode::SERVICE_UNAVAILABLE, "too-many-waiters")
     );
     assert!(crowded.header("retry-after").is_some());
     drop(stream);
@@ -81,7 +81,7 @@ async fn more_than_may_wait_are_sent_away_before_anything_is_placed() {
     let second = async {
         let first = order_of(&stack, "first").await;
         let crowded = stack.replica.ask(post_order("second", &valid_order(), &[("prefer", "wait=20")])).await;
-        assert_eq!(crowded.problem(), "too-many-waiting");
+        assert_eq!(crowded.problem(), "too-many-waiters");
         assert_eq!(stack.replica.post_order("third", &valid_order()).await.status, StatusCode::ACCEPTED);
         stack.apply(vec![payment_completed(first)]).await;
     };

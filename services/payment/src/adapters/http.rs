@@ -32,7 +32,7 @@ pub struct Http {
 struct PaymentView {
     order_id: Uuid,
     payment_id: Uuid,
-    /// `remembered`, `stock_held`, `authorizing`, `checking_fraud`, `capturing`, `completed`, `declining`, `declined`,
+    /// `awaiting_stock`, `awaiting_order`, `authorizing`, `checking_fraud`, `capturing`, `completed`, `declining`, `declined`,
     /// `resolving_authorization`, `resolving_capture`, `voiding`, `refunding`, `voided`, `refunded` or `cancelled`.
     state: &'static str,
     /// Minor units of the currency; absent while the order isn't known, or if it was cancelled before it was charged.
@@ -106,9 +106,9 @@ async fn get_payment(
     let entry =
         find(&http.pool, order_id).await.map_err(|error| unavailable(order_id, "database", &error))?;
     let Some(entry) = entry else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "payment-not-found", "No such payment").detail(
-            format!("Payment has not heard of an order {order_id}; events may still be on their way."),
-        ));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "No such payment").detail(format!(
+            "Payment has not heard of an order {order_id}; events may still be on their way."
+        )));
     };
     let ledger = http.provider.ledger(entry.payment.payment_id).await;
     let ledger = ledger.map_err(|error| unavailable(order_id, "provider", &error))?;
@@ -129,9 +129,9 @@ fn view(entry: &Entry, ledger: Vec<LedgerEntry>) -> PaymentView {
         PaymentState::Declining { reason, .. } | PaymentState::Declined { reason, .. } => {
             Some(reason.clone())
         }
-        PaymentState::Awaited
-        | PaymentState::Remembered { .. }
-        | PaymentState::StockHeld
+        PaymentState::Unknown
+        | PaymentState::AwaitingStock { .. }
+        | PaymentState::AwaitingOrder
         | PaymentState::Charging { .. }
         | PaymentState::Completed { .. }
         | PaymentState::Cancelling { .. }
@@ -156,7 +156,7 @@ fn view(entry: &Entry, ledger: Vec<LedgerEntry>) -> PaymentView {
 
 const fn charge(state: &PaymentState) -> Option<&Charge> {
     match state {
-        PaymentState::Remembered { charge }
+        PaymentState::AwaitingStock { charge }
         | PaymentState::Charging { charge, .. }
         | PaymentState::Completed { charge, .. }
         | PaymentState::Declining { charge, .. }
@@ -164,7 +164,7 @@ const fn charge(state: &PaymentState) -> Option<&Charge> {
         | PaymentState::Cancelling { charge, .. }
         | PaymentState::Voided { charge }
         | PaymentState::Refunded { charge, .. } => Some(charge),
-        PaymentState::Awaited | PaymentState::StockHeld | PaymentState::Cancelled => None,
+        PaymentState::Unknown | PaymentState::AwaitingOrder | PaymentState::Cancelled => None,
     }
 }
 

@@ -15,7 +15,9 @@ pub struct Entry {
     /// The payment itself.
     pub payment: Payment,
     /// The sequence of the last event published under this order's key.
-    pub published_sequence: i64,
+    pub last_sequence: i64,
+    /// The last message under this order's key before this transaction.
+    pub last_message_id: Option<i64>,
     /// When a worker may take the next step; none while nothing is due. While leased, the lease's end.
     pub due_at: Option<DateTime<Utc>>,
     /// The lease under which a worker performs the step.

@@ -139,9 +139,9 @@ async fn ask(
             Undo::Refunding { capture } => provider.refund(id, charge, capture),
             Undo::ResolvingAuthorization | Undo::ResolvingCapture { .. } => return Err(nothing_to_ask(step)),
         },
-        State::Awaited
-        | State::Remembered { .. }
-        | State::StockHeld
+        State::Unknown
+        | State::AwaitingStock { .. }
+        | State::AwaitingOrder
         | State::Completed { .. }
         | State::Declined { .. }
         | State::Voided { .. }

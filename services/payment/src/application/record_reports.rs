@@ -39,7 +39,7 @@ pub struct LeasePolicy {
     /// A worker that has not returned by then is taken for dead.
     pub lease: TimeDelta,
     /// The first pause; each further one is twice as long.
-    pub backoff_first: TimeDelta,
+    pub backoff_initial: TimeDelta,
     /// The longest pause. There is no limit of attempts: money in doubt is never given up.
     pub backoff_max: TimeDelta,
 }
@@ -91,7 +91,7 @@ impl Entry {
     fn pause(&self, policy: LeasePolicy) -> TimeDelta {
         let doublings = u32::try_from(self.attempts.clamp(1, 16) - 1).unwrap_or(0);
         policy
-            .backoff_first
+            .backoff_initial
             .checked_mul(2_i32.pow(doublings))
             .map_or(policy.backoff_max, |pause| pause.min(policy.backoff_max))
     }

@@ -87,10 +87,10 @@ impl Payment {
             return Err(Rejection::NegativeAmount { order_id, amount_minor: placed.money.amount_minor });
         }
         match &self.state {
-            State::Awaited => self.state = State::Remembered { charge: placed },
-            State::StockHeld => self.state = State::begin(placed),
+            State::Unknown => self.state = State::AwaitingStock { charge: placed },
+            State::AwaitingOrder => self.state = State::begin(placed),
             State::Cancelled => {}
-            State::Remembered { charge }
+            State::AwaitingStock { charge }
             | State::Charging { charge, .. }
             | State::Completed { charge, .. }
             | State::Declining { charge, .. }
@@ -109,9 +109,9 @@ impl Payment {
     /// `StockReserved`: begin charging, or wait in the row for the `OrderPlaced` that names the amount.
     pub fn stock_reserved(&mut self) {
         match &self.state {
-            State::Awaited => self.state = State::StockHeld,
-            State::Remembered { charge } => self.state = State::begin(charge.clone()),
-            State::StockHeld
+            State::Unknown => self.state = State::AwaitingOrder,
+            State::AwaitingStock { charge } => self.state = State::begin(charge.clone()),
+            State::AwaitingOrder
             | State::Charging { .. }
             | State::Completed { .. }
             | State::Declining { .. }
@@ -127,7 +127,7 @@ impl Payment {
     /// spoken stands: it ends with nothing held, too.
     pub fn order_cancelled(&mut self) {
         let next = match &self.state {
-            State::Awaited | State::Remembered { .. } | State::StockHeld => State::Cancelled,
+            State::Unknown | State::AwaitingStock { .. } | State::AwaitingOrder => State::Cancelled,
             State::Charging { charge, step, call } => cancel_charging(charge, step, *call),
             State::Completed { charge, capture } => State::Cancelling {
                 charge: charge.clone(),

@@ -21,9 +21,9 @@ impl Payment {
                 Undo::Voiding { .. } => (Step::Void, *call),
                 Undo::Refunding { .. } => (Step::Refund, *call),
             },
-            State::Awaited
-            | State::Remembered { .. }
-            | State::StockHeld
+            State::Unknown
+            | State::AwaitingStock { .. }
+            | State::AwaitingOrder
             | State::Completed { .. }
             | State::Declined { .. }
             | State::Voided { .. }
@@ -62,9 +62,9 @@ impl Payment {
                 voided_after_refusal(charge, authorization, reason, answer.as_ref())
             }
             State::Cancelling { charge, undo, .. } => go_back(charge, undo, answer, refund_id),
-            State::Awaited
-            | State::Remembered { .. }
-            | State::StockHeld
+            State::Unknown
+            | State::AwaitingStock { .. }
+            | State::AwaitingOrder
             | State::Completed { .. }
             | State::Declined { .. }
             | State::Voided { .. }
@@ -80,9 +80,9 @@ impl Payment {
             State::Charging { call, .. } | State::Declining { call, .. } | State::Cancelling { call, .. } => {
                 *call = to;
             }
-            State::Awaited
-            | State::Remembered { .. }
-            | State::StockHeld
+            State::Unknown
+            | State::AwaitingStock { .. }
+            | State::AwaitingOrder
             | State::Completed { .. }
             | State::Declined { .. }
             | State::Voided { .. }

@@ -55,14 +55,14 @@ pub enum Undo {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Nothing yet: the row was inserted to be locked.
-    Awaited,
+    Unknown,
     /// `OrderPlaced` came; stock is not held yet.
-    Remembered {
+    AwaitingStock {
         /// What will be charged.
         charge: Charge,
     },
     /// `StockReserved` came before its `OrderPlaced`.
-    StockHeld,
+    AwaitingOrder,
     /// The saga goes forward.
     Charging {
         /// What is charged.

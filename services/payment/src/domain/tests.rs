@@ -46,7 +46,7 @@ impl Given {
         let mut given = Self(Payment {
             order_id: OrderId(Uuid::from_u128(1)),
             payment_id: PaymentId(Uuid::from_u128(2)),
-            state: State::Awaited,
+            state: State::Unknown,
         });
         for happens in history {
             given.when(happens);

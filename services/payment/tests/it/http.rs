@@ -44,7 +44,7 @@ async fn an_order_never_heard_of_is_a_problem_and_so_is_no_order_id() {
     let stack = Stack::start().await;
     let (status, body) = get(&stack, &format!("/payments/{}", Uuid::nil())).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert_eq!(body["type"], "urn:tidings:problem:payment-not-found");
+    assert_eq!(body["type"], "urn:tidings:problem:not-found");
     let (status, body) = get(&stack, "/payments/something").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(body["type"], "urn:tidings:problem:invalid-path");

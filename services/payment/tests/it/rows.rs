@@ -18,9 +18,9 @@ fn every_state() -> Vec<State> {
     };
     let id = |name: &str| TransactionId(name.to_owned());
     let mut states = vec![
-        State::Awaited,
-        State::Remembered { charge: charge.clone() },
-        State::StockHeld,
+        State::Unknown,
+        State::AwaitingStock { charge: charge.clone() },
+        State::AwaitingOrder,
         State::Completed { charge: charge.clone(), capture: id("c") },
         State::Declined { charge: charge.clone(), reason: "no".to_owned() },
         State::Voided { charge: charge.clone() },
@@ -66,7 +66,7 @@ async fn every_state_is_read_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn another_order_under_the_same_id_is_parked_by_its_own_event() {
+async fn another_order_under_the_same_id_is_dead_lettered_by_its_own_event() {
     let stack = Stack::start().await;
     let order_id = new_id();
     stack.apply(&[placed(order_id, "tok_visa")]).await;

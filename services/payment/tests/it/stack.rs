@@ -33,7 +33,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A lease that ends only when a test says so.
 pub(crate) const POLICY: LeasePolicy = LeasePolicy {
     lease: chrono::TimeDelta::hours(1),
-    backoff_first: chrono::TimeDelta::milliseconds(1),
+    backoff_initial: chrono::TimeDelta::milliseconds(1),
     backoff_max: chrono::TimeDelta::milliseconds(4),
 };
 
@@ -152,7 +152,7 @@ impl Stack {
 
     /// The types of the events published for this order, in sequence.
     pub(crate) async fn published(&self, order_id: Uuid) -> Vec<String> {
-        sqlx::query_scalar("SELECT event_type FROM outbox.messages WHERE key = $1 ORDER BY id")
+        sqlx::query_scalar("SELECT event_type FROM outbox.messages WHERE subject = $1 ORDER BY id")
             .bind(order_id.to_string())
             .fetch_all(self.pool())
             .await
@@ -286,9 +286,9 @@ pub(crate) fn keeps_money(state: &State) -> bool {
     match state {
         State::Completed { .. } => true,
         State::Declined { .. } | State::Voided { .. } | State::Refunded { .. } | State::Cancelled => false,
-        State::Awaited
-        | State::Remembered { .. }
-        | State::StockHeld
+        State::Unknown
+        | State::AwaitingStock { .. }
+        | State::AwaitingOrder
         | State::Charging { .. }
         | State::Declining { .. }
         | State::Cancelling { .. } => panic!("no end: {state:?}"),

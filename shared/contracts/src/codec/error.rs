@@ -23,7 +23,7 @@ pub enum RegistryError {
     },
     /// The schema is not registered, and this service may not register it.
     #[error(
-        "schema registry {url} lacks the schema of {subject}; register it, or set registry.register = true"
+        "schema registry {url} lacks the schema of {subject}; register it, or set registry.auto_register_schemas = true"
     )]
     Missing {
         /// The registry's URL.

@@ -172,7 +172,7 @@ mod tests {
     fn credentials_in_the_url_are_not_printed() {
         let url = "https://order:secret@registry.example:8443/apis/".to_owned();
         assert_eq!(without_credentials(&url), "https://registry.example:8443/apis");
-        let printed = format!("{:?}", RegistryConfig { url, register: true });
+        let printed = format!("{:?}", RegistryConfig { url, auto_register_schemas: true });
         assert!(!printed.contains("secret"), "{printed}");
         assert_eq!(without_credentials("order:secret"), "(no URL)");
     }

@@ -185,7 +185,7 @@ fn a_time_beyond_the_calendar_is_malformed() {
 
 #[test]
 fn what_a_service_did_not_register_it_can_not_publish() {
-    let config = RegistryConfig { url: "http://127.0.0.1:9".to_owned(), register: true };
+    let config = RegistryConfig { url: "http://127.0.0.1:9".to_owned(), auto_register_schemas: true };
     let connecting = Codec::connect(&config, Topics::default(), &[], &[]);
     let codec = runtime().block_on(connecting).unwrap();
     for event in samples::all() {

@@ -40,7 +40,7 @@ async fn a_batch_that_fails_before_its_commit_leaves_no_trace_and_is_repeated() 
     stack.caught_up().await;
     assert_eq!(stack.effects(order).await, [1, 2, 3]);
     assert_eq!(stack.faults.failures_before_commit.load(Ordering::SeqCst), 0);
-    assert!(stack.parked().await.is_empty(), "the world's faults park nothing");
+    assert!(stack.dead_letters().await.is_empty(), "the world's faults dead-letter nothing");
     stack.stop().await;
 }
 

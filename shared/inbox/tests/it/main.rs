@@ -5,9 +5,9 @@
     reason = "a test ends where it meets what it does not expect"
 )]
 
+mod dead_letters;
 mod effects;
 mod ledger;
 mod metrics;
-mod parking;
 mod redrive;
 mod stack;

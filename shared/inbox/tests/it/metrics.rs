@@ -61,20 +61,20 @@ async fn lag_counts_what_is_on_the_topic_and_not_applied_also_while_nobody_reads
 }
 
 #[tokio::test]
-async fn parked_events_are_shown_and_no_longer_once_they_are_gone() {
+async fn dead_letters_are_shown_and_no_longer_once_they_are_gone() {
     let recorded = Recorded::start();
     let mut stack = Stack::start().await;
     let order = new_id();
     stack.publish(&cancelled(order, 1, IMPOSSIBLE)).await;
     stack.publish(&confirmed(order, 2)).await;
     stack.consume_as("tidings.ledger");
-    let parked = |reason| [TOPIC, ("reason", reason)];
-    until(&recorded, "inbox_parked_events", &parked("impossible"), 1.0).await;
-    until(&recorded, "inbox_parked_events", &parked("behind_parked"), 1.0).await;
-    until(&recorded, "inbox_events_total", &[TOPIC, ("outcome", "parked")], 2.0).await;
-    sqlx::query("DELETE FROM inbox.parked").execute(stack.database.pool()).await.unwrap();
-    until(&recorded, "inbox_parked_events", &parked("impossible"), 0.0).await;
-    until(&recorded, "inbox_parked_events", &parked("behind_parked"), 0.0).await;
+    let dead_lettered = |reason| [TOPIC, ("reason", reason)];
+    until(&recorded, "inbox_dead_letters", &dead_lettered("impossible"), 1.0).await;
+    until(&recorded, "inbox_dead_letters", &dead_lettered("behind_dead_letter"), 1.0).await;
+    until(&recorded, "inbox_records_total", &[TOPIC, ("outcome", "dead_lettered")], 2.0).await;
+    sqlx::query("DELETE FROM inbox.dead_letters").execute(stack.database.pool()).await.unwrap();
+    until(&recorded, "inbox_dead_letters", &dead_lettered("impossible"), 0.0).await;
+    until(&recorded, "inbox_dead_letters", &dead_lettered("behind_dead_letter"), 0.0).await;
     stack.stop().await;
 }
 
@@ -90,15 +90,15 @@ async fn an_events_age_is_from_event_time_to_effect_and_each_record_is_counted_b
     stack.consume_as("tidings.ledger");
     stack.caught_up().await;
     stack.stop().await;
-    let events = |outcome| recorded.sum("inbox_events_total", &[TOPIC, ("outcome", outcome)]);
+    let events = |outcome| recorded.sum("inbox_records_total", &[TOPIC, ("outcome", outcome)]);
     assert_eq!(
-        ["applied", "duplicate", "parked"].map(|outcome| events(outcome).to_string()),
+        ["applied", "duplicate", "dead_lettered"].map(|outcome| events(outcome).to_string()),
         ["1", "1", "0"]
     );
     let age = |part: &str| recorded.sum(&format!("inbox_event_age_seconds_{part}"), &[TOPIC]);
     assert!((age("count") - 1.0).abs() < f64::EPSILON, "a duplicate has no effect, so no age");
     assert!((1_000.0..1_100.0).contains(&age("sum")), "{}", age("sum"));
-    assert!((recorded.sum("inbox_batch_events_sum", &[TOPIC]) - 2.0).abs() < f64::EPSILON);
+    assert!((recorded.sum("inbox_batch_records_sum", &[TOPIC]) - 2.0).abs() < f64::EPSILON);
     assert!(recorded.sum("inbox_rebalances_total", &[("change", "assigned")]) >= 1.0);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed};
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, ambient};
-use inbox::redrive::{self, ParkedEvent, Redriven};
+use inbox::redrive::{self, DeadLetter, Redriven};
 use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
 use testkit::postgres::TestDatabase;
@@ -73,8 +73,8 @@ impl Stack {
             group: group.to_owned(),
             config: ConsumerConfig {
                 max_batch_records: self.max_batch_records,
-                retry_initial_ms: 1,
-                retry_max_ms: 10,
+                backoff_initial_ms: 1,
+                backoff_max_ms: 10,
                 ..ConsumerConfig::default()
             },
             on_commit: Arc::new(|| {}),
@@ -96,17 +96,11 @@ impl Stack {
     }
 
     pub(crate) async fn publish(&self, event: &AnyEvent) {
-        let cause = Cause {
-            correlation_id: ambient::new_id(),
-            causation_id: None,
-            user_id: None,
-            trace: TraceContext::default(),
-        };
-        let envelope = Envelope::of(event, "order", &cause);
+        let envelope = Envelope::of(event, "order", &cause());
         self.publish_raw(Record {
             topic: self.codec.topics().name(event.topic()),
-            key: event.key(),
-            value: self.codec.encode(event).unwrap(),
+            key: Some(event.key().into_bytes()),
+            value: Some(self.codec.encode(event).unwrap()),
             headers: envelope.to_headers(),
         })
         .await;
@@ -151,28 +145,58 @@ impl Stack {
             .unwrap_or_default()
     }
 
-    /// What applies parked events again, of the consumer that came last.
+    /// What applies dead letters again, of the consumer that came last.
     pub(crate) fn redriver(&self) -> Arc<dyn Redrive> {
         Arc::clone(self.redrive.as_ref().unwrap())
     }
 
-    /// Redrives the key of the oldest parked event.
+    /// Redrives the key of the oldest dead letter.
     pub(crate) async fn redrive_oldest(&self) -> Redriven {
         let oldest = self.listed().await.swap_remove(0);
-        self.redriver().redrive(oldest.id).await.unwrap().unwrap()
+        self.redriver().redrive(oldest.id, "a test").await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn redrive(&self, id: i64) -> Option<Redriven> {
+        self.redriver().redrive(id, "a test").await.unwrap()
+    }
+
+    /// What the inbox says became of an event.
+    pub(crate) async fn outcome(&self, event_id: Uuid) -> Option<String> {
+        sqlx::query_scalar("SELECT outcome FROM inbox.events WHERE event_id = $1")
+            .bind(event_id)
+            .fetch_optional(self.database.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Lets everything so far, and the present, lie below the floor.
+    pub(crate) async fn forget_everything(&self) {
+        sqlx::query("SELECT inbox.drop_table_partitions(now() + interval '2 weeks')")
+            .execute(self.database.pool())
+            .await
+            .unwrap();
     }
 
     /// What an operator sees.
-    pub(crate) async fn listed(&self) -> Vec<ParkedEvent> {
+    pub(crate) async fn listed(&self) -> Vec<DeadLetter> {
         redrive::list(self.database.pool(), 0, 100).await.unwrap()
     }
 
-    /// What is parked: event id and reason, in the order of redrive.
-    pub(crate) async fn parked(&self) -> Vec<(Option<Uuid>, String)> {
-        sqlx::query_as("SELECT event_id, reason FROM inbox.parked ORDER BY id")
+    /// The dead letters: event id and reason, in the order of redrive.
+    pub(crate) async fn dead_letters(&self) -> Vec<(Uuid, String)> {
+        sqlx::query_as("SELECT event_id, reason FROM inbox.dead_letters ORDER BY id")
             .fetch_all(self.database.pool())
             .await
             .unwrap()
+    }
+}
+
+pub(crate) fn cause() -> Cause {
+    Cause {
+        correlation_id: ambient::new_id(),
+        causation_id: None,
+        user_id: None,
+        trace: TraceContext::default(),
     }
 }
 

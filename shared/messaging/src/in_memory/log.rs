@@ -19,8 +19,8 @@ impl Topic {
         i32::try_from(self.logs.len()).unwrap_or(i32::MAX)
     }
 
-    pub(crate) fn partition_for(&self, key: &str) -> i32 {
-        partition_for_key(key.as_bytes(), self.partitions())
+    pub(crate) fn partition_for(&self, key: Option<&[u8]>) -> i32 {
+        key.map_or(0, |key| partition_for_key(key, self.partitions()))
     }
 
     pub(crate) fn log(&self, partition: i32) -> Option<&Log> {

@@ -88,7 +88,8 @@ fn publish(state: &mut State, record: Record) -> Outcome {
     match fault_for(&mut state.rules, &record) {
         None => append(state, record),
         Some(Fault::RefuseForEver) => {
-            Err(DeliveryError::Refused(format!("{} is not taken on {}", record.key, record.topic)))
+            let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
+            Err(DeliveryError::Refused(format!("{key} is not taken on {}", record.topic)))
         }
         Some(Fault::LoseAcknowledgement) => {
             append(state, record)?;
@@ -119,14 +120,14 @@ fn store(state: &mut State, record: Record) -> Outcome {
     let Some(topic) = state.topics.get_mut(&record.topic) else {
         return Err(DeliveryError::Unacknowledged(format!("topic {} does not exist", record.topic)));
     };
-    let partition = topic.partition_for(&record.key);
+    let partition = topic.partition_for(record.key.as_deref());
     let Some(log) = topic.log_mut(partition) else {
         return Err(DeliveryError::Unacknowledged(format!("{} has no partition {partition}", record.topic)));
     };
     let offset = log.append(Delivered {
         offset: 0,
-        key: Some(record.key.into_bytes()),
-        value: Some(record.value),
+        key: record.key,
+        value: record.value,
         headers: record.headers,
         timestamp_ms: SystemTime::now()
             .duration_since(UNIX_EPOCH)

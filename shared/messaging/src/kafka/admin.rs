@@ -30,7 +30,7 @@ pub(crate) async fn create_topics(
     while !settled(&metadata.topics().await?, topics)? {
         if Instant::now() >= deadline {
             return Err(BusError::Unavailable {
-                broker: config.brokers.clone(),
+                broker: config.bootstrap_servers.clone(),
                 action: "create topics".to_owned(),
                 detail: format!("not all of them have leaders after {SETTLE:?}"),
             });
@@ -73,13 +73,13 @@ async fn create(config: &KafkaConfig, topics: &[&TopicSpec]) -> Result<(), BusEr
     let answer = admin.create_topics(&new_topics, &options).await;
     // Ending it waits for its thread.
     let _ = tokio::task::spawn_blocking(move || drop(admin)).await;
-    for outcome in answer.map_err(|error| unavailable(&config.brokers, "create topics", &error))? {
+    for outcome in answer.map_err(|error| unavailable(&config.bootstrap_servers, "create topics", &error))? {
         match outcome {
             // Another service was faster.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
                 return Err(BusError::Unavailable {
-                    broker: config.brokers.clone(),
+                    broker: config.bootstrap_servers.clone(),
                     action: format!("create topic {topic}"),
                     detail: code.to_string(),
                 });

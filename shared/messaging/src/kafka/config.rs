@@ -32,13 +32,13 @@ const OURS: [&str; 15] = [
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
     /// Bootstrap servers, `host:port[,host:port]`.
-    pub brokers: String,
+    pub bootstrap_servers: String,
     /// How the broker's logs and quotas name this process.
     pub client_id: String,
     /// How long the broker may hold a fetch while there is nothing new. It is also how long a partition that has just
     /// been assigned or resumed may wait for a fetch that is under way. The embedded broker doesn't wake a waiting
     /// fetch: it wants a few milliseconds.
-    pub fetch_wait_ms: u32,
+    pub fetch_wait_max_ms: u32,
     /// How long questions about topics, offsets and health may take.
     pub request_timeout_ms: u32,
     /// Records buffered per assigned partition before it is paused.
@@ -54,9 +54,9 @@ pub struct KafkaConfig {
 impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
-            brokers: "127.0.0.1:9092".to_owned(),
+            bootstrap_servers: "127.0.0.1:9092".to_owned(),
             client_id: "tidings".to_owned(),
-            fetch_wait_ms: 50,
+            fetch_wait_max_ms: 50,
             request_timeout_ms: 5_000,
             buffer_records: 1_000,
             buffer_bytes: 4 << 20,
@@ -68,8 +68,8 @@ impl Default for KafkaConfig {
 impl KafkaConfig {
     /// The defaults for these brokers.
     #[must_use]
-    pub fn new(brokers: impl Into<String>) -> Self {
-        Self { brokers: brokers.into(), ..Self::default() }
+    pub fn new(bootstrap_servers: impl Into<String>) -> Self {
+        Self { bootstrap_servers: bootstrap_servers.into(), ..Self::default() }
     }
 
     pub(crate) fn check(&self) -> Result<(), BusError> {
@@ -94,7 +94,7 @@ impl KafkaConfig {
     pub(crate) fn client(&self, client_id: &str) -> ClientConfig {
         let mut client = ClientConfig::new();
         client
-            .set("bootstrap.servers", &self.brokers)
+            .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", client_id)
             .set("socket.nagle.disable", "true")
             .set("socket.keepalive.enable", "true")
@@ -129,7 +129,7 @@ impl KafkaConfig {
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "500")
             .set("max.poll.interval.ms", "60000")
-            .set("fetch.wait.max.ms", self.fetch_wait_ms.to_string())
+            .set("fetch.wait.max.ms", self.fetch_wait_max_ms.to_string())
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.error.backoff.ms", "100")
             // Compressed; librdkafka unpacks a whole answer, so this times the ratio is what a partition may add.
@@ -168,9 +168,9 @@ impl KafkaConfig {
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaConfig")
-            .field("brokers", &self.brokers)
+            .field("bootstrap_servers", &self.bootstrap_servers)
             .field("client_id", &self.client_id)
-            .field("fetch_wait_ms", &self.fetch_wait_ms)
+            .field("fetch_wait_max_ms", &self.fetch_wait_max_ms)
             .field("request_timeout_ms", &self.request_timeout_ms)
             .field("buffer_records", &self.buffer_records)
             .field("buffer_bytes", &self.buffer_bytes)

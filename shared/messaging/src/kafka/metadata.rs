@@ -40,7 +40,7 @@ impl MetadataClient {
         let client = client.create_with_context(context).map_err(|error| configuration(&error))?;
         Ok(Self {
             client: Arc::new(client),
-            brokers: config.brokers.as_str().into(),
+            brokers: config.bootstrap_servers.as_str().into(),
             timeout: config.request_timeout(),
         })
     }

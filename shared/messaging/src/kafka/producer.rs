@@ -58,10 +58,10 @@ impl KafkaProducer {
         for (name, value) in &record.headers {
             headers = headers.insert(Header { key: name, value: Some(value) });
         }
-        let message = BaseRecord::with_opaque_to(&record.topic, Box::new(receipt))
-            .key(&record.key)
-            .payload(&record.value)
-            .headers(headers);
+        let mut message =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(&record.topic, Box::new(receipt)).headers(headers);
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
         let context = self.client.context();
         context.open.fetch_add(1, Ordering::AcqRel);
         if let Err((error, message)) = self.client.send(message) {

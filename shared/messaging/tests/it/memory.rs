@@ -34,8 +34,8 @@ async fn read_slowly(bus: &Arc<dyn Bus>, brokers: &str) {
     let topic = topic(bus).await;
     let record = |n| Record {
         topic: topic.clone(),
-        key: format!("key {n}"),
-        value: value(n),
+        key: Some(format!("key {n}").into_bytes()),
+        value: Some(value(n)),
         headers: vec![("n".into(), vec![0])],
     };
     let producer = bus.producer().await.unwrap();

@@ -33,7 +33,7 @@ pub(crate) async fn topic(bus: &Arc<dyn Bus>) -> String {
 }
 
 pub(crate) fn record(topic: &str, key: &str, value: &str) -> Record {
-    Record { topic: topic.to_owned(), key: key.to_owned(), value: value.into(), headers: vec![] }
+    Record { topic: topic.to_owned(), key: Some(key.into()), value: Some(value.into()), headers: vec![] }
 }
 
 /// Sends all of them without waiting in between; all must be acknowledged.

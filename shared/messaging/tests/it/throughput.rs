@@ -29,8 +29,8 @@ async fn measure(name: &str, bus: &std::sync::Arc<dyn messaging::Bus>) {
     let producer = bus.producer().await.unwrap();
     let record = |n| Record {
         topic: topic.clone(),
-        key: format!("key {n}"),
-        value: vec![b'x'; 300],
+        key: Some(format!("key {n}").into_bytes()),
+        value: Some(vec![b'x'; 300]),
         headers: (0..8).map(|n| (format!("header_{n}"), vec![b'h'; 30])).collect(),
     };
     let started = Instant::now();

@@ -5,16 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::row::Row;
+use super::row::{ChainKey, Row};
 
 /// The rows of one topic that wait for the broker, by key.
 #[derive(Debug)]
 pub(crate) struct Chains {
-    chains: HashMap<String, Chain>,
+    chains: HashMap<ChainKey, Chain>,
     /// Keys whose lowest row can be sent, by that row's id: the lowest goes first.
-    ready: BTreeMap<i64, String>,
+    ready: BTreeMap<i64, ChainKey>,
     /// Keys whose lowest row was refused in company: the broker refuses batches whole, so each is sent again alone.
-    suspects: BTreeMap<i64, String>,
+    suspects: BTreeMap<i64, ChainKey>,
     in_flight: usize,
     /// The only row in flight is on trial: nothing may keep it company.
     on_trial: bool,
@@ -36,16 +36,14 @@ enum Flight {
     /// The lowest row is with the broker, and nothing else is.
     Alone,
     /// The broker refused the lowest row for ever; the key's rows are dropped until it is released.
-    Stopped,
+    Blocked,
 }
 
 /// A key that the broker will not take any further.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct StoppedKey {
+pub(crate) struct BlockedKey {
     /// The row that was refused.
     pub(crate) id: i64,
-    /// Its sequence.
-    pub(crate) sequence: i64,
     /// All rows of the key that were here, the refused one among them.
     pub(crate) ids: Vec<i64>,
 }
@@ -67,17 +65,17 @@ impl Chains {
         self.in_flight
     }
 
-    /// Takes a row behind its key's others. When the key is stopped it drops the row and gives its id.
+    /// Takes a row behind its key's others. When the key is blocked it drops the row and gives its id.
     pub(crate) fn push(&mut self, row: Row) -> Result<(), i64> {
-        match self.chains.get_mut(&row.key) {
-            Some(chain) if chain.flight == Flight::Stopped => Err(row.id),
+        let key = row.chain_key();
+        match self.chains.get_mut(&key) {
+            Some(chain) if chain.flight == Flight::Blocked => Err(row.id),
             Some(chain) => {
                 chain.rows.push_back(row);
                 Ok(())
             }
             None => {
-                self.ready.insert(row.id, row.key.clone());
-                let key = row.key.clone();
+                self.ready.insert(row.id, key.clone());
                 self.chains.insert(key, Chain { rows: VecDeque::from([row]), flight: Flight::Waiting });
                 Ok(())
             }
@@ -85,7 +83,7 @@ impl Chains {
     }
 
     /// The next row to send, now in flight; none while the window is full or everything waits for the broker.
-    pub(crate) fn send_next(&mut self) -> Option<&Row> {
+    pub(crate) fn send_next(&mut self) -> Option<(ChainKey, &Row)> {
         let (key, flight) = if self.suspects.is_empty() {
             if self.in_flight >= self.window || self.on_trial {
                 return None;
@@ -101,18 +99,18 @@ impl Chains {
         chain.flight = flight;
         self.in_flight += 1;
         self.on_trial = flight == Flight::Alone;
-        chain.rows.front()
+        Some((key, chain.rows.front()?))
     }
 
     /// The broker has the key's row in flight: gives it back, and makes the key's next row ready.
-    pub(crate) fn acknowledged(&mut self, key: &str) -> Option<Row> {
+    pub(crate) fn acknowledged(&mut self, key: &ChainKey) -> Option<Row> {
         let chain = self.chains.get_mut(key)?;
         let row = chain.rows.pop_front()?;
         self.in_flight -= 1;
         self.on_trial = false;
         chain.flight = Flight::Waiting;
         if let Some(next) = chain.rows.front() {
-            self.ready.insert(next.id, key.to_owned());
+            self.ready.insert(next.id, key.clone());
         } else {
             self.chains.remove(key);
         }
@@ -120,17 +118,17 @@ impl Chains {
     }
 
     /// Nobody knows whether the broker has the key's row in flight: it is to be sent again before any later one.
-    pub(crate) fn unacknowledged(&mut self, key: &str) {
+    pub(crate) fn unacknowledged(&mut self, key: &ChainKey) {
         let Some(chain) = self.chains.get_mut(key) else { return };
         let Some(head) = chain.rows.front() else { return };
         match chain.flight {
             Flight::Pooled => {
-                self.ready.insert(head.id, key.to_owned());
+                self.ready.insert(head.id, key.clone());
             }
             Flight::Alone => {
-                self.suspects.insert(head.id, key.to_owned());
+                self.suspects.insert(head.id, key.clone());
             }
-            Flight::Waiting | Flight::Stopped => return,
+            Flight::Waiting | Flight::Blocked => return,
         }
         chain.flight = Flight::Waiting;
         self.in_flight -= 1;
@@ -138,27 +136,27 @@ impl Chains {
     }
 
     /// The broker refused the key's row in flight. In company that proves nothing, and the row will be sent again
-    /// alone; alone it stops the key.
-    pub(crate) fn refused(&mut self, key: &str) -> Option<StoppedKey> {
+    /// alone; alone it blocks the key.
+    pub(crate) fn refused(&mut self, key: &ChainKey) -> Option<BlockedKey> {
         let chain = self.chains.get_mut(key)?;
         let head = chain.rows.front()?;
-        let (id, sequence) = (head.id, head.sequence);
+        let id = head.id;
         self.in_flight -= 1;
         self.on_trial = false;
         if chain.flight == Flight::Alone {
-            chain.flight = Flight::Stopped;
+            chain.flight = Flight::Blocked;
             let ids = chain.rows.drain(..).map(|row| row.id).collect();
-            Some(StoppedKey { id, sequence, ids })
+            Some(BlockedKey { id, ids })
         } else {
             chain.flight = Flight::Waiting;
-            self.suspects.insert(id, key.to_owned());
+            self.suspects.insert(id, key.clone());
             None
         }
     }
 
     /// Nothing that is in flight will be heard of again: its producer is gone.
     pub(crate) fn abandon_flights(&mut self) {
-        let flying: Vec<String> = self
+        let flying: Vec<ChainKey> = self
             .chains
             .iter()
             .filter(|(_, chain)| matches!(chain.flight, Flight::Pooled | Flight::Alone))
@@ -169,9 +167,9 @@ impl Chains {
         }
     }
 
-    /// The stop of `key` is recorded: rows that come from now on were released by a person.
-    pub(crate) fn forget_stopped(&mut self, key: &str) {
-        if self.chains.get(key).is_some_and(|chain| chain.flight == Flight::Stopped) {
+    /// The block of `key` is recorded: rows that come from now on were released by a person.
+    pub(crate) fn forget_blocked(&mut self, key: &ChainKey) {
+        if self.chains.get(key).is_some_and(|chain| chain.flight == Flight::Blocked) {
             self.chains.remove(key);
         }
     }
@@ -180,31 +178,31 @@ impl Chains {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::row::row;
+    use crate::relay::row::{chain_key, row};
 
-    fn chains(window: usize, rows: &[(i64, &str, i64)]) -> Chains {
+    fn chains(window: usize, rows: &[(i64, &str)]) -> Chains {
         let mut chains = Chains::new(window);
-        for (id, key, sequence) in rows {
-            chains.push(row(*id, key, *sequence)).unwrap();
+        for (id, key) in rows {
+            chains.push(row(*id, key, None)).unwrap();
         }
         chains
     }
 
     fn acknowledged(chains: &mut Chains, key: &str) -> Option<i64> {
-        chains.acknowledged(key).map(|row| row.id)
+        chains.acknowledged(&chain_key(key)).map(|row| row.id)
     }
 
     fn send(chains: &mut Chains) -> Vec<i64> {
-        std::iter::from_fn(|| chains.send_next().map(|row| row.id)).collect()
+        std::iter::from_fn(|| chains.send_next().map(|(_, row)| row.id)).collect()
     }
 
     #[test]
     fn only_the_lowest_row_of_each_key_is_in_flight() {
-        let mut chains = chains(10, &[(1, "a", 1), (2, "a", 2), (3, "b", 1), (4, "a", 3)]);
+        let mut chains = chains(10, &[(1, "a"), (2, "a"), (3, "b"), (4, "a")]);
         assert_eq!(send(&mut chains), [1, 3]);
         assert_eq!(acknowledged(&mut chains, "a"), Some(1));
         assert_eq!(send(&mut chains), [2]);
-        chains.push(row(5, "b", 2)).unwrap();
+        chains.push(row(5, "b", None)).unwrap();
         assert_eq!(send(&mut chains), Vec::<i64>::new());
         assert_eq!(acknowledged(&mut chains, "b"), Some(3));
         assert_eq!(send(&mut chains), [5]);
@@ -212,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_window_bounds_what_is_in_flight() {
-        let mut chains = chains(2, &[(1, "a", 1), (2, "b", 1), (3, "c", 1)]);
+        let mut chains = chains(2, &[(1, "a"), (2, "b"), (3, "c")]);
         assert_eq!(send(&mut chains), [1, 2]);
         assert_eq!(acknowledged(&mut chains, "b"), Some(2));
         assert_eq!(send(&mut chains), [3]);
@@ -221,16 +219,16 @@ mod tests {
 
     #[test]
     fn an_unacknowledged_row_is_sent_again_before_its_successor() {
-        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1), (3, "a", 2)]);
+        let mut chains = chains(10, &[(1, "a"), (2, "b"), (3, "a")]);
         assert_eq!(send(&mut chains), [1, 2]);
-        chains.unacknowledged("a");
+        chains.unacknowledged(&chain_key("a"));
         assert_eq!(acknowledged(&mut chains, "b"), Some(2));
         assert_eq!(send(&mut chains), [1]);
     }
 
     #[test]
     fn a_replaced_producer_repeats_every_flight_from_the_lowest_row() {
-        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1), (3, "a", 2), (4, "c", 1)]);
+        let mut chains = chains(10, &[(1, "a"), (2, "b"), (3, "a"), (4, "c")]);
         assert_eq!(send(&mut chains), [1, 2, 4]);
         chains.abandon_flights();
         assert_eq!(chains.in_flight(), 0);
@@ -239,24 +237,24 @@ mod tests {
 
     #[test]
     fn a_refusal_in_company_is_tried_alone_before_anything_else_is_sent() {
-        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1), (3, "c", 1)]);
+        let mut chains = chains(10, &[(1, "a"), (2, "b"), (3, "c")]);
         assert_eq!(send(&mut chains), [1, 2, 3]);
-        assert_eq!(chains.refused("a"), None);
-        assert_eq!(chains.refused("b"), None);
+        assert_eq!(chains.refused(&chain_key("a")), None);
+        assert_eq!(chains.refused(&chain_key("b")), None);
         assert_eq!(send(&mut chains), Vec::<i64>::new(), "3 is still in flight");
-        chains.unacknowledged("c");
+        chains.unacknowledged(&chain_key("c"));
         assert_eq!(send(&mut chains), [1]);
         assert_eq!(acknowledged(&mut chains, "a"), Some(1));
         assert_eq!(send(&mut chains), [2]);
-        assert_eq!(chains.refused("b"), Some(StoppedKey { id: 2, sequence: 1, ids: vec![2] }));
+        assert_eq!(chains.refused(&chain_key("b")), Some(BlockedKey { id: 2, ids: vec![2] }));
         assert_eq!(send(&mut chains), [3]);
     }
 
     #[test]
     fn a_suspect_whose_trial_gave_no_answer_is_tried_alone_again() {
-        let mut chains = chains(10, &[(1, "a", 1), (2, "b", 1)]);
+        let mut chains = chains(10, &[(1, "a"), (2, "b")]);
         assert_eq!(send(&mut chains), [1, 2]);
-        assert_eq!(chains.refused("a"), None);
+        assert_eq!(chains.refused(&chain_key("a")), None);
         chains.abandon_flights();
         assert_eq!(send(&mut chains), [1]);
         chains.abandon_flights();
@@ -264,15 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_key_takes_no_rows_until_its_stop_is_recorded() {
-        let mut chains = chains(10, &[(1, "a", 1), (2, "a", 2)]);
+    fn a_blocked_key_takes_no_rows_until_its_block_is_recorded() {
+        let mut chains = chains(10, &[(1, "a"), (2, "a")]);
         assert_eq!(send(&mut chains), [1]);
-        assert_eq!(chains.refused("a"), None);
+        assert_eq!(chains.refused(&chain_key("a")), None);
         assert_eq!(send(&mut chains), [1]);
-        assert_eq!(chains.refused("a"), Some(StoppedKey { id: 1, sequence: 1, ids: vec![1, 2] }));
-        assert_eq!(chains.push(row(3, "a", 3)), Err(3));
-        chains.forget_stopped("a");
-        chains.push(row(1, "a", 1)).unwrap();
+        assert_eq!(chains.refused(&chain_key("a")), Some(BlockedKey { id: 1, ids: vec![1, 2] }));
+        assert_eq!(chains.push(row(3, "a", None)), Err(3));
+        chains.forget_blocked(&chain_key("a"));
+        chains.push(row(1, "a", None)).unwrap();
         assert_eq!(send(&mut chains), [1]);
     }
 }

@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::Span;
 
 use super::backoff::Backoff;
-use super::chains::{Chains, StoppedKey};
+use super::chains::{BlockedKey, Chains};
 use super::config::RelayConfig;
 use super::probe::{Probe, Step};
-use super::row::Row;
+use super::row::{ChainKey, Row};
 
 /// How long a lane that failed waits for the answers still open before it gives its producer up.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ const REPORT: usize = 1_000;
 pub(crate) enum Input {
     /// Publish these.
     Rows(Vec<Row>),
-    /// The stop of this key is recorded.
-    StopRecorded(String),
+    /// The block of this key is recorded.
+    BlockRecorded(ChainKey),
 }
 
 /// What a lane reports.
@@ -42,8 +42,8 @@ pub(crate) enum Outcome {
     /// The broker has these rows.
     Acknowledged(Vec<i64>),
     /// The broker will never take this key's lowest row.
-    Stopped { topic: String, key: String, stopped: StoppedKey, reason: String },
-    /// These rows came behind a row that stopped their key; they were not sent.
+    Blocked { topic: String, key: ChainKey, blocked: BlockedKey, detail: String },
+    /// These rows came behind a row that blocked their key; they were not sent.
     Dropped(Vec<i64>),
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Lane {
     latency: Histogram,
 }
 
-type Answer = (String, Result<Acknowledged, DeliveryError>);
+type Answer = (ChainKey, Result<Acknowledged, DeliveryError>);
 
 /// Why a lane's work with a producer came to an end.
 enum End {
@@ -91,11 +91,11 @@ impl Lane {
             probe,
             inputs,
             outcomes,
-            chains: Chains::new(config.window),
+            chains: Chains::new(config.max_in_flight_records),
             receipts: FuturesUnordered::new(),
             backoff: Backoff::new(config.backoff_max()),
             delivery_timeout: config.delivery_timeout(),
-            published: counter!("outbox_published_total", "topic" => label),
+            published: counter!("outbox_messages_published_total", "topic" => label),
             failures: counter!("outbox_delivery_failures_total", "topic" => label),
             latency: histogram!("outbox_publish_latency_seconds", "topic" => label),
         }
@@ -137,8 +137,8 @@ impl Lane {
     async fn work(&mut self, producer: &dyn Producer) -> End {
         let mut heard_at = Instant::now();
         loop {
-            while let Some(row) = self.chains.send_next() {
-                let (key, (span, record)) = (row.key.clone(), row.to_record());
+            while let Some((key, row)) = self.chains.send_next() {
+                let (span, record) = row.to_record();
                 let receipt = producer.send(record);
                 self.receipts.push(receipt.map(move |answer| (key, told(&span, answer))).boxed());
                 self.probe.reached(Step::Sent);
@@ -177,8 +177,8 @@ impl Lane {
                     rows.into_iter().filter_map(|row| self.chains.push(row).err()).collect();
                 if dropped.is_empty() { Ok(()) } else { self.report(Outcome::Dropped(dropped)).await }
             }
-            Input::StopRecorded(key) => {
-                self.chains.forget_stopped(&key);
+            Input::BlockRecorded(key) => {
+                self.chains.forget_blocked(&key);
                 Ok(())
             }
         }
@@ -214,7 +214,7 @@ impl Lane {
                     if !matches!(failure, Some(End::Unacknowledged)) {
                         tracing::warn!(
                             topic = self.topic,
-                            key,
+                            %key,
                             detail,
                             "outbox: not acknowledged; sending again"
                         );
@@ -222,11 +222,11 @@ impl Lane {
                     self.chains.unacknowledged(&key);
                     failure = Some(End::Unacknowledged);
                 }
-                Err(DeliveryError::Refused(reason)) => {
+                Err(DeliveryError::Refused(detail)) => {
                     failure.get_or_insert(End::Refused);
-                    if let Some(stopped) = self.chains.refused(&key) {
+                    if let Some(blocked) = self.chains.refused(&key) {
                         let topic = self.topic.clone();
-                        self.report(Outcome::Stopped { topic, key, stopped, reason }).await?;
+                        self.report(Outcome::Blocked { topic, key, blocked, detail }).await?;
                     }
                 }
             }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use messaging::Bus;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -23,7 +23,7 @@ mod table;
 
 use leader::{Lead, Leader};
 
-/// Publishes the unfinished rows of one database, on the connection that holds the leader lock.
+/// Publishes the unpublished messages of one database, on the connection that holds the leader lock.
 #[derive(Debug)]
 pub struct PollRelay {
     pool: PgPool,
@@ -92,6 +92,9 @@ impl PollRelay {
     async fn serve(&self, mut conn: PgConnection, shutdown: &CancellationToken) -> Result<(), sqlx::Error> {
         loop {
             if self.bounded(table::try_lead(&mut conn)).await? {
+                if let Err(error) = self.bounded(table::check_ids(&mut conn)).await? {
+                    return Err(sqlx::Error::Configuration(Box::new(error)));
+                }
                 tracing::info!("outbox: this relay leads");
                 let relay = Lead {
                     options: self.pool.connect_options(),
@@ -108,7 +111,7 @@ impl PollRelay {
             tokio::pin!(standing_by);
             loop {
                 tokio::select! {
-                    () = shutdown.cancelled() => return close(conn, self.config.grace()).await,
+                    () = shutdown.cancelled() => return close(conn, self.config.shutdown_grace()).await,
                     () = &mut standing_by => break,
                     () = self.wake.notified() => self.bounded(table::notify(&mut conn)).await?,
                 }
@@ -130,6 +133,59 @@ impl PollRelay {
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
+
+    /// Leads or stands by until `shutdown`.
+    async fn publish(&self, shutdown: &CancellationToken) {
+        let mut backoff = Backoff::new(self.config.backoff_max());
+        while !shutdown.is_cancelled() {
+            let connected = tokio::select! {
+                () = shutdown.cancelled() => break,
+                connected = self.connect() => connected,
+            };
+            let served = match connected {
+                Ok(conn) => {
+                    let began = Instant::now();
+                    let served = self.serve(conn, shutdown).await;
+                    if began.elapsed() > self.config.backoff_max() {
+                        backoff.reset();
+                    }
+                    served
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                self.retrying(
+                    "outbox: the relay's session ended; unpublished messages will be read again",
+                    &error,
+                );
+                if wait(&mut backoff, shutdown).await.is_break() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Makes table partitions ahead of time, also while another replica leads. Never ends.
+    async fn keep_table_partitions(&self) {
+        let mut ticks = interval(self.config.maintenance_interval());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.bounded(table::add_table_partitions(&self.pool)).await {
+                Ok(partitions) => metrics::gauge!("outbox_table_partitions").set(f64::from(partitions)),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "outbox: no table partition can be made; trying again"
+                    );
+                    if let Ok(left) = self.bounded(table::table_partitions(&self.pool)).await {
+                        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                        metrics::gauge!("outbox_table_partitions").set(left as f64);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -140,32 +196,13 @@ impl Relay for PollRelay {
 
     async fn run(self: Box<Self>, shutdown: CancellationToken) -> Result<(), RelayError> {
         self.status.set(RelayState::Starting);
-        for kind in crate::metrics::STOPS {
-            metrics::counter!("outbox_keys_stopped_total", "kind" => kind).increment(0);
+        for reason in crate::metrics::REASONS {
+            metrics::counter!("outbox_keys_blocked_total", "reason" => reason).increment(0);
         }
         self.check(&shutdown).await?;
-        let mut backoff = Backoff::new(self.config.backoff_max());
-        while !shutdown.is_cancelled() {
-            let connected = tokio::select! {
-                () = shutdown.cancelled() => break,
-                connected = self.connect() => connected,
-            };
-            let served = match connected {
-                Ok(conn) => {
-                    backoff.reset();
-                    self.serve(conn, &shutdown).await
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = served {
-                self.retrying(
-                    "outbox: the relay lost its session; unfinished rows will be read again",
-                    &error,
-                );
-                if wait(&mut backoff, &shutdown).await.is_break() {
-                    break;
-                }
-            }
+        tokio::select! {
+            () = self.publish(&shutdown) => {}
+            () = self.keep_table_partitions() => {}
         }
         self.status.set(RelayState::Stopped);
         Ok(())

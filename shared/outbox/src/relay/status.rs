@@ -33,7 +33,7 @@ impl RelayStatus {
     }
 
     pub(crate) fn set(&self, state: RelayState) {
-        metrics::gauge!("outbox_relay_active").set(if state == RelayState::Leading { 1.0 } else { 0.0 });
+        metrics::gauge!("outbox_relay_leader").set(if state == RelayState::Leading { 1.0 } else { 0.0 });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }

@@ -6,7 +6,7 @@ use outbox::{AppendError, Outbox};
 use sqlx::Row as _;
 
 use crate::relays::{Poll, RelayFactory};
-use crate::stage::{Stage, message};
+use crate::stage::{Aggregate, Stage, append, message, publish};
 
 fn replenished(sku: &str) -> contracts::AnyEvent {
     StockReplenished {
@@ -43,14 +43,15 @@ async fn appended_bytes_are_published(factory: &dyn RelayFactory) {
     let stage = Stage::set().await;
     let relay = stage.start(factory);
     let (event, cause) = (replenished("ART 7/ä"), cause());
-    let sealed = stage.outbox.seal(&event, &cause).unwrap();
+    let sealed = stage.outbox.seal(&event, &cause, None).unwrap();
     let all_bytes = outbox::Message::from_parts(
         stage.stock.clone(),
         contracts::Envelope { subject: "raw".to_owned(), ..sealed.envelope().clone() },
         (0..=255).cycle().take(70_000).collect(),
+        None,
     );
     let mut transaction = stage.pool().begin().await.unwrap();
-    stage.outbox.append(&mut transaction, &[sealed.clone(), all_bytes.clone()]).await.unwrap();
+    append(&mut transaction, &stage.outbox, vec![sealed.clone(), all_bytes.clone()]).await.unwrap();
     transaction.commit().await.unwrap();
     stage.outbox.wake();
     stage.watcher.until_seen(&stage.stock, "ART 7/ä", 1).await;
@@ -69,8 +70,8 @@ async fn appended_bytes_are_published(factory: &dyn RelayFactory) {
 async fn an_event_larger_than_the_limit_is_refused_before_anything_is_written() {
     let outbox = Outbox::new(Codec::offline(Topics::new("test")), "test", 1_000);
     let cause = cause();
-    assert!(outbox.seal(&replenished("a"), &cause).is_ok());
-    let refused = outbox.seal(&replenished(&"a".repeat(900)), &cause).unwrap_err();
+    assert!(outbox.seal(&replenished("a"), &cause, None).is_ok());
+    let refused = outbox.seal(&replenished(&"a".repeat(900)), &cause, None).unwrap_err();
     let AppendError::TooLarge { event_type, bytes, limit, causation_id, .. } = refused else {
         panic!("{refused:?}");
     };
@@ -86,8 +87,8 @@ async fn ids_rise_in_the_order_of_the_messages() {
     let stage = Stage::set().await;
     let messages: Vec<_> = (0..500).rev().map(|n| message(&stage.orders, &format!("k{n}"), 1)).collect();
     let mut conn = stage.pool().acquire().await.unwrap();
-    stage.outbox.append(&mut conn, &messages).await.unwrap();
-    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM outbox.messages ORDER BY id")
+    append(&mut conn, &stage.outbox, messages.clone()).await.unwrap();
+    let keys: Vec<String> = sqlx::query_scalar("SELECT subject FROM outbox.messages ORDER BY id")
         .fetch_all(stage.pool())
         .await
         .unwrap();
@@ -95,27 +96,92 @@ async fn ids_rise_in_the_order_of_the_messages() {
 }
 
 #[tokio::test]
-async fn a_sequence_given_twice_is_refused() {
+async fn each_message_names_the_one_before_it_of_its_key() {
+    let stage = Stage::set().await;
+    for _ in 0..2 {
+        stage.commit(&stage.orders, &["a", "b"]).await;
+    }
+    let mut conn = stage.pool().acquire().await.unwrap();
+    let both = (1..=2).map(|sequence| message(&stage.orders, "c", sequence)).collect();
+    append(&mut conn, &stage.outbox, both).await.unwrap();
+    let links: Vec<(i64, Option<i64>, String)> =
+        sqlx::query_as("SELECT id, previous_id, subject FROM outbox.messages ORDER BY id")
+            .fetch_all(stage.pool())
+            .await
+            .unwrap();
+    let links: Vec<_> = links.iter().map(|(id, previous, key)| (*id, *previous, key.as_str())).collect();
+    let expected = [
+        (1, None, "a"),
+        (2, None, "b"),
+        (3, Some(1), "a"),
+        (4, Some(2), "b"),
+        (5, None, "c"),
+        (6, Some(5), "c"),
+    ];
+    assert_eq!(links, expected);
+}
+
+#[tokio::test]
+async fn one_key_on_two_topics_is_two_chains() {
     let stage = Stage::set().await;
     let mut conn = stage.pool().acquire().await.unwrap();
-    stage.outbox.append(&mut conn, &[message(&stage.orders, "a", 1)]).await.unwrap();
-    let again = stage.outbox.append(&mut conn, &[message(&stage.orders, "a", 1)]).await;
-    assert!(matches!(again, Err(AppendError::Database(_))), "{again:?}");
+    let messages = vec![message(&stage.orders, "a", 1), message(&stage.stock, "a", 1)];
+    let numbered = stage.outbox.number(&mut conn, messages).await.unwrap();
+    stage.outbox.append(&mut conn, &numbered).await.unwrap();
+    assert_eq!(numbered.last_message_id("orders", "a"), Some(1));
+    assert_eq!(numbered.last_message_id("stock", "a"), Some(2));
+    assert_eq!(numbered.last_message_id("stock", "b"), None);
+}
+
+#[tokio::test]
+async fn a_sequence_is_given_once_even_without_the_lock() {
+    let stage = Stage::set().await;
+    stage.commit(&stage.orders, &["a"]).await;
+    let loaded = || Aggregate { key: "a".to_owned(), last_sequence: 1, last_message_id: Some(1) };
+    let mut first = stage.pool().begin().await.unwrap();
+    publish(&mut first, &stage.outbox, &stage.orders, vec![loaded()]).await.unwrap();
+    let second = async {
+        let mut second = stage.pool().begin().await.unwrap();
+        publish(&mut second, &stage.outbox, &stage.orders, vec![loaded()]).await
+    };
+    let (refused, ()) = tokio::join!(second, async { first.commit().await.unwrap() });
+    assert!(matches!(refused, Err(AppendError::Stale { expected: 1, stored: 0 })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_link_that_was_forgotten_is_refused() {
+    let stage = Stage::set().await;
+    let mut conn = stage.pool().acquire().await.unwrap();
+    let refused = append(&mut conn, &stage.outbox, vec![message(&stage.orders, "a", 2)]).await;
+    assert!(matches!(refused, Err(AppendError::Database(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn messages_are_not_deleted() {
+    let stage = Stage::set().await;
+    stage.commit(&stage.orders, &["a"]).await;
+    for statement in
+        ["DELETE FROM outbox.messages", "TRUNCATE outbox.messages", "DELETE FROM outbox.messages_0"]
+    {
+        let refused = sqlx::query(statement).execute(stage.pool()).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("are not deleted")), "{statement}");
+    }
 }
 
 #[tokio::test]
 async fn a_row_keeps_everything_that_a_relay_needs() {
     let stage = Stage::set().await;
     let (event, cause) = (replenished("a"), cause());
-    let sealed = stage.outbox.seal(&event, &cause).unwrap();
+    let sealed = stage.outbox.seal(&event, &cause, None).unwrap();
     let mut conn = stage.pool().acquire().await.unwrap();
-    stage.outbox.append(&mut conn, std::slice::from_ref(&sealed)).await.unwrap();
+    append(&mut conn, &stage.outbox, vec![sealed.clone()]).await.unwrap();
     let row = sqlx::query("SELECT * FROM outbox.messages").fetch_one(stage.pool()).await.unwrap();
     assert_eq!(row.get::<String, _>("topic"), stage.stock);
-    assert_eq!(row.get::<String, _>("key"), "a");
+    assert_eq!(row.get::<Vec<u8>, _>("key"), b"a");
+    assert_eq!(row.get::<String, _>("subject"), "a");
     assert_eq!(row.get::<i64, _>("sequence"), 1);
     assert_eq!(row.get::<uuid::Uuid, _>("event_id"), event.event_id());
-    assert_eq!(row.get::<chrono::DateTime<chrono::Utc>, _>("occurred_at"), event.occurred_at());
+    assert_eq!(row.get::<chrono::DateTime<chrono::Utc>, _>("event_time"), event.occurred_at());
     assert_eq!(row.get::<Option<uuid::Uuid>, _>("causation_id"), cause.causation_id);
     assert_eq!(row.get::<Option<String>, _>("user_id"), cause.user_id);
     assert_eq!(row.get::<Option<String>, _>("traceparent"), cause.trace.traceparent);

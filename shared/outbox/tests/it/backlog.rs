@@ -1,4 +1,4 @@
-//! 100,000 rows that wait, with a transaction open all the time: it keeps the finished rows' index entries alive.
+//! 100,000 rows that wait, with a transaction open all the time: it keeps the published rows' index entries alive.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use testkit::broker::{EmbeddedBroker, test_kafka};
 use testkit::wait::eventually;
 
 use crate::relays::{Poll, RelayFactory};
-use crate::stage::{Stage, message};
+use crate::stage::{Stage, append, message};
 
 const ROWS: usize = 100_000;
 const ROWS_PER_KEY: usize = 3;
@@ -46,13 +46,13 @@ async fn publish_backlog(factory: &dyn RelayFactory, stage: &Stage, place: &str)
                 message(&stage.orders, &format!("order-{}", row / ROWS_PER_KEY), sequence)
             })
             .collect();
-        stage.outbox.append(&mut conn, &messages).await.unwrap();
+        append(&mut conn, &stage.outbox, messages).await.unwrap();
     }
     let started = Instant::now();
     let relay = stage.start(factory);
-    eventually("everything is finished", PATIENCE, async || match stage.unfinished().await {
+    eventually("everything is published", PATIENCE, async || match stage.unpublished().await {
         0 => Ok(()),
-        unfinished => Err(unfinished),
+        unpublished => Err(unpublished),
     })
     .await;
     let seconds = started.elapsed().as_secs_f64();

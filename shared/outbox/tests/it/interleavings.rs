@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::relays::RelayFactory;
 use crate::schedules::{Plan, Schedule, all};
-use crate::stage::{Stage, message, next_sequence};
+use crate::stage::{Stage, lock, publish};
 
 /// Schedules that run at once, each on connections and keys of its own.
 const WORKERS: usize = 6;
@@ -63,8 +63,8 @@ async fn run_beside_an_open_transaction(factory: &dyn RelayFactory, cases: &[Arc
     let stage = Arc::new(stage);
     let relay = stage.start(factory);
     let mut open = begin(&stage).await;
-    let sequence = next_sequence(&mut open, "open").await;
-    stage.outbox.append(&mut open, &[message(&stage.orders, "open", sequence)]).await.unwrap();
+    let aggregate = lock(&mut open, "open").await;
+    publish(&mut open, &stage.outbox, &stage.orders, vec![aggregate]).await.unwrap();
 
     run_cases(&stage, Arc::new(cases.to_vec()), pace).await;
 
@@ -72,7 +72,7 @@ async fn run_beside_an_open_transaction(factory: &dyn RelayFactory, cases: &[Arc
     open.execute("COMMIT").await.unwrap();
     stage.outbox.wake();
     stage.watcher.until_seen(&stage.orders, "open", 1).await;
-    stage.until_finished().await;
+    stage.until_published().await;
     stage.watcher.assert_in_sequence();
     relay.stop().await;
 }
@@ -191,10 +191,10 @@ impl Actor {
             while let Some(order) = ordered.recv().await {
                 match order {
                     Order::Begin => begin_on(&mut conn).await,
-                    Order::Lock(key) => locked = Some((next_sequence(&mut conn, &key).await, key)),
+                    Order::Lock(key) => locked = Some(lock(&mut conn, &key).await),
                     Order::Insert => {
-                        let (sequence, key) = locked.take().unwrap();
-                        outbox.append(&mut conn, &[message(&topic, &key, sequence)]).await.unwrap();
+                        let aggregate = locked.take().unwrap();
+                        publish(&mut conn, &outbox, &topic, vec![aggregate]).await.unwrap();
                     }
                     Order::End { commits: true } => drop(conn.execute("COMMIT").await.unwrap()),
                     Order::End { commits: false } => drop(conn.execute("ROLLBACK").await.unwrap()),

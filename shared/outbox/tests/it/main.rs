@@ -17,4 +17,5 @@ mod processes;
 mod relays;
 mod schedules;
 mod stage;
+mod table_partitions;
 mod watcher;

@@ -14,7 +14,7 @@ use crate::stage::{PATIENCE, Stage};
 
 /// Lets rows of this key have been committed so long ago.
 async fn backdate(stage: &Stage, key: &str, seconds: f64) {
-    sqlx::query("UPDATE outbox.messages SET created_at = clock_timestamp() - make_interval(secs => $2) WHERE key = $1")
+    sqlx::query("UPDATE outbox.messages SET created_at = clock_timestamp() - make_interval(secs => $2) WHERE subject = $1")
         .bind(key)
         .bind(seconds)
         .execute(stage.pool())
@@ -23,9 +23,9 @@ async fn backdate(stage: &Stage, key: &str, seconds: f64) {
 }
 
 #[tokio::test]
-async fn the_oldest_age_is_of_the_oldest_unfinished_row_on_any_topic_that_no_stopped_key_holds() {
+async fn the_oldest_age_is_of_the_oldest_unpublished_message_on_any_topic_that_no_blocked_key_holds() {
     let (stage, _bus) = Stage::in_memory().await;
-    let empty = Backlog { unfinished: 0, oldest_age_s: 0.0, stopped_keys: 0 };
+    let empty = Backlog { unpublished: 0, oldest_age_s: 0.0, blocked_keys: 0 };
     assert_eq!(Backlog::read(stage.pool()).await.unwrap(), empty);
 
     stage.commit(&stage.orders, &["finished", "old", "new"]).await;
@@ -33,30 +33,30 @@ async fn the_oldest_age_is_of_the_oldest_unfinished_row_on_any_topic_that_no_sto
     for (key, age_s) in [("finished", 5_000.0), ("old", 100.0), ("older", 500.0)] {
         backdate(&stage, key, age_s).await;
     }
-    sqlx::query("UPDATE outbox.messages SET finished_at = clock_timestamp() WHERE key = 'finished'")
+    sqlx::query("UPDATE outbox.messages SET finished_at = clock_timestamp() WHERE subject = 'finished'")
         .execute(stage.pool())
         .await
         .unwrap();
     let backlog = Backlog::read(stage.pool()).await.unwrap();
-    assert_eq!((backlog.unfinished, backlog.stopped_keys), (3, 0));
+    assert_eq!((backlog.unpublished, backlog.blocked_keys), (3, 0));
     assert!((500.0..600.0).contains(&backlog.oldest_age_s), "{backlog:?}");
 
     sqlx::query(
-        "INSERT INTO outbox.stopped_keys (topic, key, message_id, sequence, kind, reason)
-         SELECT topic, key, id, sequence, 'refused', 'the test says so' FROM outbox.messages WHERE key = 'older'",
+        "INSERT INTO outbox.blocked_keys (message_id, topic, key, reason, detail)
+         SELECT id, topic, key, 'rejected', 'the test says so' FROM outbox.messages WHERE subject = 'older'",
     )
     .execute(stage.pool())
     .await
     .unwrap();
     let backlog = Backlog::read(stage.pool()).await.unwrap();
-    assert_eq!((backlog.unfinished, backlog.stopped_keys), (3, 1));
+    assert_eq!((backlog.unpublished, backlog.blocked_keys), (3, 1));
     assert!((100.0..200.0).contains(&backlog.oldest_age_s), "{backlog:?}");
 
     let recorded = Recorded::start();
     backlog.show();
-    assert!((recorded.sum("outbox_unfinished_rows", &[]) - 3.0).abs() < f64::EPSILON);
-    assert!((recorded.sum("outbox_stopped_keys", &[]) - 1.0).abs() < f64::EPSILON);
-    assert!(recorded.sum("outbox_oldest_unfinished_age_seconds", &[]) >= 100.0);
+    assert!((recorded.sum("outbox_unpublished_messages", &[]) - 3.0).abs() < f64::EPSILON);
+    assert!((recorded.sum("outbox_blocked_keys", &[]) - 1.0).abs() < f64::EPSILON);
+    assert!(recorded.sum("outbox_oldest_unpublished_age_seconds", &[]) >= 100.0);
 }
 
 #[tokio::test]
@@ -66,14 +66,14 @@ async fn publish_latency_runs_from_the_insertion_to_the_acknowledgement() {
     stage.commit(&stage.orders, &["a", "b"]).await;
     backdate(&stage, "a", 1_000.0).await;
     let relay = stage.start(&Poll::default());
-    stage.until_finished().await;
+    stage.until_published().await;
     relay.stop().await;
     let topic = [("topic", "orders")];
     let count = recorded.sum("outbox_publish_latency_seconds_count", &topic);
     let sum = recorded.sum("outbox_publish_latency_seconds_sum", &topic);
     assert!((count - 2.0).abs() < f64::EPSILON, "{count}");
     assert!((1_000.0..1_100.0).contains(&sum), "{sum}");
-    assert!((recorded.sum("outbox_published_total", &topic) - 2.0).abs() < f64::EPSILON);
+    assert!((recorded.sum("outbox_messages_published_total", &topic) - 2.0).abs() < f64::EPSILON);
 }
 
 struct Replica {
@@ -111,7 +111,7 @@ impl Replica {
 #[tokio::test]
 async fn a_relay_says_that_it_leads_that_it_stands_by_and_that_it_took_over() {
     let recorded = Recorded::start();
-    let active = || recorded.sum("outbox_relay_active", &[]);
+    let active = || recorded.sum("outbox_relay_leader", &[]);
     let (stage, _bus) = Stage::in_memory().await;
     let config = Poll::default().0;
     let first = Replica::start(&stage, config.clone());

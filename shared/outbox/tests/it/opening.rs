@@ -68,5 +68,5 @@ async fn a_leaders_producers_are_open_before_the_first_row() {
     };
     let (ended, ()) = tokio::join!(relay.run(shutdown.clone()), watching);
     ended.unwrap();
-    assert_eq!(stage.unfinished().await, 0);
+    assert_eq!(stage.unpublished().await, 0);
 }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use outbox::relay::{NoProbe, RelayConfig, RelayError, RelayKind};
 use sqlx::Executor as _;
-use testkit::wait::eventually;
 
 use crate::interleavings::{Pace, outcomes, run_all};
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage, commit, outbox};
+use crate::stage::{Stage, commit, outbox};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_interleaving_of_two_transactions_is_published_in_sequence() {
@@ -30,7 +29,7 @@ async fn every_interleaving_of_three_transactions_is_published_in_sequence() {
 async fn a_commit_on_a_replica_that_does_not_lead_wakes_the_leader() {
     let stage = Stage::set().await;
     let mut factory = Poll::default();
-    (factory.0.poll_interval_ms, factory.0.session_timeout_ms) = (600_000, 1_200_000);
+    (factory.0.poll_interval_ms, factory.0.idle_session_timeout_ms) = (600_000, 1_200_000);
     let leader = stage.start(&factory);
     stage.commit(&stage.orders, &["a"]).await;
     stage.watcher.until_seen(&stage.orders, "a", 1).await;
@@ -89,7 +88,7 @@ async fn a_leader_whose_session_ends_takes_up_again() {
             .await
             .unwrap();
     }
-    stage.until_finished().await;
+    stage.until_published().await;
     stage.watcher.assert_in_sequence();
     relay.stop().await;
 }
@@ -98,8 +97,8 @@ async fn a_leader_whose_session_ends_takes_up_again() {
 async fn a_shutdown_drains_what_was_committed_before() {
     let stage = Stage::set().await;
     let mut factory = Poll::default();
-    (factory.0.poll_interval_ms, factory.0.session_timeout_ms) = (600_000, 1_200_000);
-    factory.0.grace_ms = 25_000;
+    (factory.0.poll_interval_ms, factory.0.idle_session_timeout_ms) = (600_000, 1_200_000);
+    factory.0.shutdown_grace_ms = 25_000;
     let relay = stage.start(&factory);
     stage.commit(&stage.orders, &["a"]).await;
     stage.watcher.until_seen(&stage.orders, "a", 1).await;
@@ -107,41 +106,7 @@ async fn a_shutdown_drains_what_was_committed_before() {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     commit(stage.pool(), &stage.outbox, &stage.orders, &keys).await;
     relay.stop().await;
-    assert_eq!(stage.unfinished().await, 0);
-}
-
-#[tokio::test]
-async fn retention_keeps_the_newest_row_of_each_key_and_the_key_goes_on() {
-    let stage = Stage::set().await;
-    let mut factory = Poll::default();
-    factory.0.prune_interval_ms = 20;
-    let relay = stage.start(&factory);
-    for _ in 0..3 {
-        stage.commit(&stage.orders, &["a", "b"]).await;
-    }
-    stage.commit(&stage.orders, &["young"]).await;
-    stage.until_finished().await;
-    stage
-        .pool()
-        .execute(
-            "UPDATE outbox.messages SET created_at = created_at - interval '8 days',
-                 finished_at = finished_at - interval '8 days' WHERE key <> 'young'",
-        )
-        .await
-        .unwrap();
-    let kept = eventually("old rows are pruned", PATIENCE, async || {
-        let kept: Vec<(String, i64)> =
-            sqlx::query_as("SELECT key, sequence FROM outbox.messages ORDER BY key")
-                .fetch_all(stage.pool())
-                .await
-                .unwrap();
-        if kept.len() <= 3 { Ok(kept) } else { Err(kept) }
-    })
-    .await;
-    assert_eq!(kept, [("a".to_owned(), 3), ("b".to_owned(), 3), ("young".to_owned(), 1)]);
-    stage.commit(&stage.orders, &["a", "b"]).await;
-    stage.watcher.until_seen(&stage.orders, "b", 4).await;
-    relay.stop().await;
+    assert_eq!(stage.unpublished().await, 0);
 }
 
 #[tokio::test]
@@ -166,30 +131,30 @@ async fn an_idle_relay_asks_little_of_the_database() {
     let relay = stage.start(&Poll(RelayConfig::default()));
     stage.commit(&stage.orders, &["a"]).await;
     stage.watcher.until_seen(&stage.orders, "a", 1).await;
-    stage.until_finished().await;
+    stage.until_published().await;
     let plan: Vec<String> = sqlx::query_scalar(
-        "EXPLAIN SELECT id FROM outbox.messages WHERE finished_at IS NULL AND topic = 't' ORDER BY id LIMIT 10",
+        "EXPLAIN SELECT id FROM outbox.unpublished() WHERE topic = 't' ORDER BY id LIMIT 10",
     )
     .fetch_all(stage.pool())
     .await
     .unwrap();
-    assert!(plan.iter().any(|line| line.contains("messages_unfinished")), "{plan:#?}");
+    assert!(plan.iter().any(|line| line.contains("_topic_id_idx")), "{plan:#?}");
     relay.stop().await;
 }
 
 #[test]
 fn the_configuration_has_defaults_and_refuses_what_it_does_not_know() {
-    let config: RelayConfig = toml::from_str("kind = \"poll\"\npoll_interval_ms = 100").unwrap();
-    assert_eq!((config.kind, config.poll_interval_ms), (RelayKind::Poll, 100));
-    assert_eq!(config.window, RelayConfig::default().window);
+    let config: RelayConfig = toml::from_str("relay = \"poll\"\npoll_interval_ms = 100").unwrap();
+    assert_eq!((config.relay, config.poll_interval_ms), (RelayKind::Poll, 100));
+    assert_eq!(config.max_in_flight_records, RelayConfig::default().max_in_flight_records);
     assert!(toml::from_str::<RelayConfig>("poll_intervall_ms = 100").is_err());
-    assert!(toml::from_str::<RelayConfig>("kind = \"cursor\"").is_err());
+    assert!(toml::from_str::<RelayConfig>("relay = \"cursor\"").is_err());
 }
 
 #[tokio::test]
 async fn a_session_time_out_that_would_end_a_healthy_leader_is_refused() {
     let (stage, bus) = Stage::in_memory().await;
-    let config = RelayConfig { session_timeout_ms: 600, ..RelayConfig::default() };
+    let config = RelayConfig { idle_session_timeout_ms: 600, ..RelayConfig::default() };
     let refused = outbox::relay::from_config(config, stage.pool().clone(), &stage.outbox, Arc::new(bus));
     assert!(matches!(refused, Err(RelayError::Setup(_))));
 }

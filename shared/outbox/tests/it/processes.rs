@@ -84,7 +84,7 @@ async fn relay_process() {
     let mut factory = Poll::default();
     if task.fault.is_some_and(|fault| fault.kind == Kind::Frozen) {
         // Its successor waits for the end of its session.
-        factory.0.session_timeout_ms = 2_000;
+        factory.0.idle_session_timeout_ms = 2_000;
     }
     let relay = factory.relay(&pool, &outbox(), bus, probe);
     // A process that outlives its test ends by itself.
@@ -131,7 +131,7 @@ impl External {
         for key in KEYS {
             self.stage.watcher.until_seen(&self.stage.orders, key, last).await;
         }
-        self.stage.until_finished().await;
+        self.stage.until_published().await;
         self.stage.watcher.assert_in_sequence();
     }
 }
@@ -151,7 +151,7 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
                 external.stage.commit(&external.stage.orders, &KEYS).await;
             };
             assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{step:?}: {status}");
-            let unfinished = external.stage.unfinished().await;
+            let unpublished = external.stage.unpublished().await;
             external.stage.commit(&external.stage.orders, &KEYS).await;
             let last: i64 = sqlx::query_scalar("SELECT max(sequence) FROM outbox.messages")
                 .fetch_one(external.stage.pool())
@@ -162,7 +162,7 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
             let rows = usize::try_from(last).unwrap() * KEYS.len();
             let repeated = external.stage.watcher.count() - rows;
             println!(
-                "killed after {step:?} number {occurrence}: {unfinished} unfinished, {repeated} repeated of {rows}"
+                "killed after {step:?} number {occurrence}: {unpublished} unpublished, {repeated} repeated of {rows}"
             );
             match step {
                 Step::Read if occurrence == 1 => assert_eq!(repeated, 0, "nothing had been sent"),

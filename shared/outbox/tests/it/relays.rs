@@ -29,7 +29,7 @@ impl Default for Poll {
         Self(RelayConfig {
             poll_interval_ms: 50,
             takeover_interval_ms: 50,
-            session_timeout_ms: 10_000,
+            idle_session_timeout_ms: 10_000,
             backoff_max_ms: 100,
             ..RelayConfig::default()
         })

@@ -14,9 +14,9 @@ pub(crate) struct Plan {
 pub(crate) enum Step {
     /// It begins, and takes its transaction id.
     Begin,
-    /// It locks its aggregate and reads the sequence; where another one holds the lock, it waits for that one's end.
+    /// It locks its aggregate and loads it; where another one holds the lock, it waits for that one's end.
     Lock,
-    /// It inserts its message, which draws the id.
+    /// It numbers its message, stores the aggregate and appends.
     Insert,
     /// It commits or rolls back.
     End,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::{Codec, Envelope, Topic, Topics, TraceContext, ambient};
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
 use outbox::relay::{NoProbe, Probe, RelayError};
-use outbox::{Message, Outbox};
+use outbox::{AppendError, Message, Outbox, expect_stored};
 use sqlx::{PgConnection, PgPool};
 use testkit::broker::{EmbeddedBroker, test_kafka, unique};
 use testkit::postgres::TestDatabase;
@@ -20,7 +20,9 @@ use crate::watcher::Watcher;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A stand-in for any service's aggregate: the row whose lock orders its events.
-const AGGREGATES: &str = "CREATE TABLE aggregates (key text PRIMARY KEY, sequence bigint NOT NULL DEFAULT 0)";
+const AGGREGATES: &str = "CREATE TABLE aggregates (
+    key text PRIMARY KEY, last_sequence bigint NOT NULL DEFAULT 0, last_message_id bigint,
+    CHECK ((last_sequence = 0) = (last_message_id IS NULL)))";
 
 pub(crate) struct Stage {
     pub(crate) database: TestDatabase,
@@ -105,39 +107,49 @@ impl Stage {
         self.outbox.wake();
     }
 
-    /// Waits until nothing is unfinished.
-    pub(crate) async fn until_finished(&self) {
-        self.until_unfinished(0).await;
+    /// Waits until nothing is unpublished.
+    pub(crate) async fn until_published(&self) {
+        self.until_unpublished(0).await;
     }
 
-    /// Waits until exactly so many rows are unfinished.
-    pub(crate) async fn until_unfinished(&self, rows: i64) {
-        eventually("what can be finished is", PATIENCE, async || match self.unfinished().await {
-            unfinished if unfinished == rows => Ok(()),
-            unfinished => Err(unfinished),
+    /// Waits until exactly so many messages are unpublished.
+    pub(crate) async fn until_unpublished(&self, messages: i64) {
+        eventually("what can be published is", PATIENCE, async || match self.unpublished().await {
+            unpublished if unpublished == messages => Ok(()),
+            unpublished => Err(unpublished),
         })
         .await;
     }
 
-    pub(crate) async fn unfinished(&self) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM outbox.messages WHERE finished_at IS NULL")
-            .fetch_one(self.pool())
-            .await
-            .unwrap()
+    pub(crate) async fn unpublished(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished()").fetch_one(self.pool()).await.unwrap()
     }
 
-    /// Waits until this key is stopped, and tells how.
-    pub(crate) async fn until_stopped(&self, topic: &str, key: &str) -> String {
-        eventually("the key is stopped", PATIENCE, async || {
-            sqlx::query_scalar("SELECT kind FROM outbox.stopped_keys WHERE topic = $1 AND key = $2")
+    /// Waits until this key is blocked, and tells why.
+    pub(crate) async fn until_blocked(&self, topic: &str, key: &str) -> String {
+        eventually("the key is blocked", PATIENCE, async || {
+            sqlx::query_scalar("SELECT reason FROM outbox.blocked_keys WHERE topic = $1 AND key = $2")
                 .bind(topic)
-                .bind(key)
+                .bind(key.as_bytes())
                 .fetch_optional(self.pool())
                 .await
                 .unwrap()
-                .ok_or("not stopped")
+                .ok_or("not blocked")
         })
         .await
+    }
+
+    pub(crate) async fn blocked(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM outbox.blocked_keys").fetch_one(self.pool()).await.unwrap()
+    }
+
+    /// Lets ids go on at the beginning of the table partition of this number.
+    pub(crate) async fn continue_in_partition(&self, number: i64) {
+        sqlx::query("SELECT setval('outbox.message_ids', $1 * 1048576 - 1)")
+            .bind(number)
+            .execute(self.pool())
+            .await
+            .unwrap();
     }
 }
 
@@ -180,32 +192,84 @@ fn outbox_with(codec: Arc<Codec>) -> Outbox {
     Outbox::new(codec, "test", 1_000_000)
 }
 
-/// Commits one message of each key, in this order, as a service does: lock, draw, insert, commit.
+/// Commits one message of each key, in this order, as a service does: lock, number, store, append, commit.
 pub(crate) async fn commit(pool: &PgPool, outbox: &Outbox, topic: &str, keys: &[&str]) {
     let mut transaction = pool.begin().await.unwrap();
-    let mut messages = Vec::new();
+    let mut aggregates = Vec::new();
     for key in keys {
-        let sequence = next_sequence(&mut transaction, key).await;
-        messages.push(message(topic, key, sequence));
+        aggregates.push(lock(&mut transaction, key).await);
     }
-    outbox.append(&mut transaction, &messages).await.unwrap();
+    publish(&mut transaction, outbox, topic, aggregates).await.unwrap();
     transaction.commit().await.unwrap();
 }
 
-/// Locks the aggregate and takes its next sequence.
-pub(crate) async fn next_sequence(conn: &mut PgConnection, key: &str) -> i64 {
-    sqlx::query_scalar(
-        "INSERT INTO aggregates AS a (key, sequence) VALUES ($1, 1)
-         ON CONFLICT (key) DO UPDATE SET sequence = a.sequence + 1 RETURNING sequence",
-    )
-    .bind(key)
-    .fetch_one(conn)
-    .await
-    .unwrap()
+/// A row of `aggregates`.
+pub(crate) struct Aggregate {
+    pub(crate) key: String,
+    pub(crate) last_sequence: i64,
+    pub(crate) last_message_id: Option<i64>,
 }
 
-/// A message whose bytes name it.
+/// Locks the aggregate and loads it, in two statements.
+pub(crate) async fn lock(conn: &mut PgConnection, key: &str) -> Aggregate {
+    sqlx::query("INSERT INTO aggregates (key) VALUES ($1) ON CONFLICT (key) DO NOTHING")
+        .bind(key)
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    let (last_sequence, last_message_id) =
+        sqlx::query_as("SELECT last_sequence, last_message_id FROM aggregates WHERE key = $1 FOR UPDATE")
+            .bind(key)
+            .fetch_one(conn)
+            .await
+            .unwrap();
+    Aggregate { key: key.to_owned(), last_sequence, last_message_id }
+}
+
+/// Appends the next message of each aggregate, and stores the aggregates.
+pub(crate) async fn publish(
+    conn: &mut PgConnection,
+    outbox: &Outbox,
+    topic: &str,
+    aggregates: Vec<Aggregate>,
+) -> Result<(), AppendError> {
+    let next = |aggregate: &Aggregate| {
+        let Aggregate { key, last_sequence, last_message_id } = aggregate;
+        message_after(topic, key, last_sequence + 1, *last_message_id)
+    };
+    let numbered = outbox.number(conn, aggregates.iter().map(next).collect()).await?;
+    for Aggregate { key, last_sequence, last_message_id } in aggregates {
+        let stored = sqlx::query(
+            "UPDATE aggregates SET last_sequence = $2, last_message_id = $3
+             WHERE key = $1 AND last_message_id IS NOT DISTINCT FROM $4",
+        )
+        .bind(&key)
+        .bind(last_sequence + 1)
+        .bind(numbered.last_message_id(topic, &key))
+        .bind(last_message_id)
+        .execute(&mut *conn)
+        .await?;
+        expect_stored(stored.rows_affected(), 1)?;
+    }
+    outbox.append(conn, &numbered).await
+}
+
+/// Numbers and appends messages whose aggregates nobody stores.
+pub(crate) async fn append(
+    conn: &mut PgConnection,
+    outbox: &Outbox,
+    messages: Vec<Message>,
+) -> Result<(), AppendError> {
+    let numbered = outbox.number(conn, messages).await?;
+    outbox.append(conn, &numbered).await
+}
+
+/// The first messages of a key, as far as the database knows: its bytes name it.
 pub(crate) fn message(topic: &str, key: &str, sequence: i64) -> Message {
+    message_after(topic, key, sequence, None)
+}
+
+fn message_after(topic: &str, key: &str, sequence: i64, last_message_id: Option<i64>) -> Message {
     let envelope = Envelope {
         event_id: ambient::new_id(),
         event_type: "tidings.order.OrderPlaced".to_owned(),
@@ -218,5 +282,6 @@ pub(crate) fn message(topic: &str, key: &str, sequence: i64) -> Message {
         user_id: None,
         trace: TraceContext::default(),
     };
-    Message::from_parts(topic.to_owned(), envelope, format!("\0{key}#{sequence}").into_bytes())
+    let value = format!("\0{key}#{sequence}").into_bytes();
+    Message::from_parts(topic.to_owned(), envelope, value, last_message_id)
 }

@@ -116,7 +116,7 @@ async fn read(mut partition: Box<dyn Partition>, seen: Arc<Mutex<Seen>>, changed
                 continue;
             }
             *next = record.offset + 1;
-            let key = String::from_utf8(record.key.clone().unwrap()).unwrap();
+            let Ok(key) = String::from_utf8(record.key.clone().unwrap_or_default()) else { continue };
             seen.by_key.entry((id.topic.clone(), key)).or_default().push(record);
         }
         drop(seen);

@@ -16,7 +16,7 @@ Examples:
   order --migrate
   order --check-health
   order --config tidings.toml
-  TIDINGS_KAFKA__BROKERS=kafka:9092 TIDINGS_DATABASE__URL_FILE=/run/secrets/database-url order"
+  TIDINGS_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 TIDINGS_DATABASE__URL_FILE=/run/secrets/database-url order"
 )]
 pub struct CommandLine {
     /// A TOML file with sections such as [http] and [database].

@@ -268,8 +268,8 @@ mod tests {
             [("TIDINGS_PROBE__TOKEN", "0123"), ("TIDINGS_PROBE__RATE", "5"), ("TIDINGS_PROBE__NOTE", "42")];
         let own = load("", &variables).unwrap().own;
         assert_eq!((own.token.as_str(), own.rate, own.note.as_deref()), ("0123", 5, Some("42")));
-        let settings = load("", &[("TIDINGS_REGISTRY__REGISTER", "false")]).unwrap();
-        assert!(!settings.common.registry.register);
+        let settings = load("", &[("TIDINGS_REGISTRY__AUTO_REGISTER_SCHEMAS", "false")]).unwrap();
+        assert!(!settings.common.registry.auto_register_schemas);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(config: &HttpConfig) -> Self {
+        metrics::counter!("http_requests_rejected_total", "reason" => OVERLOADED).increment(0);
         Self {
             in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
             request_timeout: Duration::from_millis(config.request_timeout_ms),
@@ -62,19 +63,18 @@ pub fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
         })
 }
 
-/// Turns requests away when too many are in flight (503: nothing was done), and gives up on those that take too long
+/// Why a request is answered without being looked at.
+pub(crate) const OVERLOADED: &str = "overloaded";
+
+/// Rejects requests when too many are in flight (503: nothing was done), and gives up on those that take too long
 /// (504: what was begun may still happen, so repeat it with the same Idempotency-Key).
 pub(super) async fn limit(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
     let Ok(permit) = Arc::clone(&limits.in_flight).try_acquire_owned() else {
-        metrics::counter!("http_requests_turned_away_total").increment(1);
-        return Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "Too many requests are in flight",
-        )
-        .detail("nothing was done; try again")
-        .retry_after_s(RETRY_AFTER_S)
-        .into_response();
+        metrics::counter!("http_requests_rejected_total", "reason" => OVERLOADED).increment(1);
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, "Too many requests are in flight")
+            .detail("nothing was done; try again")
+            .retry_after_s(RETRY_AFTER_S)
+            .into_response();
     };
     let permit = InFlight(Arc::new(Mutex::new(Some(permit))));
     request.extensions_mut().insert(permit.clone());

@@ -21,7 +21,7 @@ use super::{Definition, Deps, sampling, start};
 use crate::check_health::check_health;
 use crate::config::{CommandLine, Common, Settings};
 use crate::health::Health;
-use crate::http::parked::{self, Operations, ParkedRoutes};
+use crate::http::dead_letters::{self, DeadLetterRoutes, Operations};
 use crate::http::{edge, server};
 
 /// How often histograms are folded together.
@@ -206,7 +206,7 @@ impl Running {
         let mut running = Self {
             deps: deps.clone(),
             grace: config.lifecycle.grace(),
-            relay_grace: Duration::from_millis(config.outbox.grace_ms),
+            relay_grace: Duration::from_millis(config.outbox.shutdown_grace_ms),
             parts: JoinSet::new(),
             relay: JoinSet::new(),
             relay_stop: CancellationToken::new(),
@@ -232,8 +232,8 @@ impl Running {
             sampling.await;
             Ok(())
         }));
-        let routes = service.routes.merge(parked::routes(operations));
-        let openapi = service.openapi.merge_from(ParkedRoutes::openapi());
+        let routes = service.routes.merge(dead_letters::routes(operations));
+        let openapi = service.openapi.merge_from(DeadLetterRoutes::openapi());
         let app = edge(routes, openapi, &config.http, health, telemetry.metrics());
         running.start_http(listener, app, config);
         tracing::info!(

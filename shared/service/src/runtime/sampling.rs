@@ -62,7 +62,7 @@ async fn sample(pool: &PgPool, samplers: &[Arc<dyn Sampler>]) -> anyhow::Result<
         sampler.sample().await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-    gauge!("sampled_timestamp_seconds").set(ambient::now().timestamp_millis() as f64 / 1_000.0);
+    gauge!("metrics_sampled_timestamp_seconds").set(ambient::now().timestamp_millis() as f64 / 1_000.0);
     Ok(())
 }
 

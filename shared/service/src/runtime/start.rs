@@ -76,9 +76,9 @@ async fn create_topics(
         })
         .collect();
     let is_transient = |error: &BusError| matches!(error, BusError::Unavailable { .. });
-    patiently("the broker", patience, is_transient, || bus.create_topics(&specs))
-        .await
-        .context("the broker is needed; its address is kafka.brokers (TIDINGS_KAFKA__BROKERS)")
+    patiently("the broker", patience, is_transient, || bus.create_topics(&specs)).await.context(
+        "the broker is needed; its address is kafka.bootstrap_servers (TIDINGS_KAFKA__BOOTSTRAP_SERVERS)",
+    )
 }
 
 async fn codec(
@@ -87,7 +87,10 @@ async fn codec(
     topics: Topics,
     patience: Patience,
 ) -> anyhow::Result<Arc<Codec>> {
-    let registry = RegistryConfig { url: config.registry.url.clone(), register: config.registry.register };
+    let registry = RegistryConfig {
+        url: config.registry.url.clone(),
+        auto_register_schemas: config.registry.auto_register_schemas,
+    };
     // The codec waits by itself, call by call.
     let left = patience.deadline.saturating_duration_since(Instant::now());
     Codec::connect_within(left, &registry, topics, definition.publishes, &[])

@@ -95,7 +95,7 @@ async fn what_can_not_be_applied_fast_enough_is_not_fetched_and_the_metrics_say_
 #[tokio::test]
 async fn a_stop_lets_the_request_in_hand_finish_and_drains_the_outbox() {
     let stack = Stack::start().await;
-    let mut service = stack.service(&[("TIDINGS_OUTBOX__GRACE_MS", "25000")]).await;
+    let mut service = stack.service(&[("TIDINGS_OUTBOX__SHUTDOWN_GRACE_MS", "25000")]).await;
     let id = new_id();
     let request = client().post(format!("{}/confirm-slowly/{id}", service.url)).send();
     let (answer, ()) = tokio::join!(request, async {
@@ -104,12 +104,11 @@ async fn a_stop_lets_the_request_in_hand_finish_and_drains_the_outbox() {
     });
     assert_eq!(answer.unwrap().status(), 202);
     assert_eq!(service.ended().await, Some(0), "{}", service.log());
-    let unfinished: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM outbox.messages WHERE finished_at IS NULL")
-            .fetch_one(stack.database.pool())
-            .await
-            .unwrap();
-    assert_eq!(unfinished, 0, "{}", service.log());
+    let unpublished: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished()")
+        .fetch_one(stack.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(unpublished, 0, "{}", service.log());
 }
 
 #[tokio::test]
@@ -263,7 +262,7 @@ async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
     // One time-out is for all that is waited for: what comes before the thing that is missing takes its share.
     for (variable, value, timeout_ms, told) in [
         ("TIDINGS_DATABASE__URL", database.as_str(), "1500", "database.url"),
-        ("TIDINGS_KAFKA__BROKERS", unused, "8000", "kafka.brokers"),
+        ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", unused, "8000", "kafka.bootstrap_servers"),
         ("TIDINGS_REGISTRY__URL", "http://127.0.0.1:9", "8000", "registry.url"),
         ("TIDINGS_HTTP__LISTEN", "here", "8000", "http.listen"),
         ("TIDINGS_HTTP__LISTNE", "127.0.0.1:0", "8000", "listne"),
@@ -287,7 +286,7 @@ async fn a_database_that_forgets_commits_is_refused() {
         "run",
         &[
             ("TIDINGS_DATABASE__URL", &url),
-            ("TIDINGS_KAFKA__BROKERS", "127.0.0.1:9"),
+            ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:9"),
             ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "30000"),
         ],
     );

@@ -76,7 +76,7 @@ async fn works(service: &Process) {
     eventually("the confirmation is applied", PATIENCE, async || {
         let metrics = service.get("/metrics").await.1;
         let applied = metrics.as_str().unwrap().lines().any(|line| {
-            line.starts_with("inbox_events_total{")
+            line.starts_with("inbox_records_total{")
                 && line.contains("outcome=\"applied\"")
                 && !line.ends_with(" 0")
         });
@@ -138,7 +138,7 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
     let wrong: &Path = wrong.path();
     let settings = |password_file, authority| {
         let mut settings = vec![
-            ("TIDINGS_KAFKA__BROKERS", address.as_str()),
+            ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", address.as_str()),
             ("TIDINGS_TOPICS__PREFIX", prefix.as_str()),
             ("TIDINGS_KAFKA__PROPERTIES__SECURITY_PROTOCOL", "SASL_SSL"),
             ("TIDINGS_KAFKA__PROPERTIES__SASL_MECHANISM", "SCRAM-SHA-512"),
@@ -161,8 +161,10 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
         assert!(!text.contains(&password), "the password is told: {text}");
     }
 
-    let plain =
-        vec![("TIDINGS_KAFKA__BROKERS", address.as_str()), ("TIDINGS_TOPICS__PREFIX", prefix.as_str())];
+    let plain = vec![
+        ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", address.as_str()),
+        ("TIDINGS_TOPICS__PREFIX", prefix.as_str()),
+    ];
     for mut refused in
         [plain, settings(wrong.to_str().unwrap(), trusted), settings(password_file.as_str(), None)]
     {
@@ -170,7 +172,7 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
         let output = stack.run("run", &refused);
         let told = told(&output);
         assert_eq!(output.status.code(), Some(1), "{refused:?}: {told}");
-        assert!(told.contains("kafka.brokers"), "{told}");
+        assert!(told.contains("kafka.bootstrap_servers"), "{told}");
         assert!(!told.contains(&password) && !told.contains("hunter2"), "a password is told: {told}");
         println!("{told}");
     }

@@ -117,14 +117,16 @@ async fn store(deps: &Deps, order_id: Uuid, pause: Duration) -> Result<(), Probl
     };
     let cause =
         Cause { correlation_id: new_id(), causation_id: None, user_id: None, trace: TraceContext::default() };
-    let message = deps.outbox.seal(&event.into_any(), &cause).map_err(|_| Problem::internal())?;
+    let message = deps.outbox.seal(&event.into_any(), &cause, None).map_err(|_| Problem::internal())?;
     let mut transaction = deps.pool.begin().await?;
     sqlx::query("INSERT INTO confirmed (order_id) VALUES ($1)")
         .bind(order_id)
         .execute(&mut *transaction)
         .await?;
     sqlx::query("SELECT pg_sleep($1)").bind(pause.as_secs_f64()).execute(&mut *transaction).await?;
-    deps.outbox.append(&mut transaction, &[message]).await.map_err(|_| Problem::internal())?;
+    let numbered =
+        deps.outbox.number(&mut transaction, vec![message]).await.map_err(|_| Problem::internal())?;
+    deps.outbox.append(&mut transaction, &numbered).await.map_err(|_| Problem::internal())?;
     transaction.commit().await?;
     deps.outbox.wake();
     Ok(())

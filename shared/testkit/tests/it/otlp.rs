@@ -119,7 +119,7 @@ fn family(sender: &Sender, elsewhere: &SpanContext) -> SpanContext {
         ])
         .start_with_context(&tracer, &root);
     let child = root.with_span(child);
-    child.span().add_event("parked", vec![KeyValue::new("reason", "unreadable")]);
+    child.span().add_event("event dead-lettered", vec![KeyValue::new("reason", "unreadable")]);
     child.span().set_status(Status::error("no such order"));
     child.span().end();
     root.span().end();
@@ -160,7 +160,7 @@ async fn a_span_arrives_whole(protocol: Protocol) {
             ("share", "0.5"),
         ]
     );
-    assert_eq!(span.events[0].name, "parked");
+    assert_eq!(span.events[0].name, "event dead-lettered");
     assert_eq!(span.events[0].attributes["reason"], "unreadable");
     let link =
         SpanLink { trace_id: elsewhere.trace_id().to_string(), span_id: elsewhere.span_id().to_string() };
@@ -212,7 +212,7 @@ async fn a_trace_is_found_by_its_id_in_jaegers_form() {
     let tags = tags.map(|key| span.tag(key).unwrap());
     assert_eq!(tags, ["consumer", "true", "no such order", "42"]);
     let fields: Vec<_> = span.logs[0].fields.iter().map(|tag| (tag.key.as_str(), tag.text())).collect();
-    assert_eq!(fields, [("event", "parked".to_owned()), ("reason", "unreadable".to_owned())]);
+    assert_eq!(fields, [("event", "event dead-lettered".to_owned()), ("reason", "unreadable".to_owned())]);
 
     let (status, answer) = ask(&receiver, "/api/traces/00000000000000000000000000000001").await;
     assert_eq!(status, 404);

@@ -40,7 +40,7 @@ impl Ground {
             }
         };
         let topics = Topics::new(format!("test-{}", new_id()));
-        Self { config: RegistryConfig { url, register: true }, topics, _embedded: embedded }
+        Self { config: RegistryConfig { url, auto_register_schemas: true }, topics, _embedded: embedded }
     }
 
     async fn connect(&self, publishes: &[&'static str], consumes: &[&'static str]) -> Arc<Codec> {
@@ -163,12 +163,12 @@ async fn the_second_version_of_order_placed_follows_the_first_under_full_transit
 #[tokio::test]
 async fn without_the_right_to_register_a_missing_schema_refuses_the_start() {
     let mut ground = Ground::prepare().await;
-    ground.config.register = false;
+    ground.config.auto_register_schemas = false;
     let error = ground.try_connect(&[OrderConfirmed::TYPE], &[]).await.unwrap_err();
     assert!(matches!(error, RegistryError::Missing { .. }), "{error}");
-    ground.config.register = true;
+    ground.config.auto_register_schemas = true;
     let registered = ground.connect(&[OrderConfirmed::TYPE], &[]).await;
-    ground.config.register = false;
+    ground.config.auto_register_schemas = false;
     let looked_up = ground.connect(&[OrderConfirmed::TYPE], &[]).await;
     let event = confirmed().into_any();
     assert_eq!(registered.encode(&event).unwrap(), looked_up.encode(&event).unwrap());
@@ -267,7 +267,7 @@ async fn schemas_of_foreign_records_are_told_apart() {
 async fn an_outage_stops_nobody_who_knows_the_schema_and_its_failures_are_forgotten() {
     let port = ReservedPort::reserve(0).unwrap();
     let registry = EmbeddedRegistry::start(port.address()).await.unwrap();
-    let config = RegistryConfig { url: registry.url(), register: true };
+    let config = RegistryConfig { url: registry.url(), auto_register_schemas: true };
     let connect = async |publishes: &[&'static str], consumes: &[&'static str]| {
         Codec::connect_within(PATIENCE, &config, Topics::default(), publishes, consumes).await.unwrap()
     };
@@ -295,7 +295,7 @@ async fn an_outage_stops_nobody_who_knows_the_schema_and_its_failures_are_forgot
 async fn a_service_waits_for_a_registry_that_starts_later() {
     let port = ReservedPort::reserve(0).unwrap();
     let listener = tokio::net::TcpListener::bind(port.address()).await.unwrap();
-    let config = RegistryConfig { url: format!("http://{}", port.address()), register: true };
+    let config = RegistryConfig { url: format!("http://{}", port.address()), auto_register_schemas: true };
     let connecting =
         Codec::connect_within(PATIENCE, &config, Topics::default(), &[PaymentCompleted::TYPE], &[]);
     let starting = async {
@@ -311,7 +311,7 @@ async fn a_service_waits_for_a_registry_that_starts_later() {
 #[tokio::test]
 async fn patience_with_a_missing_registry_ends() {
     let nobody = ReservedPort::reserve(0).unwrap();
-    let config = RegistryConfig { url: format!("http://{}", nobody.address()), register: true };
+    let config = RegistryConfig { url: format!("http://{}", nobody.address()), auto_register_schemas: true };
     let connecting = Codec::connect_within(
         Duration::from_secs(3),
         &config,
@@ -329,7 +329,10 @@ async fn patience_with_a_missing_registry_ends() {
 #[tokio::test]
 async fn a_registry_that_accepts_and_never_answers_is_given_up_in_time() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = RegistryConfig { url: format!("http://{}", listener.local_addr().unwrap()), register: true };
+    let config = RegistryConfig {
+        url: format!("http://{}", listener.local_addr().unwrap()),
+        auto_register_schemas: true,
+    };
     let connect = async |patience_ms, consumes: &[&'static str]| {
         let patience = Duration::from_millis(patience_ms);
         Codec::connect_within(patience, &config, Topics::default(), &[], consumes).await
@@ -347,7 +350,7 @@ async fn a_registry_that_accepts_and_never_answers_is_given_up_in_time() {
 async fn a_wrong_base_url_is_not_taken_for_a_missing_schema() {
     let registry = EmbeddedRegistry::start_anywhere().await.unwrap();
     let url = format!("{}/elsewhere", registry.url());
-    let config = RegistryConfig { url, register: false };
+    let config = RegistryConfig { url, auto_register_schemas: false };
     let codec = Codec::connect_within(PATIENCE, &config, Topics::default(), &[], &[]).await.unwrap();
     let error = codec.decode("tidings.orders", Some(&[0, 0, 0, 0, 1, 1])).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");

@@ -8,20 +8,20 @@ use contracts::{AnyEvent, Cause, Codec, Envelope, Event};
 use messaging::{Bus, KafkaBus, KafkaConfig, Producer, Record};
 use system::System;
 use tidings::services::ServiceName;
-use tidings::verify::checks::Parked;
-use tidings::verify::report::{Guarantee, Report, Standing};
+use tidings::verify::checks::DeadLetters;
+use tidings::verify::report::{Guarantee, Report, Status};
 use tidings::verify::{self, Target};
 use uuid::Uuid;
 
 async fn look(system: &System) -> anyhow::Result<Report> {
-    let options = verify::Options { wait: None, parked: Parked::Listed };
+    let options = verify::Options { wait: None, dead_letters: DeadLetters::Listed };
     verify::run(&Target::from(system.stack().system()), options).await
 }
 
 #[track_caller]
 fn is_named(report: &Report, guarantee: Guarantee, id: &str) {
     let verdict = report.verdict(guarantee).expect("all guarantees are judged");
-    assert_eq!(verdict.standing, Standing::Violated, "{report}");
+    assert_eq!(verdict.status, Status::Violated, "{report}");
     assert!(
         verdict.violations.first.iter().any(|finding| finding.contains(id)),
         "{id} is not named: {report}"
@@ -79,7 +79,8 @@ async fn verify_names_what_was_corrupted() -> anyhow::Result<()> {
             .await?;
     is_named(&look(&system).await?, Guarantee::G5, &forgotten.to_string());
     sqlx::query(
-        r#"INSERT INTO inbox.events (event_id, topic, partition, "offset") VALUES ($1, 'restored', 0, 0)"#,
+        r#"INSERT INTO inbox.events (event_id, topic, partition, "offset", log, outcome)
+           VALUES ($1, 'restored', 0, 0, 1, 'applied')"#,
     )
     .bind(forgotten)
     .execute(&mut notification)
@@ -97,7 +98,7 @@ async fn verify_names_what_was_corrupted() -> anyhow::Result<()> {
 /// A second end of an order, with a number out of turn, that no outbox ever held.
 async fn publish_a_forged_end(system: &System, order_id: Uuid) -> anyhow::Result<Uuid> {
     let running = system.stack().system();
-    let registry = RegistryConfig { url: running.registry.clone(), register: true };
+    let registry = RegistryConfig { url: running.registry.clone(), auto_register_schemas: true };
     let topics = Topics::new(running.topics_prefix.clone());
     let codec = Codec::connect(&registry, topics.clone(), &[OrderCancelled::TYPE], &[]).await?;
     let forged = OrderCancelled {
@@ -118,8 +119,8 @@ async fn publish_a_forged_end(system: &System, order_id: Uuid) -> anyhow::Result
     };
     let record = Record {
         topic: topics.name(event.topic()),
-        key: event.key(),
-        value: codec.encode(&event)?,
+        key: Some(event.key().into_bytes()),
+        value: Some(codec.encode(&event)?),
         headers: Envelope::of(&event, "nobody", &cause).to_headers(),
     };
     let bus = KafkaBus::try_new(KafkaConfig::new(running.kafka.clone()))?;

@@ -56,7 +56,7 @@ async fn whatever_is_killed_while_orders_are_open_every_order_is_confirmed_once(
 
     let books = progress.snapshot();
     let expected = u64::try_from(ORDERS_A_ROUND * ServiceName::ALL.len())?;
-    assert_eq!((books.accepted, books.refused, books.unknown), (expected, 0, 0), "{:?}", books.complaints);
+    assert_eq!((books.accepted, books.rejected, books.unknown), (expected, 0, 0), "{:?}", books.errors);
     assert_eq!(books.ends.get("confirmed"), Some(&expected), "{:?}", books.ends);
     for service in ServiceName::ALL {
         assert!(system.stack().watch(service).deaths() >= 1, "{service} was not killed");

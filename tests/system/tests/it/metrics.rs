@@ -103,7 +103,7 @@ async fn every_service_exposes_what_is_documented_and_nothing_else_and_the_numbe
         ("cancelled", "customer_request", 0.0),
         ("cancelled", "timed_out", 0.0),
     ] {
-        becomes(&system, "order", "orders_ended_total", &[("end", end), ("reason", reason)], count).await;
+        becomes(&system, "order", "orders_ended_total", &[("status", end), ("reason", reason)], count).await;
     }
     becomes(&system, "order", "orders_time_to_end_seconds_count", &[], 5.0).await;
     becomes(&system, "inventory", "inventory_stock_alerts_total", &[], 1.0).await;
@@ -111,9 +111,9 @@ async fn every_service_exposes_what_is_documented_and_nothing_else_and_the_numbe
     becomes(&system, "analytics", "analytics_revenue", &[("currency", "EUR")], 1_175.0).await;
     for name in SERVICES {
         becomes(&system, name, "inbox_lag_records", &[], 0.0).await;
-        becomes(&system, name, "outbox_unfinished_rows", &[], 0.0).await;
-        becomes(&system, name, "outbox_relay_active", &[], 1.0).await;
-        becomes(&system, name, "inbox_parked_events", &[], 0.0).await;
+        becomes(&system, name, "outbox_unpublished_messages", &[], 0.0).await;
+        becomes(&system, name, "outbox_relay_leader", &[], 1.0).await;
+        becomes(&system, name, "inbox_dead_letters", &[], 0.0).await;
         let ready: Value = system.client(service(name))?.get("/health/ready").await.into_result()?;
         assert_eq!(ready["components"]["relay"]["detail"], "leading", "{name}: {ready}");
     }

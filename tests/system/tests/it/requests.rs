@@ -22,13 +22,13 @@ async fn a_request_sent_fifty_times_at_once_places_one_order() -> anyhow::Result
                 orders.insert(body.order_id);
                 first_answers += usize::from(!replayed);
             }
-            Answer::Refused(why) | Answer::Unknown(why) => anyhow::bail!(why),
+            Answer::Rejected(why) | Answer::Unknown(why) => anyhow::bail!(why),
         }
     }
     assert_eq!((orders.len(), first_answers), (1, 1));
 
     let other = client.place_order("the-same-key", &request("TEAPOT", 2, "tok_visa")).await;
-    assert!(matches!(&other, Answer::Refused(why) if why.contains("422")), "{other:?}");
+    assert!(matches!(&other, Answer::Rejected(why) if why.contains("422")), "{other:?}");
 
     let order_id = orders.into_iter().next().expect("one order");
     assert_eq!(system.ended(order_id).await.end().as_deref(), Some("confirmed"));

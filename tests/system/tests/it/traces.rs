@@ -355,15 +355,15 @@ async fn a_redriven_event_continues_its_old_trace_and_the_story_ends_as_if_it_ha
     sqlx::query(refuse).execute(&mut inventory).await?;
     let order_id = system.place("TEAPOT", 1, "tok_visa").await?;
     let client = system.client(ServiceName::Inventory)?;
-    let parked = eventually("inventory parks the order", PATIENCE, async || {
-        let parked: Value = client.get("/parked").await.into_result()?;
-        parked.get(0).cloned().context("nothing is parked")
+    let letter = eventually("inventory dead-letters the order", PATIENCE, async || {
+        let page: Value = client.get("/dead-letters").await.into_result()?;
+        page["dead_letters"].get(0).cloned().context("there are no dead letters")
     })
     .await;
-    assert_eq!((&parked["key"], &parked["reason"]), (&order_id.to_string().into(), &"data_refused".into()));
+    assert_eq!((&letter["key"], &letter["reason"]), (&order_id.to_string().into(), &"data_error".into()));
 
     sqlx::query("ALTER TABLE reservations DROP CONSTRAINT refuse_all").execute(&mut inventory).await?;
-    let path = format!("/parked/{}/redrive", parked["id"]);
+    let path = format!("/dead-letters/{}/redrive", letter["id"]);
     let redriven: Value = client.post(&path, "", &Value::Null).await.into_result()?;
     assert_eq!((&redriven["applied"], &redriven["remaining"]), (&1.into(), &0.into()), "{redriven}");
     assert_eq!(system.ended(order_id).await.end().as_deref(), Some("confirmed"));
@@ -391,7 +391,7 @@ async fn a_redriven_event_continues_its_old_trace_and_the_story_ends_as_if_it_ha
     told.sort();
     assert_eq!(told[0].0, "applied");
     assert!(told[0].1.iter().any(|event| event == "event redriven"), "{told:?}");
-    assert_eq!(told[1].0, "parked");
-    assert!(told[1].1.iter().any(|event| event == "event parked"), "{told:?}");
+    assert_eq!(told[1].0, "dead_lettered");
+    assert!(told[1].1.iter().any(|event| event == "event dead-lettered"), "{told:?}");
     system.stop().await
 }

@@ -50,14 +50,18 @@ impl Page {
                     "",
                     vec![
                         self.query("sum(rate(orders_placed_total{JOB}[$__rate_interval]))", "placed"),
-                        self.rate("orders_ended_total", "end, reason", "{{end}} {{reason}}"),
+                        self.rate("orders_ended_total", "status, reason", "{{status}} {{reason}}"),
                     ],
                 ),
                 Panel::graph(
                     "Time from placed to ended",
                     "s",
                     "",
-                    self.quantiles("orders_time_to_end_seconds", "end", ["half, {{end}}", "99 %, {{end}}"]),
+                    self.quantiles(
+                        "orders_time_to_end_seconds",
+                        "status",
+                        ["half, {{status}}", "99 %, {{status}}"],
+                    ),
                 ),
                 Panel::graph(
                     "Orders past their deadline",
@@ -109,13 +113,13 @@ impl Page {
                     ),
                 ),
                 Panel::graph(
-                    "In flight, and turned away per second",
+                    "In flight, and rejected per second",
                     "short",
                     "",
                     vec![
                         self.query("sum(http_requests_in_flight{JOB})", "in flight"),
                         self.query(
-                            "sum(rate(http_requests_turned_away_total{JOB}[$__rate_interval]))",
+                            "sum(rate(http_requests_rejected_total{JOB}[$__rate_interval]))",
                             "turned away",
                         ),
                     ],
@@ -148,18 +152,18 @@ impl Page {
                     ),
                 ),
                 Panel::graph(
-                    "Events per second",
+                    "Records per second",
                     "reqps",
                     "",
-                    vec![self.rate("inbox_events_total", "topic, outcome", "{{topic}} {{outcome}}")],
+                    vec![self.rate("inbox_records_total", "topic, outcome", "{{topic}} {{outcome}}")],
                 ),
                 Panel::graph(
-                    "Parked",
+                    "Dead letters",
                     "short",
                     "Wait for a person.",
                     vec![
                         self.query(
-                            "max by (topic, reason) (inbox_parked_events{JOB})",
+                            "max by (topic, reason) (inbox_dead_letters{JOB})",
                             "{{topic}} {{reason}}",
                         ),
                     ],
@@ -186,16 +190,20 @@ impl Page {
                     "Records in a batch",
                     "short",
                     "",
-                    self.quantiles("inbox_batch_events", "topic", ["half, {{topic}}", "99 %, {{topic}}"]),
+                    self.quantiles("inbox_batch_records", "topic", ["half, {{topic}}", "99 %, {{topic}}"]),
                 ),
                 Panel::graph(
-                    "Retries, rebalances, position alarms per second",
+                    "Retries, rebalances, stopped partitions per second",
                     "short",
                     "",
                     vec![
                         self.rate("inbox_retries_total", "topic", "retries, {{topic}}"),
                         self.rate("inbox_rebalances_total", "change", "partitions {{change}}"),
-                        self.rate("inbox_position_alarms_total", "topic", "alarms, {{topic}}"),
+                        self.rate(
+                            "inbox_partitions_stopped_total",
+                            "topic, reason",
+                            "stopped, {{topic}} {{reason}}",
+                        ),
                     ],
                 ),
                 Panel::graph(
@@ -220,14 +228,14 @@ impl Page {
                     "reqps",
                     "",
                     vec![
-                        self.rate("outbox_published_total", "topic", "{{topic}}"),
+                        self.rate("outbox_messages_published_total", "topic", "{{topic}}"),
                         self.rate("outbox_delivery_failures_total", "topic", "failures, {{topic}}"),
                     ],
                 ),
                 Panel::graph(
                     "Publish latency",
                     "s",
-                    "From the row's insertion to the broker's acknowledgement.",
+                    "From the message's insertion to the broker's acknowledgement.",
                     self.quantiles(
                         "outbox_publish_latency_seconds",
                         "topic",
@@ -235,19 +243,20 @@ impl Page {
                     ),
                 ),
                 Panel::graph(
-                    "Oldest unfinished row",
+                    "Oldest unpublished message",
                     "s",
                     "",
-                    vec![self.query("max(outbox_oldest_unfinished_age_seconds{JOB})", "age")],
+                    vec![self.query("max(outbox_oldest_unpublished_age_seconds{JOB})", "age")],
                 ),
                 Panel::graph(
-                    "Rows and relays",
+                    "Messages and relays",
                     "short",
                     "",
                     vec![
-                        self.query("max(outbox_unfinished_rows{JOB})", "unfinished rows"),
-                        self.query("sum(outbox_relay_active{JOB})", "leading relays"),
-                        self.query("max(outbox_stopped_keys{JOB})", "stopped keys"),
+                        self.query("max(outbox_unpublished_messages{JOB})", "unpublished messages"),
+                        self.query("sum(outbox_relay_leader{JOB})", "leading relays"),
+                        self.query("max(outbox_blocked_keys{JOB})", "blocked keys"),
+                        self.query("min(outbox_table_partitions{JOB})", "table partitions"),
                     ],
                 ),
             ],
@@ -308,13 +317,13 @@ impl Page {
                     vec![self.query("process_open_fds{JOB}", "{{instance}}")],
                 ),
                 Panel::graph(
-                    "Spans and held-back log lines per second",
+                    "Spans and suppressed log lines per second",
                     "short",
                     "",
                     vec![
                         self.rate("telemetry_spans_exported_total", "job", "exported"),
                         self.rate("telemetry_spans_dropped_total", "reason", "lost: {{reason}}"),
-                        self.rate("log_lines_held_back_total", "job", "log lines"),
+                        self.rate("log_lines_suppressed_total", "job", "log lines"),
                     ],
                 ),
             ],

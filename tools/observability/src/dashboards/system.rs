@@ -16,18 +16,18 @@ fn stuck() -> Row {
         title: "Is anything stuck?",
         panels: vec![
             Panel::number(
-                "Oldest row waiting to be published",
+                "Oldest unpublished message",
                 "s",
                 "The worst of all outboxes.",
                 30.0,
-                "max(outbox_oldest_unfinished_age_seconds)",
+                "max(outbox_oldest_unpublished_age_seconds)",
             ),
             Panel::number(
                 "Services without a leading relay",
                 "short",
-                "Their rows wait.",
+                "Their messages wait.",
                 1.0,
-                "count(sum by (job) (outbox_relay_active) == 0) or vector(0)",
+                "count(sum by (job) (outbox_relay_leader) == 0) or vector(0)",
             ),
             Panel::number(
                 "Largest lag of a partition",
@@ -52,18 +52,18 @@ fn stopped() -> Row {
         title: "Does anything wait for a person?",
         panels: vec![
             Panel::number(
-                "Parked events",
+                "Dead letters",
                 "short",
                 "Could not be applied; they and those behind them wait.",
                 1.0,
-                "sum(max by (job, topic, reason) (inbox_parked_events))",
+                "sum(max by (job, topic, reason) (inbox_dead_letters))",
             ),
             Panel::number(
-                "Stopped keys",
+                "Blocked keys",
                 "short",
-                "The broker will not take their next event, or one is missing.",
+                "The broker will not take their next message, or the one before it is missing.",
                 1.0,
-                "sum(max by (job) (outbox_stopped_keys))",
+                "sum(max by (job) (outbox_blocked_keys))",
             ),
             Panel::number(
                 "Stopped partitions",
@@ -90,12 +90,12 @@ fn orders() -> Row {
             Panel::graph(
                 "Orders per second",
                 "reqps",
-                "Accepted, and ended by end and reason.",
+                "Accepted, and ended by status and reason.",
                 vec![
                     Query::new("sum(rate(orders_placed_total[$__rate_interval]))", "placed"),
                     Query::new(
-                        "sum by (end, reason) (rate(orders_ended_total[$__rate_interval]))",
-                        "{{end}} {{reason}}",
+                        "sum by (status, reason) (rate(orders_ended_total[$__rate_interval]))",
+                        "{{status}} {{reason}}",
                     ),
                 ],
             ),
@@ -104,8 +104,8 @@ fn orders() -> Row {
                 "s",
                 "Half of the orders, and all but one in a hundred.",
                 vec![
-                    Query::new(quantile(0.5, "orders_time_to_end_seconds", "end"), "half, {{end}}"),
-                    Query::new(quantile(0.99, "orders_time_to_end_seconds", "end"), "99 %, {{end}}"),
+                    Query::new(quantile(0.5, "orders_time_to_end_seconds", "status"), "half, {{status}}"),
+                    Query::new(quantile(0.99, "orders_time_to_end_seconds", "status"), "99 %, {{status}}"),
                 ],
             ),
             Panel::graph(
@@ -160,7 +160,7 @@ fn events() -> Row {
             Panel::graph(
                 "Publish latency, 99 %",
                 "s",
-                "From the row's insertion to the broker's acknowledgement.",
+                "From the message's insertion to the broker's acknowledgement.",
                 vec![Query::new(quantile(0.99, "outbox_publish_latency_seconds", "job"), "{{job}}")],
             ),
             Panel::graph(
@@ -179,10 +179,10 @@ fn events() -> Row {
                 )],
             ),
             Panel::graph(
-                "Unfinished outbox rows",
+                "Unpublished messages",
                 "short",
                 "",
-                vec![Query::new("max by (job) (outbox_unfinished_rows)", "{{job}}")],
+                vec![Query::new("max by (job) (outbox_unpublished_messages)", "{{job}}")],
             ),
         ],
     }

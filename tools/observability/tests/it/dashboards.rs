@@ -90,7 +90,7 @@ fn each_metric_of_the_services_is_on_a_dashboard_or_in_an_alert() {
         shown.extend(series.iter().filter_map(|name| of_series(name)).map(|metric| metric.name));
     }
     // Detail for who asks by hand.
-    let by_hand = ["outbox_pruned_rows_total", "outbox_keys_stopped_total"];
+    let by_hand = ["outbox_table_partitions_dropped_total", "outbox_keys_blocked_total"];
     let missing: Vec<&str> = all()
         .map(|(_, metric)| metric.name)
         .filter(|name| !name.starts_with("process_") && !by_hand.contains(name) && !shown.contains(name))

@@ -6,11 +6,9 @@ use observability::catalogue::all;
 use telemetry::metrics::Kind;
 
 /// Labels whose values are few. Ids, SKUs and customers can't be among them.
-const LABELS: [&str; 16] = [
+const LABELS: [&str; 14] = [
     "change",
     "currency",
-    "end",
-    "kind",
     "method",
     "outcome",
     "partition",

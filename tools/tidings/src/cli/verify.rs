@@ -11,7 +11,7 @@ use messaging::KafkaConfig;
 
 use super::code;
 use crate::state::RunningSystem;
-use crate::verify::checks::Parked;
+use crate::verify::checks::DeadLetters;
 use crate::verify::{self, Target};
 
 /// Recomputes all effects from the topics alone, and compares them with every service's database.
@@ -31,19 +31,19 @@ One line a guarantee:
   G2  order per key: first occurrences numbered 1, 2, 3, ... without a gap
   G3  effects once: stock, payments, the provider's ledger, mails and read models against the topics
   G4  every order has exactly one end; units and money add up
-  G5  nothing dropped silently: each event processed, parked, without a subscriber, or pending
+  G5  nothing dropped silently: each event processed, a dead letter, without a subscriber, or pending
 
 Ends with 0 when all hold, with 1 when one is violated or can't be verified.")]
 pub(super) struct VerifyArgs {
-    /// First waits until nothing is under way; then nothing may be pending or parked.
+    /// First waits until nothing is under way; then nothing may be pending, and there may be no dead letters.
     #[arg(long)]
     wait: bool,
     /// Seconds that --wait waits at most.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
-    /// With --wait: parked events are listed instead of being a violation.
+    /// With --wait: dead letters are listed instead of being a violation.
     #[arg(long)]
-    allow_parked: bool,
+    allow_dead_letters: bool,
     /// The PostgreSQL server of the five databases, or their URL with {service} for the service's name [default: the
     /// running system's]
     #[arg(long, value_name = "URL")]
@@ -69,7 +69,11 @@ impl VerifyArgs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let options = verify::Options {
             wait: self.wait.then(|| Duration::from_secs(self.timeout)),
-            parked: if self.wait && !self.allow_parked { Parked::Unexpected } else { Parked::Listed },
+            dead_letters: if self.wait && !self.allow_dead_letters {
+                DeadLetters::Unexpected
+            } else {
+                DeadLetters::Listed
+            },
         };
         let json = self.json;
         let report = verify::run(&self.target()?, options).await?;
@@ -88,7 +92,8 @@ impl VerifyArgs {
                 .or_else(|| running.as_ref().map(|target| found(target).clone()))
                 .with_context(|| format!("no system runs here: where is it? Say {option}"))
         };
-        let mut kafka = KafkaConfig::new(needed(self.kafka, |target| &target.kafka.brokers, "--kafka")?);
+        let mut kafka =
+            KafkaConfig::new(needed(self.kafka, |target| &target.kafka.bootstrap_servers, "--kafka")?);
         if let Some(file) = &self.kafka_config {
             kafka.properties = properties(file)?;
         }

@@ -70,14 +70,14 @@ pub(crate) fn request(number: usize, plan: Plan) -> Value {
         Plan::ConfirmedLate(token) | Plan::Declined(token) => token,
         Plan::Cancelled => "tok_slow",
     };
-    let items: Vec<Value> = lines(number, plan)
+    let lines: Vec<Value> = lines(number, plan)
         .into_iter()
         .map(|(sku, quantity, price)| json!({ "sku": sku, "quantity": quantity, "unit_price_minor": price }))
         .collect();
     json!({
         "customer_id": format!("customer-{}", number % 7),
         "currency": "GBP",
-        "items": items,
+        "lines": lines,
         "payment_method": payment_method,
         "recipient": {
             "name": format!("Customer {}", number % 7),
@@ -112,6 +112,6 @@ mod tests {
     fn an_order_out_of_stock_asks_for_more_than_there_is() {
         let (_, rare) = STOCK[3];
         let request = request(1, Plan::OutOfStock);
-        assert!(request["items"][3]["quantity"].as_u64().unwrap() > rare);
+        assert!(request["lines"][3]["quantity"].as_u64().unwrap() > rare);
     }
 }

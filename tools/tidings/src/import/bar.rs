@@ -38,7 +38,7 @@ impl Bar {
     }
 
     pub(super) fn placing(total: usize, progress: &Arc<Progress>, quiet: bool) -> Self {
-        Self::new("orders", total, progress, quiet, |books| books.ended() + books.refused + books.unknown)
+        Self::new("orders", total, progress, quiet, |books| books.ended() + books.rejected + books.unknown)
     }
 
     fn new(

@@ -32,7 +32,7 @@ pub fn request(order: &NewOrder) -> Value {
     json!({
         "customer_id": order.customer_id,
         "currency": "GBP",
-        "items": order.lines,
+        "lines": order.lines,
         "payment_method": "tok_visa",
     })
 }
@@ -64,7 +64,7 @@ pub async fn replenish(
                     progress.replenished();
                     Ok(())
                 }
-                Answer::Refused(why) | Answer::Unknown(why) => {
+                Answer::Rejected(why) | Answer::Unknown(why) => {
                     bail!("inventory at {} did not replenish {sku:?}: {why}", client.base())
                 }
             }
@@ -81,7 +81,7 @@ pub async fn place(client: &Client, orders: Vec<NewOrder>, pace: Pace, progress:
             let attempt = || client.place_order(&key, &body);
             match repeat(attempt, pace.patience, progress).await {
                 Answer::Done { body, replayed } => progress.accepted(&body, replayed),
-                Answer::Refused(why) => progress.refused(&order.invoice, &why),
+                Answer::Rejected(why) => progress.rejected(&order.invoice, &why),
                 Answer::Unknown(why) => progress.unknown(&order.invoice, &why),
             }
         })
@@ -125,7 +125,7 @@ mod tests {
             request(&order),
             json!({
                 "customer_id": "17850", "currency": "GBP", "payment_method": "tok_visa",
-                "items": [{"sku": "85123A", "quantity": 6, "unit_price_minor": 255}],
+                "lines": [{"sku": "85123A", "quantity": 6, "unit_price_minor": 255}],
             })
         );
         assert_eq!(order_key("536365"), "invoice-536365");

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::client::OrderView;
 
-/// How many refusals are kept word by word.
-const KEPT_REFUSALS: usize = 20;
+/// How many errors are kept word by word.
+const KEPT_ERRORS: usize = 20;
 
 /// The import's books.
 #[derive(Debug, Default)]
@@ -31,13 +31,13 @@ pub struct Books {
     /// Those of them that an earlier run had placed.
     pub replayed: u64,
     /// Orders answered 4xx.
-    pub refused: u64,
+    pub rejected: u64,
     /// Orders whose outcome stayed unknown.
     pub unknown: u64,
     /// Requests repeated because their outcome was unknown.
     pub repeated: u64,
-    /// What the service said to the first refused or unknown ones.
-    pub complaints: Vec<String>,
+    /// What the service said to the first rejected or unknown ones.
+    pub errors: Vec<String>,
     /// How many orders came to which end.
     pub ends: BTreeMap<String, u64>,
     /// From placed to ended, by the service's clock.
@@ -78,10 +78,10 @@ impl Progress {
         books.open.insert(order.order_id);
     }
 
-    /// The service refused an order for ever.
-    pub fn refused(&self, invoice: &str, why: &str) {
+    /// The service rejected an order for ever.
+    pub fn rejected(&self, invoice: &str, why: &str) {
         let mut books = self.lock();
-        books.refused += 1;
+        books.rejected += 1;
         books.complain(invoice, why);
     }
 
@@ -111,8 +111,8 @@ impl Progress {
 
 impl Books {
     fn complain(&mut self, invoice: &str, why: &str) {
-        if self.complaints.len() < KEPT_REFUSALS {
-            self.complaints.push(format!("invoice {invoice}: {why}"));
+        if self.errors.len() < KEPT_ERRORS {
+            self.errors.push(format!("invoice {invoice}: {why}"));
         }
     }
 

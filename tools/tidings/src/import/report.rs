@@ -21,8 +21,8 @@ pub struct Summary {
     pub accepted: u64,
     /// Those of them accepted for the first time.
     pub accepted_new: u64,
-    /// Orders that the service refused.
-    pub refused: u64,
+    /// Orders that the service rejected.
+    pub rejected: u64,
     /// Orders whose outcome stayed unknown.
     pub unknown: u64,
     /// Requests repeated because their outcome was unknown.
@@ -43,8 +43,8 @@ pub struct Summary {
     pub ended_per_second: f64,
     /// From placed to ended by the service's clock.
     pub time_to_end_ms: Option<Percentiles>,
-    /// What the service said to the first refused or unknown orders.
-    pub complaints: Vec<String>,
+    /// What the service said to the first rejected or unknown orders.
+    pub errors: Vec<String>,
 }
 
 /// Percentiles in milliseconds.
@@ -127,7 +127,7 @@ impl Summary {
             replenished_skus: books.replenished,
             accepted: books.accepted,
             accepted_new: books.accepted - books.replayed,
-            refused: books.refused,
+            rejected: books.rejected,
             unknown: books.unknown,
             repeated_requests: books.repeated,
             ended: books.ends.clone(),
@@ -138,14 +138,14 @@ impl Summary {
             accepted_per_second: rate(books.accepted, took.placing),
             ended_per_second: rate(books.ended(), took.total),
             time_to_end_ms,
-            complaints: books.complaints.clone(),
+            errors: books.errors.clone(),
         }
     }
 
     /// Whether every order of the file was accepted and every accepted order has ended.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.open == 0 && self.refused == 0 && self.unknown == 0
+        self.open == 0 && self.rejected == 0 && self.unknown == 0
     }
 }
 
@@ -165,11 +165,11 @@ impl fmt::Display for Summary {
             seconds(self.placing_seconds),
             self.accepted_per_second
         )?;
-        if self.refused + self.unknown + self.repeated_requests > 0 {
+        if self.rejected + self.unknown + self.repeated_requests > 0 {
             writeln!(
                 f,
-                "           refused {}, unknown {}, requests repeated {}",
-                thousands(self.refused),
+                "           rejected {}, unknown {}, requests repeated {}",
+                thousands(self.rejected),
                 thousands(self.unknown),
                 thousands(self.repeated_requests)
             )?;
@@ -194,8 +194,8 @@ impl fmt::Display for Summary {
                 times.p50, times.p90, times.p99, times.max
             )?;
         }
-        for complaint in &self.complaints {
-            writeln!(f, "           {complaint}")?;
+        for error in &self.errors {
+            writeln!(f, "           {error}")?;
         }
         Ok(())
     }

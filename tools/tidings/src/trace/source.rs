@@ -75,8 +75,8 @@ impl Source {
     async fn ask(&self, path: &str) -> anyhow::Result<Vec<Trace>> {
         let answer: jaeger::Answer = match self.client.get(path).await {
             Answer::Done { body, .. } => body,
-            Answer::Refused(why) if why.starts_with("404") => return Ok(Vec::new()),
-            answer @ (Answer::Refused(_) | Answer::Unknown(_)) => answer
+            Answer::Rejected(why) if why.starts_with("404") => return Ok(Vec::new()),
+            answer @ (Answer::Rejected(_) | Answer::Unknown(_)) => answer
                 .into_result()
                 .with_context(|| format!("asking {} for traces; say --jaeger", self.client.base()))?,
         };

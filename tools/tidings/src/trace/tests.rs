@@ -144,7 +144,10 @@ async fn a_trace_that_is_nowhere_is_waited_for_and_then_explained() {
     let order = Some(ended(chrono::TimeDelta::zero()));
     let apis = Apis::start(World { order, ..World::default() }).await;
     let error = apis.trace(Uuid::nil(), Duration::from_secs(3)).await.unwrap_err().to_string();
-    assert!(error.contains("telemetry.traces_ratio") && error.contains("telemetry.otlp_endpoint"), "{error}");
+    assert!(
+        error.contains("telemetry.traces_sample_ratio") && error.contains("telemetry.otlp_endpoint"),
+        "{error}"
+    );
     assert!(apis.world.lock().unwrap().questions.len() > 1, "it was asked for more than once");
 }
 

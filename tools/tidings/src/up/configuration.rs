@@ -31,9 +31,9 @@ pub(super) struct Database {
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Kafka {
-    pub(super) brokers: String,
+    pub(super) bootstrap_servers: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) fetch_wait_ms: Option<u32>,
+    pub(super) fetch_wait_max_ms: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]

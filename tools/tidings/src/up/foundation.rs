@@ -56,7 +56,8 @@ impl Foundation {
         databases::create_missing(&postgres).await?;
         let (kafka, registry) = match &options.kafka {
             Some(real) => {
-                let kafka = Kafka { brokers: real.brokers.clone(), fetch_wait_ms: None };
+                let kafka =
+                    Kafka { bootstrap_servers: real.bootstrap_servers.clone(), fetch_wait_max_ms: None };
                 (kafka, real.registry.clone())
             }
             None => {
@@ -113,7 +114,10 @@ impl Foundation {
         say("embedded broker and registry: for demo and tests; they forget everything when they stop"
             .to_owned());
         let config = broker.config();
-        let kafka = Kafka { brokers: config.brokers, fetch_wait_ms: Some(config.fetch_wait_ms) };
+        let kafka = Kafka {
+            bootstrap_servers: config.bootstrap_servers,
+            fetch_wait_max_ms: Some(config.fetch_wait_max_ms),
+        };
         let url = registry.url();
         self.broker = Some(broker);
         self.registry = Some(registry);

@@ -1,4 +1,4 @@
-//! The ports on which the services will listen: the usual ones, or free ones; and who holds those that are taken.
+//! The ports on which the services will listen: the default ones, or free ones; and who holds those that are taken.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::services::ServiceName;
 pub enum Ports {
     /// 8080 to 8084.
     #[default]
-    Usual,
+    Default,
     /// Free ones.
     Auto,
 }
@@ -22,15 +22,15 @@ pub enum Ports {
 /// A port for each service, kept free for it.
 ///
 /// # Errors
-/// When a usual port is taken: the message names it, and the process that holds it as far as that can be seen.
+/// When a default port is taken: the message names it, and the process that holds it as far as that can be seen.
 pub fn choose(ports: Ports) -> anyhow::Result<BTreeMap<ServiceName, ReservedPort>> {
     match ports {
-        Ports::Usual => usual(),
+        Ports::Default => default_ports(),
         Ports::Auto => free(),
     }
 }
 
-fn usual() -> anyhow::Result<BTreeMap<ServiceName, ReservedPort>> {
+fn default_ports() -> anyhow::Result<BTreeMap<ServiceName, ReservedPort>> {
     let mut chosen = BTreeMap::new();
     let mut taken = Vec::new();
     for service in ServiceName::ALL {

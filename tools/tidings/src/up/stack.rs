@@ -63,7 +63,7 @@ pub struct Collector {
 #[derive(Clone, Debug)]
 pub struct RealKafka {
     /// `HOST:PORT`.
-    pub brokers: String,
+    pub bootstrap_servers: String,
     /// The registry's URL.
     pub registry: String,
 }
@@ -101,7 +101,7 @@ impl Stack {
                 .map(|(service, port)| (service.to_string(), format!("http://{}", port.address())))
                 .collect(),
             postgres: addresses.postgres.clone(),
-            kafka: addresses.kafka.brokers.clone(),
+            kafka: addresses.kafka.bootstrap_servers.clone(),
             registry: addresses.registry.clone(),
             topics_prefix: prefix,
             logs,

@@ -25,17 +25,18 @@ pub struct Case<'a> {
     pub snapshot: &'a Snapshot,
     /// Why the effects can't be compared now; empty when the system is quiet.
     pub busy: Findings,
-    /// Orders with parked events: compared by nobody.
-    pub set_apart: BTreeSet<Uuid>,
+    /// Orders with dead letters: compared by nobody.
+    pub excluded: BTreeSet<Uuid>,
 }
 
 impl<'a> Case<'a> {
     /// Puts both sides together. `low_end_offsets` are the ends of the topics before the databases were read.
     #[must_use]
     pub fn new(topics: &'a Topics, history: &'a History, snapshot: &'a Snapshot) -> Self {
-        let set_apart = snapshot.parked().filter_map(|(_, row)| Uuid::parse_str(&row.key).ok()).collect();
+        let excluded =
+            snapshot.dead_letters().filter_map(|(_, row)| Uuid::parse_str(&row.key).ok()).collect();
         let busy = what_is_pending(topics, history, snapshot);
-        Self { topics, history, model: Model::of(history), snapshot, busy, set_apart }
+        Self { topics, history, model: Model::of(history), snapshot, busy, excluded }
     }
 
     /// Whether nothing is under way: both sides can be compared in full.
@@ -44,19 +45,19 @@ impl<'a> Case<'a> {
         self.busy.is_empty()
     }
 
-    /// Orders that have no parked events, with their stories.
+    /// Orders that have no dead letters, with their stories.
     pub fn orders(&self) -> impl Iterator<Item = (Uuid, &super::model::Story<'a>)> {
         self.model
             .orders
             .iter()
-            .filter(|(order_id, _)| !self.set_apart.contains(order_id))
+            .filter(|(order_id, _)| !self.excluded.contains(order_id))
             .map(|(order_id, story)| (*order_id, story))
     }
 
-    /// SKUs that orders with parked events name: their levels can't be compared.
+    /// SKUs that orders with dead letters name: their levels can't be compared.
     #[must_use]
-    pub fn skus_set_apart(&self) -> BTreeSet<&str> {
-        let stories = self.set_apart.iter().filter_map(|order_id| self.model.orders.get(order_id));
+    pub fn excluded_skus(&self) -> BTreeSet<&str> {
+        let stories = self.excluded.iter().filter_map(|order_id| self.model.orders.get(order_id));
         stories.flat_map(|story| story.ordered().into_keys()).collect()
     }
 
@@ -79,9 +80,9 @@ fn what_is_pending(topics: &Topics, history: &History, snapshot: &Snapshot) -> F
     let mut pending = Findings::default();
     for service in ServiceName::ALL {
         let Some(delivery) = snapshot.delivery.get(&service) else { continue };
-        let waiting = delivery.outbox.iter().filter(|row| !row.is_finished).count();
+        let waiting = delivery.outbox.iter().filter(|row| !row.is_published).count();
         if waiting > 0 {
-            pending.add(format!("{waiting} events wait in {service}'s outbox"));
+            pending.add(format!("{waiting} messages of {service}'s outbox are unpublished"));
         }
         let behind = records_behind(topics, history, service, delivery);
         if behind > 0 {

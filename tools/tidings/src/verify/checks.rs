@@ -9,25 +9,25 @@ use super::case::Case;
 use super::history::check_sequences;
 use super::report::{Findings, Guarantee, Report, Verdict};
 
-/// Whether parked events are tolerated: listed, and the orders concerned set apart.
+/// Whether dead letters are tolerated: listed, and the orders concerned excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parked {
+pub enum DeadLetters {
     /// They are listed.
     Listed,
-    /// They violate G5: nothing was expected to be parked.
+    /// They violate G5: nothing was expected to be dead-lettered.
     Unexpected,
 }
 
 /// Checks everything.
 #[must_use]
-pub fn check(case: &Case<'_>, parked: Parked) -> Report {
+pub fn check(case: &Case<'_>, dead_letters: DeadLetters) -> Report {
     let truncated: Findings = case.history.truncated().into_iter().collect();
     let mut verdicts = vec![
         published::check(case),
         sequences(case),
         effects::check(case),
         books::check(case),
-        accounted::check(case, parked),
+        accounted::check(case, dead_letters),
     ];
     for verdict in &mut verdicts {
         let unverifiable = std::mem::take(&mut verdict.unverifiable);
@@ -40,9 +40,9 @@ pub fn check(case: &Case<'_>, parked: Parked) -> Report {
             std::mem::take(&mut verdict.unverifiable),
         );
     }
-    let set_apart =
-        case.set_apart.iter().map(|order_id| format!("order {order_id} has parked events")).collect();
-    Report { verdicts, set_apart }
+    let excluded =
+        case.excluded.iter().map(|order_id| format!("order {order_id} has dead letters")).collect();
+    Report { verdicts, excluded }
 }
 
 fn sequences(case: &Case<'_>) -> Verdict {

@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-use super::snapshot::{Analytics, Delivery, OutboxRow, ParkedRow, Snapshot};
+use super::snapshot::{Analytics, DeadLetterRow, Delivery, OutboxRow, Snapshot};
 use crate::services::ServiceName;
 use crate::up::databases::{database_url, without_password};
 
@@ -74,21 +74,24 @@ async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnecti
 }
 
 async fn delivery(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
+    // Before the snapshot: no table partition is dropped while messages are read.
+    sqlx::query("LOCK TABLE outbox.messages IN ACCESS SHARE MODE").execute(&mut *conn).await?;
     let inbox: Vec<Uuid> =
         sqlx::query_scalar("SELECT event_id FROM inbox.events").fetch_all(&mut *conn).await?;
     let inbox_floor: Option<Uuid> =
-        sqlx::query_scalar("SELECT floor FROM inbox.id_range").fetch_optional(&mut *conn).await?;
+        sqlx::query_scalar("SELECT floor FROM inbox.deduplication").fetch_optional(&mut *conn).await?;
     Ok(Delivery {
         outbox: outbox(conn).await?,
-        stopped_keys: sqlx::query_scalar(
-            "SELECT topic || ' ' || key || ' (' || kind || '): ' || reason FROM outbox.stopped_keys ORDER BY since",
+        blocked_keys: sqlx::query_scalar(
+            "SELECT topic || ' ' || coalesce(encode(key, 'escape'), 'message ' || message_id) || ' (' || reason || '): ' || detail
+             FROM outbox.blocked_keys ORDER BY blocked_at",
         )
         .fetch_all(&mut *conn)
         .await?,
         positions: positions(conn).await?,
         inbox: inbox.into_iter().collect::<HashSet<_>>(),
         inbox_floor: inbox_floor.unwrap_or_default(),
-        parked: parked(conn).await?,
+        dead_letters: dead_letters(conn).await?,
     })
 }
 
@@ -102,13 +105,15 @@ async fn positions(conn: &mut PgConnection) -> sqlx::Result<HashMap<(String, i32
 
 type OutboxColumns = (Uuid, String, String, i64, bool);
 
-fn outbox_row((event_id, topic, key, sequence, is_finished): OutboxColumns) -> OutboxRow {
-    OutboxRow { event_id, topic, key, sequence, is_finished }
+fn outbox_row((event_id, topic, key, sequence, is_published): OutboxColumns) -> OutboxRow {
+    OutboxRow { event_id, topic, key, sequence, is_published }
 }
 
 async fn outbox(conn: &mut PgConnection) -> sqlx::Result<Vec<OutboxRow>> {
     let rows: Vec<OutboxColumns> = sqlx::query_as(
-        "SELECT event_id, topic, key, sequence, finished_at IS NOT NULL FROM outbox.messages ORDER BY id",
+        "SELECT m.event_id, m.topic, m.subject, m.sequence, u.id IS NULL
+         FROM outbox.messages m LEFT JOIN outbox.unpublished() u USING (id)
+         WHERE m.event_id IS NOT NULL ORDER BY id",
     )
     .fetch_all(conn)
     .await?;
@@ -117,21 +122,21 @@ async fn outbox(conn: &mut PgConnection) -> sqlx::Result<Vec<OutboxRow>> {
 
 async fn waiting(conn: &mut PgConnection) -> sqlx::Result<Vec<OutboxRow>> {
     let rows: Vec<OutboxColumns> = sqlx::query_as(
-        "SELECT event_id, topic, key, sequence, false FROM outbox.messages WHERE finished_at IS NULL",
+        "SELECT event_id, topic, subject, sequence, false FROM outbox.unpublished() WHERE event_id IS NOT NULL",
     )
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(outbox_row).collect())
 }
 
-async fn parked(conn: &mut PgConnection) -> sqlx::Result<Vec<ParkedRow>> {
-    type Columns = (String, i32, i64, Option<Vec<u8>>, Option<Uuid>, String);
+async fn dead_letters(conn: &mut PgConnection) -> sqlx::Result<Vec<DeadLetterRow>> {
+    type Columns = (String, i32, i64, Option<Vec<u8>>, Uuid, String);
     let rows: Vec<Columns> = sqlx::query_as(
-        r#"SELECT topic, partition, "offset", key, event_id, reason FROM inbox.parked ORDER BY id"#,
+        r#"SELECT topic, partition, "offset", key, event_id, reason FROM inbox.dead_letters ORDER BY id"#,
     )
     .fetch_all(conn)
     .await?;
-    let parked = |(topic, partition, offset, key, event_id, reason): Columns| ParkedRow {
+    let letter = |(topic, partition, offset, key, event_id, reason): Columns| DeadLetterRow {
         topic,
         partition,
         offset,
@@ -139,7 +144,7 @@ async fn parked(conn: &mut PgConnection) -> sqlx::Result<Vec<ParkedRow>> {
         event_id,
         reason,
     };
-    Ok(rows.into_iter().map(parked).collect())
+    Ok(rows.into_iter().map(letter).collect())
 }
 
 async fn own_tables(
@@ -150,7 +155,7 @@ async fn own_tables(
     match service {
         ServiceName::Order => {
             snapshot.orders = sqlx::query_as(
-                "SELECT order_id, status, reason, currency, total_minor, published_sequence FROM orders ORDER BY order_id",
+                "SELECT order_id, status, reason, currency, total_minor, last_sequence FROM orders ORDER BY order_id",
             )
             .fetch_all(conn)
             .await?;

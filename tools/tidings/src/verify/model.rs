@@ -247,14 +247,14 @@ impl Story<'_> {
     }
 }
 
-/// What contradicts "effects once" in the stories themselves. Of orders in `set_apart`, and while the system is not
+/// What contradicts "effects once" in the stories themselves. Of orders in `excluded`, and while the system is not
 /// quiet, only what no later event can mend counts.
 #[must_use]
-pub fn check_stories(model: &Model<'_>, set_apart: &BTreeSet<Uuid>, is_quiet: bool) -> Findings {
+pub fn check_stories(model: &Model<'_>, excluded: &BTreeSet<Uuid>, is_quiet: bool) -> Findings {
     let mut findings = Findings::default();
     for (order_id, story) in &model.orders {
         story.contradictions(*order_id, &mut findings);
-        if is_quiet && !set_apart.contains(order_id) {
+        if is_quiet && !excluded.contains(order_id) {
             story.omissions(*order_id, &mut findings);
         }
     }

@@ -79,9 +79,9 @@ impl Guarantee {
 /// How a guarantee stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum Status {
     /// Everything was compared, and it holds.
-    Held,
+    Holds,
     /// Something contradicts it.
     Violated,
     /// Something could not be compared: no success.
@@ -94,7 +94,7 @@ pub struct Verdict {
     /// Which one.
     pub guarantee: Guarantee,
     /// How it stands.
-    pub standing: Standing,
+    pub status: Status,
     /// What was counted.
     pub figures: Vec<(&'static str, u64)>,
     /// What contradicts it.
@@ -112,14 +112,14 @@ impl Verdict {
         violations: Findings,
         unverifiable: Findings,
     ) -> Self {
-        let standing = if !violations.is_empty() {
-            Standing::Violated
+        let status = if !violations.is_empty() {
+            Status::Violated
         } else if unverifiable.is_empty() {
-            Standing::Held
+            Status::Holds
         } else {
-            Standing::Unverifiable
+            Status::Unverifiable
         };
-        Self { guarantee, standing, figures, violations, unverifiable }
+        Self { guarantee, status, figures, violations, unverifiable }
     }
 }
 
@@ -128,15 +128,15 @@ impl Verdict {
 pub struct Report {
     /// G1 to G5.
     pub verdicts: Vec<Verdict>,
-    /// Orders with parked events: listed apart, their books are not compared.
-    pub set_apart: Findings,
+    /// Orders with dead letters: excluded: their books are not compared.
+    pub excluded: Findings,
 }
 
 impl Report {
     /// Whether every guarantee was checked and holds.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.verdicts.iter().all(|verdict| verdict.standing == Standing::Held)
+        self.verdicts.iter().all(|verdict| verdict.status == Status::Holds)
     }
 
     /// How one guarantee stands.
@@ -156,20 +156,14 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, findings: &Findings) -> fmt::Res
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let standing = match self.standing {
-            Standing::Held => "held",
-            Standing::Violated => "VIOLATED",
-            Standing::Unverifiable => "UNVERIFIABLE",
+        let status = match self.status {
+            Status::Holds => "holds",
+            Status::Violated => "VIOLATED",
+            Status::Unverifiable => "UNVERIFIABLE",
         };
         let figures: Vec<String> =
             self.figures.iter().map(|(what, count)| format!("{} {what}", thousands(*count))).collect();
-        writeln!(
-            f,
-            "{:?}  {standing:<12} {}: {}",
-            self.guarantee,
-            self.guarantee.title(),
-            figures.join(", ")
-        )?;
+        writeln!(f, "{:?}  {status:<12} {}: {}", self.guarantee, self.guarantee.title(), figures.join(", "))?;
         list(f, "violated", &self.violations)?;
         list(f, "unverifiable", &self.unverifiable)
     }
@@ -178,6 +172,6 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.verdicts.iter().try_for_each(|verdict| write!(f, "{verdict}"))?;
-        list(f, "set apart", &self.set_apart)
+        list(f, "excluded", &self.excluded)
     }
 }

@@ -34,16 +34,16 @@ pub struct Snapshot {
 pub struct Delivery {
     /// Rows of its outbox.
     pub outbox: Vec<OutboxRow>,
-    /// Keys that its relay has stopped: `topic key: reason`.
-    pub stopped_keys: Vec<String>,
+    /// Keys that its relay has blocked: `topic key (reason): detail`.
+    pub blocked_keys: Vec<String>,
     /// Its next offset by full topic name and partition.
     pub positions: HashMap<(String, i32), i64>,
-    /// Ids of events that had their effect, or are parked.
+    /// Ids of events that had their effect, or are dead letters.
     pub inbox: HashSet<Uuid>,
     /// Ids below were pruned from the inbox: what became of them can't be seen any more.
     pub inbox_floor: Uuid,
-    /// Events that could not be applied.
-    pub parked: Vec<ParkedRow>,
+    /// Its dead letters.
+    pub dead_letters: Vec<DeadLetterRow>,
 }
 
 /// One published or waiting event.
@@ -57,13 +57,13 @@ pub struct OutboxRow {
     pub key: String,
     /// Its number.
     pub sequence: i64,
-    /// Whether the broker has acknowledged it.
-    pub is_finished: bool,
+    /// Whether it is known to be published.
+    pub is_published: bool,
 }
 
-/// One parked record.
+/// One dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedRow {
+pub struct DeadLetterRow {
     /// Full topic name.
     pub topic: String,
     /// Partition number.
@@ -72,8 +72,8 @@ pub struct ParkedRow {
     pub offset: i64,
     /// The record's key, as text.
     pub key: String,
-    /// The event's id, if it could be read.
-    pub event_id: Option<Uuid>,
+    /// The event's id; one that begins with ff was made, because the record's own can't be read.
+    pub event_id: Uuid,
     /// Why.
     pub reason: String,
 }
@@ -92,7 +92,7 @@ pub struct OrderRow {
     /// What it costs.
     pub total_minor: i64,
     /// How many events it has published.
-    pub published_sequence: i64,
+    pub last_sequence: i64,
 }
 
 /// One SKU, as inventory knows it.
@@ -154,10 +154,10 @@ impl Snapshot {
         self.delivery.get(&service).cloned().unwrap_or_default()
     }
 
-    /// Everything parked, with the service that parked it.
-    pub fn parked(&self) -> impl Iterator<Item = (ServiceName, &ParkedRow)> {
+    /// Every dead letter, with its service.
+    pub fn dead_letters(&self) -> impl Iterator<Item = (ServiceName, &DeadLetterRow)> {
         self.delivery
             .iter()
-            .flat_map(|(service, delivery)| delivery.parked.iter().map(move |row| (*service, row)))
+            .flat_map(|(service, delivery)| delivery.dead_letters.iter().map(move |row| (*service, row)))
     }
 }

@@ -9,10 +9,10 @@ use contracts::{AnyEvent, Topic};
 use uuid::Uuid;
 
 use super::case::Case;
-use super::checks::{Parked, check};
+use super::checks::{DeadLetters, check};
 use super::history::{Place, Unreadable};
-use super::report::{Guarantee, Standing};
-use super::snapshot::{OrderRow, ParkedRow};
+use super::report::{Guarantee, Status};
+use super::snapshot::{DeadLetterRow, OrderRow};
 use crate::services::ServiceName;
 use system::{CONFIRMED, DECLINED, PRICE_MINOR, REFUNDED, System, lines, payment_id};
 
@@ -28,7 +28,7 @@ fn is_named(guarantee: Guarantee, id: impl Display, corrupt: impl FnOnce(&mut Sy
     corrupt(&mut system);
     let report = system.verify();
     let verdict = report.verdict(guarantee).unwrap();
-    assert_eq!(verdict.standing, Standing::Violated, "{report}");
+    assert_eq!(verdict.status, Status::Violated, "{report}");
     assert!(verdict.violations.first.iter().any(|finding| finding.contains(&id)), "{report}");
     assert!(!report.holds());
 }
@@ -60,8 +60,8 @@ fn g1_names_an_event_that_a_relay_finished_without_publishing_it() {
     is_named(Guarantee::G1, lost, |s| s.lose(|event| event.event_id() == lost));
     is_named(Guarantee::G1, "tidings.stock TEAPOT", |s| {
         s.delivery(ServiceName::Inventory)
-            .stopped_keys
-            .push("tidings.stock TEAPOT (refused): too large".into());
+            .blocked_keys
+            .push("tidings.stock TEAPOT (rejected): too large".into());
     });
 }
 
@@ -175,24 +175,24 @@ fn g5_names_events_that_a_service_passed_without_a_trace() {
 }
 
 #[test]
-fn g5_names_parked_events_where_none_are_expected_and_lists_them_apart_where_some_are() {
-    let park = |s: &mut System| {
-        let row = ParkedRow {
+fn g5_names_dead_letters_where_none_are_expected_and_lists_them_apart_where_some_are() {
+    let dead_letter = |s: &mut System| {
+        let row = DeadLetterRow {
             topic: "tidings.orders".into(),
             partition: 0,
             offset: 1,
             key: CONFIRMED.to_string(),
-            event_id: None,
+            event_id: uuid::Uuid::from_u128(7),
             reason: "malformed".into(),
         };
-        s.delivery(ServiceName::Payment).parked.push(row);
+        s.delivery(ServiceName::Payment).dead_letters.push(row);
     };
-    is_named(Guarantee::G5, CONFIRMED, park);
+    is_named(Guarantee::G5, CONFIRMED, dead_letter);
     let mut system = System::new();
-    park(&mut system);
-    let report = check(&Case::new(&system.topics, &system.history, &system.snapshot), Parked::Listed);
+    dead_letter(&mut system);
+    let report = check(&Case::new(&system.topics, &system.history, &system.snapshot), DeadLetters::Listed);
     assert!(report.holds(), "{report}");
-    assert!(report.set_apart.first[0].contains(&CONFIRMED.to_string()));
+    assert!(report.excluded.first[0].contains(&CONFIRMED.to_string()));
 }
 
 #[test]
@@ -202,12 +202,12 @@ fn what_cannot_be_checked_is_no_success() {
     let mut behind = System::new();
     behind.delivery(ServiceName::Analytics).positions.insert(("tidings.orders".into(), 0), 3);
     let mut waiting = System::new();
-    waiting.delivery(ServiceName::Order).outbox[0].is_finished = false;
+    waiting.delivery(ServiceName::Order).outbox[0].is_published = false;
     let mut due = System::new();
     due.snapshot.unfinished.push(("payments have a step to do", 1));
     for system in [truncated, behind, waiting, due] {
         let report = system.verify();
         assert!(!report.holds(), "{report}");
-        assert!(report.verdicts.iter().all(|verdict| verdict.standing != Standing::Violated), "{report}");
+        assert!(report.verdicts.iter().all(|verdict| verdict.status != Status::Violated), "{report}");
     }
 }

@@ -66,7 +66,7 @@ pub async fn read(kafka: &KafkaConfig, codec: &Codec) -> anyhow::Result<History>
 fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
     let mut config = ClientConfig::from_iter(kafka.properties.clone());
     config
-        .set("bootstrap.servers", &kafka.brokers)
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
         // Needed for assigning partitions; nobody joins it, and nothing is committed.
         .set("group.id", "tidings-verify")
         .set("enable.auto.commit", "false")

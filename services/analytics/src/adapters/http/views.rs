@@ -163,7 +163,7 @@ pub(super) struct TimesView {
 /// Orders whose time lies above the bucket before and up to this bound.
 #[derive(Serialize, ToSchema)]
 struct BucketView {
-    up_to_ms: i64,
+    upper_bound_ms: i64,
     orders: i64,
 }
 
@@ -178,7 +178,7 @@ impl TimesView {
             max_ms: percentile(100),
             histogram: buckets
                 .iter()
-                .map(|(bound, orders)| BucketView { up_to_ms: bound.0, orders: *orders })
+                .map(|(bound, orders)| BucketView { upper_bound_ms: bound.0, orders: *orders })
                 .collect(),
         }
     }

@@ -81,10 +81,10 @@ async fn add_sales(conn: &mut PgConnection, generation: i32, tally: &Tally) -> R
 
 async fn add_times(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO time_to_confirm (generation, up_to_ms, orders)
-         SELECT $1, n.up_to_ms, n.orders FROM unnest($2::bigint[], $3::bigint[]) AS n (up_to_ms, orders)
-         ORDER BY n.up_to_ms
-         ON CONFLICT (generation, up_to_ms) DO UPDATE SET orders = time_to_confirm.orders + excluded.orders",
+        "INSERT INTO time_to_confirm (generation, upper_bound_ms, orders)
+         SELECT $1, n.upper_bound_ms, n.orders FROM unnest($2::bigint[], $3::bigint[]) AS n (upper_bound_ms, orders)
+         ORDER BY n.upper_bound_ms
+         ON CONFLICT (generation, upper_bound_ms) DO UPDATE SET orders = time_to_confirm.orders + excluded.orders",
     )
     .bind(generation)
     .bind(tally.time_to_confirm.keys().map(|bound| bound.0).collect::<Vec<_>>())

@@ -114,12 +114,12 @@ pub async fn best_sellers_by_revenue(
 /// When the database fails.
 pub async fn time_to_confirm(pool: &PgPool) -> Result<Vec<(Bound, i64)>, sqlx::Error> {
     let rows: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT up_to_ms, orders FROM time_to_confirm
-         WHERE generation = (SELECT generation FROM generations WHERE state = 'live') ORDER BY up_to_ms",
+        "SELECT upper_bound_ms, orders FROM time_to_confirm
+         WHERE generation = (SELECT generation FROM generations WHERE state = 'live') ORDER BY upper_bound_ms",
     )
     .fetch_all(pool)
     .await?;
-    Ok(rows.into_iter().map(|(up_to_ms, orders)| (Bound(up_to_ms), orders)).collect())
+    Ok(rows.into_iter().map(|(upper_bound_ms, orders)| (Bound(upper_bound_ms), orders)).collect())
 }
 
 /// The alerts that stand, the newest first.

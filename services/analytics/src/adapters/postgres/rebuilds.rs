@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use messaging::TopicPartition;
 use sqlx::{Connection, PgConnection, PgPool};
+use uuid::Uuid;
 
 /// A generation of read models and what has become of it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
@@ -96,7 +97,7 @@ pub(in crate::adapters) async fn advance(
     generation: i32,
     partition: &TopicPartition,
     next_offset: i64,
-    left_out: &BTreeSet<i64>,
+    left_out: &BTreeSet<Uuid>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO rebuild_positions (generation, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
@@ -112,33 +113,25 @@ pub(in crate::adapters) async fn advance(
         return Ok(());
     }
     sqlx::query(
-        r#"INSERT INTO rebuild_left_out (generation, topic, partition, "offset")
-           SELECT $1, $2, $3, n.parked FROM unnest($4::bigint[]) AS n (parked)
-           ON CONFLICT DO NOTHING"#,
+        "INSERT INTO rebuild_dead_letters (generation, event_id) SELECT $1, unnest($2::uuid[])
+         ON CONFLICT DO NOTHING",
     )
     .bind(generation)
-    .bind(&partition.topic)
-    .bind(partition.partition)
     .bind(left_out.iter().copied().collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// What a generation has left out.
-pub(in crate::adapters) async fn left_out(
+/// The dead letters that a generation has left out.
+pub(in crate::adapters) async fn dead_letters(
     conn: &mut PgConnection,
     generation: i32,
-) -> Result<Vec<(TopicPartition, i64)>, sqlx::Error> {
-    let rows: Vec<(String, i32, i64)> =
-        sqlx::query_as(r#"SELECT topic, partition, "offset" FROM rebuild_left_out WHERE generation = $1"#)
-            .bind(generation)
-            .fetch_all(conn)
-            .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(topic, partition, offset)| (TopicPartition { topic, partition }, offset))
-        .collect())
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("SELECT event_id FROM rebuild_dead_letters WHERE generation = $1")
+        .bind(generation)
+        .fetch_all(conn)
+        .await
 }
 
 /// Waits for whoever counts into the live generation, and keeps others from beginning to.

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::{Cart, CartLine, Lifecycle, OrderId, Reason, Story};
+use crate::domain::{Cart, CartLine, OrderId, Reason, Status, Story};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct StoredLine {
@@ -20,7 +20,7 @@ struct StoredLine {
 #[derive(sqlx_macros::FromRow)]
 struct StoryRow {
     order_id: Uuid,
-    lifecycle: String,
+    status: String,
     reserved: bool,
     paid: bool,
     currency: Option<String>,
@@ -44,16 +44,16 @@ impl StoryRow {
             };
             Cart { currency, lines: lines.0.into_iter().map(line).collect(), placed_at }
         });
-        let lifecycle = match self.lifecycle.as_str() {
-            "unknown" => Some(Lifecycle::Unknown),
-            "placed" => cart.map(Lifecycle::Placed),
-            "confirmed_unseen" => self.confirmed_at.map(Lifecycle::ConfirmedUnseen),
-            "confirmed" => Some(Lifecycle::Confirmed),
-            "cancelled_unseen" => reason.map(Lifecycle::CancelledUnseen),
-            "cancelled" => reason.map(Lifecycle::Cancelled),
+        let status = match self.status.as_str() {
+            "unknown" => Some(Status::Unknown),
+            "placed" => cart.map(Status::Placed),
+            "confirmed_before_placed" => self.confirmed_at.map(Status::ConfirmedBeforePlaced),
+            "confirmed" => Some(Status::Confirmed),
+            "cancelled_before_placed" => reason.map(Status::CancelledBeforePlaced),
+            "cancelled" => reason.map(Status::Cancelled),
             _ => None,
         };
-        Ok((order_id, Story { lifecycle: lifecycle.ok_or_else(corrupt)?, reserved, paid }))
+        Ok((order_id, Story { status: status.ok_or_else(corrupt)?, reserved, paid }))
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn lock(
     .execute(&mut *conn)
     .await?;
     let rows: Vec<StoryRow> = sqlx::query_as(
-        "SELECT order_id, lifecycle, reserved, paid, currency, lines, placed_at, confirmed_at, reason
+        "SELECT order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason
          FROM orders WHERE generation = $1 AND order_id = ANY($2) ORDER BY order_id FOR UPDATE",
     )
     .bind(generation)
@@ -91,7 +91,7 @@ pub(super) async fn lock(
 #[derive(Default)]
 struct Columns {
     order_ids: Vec<Uuid>,
-    lifecycles: Vec<&'static str>,
+    statuses: Vec<&'static str>,
     reserved: Vec<bool>,
     paid: Vec<bool>,
     currencies: Vec<Option<String>>,
@@ -103,13 +103,13 @@ struct Columns {
 
 impl Columns {
     fn push(&mut self, order_id: OrderId, story: &Story) {
-        let (lifecycle, cart, confirmed_at, reason) = match &story.lifecycle {
-            Lifecycle::Unknown => ("unknown", None, None, None),
-            Lifecycle::Placed(cart) => ("placed", Some(cart), None, None),
-            Lifecycle::ConfirmedUnseen(at) => ("confirmed_unseen", None, Some(*at), None),
-            Lifecycle::Confirmed => ("confirmed", None, None, None),
-            Lifecycle::CancelledUnseen(reason) => ("cancelled_unseen", None, None, Some(*reason)),
-            Lifecycle::Cancelled(reason) => ("cancelled", None, None, Some(*reason)),
+        let (status, cart, confirmed_at, reason) = match &story.status {
+            Status::Unknown => ("unknown", None, None, None),
+            Status::Placed(cart) => ("placed", Some(cart), None, None),
+            Status::ConfirmedBeforePlaced(at) => ("confirmed_before_placed", None, Some(*at), None),
+            Status::Confirmed => ("confirmed", None, None, None),
+            Status::CancelledBeforePlaced(reason) => ("cancelled_before_placed", None, None, Some(*reason)),
+            Status::Cancelled(reason) => ("cancelled", None, None, Some(*reason)),
         };
         let line = |line: &CartLine| StoredLine {
             sku: line.sku.clone(),
@@ -117,7 +117,7 @@ impl Columns {
             unit_price_minor: line.unit_price_minor,
         };
         self.order_ids.push(order_id.0);
-        self.lifecycles.push(lifecycle);
+        self.statuses.push(status);
         self.reserved.push(story.reserved);
         self.paid.push(story.paid);
         self.currencies.push(cart.map(|cart| cart.currency.clone()));
@@ -141,16 +141,16 @@ pub(super) async fn store(
     }
     sqlx::query(
         "UPDATE orders o
-         SET lifecycle = n.lifecycle, reserved = n.reserved, paid = n.paid, currency = n.currency, lines = n.lines,
+         SET status = n.status, reserved = n.reserved, paid = n.paid, currency = n.currency, lines = n.lines,
              placed_at = n.placed_at, confirmed_at = n.confirmed_at, reason = n.reason
          FROM unnest($2::uuid[], $3::text[], $4::boolean[], $5::boolean[], $6::text[], $7::jsonb[],
                      $8::timestamptz[], $9::timestamptz[], $10::text[])
-             AS n (order_id, lifecycle, reserved, paid, currency, lines, placed_at, confirmed_at, reason)
+             AS n (order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason)
          WHERE o.generation = $1 AND o.order_id = n.order_id",
     )
     .bind(generation)
     .bind(columns.order_ids)
-    .bind(columns.lifecycles)
+    .bind(columns.statuses)
     .bind(columns.reserved)
     .bind(columns.paid)
     .bind(columns.currencies)

@@ -11,20 +11,29 @@ use crate::adapters::contract::{self, Account};
 use crate::application::fulfilment::Fulfilment;
 use crate::domain::{OrderId, Sku};
 
-/// The sequences that the locked rows have published up to.
-#[derive(Debug, Default)]
-pub(super) struct Sequences {
-    pub(super) orders: BTreeMap<OrderId, i64>,
-    pub(super) skus: BTreeMap<Sku, i64>,
+/// What a row has published last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Last {
+    /// How many events, those of this transaction included.
+    pub(super) sequence: i64,
+    /// The last message before this transaction.
+    pub(super) message_id: Option<i64>,
 }
 
-impl Sequences {
-    fn next(&mut self, account: Account) -> i64 {
+/// What the locked rows have published last.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    pub(super) orders: BTreeMap<OrderId, Last>,
+    pub(super) skus: BTreeMap<Sku, Last>,
+}
+
+impl Published {
+    fn next(&mut self, account: Account) -> Last {
         let last = match account {
-            Account::Order(order_id) => self.orders.entry(order_id).or_insert(0),
-            Account::Sku(sku) => self.skus.entry(sku).or_insert(0),
+            Account::Order(order_id) => self.orders.entry(order_id).or_default(),
+            Account::Sku(sku) => self.skus.entry(sku).or_default(),
         };
-        *last += 1;
+        last.sequence += 1;
         *last
     }
 }
@@ -34,29 +43,27 @@ pub(super) async fn store(
     conn: &mut PgConnection,
     outbox: &Outbox,
     fulfilment: &Fulfilment,
-    mut sequences: Sequences,
+    mut published: Published,
 ) -> Result<(), AppendError> {
-    let messages = seal(outbox, fulfilment, &mut sequences)?;
-    reservations::store(&mut *conn, &fulfilment.changed_orders(), &sequences.orders).await?;
-    levels::store(&mut *conn, &fulfilment.changed_levels(), &sequences.skus).await?;
-    if messages.is_empty() {
-        return Ok(());
-    }
-    outbox.append(conn, &messages).await
+    let messages = seal(outbox, fulfilment, &mut published)?;
+    let numbered = outbox.number(&mut *conn, messages).await?;
+    reservations::store(&mut *conn, &fulfilment.changed_orders(), &published.orders, &numbered).await?;
+    levels::store(&mut *conn, &fulfilment.changed_levels(), &published.skus, &numbered).await?;
+    outbox.append(conn, &numbered).await
 }
 
 fn seal(
     outbox: &Outbox,
     fulfilment: &Fulfilment,
-    sequences: &mut Sequences,
+    published: &mut Published,
 ) -> Result<Vec<Message>, AppendError> {
     let mut messages = Vec::new();
     for happening in fulfilment.happenings() {
         let Some(account) = contract::account(&happening.event) else { continue };
-        let sequence = sequences.next(account);
-        let event = contract::publication(&happening.event, ambient::new_id(), happening.at, sequence);
+        let last = published.next(account);
+        let event = contract::publication(&happening.event, ambient::new_id(), happening.at, last.sequence);
         if let Some(event) = event {
-            messages.push(outbox.seal(&event, &happening.cause)?);
+            messages.push(outbox.seal(&event, &happening.cause, last.message_id)?);
         }
     }
     Ok(messages)

@@ -7,7 +7,7 @@ use inbox::{AfterCommit, HandlerError, Received, UnitOfWork};
 use outbox::Outbox;
 use sqlx::PgConnection;
 
-use super::announcements::{self, Sequences};
+use super::announcements::{self, Published};
 use super::{levels, reservations};
 use crate::adapters::metrics;
 use crate::application::fulfilment::Fulfilment;
@@ -18,7 +18,7 @@ use crate::domain::{OrderId, Reservation, ReservationId, ReservationState, Wareh
 pub struct StockBatch {
     /// The decisions.
     pub(in crate::adapters) fulfilment: Fulfilment,
-    sequences: Sequences,
+    published: Published,
 }
 
 impl UnitOfWork for StockBatch {
@@ -32,20 +32,20 @@ impl UnitOfWork for StockBatch {
         reservations::insert_missing(&mut *conn, &ids).await?;
 
         let mut warehouse = Warehouse::default();
-        let mut sequences = Sequences::default();
+        let mut published = Published::default();
         for row in reservations::lock(&mut *conn, order_ids.into_iter()).await? {
             let order_id = OrderId(row.order_id);
             warehouse.reservations.insert(order_id, row.reservation()?);
-            sequences.orders.insert(order_id, row.published_sequence);
+            published.orders.insert(order_id, row.last());
         }
         // All SKUs of the whole batch at once: sorting within each order would still deadlock two batches.
         let skus = skus(&warehouse.reservations, events);
         for row in levels::lock(conn, &skus).await? {
             let sku = row.sku()?;
             warehouse.shelves.insert(sku.clone(), row.level());
-            sequences.skus.insert(sku, row.published_sequence);
+            published.skus.insert(sku, row.last());
         }
-        Ok(Self { fulfilment: Fulfilment::new(warehouse), sequences })
+        Ok(Self { fulfilment: Fulfilment::new(warehouse), published })
     }
 
     fn after_commit(&self) -> AfterCommit {
@@ -54,7 +54,7 @@ impl UnitOfWork for StockBatch {
     }
 
     async fn store(self, outbox: &Outbox, conn: &mut PgConnection) -> Result<(), HandlerError> {
-        Ok(announcements::store(conn, outbox, &self.fulfilment, self.sequences).await?)
+        Ok(announcements::store(conn, outbox, &self.fulfilment, self.published).await?)
     }
 }
 
@@ -79,7 +79,7 @@ fn skus(reservations: &BTreeMap<OrderId, Reservation>, events: &[Received]) -> V
         | ReservationState::Rejected
         | ReservationState::Committed(_)
         | ReservationState::Released(_)
-        | ReservationState::Withdrawn => None,
+        | ReservationState::CancelledBeforePlaced => None,
     });
     let skus: BTreeSet<String> = placed.flatten().chain(held.flatten()).collect();
     skus.into_iter().collect()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgPool, Postgres, Transaction as SqlTransaction};
 
-use super::announcements::{self, Sequences};
+use super::announcements::{self, Published};
 use super::levels;
 use crate::adapters::metrics;
 use crate::application::fulfilment::Fulfilment;
@@ -18,7 +18,7 @@ use crate::domain::{Books, Sku, StockLevel};
 pub struct PgReplenishment<'a> {
     transaction: SqlTransaction<'static, Postgres>,
     outbox: &'a Outbox,
-    sequences: Sequences,
+    published: Published,
 }
 
 impl<'a> PgReplenishment<'a> {
@@ -27,7 +27,7 @@ impl<'a> PgReplenishment<'a> {
     /// # Errors
     /// When the database can't be reached.
     pub async fn begin(pool: &PgPool, outbox: &'a Outbox) -> Result<Self, sqlx::Error> {
-        Ok(Self { transaction: pool.begin().await?, outbox, sequences: Sequences::default() })
+        Ok(Self { transaction: pool.begin().await?, outbox, published: Published::default() })
     }
 }
 
@@ -73,7 +73,7 @@ impl Transaction for PgReplenishment<'_> {
 
     async fn lock(&mut self, sku: &Sku, default_threshold: i64) -> Result<StockLevel, AppendError> {
         let row = levels::lock_or_create(&mut self.transaction, sku, default_threshold).await?;
-        self.sequences.skus.insert(sku.clone(), row.published_sequence);
+        self.published.skus.insert(sku.clone(), row.last());
         Ok(row.level())
     }
 
@@ -114,7 +114,7 @@ impl Transaction for PgReplenishment<'_> {
     }
 
     async fn commit(mut self, fulfilment: Fulfilment) -> Result<(), AppendError> {
-        announcements::store(&mut self.transaction, self.outbox, &fulfilment, self.sequences).await?;
+        announcements::store(&mut self.transaction, self.outbox, &fulfilment, self.published).await?;
         self.transaction.commit().await?;
         metrics::count(metrics::alerts(&fulfilment));
         self.outbox.wake();

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use contracts::Topic;
+use outbox::{AppendError, Numbered, expect_stored};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::announcements::Last;
 use crate::domain::{Lines, OrderId, Reservation, ReservationId, ReservationState, Sku};
 
 type Units = BTreeMap<String, i64>;
@@ -16,12 +19,17 @@ pub(super) struct ReservationRow {
     reservation_id: Uuid,
     state: String,
     lines: Option<Json<Units>>,
-    pub(super) published_sequence: i64,
+    last_sequence: i64,
+    last_message_id: Option<i64>,
 }
 
 impl ReservationRow {
     pub(super) fn reservation(&self) -> Result<Reservation, sqlx::Error> {
         Ok(Reservation { id: ReservationId(self.reservation_id), state: self.state()? })
+    }
+
+    pub(super) const fn last(&self) -> Last {
+        Last { sequence: self.last_sequence, message_id: self.last_message_id }
     }
 
     fn state(&self) -> Result<ReservationState, sqlx::Error> {
@@ -31,7 +39,7 @@ impl ReservationRow {
             "rejected" => ReservationState::Rejected,
             "committed" => ReservationState::Committed(self.lines()?),
             "released" => ReservationState::Released(self.lines()?),
-            "withdrawn" => ReservationState::Withdrawn,
+            "cancelled_before_placed" => ReservationState::CancelledBeforePlaced,
             other => return Err(self.corrupt(&format!("unknown state {other}"))),
         })
     }
@@ -76,7 +84,7 @@ pub(super) async fn lock(
     order_ids: impl Iterator<Item = OrderId>,
 ) -> Result<Vec<ReservationRow>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT order_id, reservation_id, state, lines, published_sequence
+        "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id
          FROM reservations WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
     )
     .bind(order_ids.map(|id| id.0).collect::<Vec<_>>())
@@ -84,12 +92,16 @@ pub(super) async fn lock(
     .await
 }
 
-/// Stores these reservations with the sequences that their rows have published up to.
+/// Stores these reservations with what their rows have published last.
+///
+/// # Errors
+/// When a row has published since it was read, or the database refuses.
 pub(super) async fn store(
     conn: &mut PgConnection,
     reservations: &BTreeMap<OrderId, &Reservation>,
-    published: &BTreeMap<OrderId, i64>,
-) -> Result<(), sqlx::Error> {
+    published: &BTreeMap<OrderId, Last>,
+    numbered: &Numbered,
+) -> Result<(), AppendError> {
     if reservations.is_empty() {
         return Ok(());
     }
@@ -99,19 +111,26 @@ pub(super) async fn store(
         |lines: &Lines| Json(lines.iter().map(|(sku, units)| (sku.to_string(), units)).collect::<Units>());
     let lines: Vec<Option<Json<Units>>> =
         reservations.values().map(|reservation| reservation.state.lines().map(units)).collect();
-    let sequences: Vec<i64> = reservations.keys().map(|id| published.get(id).copied().unwrap_or(0)).collect();
-    sqlx::query(
+    let last: Vec<Last> =
+        reservations.keys().map(|id| published.get(id).copied().unwrap_or_default()).collect();
+    let next = reservations.keys().zip(&last).map(|(id, last)| {
+        numbered.last_message_id(Topic::Reservations.suffix(), &id.0.to_string()).or(last.message_id)
+    });
+    let stored = sqlx::query(
         "UPDATE reservations r
-         SET state = n.state, lines = n.lines, published_sequence = n.published_sequence
-         FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[])
-             AS n (order_id, state, lines, published_sequence)
-         WHERE r.order_id = n.order_id",
+         SET state = n.state, lines = n.lines, last_sequence = n.last_sequence,
+             last_message_id = n.last_message_id
+         FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[], $5::bigint[], $6::bigint[])
+             AS n (order_id, state, lines, last_sequence, last_message_id, message_id_before)
+         WHERE r.order_id = n.order_id AND r.last_message_id IS NOT DISTINCT FROM n.message_id_before",
     )
     .bind(order_ids)
     .bind(states)
     .bind(lines)
-    .bind(sequences)
+    .bind(last.iter().map(|last| last.sequence).collect::<Vec<_>>())
+    .bind(next.collect::<Vec<_>>())
+    .bind(last.iter().map(|last| last.message_id).collect::<Vec<_>>())
     .execute(conn)
     .await?;
-    Ok(())
+    expect_stored(stored.rows_affected(), reservations.len())
 }

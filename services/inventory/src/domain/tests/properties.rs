@@ -50,7 +50,7 @@ fn by_reservations(warehouse: &Warehouse) -> BTreeMap<Sku, (i64, i64)> {
             ReservationState::Unknown
             | ReservationState::Rejected
             | ReservationState::Released(_)
-            | ReservationState::Withdrawn => continue,
+            | ReservationState::CancelledBeforePlaced => continue,
         };
         for (sku, quantity) in lines.iter() {
             let sum = sums.entry(sku.clone()).or_default();

@@ -43,7 +43,7 @@ impl UnitOfWork for Orders {
         .execute(&mut *conn)
         .await?;
         let rows: Vec<OrderRow> = sqlx::query_as(
-            "SELECT order_id, addressee, total_minor, currency, ended, cancellation_reason, refunded_minor,
+            "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
                  refund_currency, updated_at
              FROM orders WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
         )
@@ -65,7 +65,7 @@ impl UnitOfWork for Orders {
         let (entries, drafts) = self.into_changes();
         let mut mails = Vec::with_capacity(drafts.len());
         for draft in &drafts {
-            let rendered = deps.renderer.render(draft).map_err(|error| HandlerError::Park {
+            let rendered = deps.renderer.render(draft).map_err(|error| HandlerError::Rejected {
                 event_id: draft.event_id,
                 rejection: Rejection::new("not_renderable", error.to_string()),
             })?;
@@ -103,8 +103,8 @@ async fn update(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::
     let rows: Vec<OrderRow> = entries.iter().map(OrderRow::from_entry).collect();
     sqlx::query(
         "UPDATE orders SET
-             addressee = new.addressee, total_minor = new.total_minor, currency = new.currency,
-             ended = new.ended, cancellation_reason = new.cancellation_reason,
+             recipient_status = new.recipient_status, total_minor = new.total_minor, currency = new.currency,
+             status = new.status, cancellation_reason = new.cancellation_reason,
              refunded_minor = new.refunded_minor, refund_currency = new.refund_currency,
              updated_at = new.updated_at
          FROM jsonb_populate_recordset(NULL::orders, $1) AS new

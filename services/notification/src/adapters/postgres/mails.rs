@@ -73,7 +73,7 @@ pub struct RetryPolicy {
     /// A worker that has not returned by then is taken for dead.
     pub lease: TimeDelta,
     /// The first pause; each further one is twice as long.
-    pub backoff_first: TimeDelta,
+    pub backoff_initial: TimeDelta,
     /// The longest pause.
     pub backoff_max: TimeDelta,
     /// After so many attempts a mail has failed.
@@ -83,7 +83,7 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     fn pause(&self, attempts: i32) -> TimeDelta {
         let doublings = u32::try_from(attempts.clamp(1, 20) - 1).unwrap_or(0);
-        let pause = self.backoff_first.checked_mul(2_i32.pow(doublings));
+        let pause = self.backoff_initial.checked_mul(2_i32.pow(doublings));
         pause.map_or(self.backoff_max, |pause| pause.min(self.backoff_max))
     }
 }
@@ -118,10 +118,10 @@ struct Outcome<'a> {
     kind: &'a str,
     lease_id: Uuid,
     state: &'static str,
-    delivered_to: Option<&'static str>,
+    transport: Option<&'static str>,
     last_error: Option<String>,
     due_at: Option<DateTime<Utc>>,
-    ended_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
 }
 
 impl PostgresMails {
@@ -156,8 +156,8 @@ impl PostgresMails {
         let now = now();
         let outcomes: Vec<Outcome<'_>> = sent.iter().map(|sent| self.outcome(sent, now)).collect();
         sqlx::query(
-            "UPDATE mails SET state = new.state, delivered_to = new.delivered_to, last_error = new.last_error,
-                    due_at = new.due_at, ended_at = new.ended_at, lease_id = NULL
+            "UPDATE mails SET state = new.state, transport = new.transport, last_error = new.last_error,
+                    due_at = new.due_at, completed_at = new.completed_at, lease_id = NULL
              FROM jsonb_populate_recordset(NULL::mails, $1) AS new
              WHERE mails.order_id = new.order_id AND mails.kind = new.kind AND mails.lease_id = new.lease_id",
         )
@@ -174,19 +174,19 @@ impl PostgresMails {
             kind,
             lease_id: *lease_id,
             state: "sent",
-            delivered_to: None,
+            transport: None,
             last_error: None,
             due_at: None,
-            ended_at: Some(now),
+            completed_at: Some(now),
         };
         match &sent.outcome {
-            Ok(Delivery::Smtp) => Outcome { delivered_to: Some("smtp"), ..ended },
-            Ok(Delivery::Sink) => Outcome { delivered_to: Some("sink"), ..ended },
+            Ok(Delivery::Smtp) => Outcome { transport: Some("smtp"), ..ended },
+            Ok(Delivery::None) => Outcome { transport: Some("none"), ..ended },
             Err(SendError::Transient(code)) if *attempts < self.policy.max_attempts => Outcome {
                 state: "pending",
                 last_error: Some(code.clone()),
                 due_at: Some(now + self.policy.pause(*attempts)),
-                ended_at: None,
+                completed_at: None,
                 ..ended
             },
             Err(SendError::Transient(code) | SendError::Permanent(code)) => {

@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use crate::application::Entry;
 use crate::application::mail::Recipient;
-use crate::domain::{Addressee, End, Money, Order, OrderId, Reason};
+use crate::domain::{End, Money, Order, OrderId, Reason, RecipientStatus};
 
 /// One row of `orders`, its columns by name.
 #[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
 pub(super) struct OrderRow {
     pub(super) order_id: Uuid,
-    addressee: String,
+    recipient_status: String,
     total_minor: Option<i64>,
     currency: Option<String>,
-    ended: Option<String>,
+    status: Option<String>,
     cancellation_reason: Option<String>,
     refunded_minor: Option<i64>,
     refund_currency: Option<String>,
@@ -24,24 +24,24 @@ pub(super) struct OrderRow {
 
 impl OrderRow {
     pub(super) fn from_entry(entry: &Entry) -> Self {
-        let Order { order_id, addressee, end, refund } = &entry.order;
-        let total = addressee.total();
-        let (ended, reason) = match end {
+        let Order { order_id, recipient_status, end, refund } = &entry.order;
+        let total = recipient_status.total();
+        let (status, reason) = match end {
             None => (None, None),
             Some(End::Confirmed) => (Some("confirmed"), None),
             Some(End::Cancelled(reason)) => (Some("cancelled"), Some(reason.name())),
         };
         Self {
             order_id: order_id.0,
-            addressee: match addressee {
-                Addressee::Unknown => "unknown",
-                Addressee::Nobody { .. } => "nobody",
-                Addressee::Somebody { .. } => "somebody",
+            recipient_status: match recipient_status {
+                RecipientStatus::Unknown => "unknown",
+                RecipientStatus::Absent { .. } => "absent",
+                RecipientStatus::Present { .. } => "present",
             }
             .to_owned(),
             total_minor: total.map(|total| total.amount_minor),
             currency: total.map(|total| total.currency.clone()),
-            ended: ended.map(str::to_owned),
+            status: status.map(str::to_owned),
             cancellation_reason: reason.map(str::to_owned),
             refunded_minor: refund.as_ref().map(|refund| refund.amount_minor),
             refund_currency: refund.as_ref().map(|refund| refund.currency.clone()),
@@ -62,13 +62,13 @@ impl OrderRow {
             Some(Money { amount_minor: amount_minor?, currency: currency.clone()? })
         };
         let total = money(self.total_minor, &self.currency);
-        let addressee = match (self.addressee.as_str(), total) {
-            ("unknown", None) => Addressee::Unknown,
-            ("nobody", Some(total)) => Addressee::Nobody { total },
-            ("somebody", Some(total)) => Addressee::Somebody { total },
+        let recipient_status = match (self.recipient_status.as_str(), total) {
+            ("unknown", None) => RecipientStatus::Unknown,
+            ("absent", Some(total)) => RecipientStatus::Absent { total },
+            ("present", Some(total)) => RecipientStatus::Present { total },
             _ => return None,
         };
-        let end = match (self.ended.as_deref(), self.cancellation_reason.as_deref()) {
+        let end = match (self.status.as_deref(), self.cancellation_reason.as_deref()) {
             (None, None) => None,
             (Some("confirmed"), None) => Some(End::Confirmed),
             (Some("cancelled"), Some(reason)) => {
@@ -77,6 +77,6 @@ impl OrderRow {
             _ => return None,
         };
         let refund = money(self.refunded_minor, &self.refund_currency);
-        Some(Order { order_id: OrderId(self.order_id), addressee, end, refund })
+        Some(Order { order_id: OrderId(self.order_id), recipient_status, end, refund })
     }
 }

@@ -218,7 +218,7 @@ pub(super) fn states(views: &[OrderView]) -> Vec<StateBody> {
         if last != Some(&view.progress) {
             states.push(StateBody {
                 version: view.version,
-                occurred_at: view.changed_at,
+                occurred_at: view.updated_at,
                 progress: ProgressBody::from(&view.progress),
             });
         }
@@ -247,7 +247,7 @@ pub(super) fn invalid_parameter(detail: impl Into<String>) -> Problem {
 }
 
 pub(super) fn crowded(crowded: Crowded) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiting", "Too many requests are waiting")
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiters", "Too many requests are waiting")
         .detail(format!("{crowded}; ask again, or without waiting"))
         .retry_after_s(1)
 }

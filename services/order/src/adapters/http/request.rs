@@ -24,7 +24,7 @@ pub(super) struct PlaceOrderRequest {
     currency: String,
     /// 1 to 2,000 lines; a SKU may stand on several.
     #[schema(min_items = 1, max_items = 2000)]
-    items: Vec<ItemRequest>,
+    lines: Vec<LineRequest>,
     /// A token of the payment provider: 1 to 100 printable characters.
     #[schema(min_length = 1, max_length = 100, example = "tok_visa")]
     payment_method: String,
@@ -35,7 +35,7 @@ pub(super) struct PlaceOrderRequest {
 /// A line to order.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes the body in OpenAPI")]
-pub(super) struct ItemRequest {
+pub(super) struct LineRequest {
     /// 1 to 64 printable characters, case-sensitive; inner spaces are allowed.
     #[schema(min_length = 1, max_length = 64, example = "85123A")]
     sku: String,
@@ -103,7 +103,7 @@ struct Object<'a> {
 
 impl Parser {
     fn placement(&mut self, body: &Value) -> Option<Placement> {
-        let known = ["customer_id", "currency", "items", "payment_method", "recipient"];
+        let known = ["customer_id", "currency", "lines", "payment_method", "recipient"];
         let object = self.object(body, String::new(), &known)?;
         let customer_id = self.text(&object, "customer_id", CustomerId::try_new);
         let currency = self.text(&object, "currency", CurrencyCode::try_new);
@@ -114,21 +114,21 @@ impl Parser {
             Some(value) => self.recipient(value, format!("{}/recipient", object.pointer)).map(Some),
         };
         let placement = Placement::try_new(customer_id?, currency?, lines?, payment_method?, recipient?);
-        self.accept(placement, || "/items".to_owned())
+        self.accept(placement, || "/lines".to_owned())
     }
 
     fn lines(&mut self, object: &Object<'_>) -> Option<Vec<Line>> {
-        let pointer = "/items";
-        let items = match object.fields.get("items") {
-            Some(Value::Array(items)) => items,
+        let pointer = "/lines";
+        let lines = match object.fields.get("lines") {
+            Some(Value::Array(lines)) => lines,
             Some(_) => return self.refuse(pointer, "must be an array"),
             None => return self.refuse(pointer, "is required"),
         };
-        if items.is_empty() || items.len() > Placement::MAX_LINES {
-            let detail = format!("must have 1 to {} lines; has {}", Placement::MAX_LINES, items.len());
+        if lines.is_empty() || lines.len() > Placement::MAX_LINES {
+            let detail = format!("must have 1 to {} lines; has {}", Placement::MAX_LINES, lines.len());
             return self.refuse(pointer, &detail);
         }
-        let lines: Vec<Option<Line>> = items
+        let lines: Vec<Option<Line>> = lines
             .iter()
             .enumerate()
             .map(|(index, item)| self.line(item, format!("{pointer}/{index}")))

@@ -71,7 +71,7 @@ pub(super) async fn get_order(
 }
 
 fn at(views: Vec<OrderView>, as_of: DateTime<Utc>) -> Option<OrderView> {
-    views.into_iter().rev().find(|view| view.changed_at <= as_of)
+    views.into_iter().rev().find(|view| view.updated_at <= as_of)
 }
 
 /// See every state that an order was in.

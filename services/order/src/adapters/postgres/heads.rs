@@ -1,11 +1,12 @@
 //! Stream heads: locked sorted, inserted once, updated set-based.
 
 use chrono::{DateTime, Utc};
+use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::StoreError;
 use super::rows::{HeadRow, HeadState};
+use super::{StoreError, last_message_id};
 use crate::application::Stream;
 use crate::domain::OrderId;
 
@@ -14,8 +15,8 @@ use crate::domain::OrderId;
 pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Vec<Stream>, StoreError> {
     let ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
     let rows: Vec<HeadRow> = sqlx::query_as(
-        "SELECT order_id, customer_id, correlation_id, traceparent, tracestate, version, published_sequence,
-                changed_at, currency, total_minor, status, reason, detail, due_at, ended_at, reservation_id,
+        "SELECT order_id, customer_id, correlation_id, traceparent, tracestate, version, last_sequence,
+                last_message_id, updated_at, currency, total_minor, status, reason, detail, due_at, ended_at, reservation_id,
                 stock_rejected, payment_id, payment_declined
          FROM orders
          WHERE order_id = ANY($1)
@@ -29,14 +30,18 @@ pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Resu
 }
 
 /// Inserts the head of a new order.
-pub(super) async fn insert(conn: &mut PgConnection, head: &Stream) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    head: &Stream,
+    numbered: &Numbered,
+) -> Result<(), sqlx::Error> {
     let state = HeadState::of(&head.order);
     let terms = head.order.terms();
     sqlx::query(
         "INSERT INTO orders (order_id, customer_id, correlation_id, traceparent, tracestate, version,
-                             published_sequence, changed_at, currency, total_minor, status, due_at,
+                             last_sequence, last_message_id, updated_at, currency, total_minor, status, due_at,
                              stock_rejected, payment_declined)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, false, false)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, false, false)",
     )
     .bind(head.order_id.0)
     .bind(head.customer_id.as_str())
@@ -44,8 +49,9 @@ pub(super) async fn insert(conn: &mut PgConnection, head: &Stream) -> Result<(),
     .bind(head.story.trace.traceparent.as_deref())
     .bind(head.story.trace.tracestate.as_deref())
     .bind(head.version)
-    .bind(head.published_sequence)
-    .bind(head.changed_at)
+    .bind(head.last_sequence)
+    .bind(last_message_id(head, numbered))
+    .bind(head.updated_at)
     .bind(terms.map(|terms| terms.currency.as_str()))
     .bind(terms.map(|terms| terms.total_minor))
     .bind(state.status)
@@ -56,26 +62,32 @@ pub(super) async fn insert(conn: &mut PgConnection, head: &Stream) -> Result<(),
 }
 
 /// Updates the heads, which this transaction has locked.
-pub(super) async fn update(conn: &mut PgConnection, heads: &[Stream]) -> Result<(), sqlx::Error> {
+pub(super) async fn update(
+    conn: &mut PgConnection,
+    heads: &[Stream],
+    numbered: &Numbered,
+) -> Result<(), StoreError> {
     let states: Vec<HeadState<'_>> = heads.iter().map(|head| HeadState::of(&head.order)).collect();
-    sqlx::query(
+    let stored = sqlx::query(
         "UPDATE orders
-         SET version = new.version, published_sequence = new.published_sequence, changed_at = new.changed_at,
+         SET version = new.version, last_sequence = new.last_sequence, updated_at = new.updated_at,
              status = new.status, reason = new.reason, detail = new.detail, due_at = new.due_at,
              ended_at = new.ended_at, reservation_id = new.reservation_id,
              stock_rejected = new.stock_rejected, payment_id = new.payment_id,
-             payment_declined = new.payment_declined
+             payment_declined = new.payment_declined, last_message_id = new.last_message_id
          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[],
                      $7::text[], $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::boolean[],
-                     $12::uuid[], $13::boolean[])
-              AS new(order_id, version, published_sequence, changed_at, status, reason, detail, due_at,
-                     ended_at, reservation_id, stock_rejected, payment_id, payment_declined)
-         WHERE orders.order_id = new.order_id",
+                     $12::uuid[], $13::boolean[], $14::bigint[], $15::bigint[])
+              AS new(order_id, version, last_sequence, updated_at, status, reason, detail, due_at,
+                     ended_at, reservation_id, stock_rejected, payment_id, payment_declined, last_message_id,
+                     message_id_before)
+         WHERE orders.order_id = new.order_id
+           AND orders.last_message_id IS NOT DISTINCT FROM new.message_id_before",
     )
     .bind(heads.iter().map(|head| head.order_id.0).collect::<Vec<Uuid>>())
     .bind(heads.iter().map(|head| head.version).collect::<Vec<i64>>())
-    .bind(heads.iter().map(|head| head.published_sequence).collect::<Vec<i64>>())
-    .bind(heads.iter().map(|head| head.changed_at).collect::<Vec<DateTime<Utc>>>())
+    .bind(heads.iter().map(|head| head.last_sequence).collect::<Vec<i64>>())
+    .bind(heads.iter().map(|head| head.updated_at).collect::<Vec<DateTime<Utc>>>())
     .bind(states.iter().map(|state| state.status).collect::<Vec<Option<&str>>>())
     .bind(states.iter().map(|state| state.reason).collect::<Vec<Option<&str>>>())
     .bind(states.iter().map(|state| state.detail).collect::<Vec<Option<&str>>>())
@@ -85,7 +97,9 @@ pub(super) async fn update(conn: &mut PgConnection, heads: &[Stream]) -> Result<
     .bind(states.iter().map(|state| state.facts.stock_rejected).collect::<Vec<bool>>())
     .bind(states.iter().map(|state| state.facts.payment_id).collect::<Vec<Option<Uuid>>>())
     .bind(states.iter().map(|state| state.facts.payment_declined).collect::<Vec<bool>>())
+    .bind(heads.iter().map(|head| last_message_id(head, numbered)).collect::<Vec<Option<i64>>>())
+    .bind(heads.iter().map(|head| head.last_message_id).collect::<Vec<Option<i64>>>())
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(expect_stored(stored.rows_affected(), heads.len())?)
 }

@@ -70,7 +70,7 @@ struct ListRow {
     currency: String,
     total_minor: i64,
     placed_at: DateTime<Utc>,
-    changed_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
 }
 
@@ -117,7 +117,7 @@ impl OrderStore {
     pub async fn view(&self, order_id: OrderId) -> Result<Option<OrderView>, StoreError> {
         let row: Option<ViewRow> = sqlx::query_as(
             "SELECT order_id, customer_id, version, stage, reason, detail, payment_id, currency, total_minor,
-                    placed_at, changed_at, ended_at, placement
+                    placed_at, updated_at, ended_at, placement
              FROM order_views
              WHERE order_id = $1",
         )
@@ -132,7 +132,7 @@ impl OrderStore {
             version: listed.version,
             placement: Arc::new(placement),
             placed_at: listed.placed_at,
-            changed_at: listed.changed_at,
+            updated_at: listed.updated_at,
             progress: listed.progress()?,
         }))
     }
@@ -182,7 +182,7 @@ impl OrderStore {
     pub async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
         let rows: Vec<ListRow> = sqlx::query_as(
             "SELECT order_id, customer_id, version, stage, reason, detail, payment_id, currency, total_minor,
-                    placed_at, changed_at, ended_at
+                    placed_at, updated_at, ended_at
              FROM order_views
              WHERE ($1::text IS NULL OR customer_id = $1)
                AND ($2::text IS NULL OR status = $2)

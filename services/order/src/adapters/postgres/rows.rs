@@ -19,8 +19,9 @@ pub(super) struct HeadRow {
     pub(super) traceparent: Option<String>,
     pub(super) tracestate: Option<String>,
     pub(super) version: i64,
-    pub(super) published_sequence: i64,
-    pub(super) changed_at: DateTime<Utc>,
+    pub(super) last_sequence: i64,
+    pub(super) last_message_id: Option<i64>,
+    pub(super) updated_at: DateTime<Utc>,
     pub(super) currency: String,
     pub(super) total_minor: i64,
     pub(super) status: String,
@@ -68,8 +69,9 @@ impl TryFrom<HeadRow> for Stream {
                 trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
             },
             version: row.version,
-            published_sequence: row.published_sequence,
-            changed_at: row.changed_at,
+            last_sequence: row.last_sequence,
+            last_message_id: row.last_message_id,
+            updated_at: row.updated_at,
             order,
         })
     }

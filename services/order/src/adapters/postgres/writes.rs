@@ -1,6 +1,7 @@
-//! What the synchronous handlers gathered, written set-based: events, read model, timers.
+//! What the synchronous handlers gathered, written set-based: events, read model, deadlines.
 
 use chrono::{DateTime, Utc};
+use outbox::Numbered;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -8,13 +9,17 @@ use uuid::Uuid;
 use super::{StoreError, heads};
 use crate::adapters::stored;
 use crate::application::work::Outcome;
-use crate::application::{Recorded, TimerChange, ViewChange};
+use crate::application::{DeadlineChange, Recorded, ViewChange};
 use crate::domain::{CancellationReason, OrderId, Placement};
 
 /// Writes a new order.
-pub(super) async fn insert(conn: &mut PgConnection, outcome: &Outcome) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    outcome: &Outcome,
+    numbered: &Numbered,
+) -> Result<(), StoreError> {
     for head in &outcome.heads {
-        heads::insert(conn, head).await?;
+        heads::insert(conn, head, numbered).await?;
     }
     events(conn, &outcome.dispatched.journal).await?;
     for (order_id, change) in &outcome.dispatched.projection.changes {
@@ -22,16 +27,20 @@ pub(super) async fn insert(conn: &mut PgConnection, outcome: &Outcome) -> Result
             insert_view(conn, *order_id, placement, *placed_at, change).await?;
         }
     }
-    timers(conn, outcome).await
+    deadlines(conn, outcome).await
 }
 
 /// Writes what became of orders that are locked.
-pub(super) async fn update(conn: &mut PgConnection, outcome: &Outcome) -> Result<(), StoreError> {
-    heads::update(conn, &outcome.heads).await?;
+pub(super) async fn update(
+    conn: &mut PgConnection,
+    outcome: &Outcome,
+    numbered: &Numbered,
+) -> Result<(), StoreError> {
+    heads::update(conn, &outcome.heads, numbered).await?;
     events(conn, &outcome.dispatched.journal).await?;
     let changes: Vec<_> = outcome.dispatched.projection.changes.iter().collect();
     update_views(conn, &changes).await?;
-    timers(conn, outcome).await
+    deadlines(conn, outcome).await
 }
 
 async fn events(conn: &mut PgConnection, journal: &[Recorded]) -> Result<(), StoreError> {
@@ -69,7 +78,7 @@ async fn insert_view(
     let progress = &change.progress;
     sqlx::query(
         "INSERT INTO order_views (order_id, customer_id, version, status, stage, currency, total_minor,
-                                  placed_at, changed_at, placement)
+                                  placed_at, updated_at, placement)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(order_id.0)
@@ -80,7 +89,7 @@ async fn insert_view(
     .bind(placement.currency.as_str())
     .bind(placement.total_minor)
     .bind(placed_at)
-    .bind(change.changed_at)
+    .bind(change.updated_at)
     .bind(content)
     .execute(conn)
     .await?;
@@ -95,11 +104,11 @@ async fn update_views(
     sqlx::query(
         "UPDATE order_views
          SET version = new.version, status = new.status, stage = new.stage, reason = new.reason,
-             detail = new.detail, payment_id = new.payment_id, changed_at = new.changed_at,
+             detail = new.detail, payment_id = new.payment_id, updated_at = new.updated_at,
              ended_at = new.ended_at
          FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[],
                      $8::timestamptz[], $9::timestamptz[])
-              AS new(order_id, version, status, stage, reason, detail, payment_id, changed_at, ended_at)
+              AS new(order_id, version, status, stage, reason, detail, payment_id, updated_at, ended_at)
          WHERE order_views.order_id = new.order_id",
     )
     .bind(changes.iter().map(|(order_id, _)| order_id.0).collect::<Vec<Uuid>>())
@@ -113,29 +122,29 @@ async fn update_views(
     )
     .bind(progress().map(|progress| progress.detail.as_deref()).collect::<Vec<Option<&str>>>())
     .bind(progress().map(|progress| progress.payment_id).collect::<Vec<Option<Uuid>>>())
-    .bind(changes.iter().map(|(_, change)| change.changed_at).collect::<Vec<DateTime<Utc>>>())
+    .bind(changes.iter().map(|(_, change)| change.updated_at).collect::<Vec<DateTime<Utc>>>())
     .bind(progress().map(|progress| progress.ended_at).collect::<Vec<Option<DateTime<Utc>>>>())
     .execute(conn)
     .await?;
     Ok(())
 }
 
-async fn timers(conn: &mut PgConnection, outcome: &Outcome) -> Result<(), StoreError> {
-    let (mut set_ids, mut due_at, mut cleared) = (Vec::new(), Vec::new(), Vec::new());
-    for (order_id, change) in &outcome.dispatched.timers.changes {
+async fn deadlines(conn: &mut PgConnection, outcome: &Outcome) -> Result<(), StoreError> {
+    let (mut set_ids, mut deadlines_at, mut cleared) = (Vec::new(), Vec::new(), Vec::new());
+    for (order_id, change) in &outcome.dispatched.deadlines.changes {
         match change {
-            TimerChange::Set(due) => {
+            DeadlineChange::Set(due) => {
                 set_ids.push(order_id.0);
-                due_at.push(*due);
+                deadlines_at.push(*due);
             }
-            TimerChange::Cleared => cleared.push(*order_id),
+            DeadlineChange::Cleared => cleared.push(*order_id),
         }
     }
     if !set_ids.is_empty() {
-        super::timers::set(conn, set_ids, due_at).await?;
+        super::deadlines::set(conn, set_ids, deadlines_at).await?;
     }
     if !cleared.is_empty() {
-        super::timers::clear(conn, &cleared).await?;
+        super::deadlines::clear(conn, &cleared).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use contracts::AnyEvent;
 use contracts::ambient::{new_id, now};
 use inbox::{HandlerError, Received, UnitOfWork};
+use outbox::Numbered;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -33,7 +34,7 @@ impl UnitOfWork for Payments {
         let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) = missing.into_iter().unzip();
         sqlx::query(
             "INSERT INTO payments (order_id, payment_id, state, updated_at)
-             SELECT order_id, payment_id, 'awaited', $3
+             SELECT order_id, payment_id, 'unknown', $3
              FROM UNNEST($1::uuid[], $2::uuid[]) AS missing (order_id, payment_id)
              ORDER BY order_id
              ON CONFLICT (order_id) DO NOTHING",
@@ -48,7 +49,8 @@ impl UnitOfWork for Payments {
 
     async fn store(self, _: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
         let changed: Vec<Entry> = self.into_changed().collect();
-        Ok(update(conn, &changed).await?)
+        // These events are answered by the saga alone: nothing is published here.
+        Ok(update(conn, &changed, &Numbered::default()).await?)
     }
 
     fn committed(deps: &BatchDeps) {

@@ -17,7 +17,7 @@ pub(super) struct PaymentRow {
     order_id: Uuid,
     payment_id: Uuid,
     state: String,
-    step_call: Option<String>,
+    call_state: Option<String>,
     amount_minor: Option<i64>,
     currency: Option<String>,
     payment_method: Option<String>,
@@ -26,7 +26,8 @@ pub(super) struct PaymentRow {
     refund_id: Option<Uuid>,
     refund_transaction_id: Option<String>,
     decline_reason: Option<String>,
-    published_sequence: i64,
+    last_sequence: i64,
+    last_message_id: Option<i64>,
     due_at: Option<DateTime<Utc>>,
     lease_id: Option<Uuid>,
     attempts: i32,
@@ -42,9 +43,9 @@ pub(super) struct PaymentRow {
 #[must_use]
 pub const fn state_name(state: &State) -> &'static str {
     match state {
-        State::Awaited => "awaited",
-        State::Remembered { .. } => "remembered",
-        State::StockHeld => "stock_held",
+        State::Unknown => "unknown",
+        State::AwaitingStock { .. } => "awaiting_stock",
+        State::AwaitingOrder => "awaiting_order",
         State::Charging { step, .. } => match step {
             Charging::Authorizing => "authorizing",
             Charging::CheckingFraud { .. } => "checking_fraud",
@@ -72,7 +73,8 @@ impl PaymentRow {
             order_id: entry.payment.order_id.0,
             payment_id: entry.payment.payment_id.0,
             state: state_name(&entry.payment.state).to_owned(),
-            published_sequence: entry.published_sequence,
+            last_sequence: entry.last_sequence,
+            last_message_id: entry.last_message_id,
             due_at: entry.due_at,
             lease_id: entry.lease_id,
             attempts: entry.attempts,
@@ -91,8 +93,8 @@ impl PaymentRow {
     fn put_state(&mut self, state: &State) {
         let id = |id: &TransactionId| Some(id.0.clone());
         match state {
-            State::Awaited | State::StockHeld | State::Cancelled => {}
-            State::Remembered { charge } | State::Voided { charge } => self.put_charge(charge),
+            State::Unknown | State::AwaitingOrder | State::Cancelled => {}
+            State::AwaitingStock { charge } | State::Voided { charge } => self.put_charge(charge),
             State::Charging { charge, step, call } => {
                 self.put_charge(charge);
                 self.put_call(*call);
@@ -145,7 +147,7 @@ impl PaymentRow {
     }
 
     fn put_call(&mut self, call: Call) {
-        self.step_call = Some(
+        self.call_state = Some(
             match call {
                 Call::Due => "due",
                 Call::InDoubt => "in_doubt",
@@ -169,7 +171,8 @@ impl PaymentRow {
             self.correlation_id.map(|correlation_id| Cause { correlation_id, causation_id, user_id, trace });
         Ok(Entry {
             payment,
-            published_sequence: self.published_sequence,
+            last_sequence: self.last_sequence,
+            last_message_id: self.last_message_id,
             due_at: self.due_at,
             lease_id: self.lease_id,
             attempts: self.attempts,
@@ -186,7 +189,7 @@ impl PaymentRow {
                 method: PaymentMethod::new(self.payment_method.clone()?),
             })
         };
-        let call = || match self.step_call.as_deref()? {
+        let call = || match self.call_state.as_deref()? {
             "due" => Some(Call::Due),
             "in_doubt" => Some(Call::InDoubt),
             _ => None,
@@ -197,9 +200,9 @@ impl PaymentRow {
         let charging = |step| Some(State::Charging { charge: charge()?, step, call: call()? });
         let cancelling = |undo| Some(State::Cancelling { charge: charge()?, undo, call: call()? });
         match self.state.as_str() {
-            "awaited" => Some(State::Awaited),
-            "remembered" => Some(State::Remembered { charge: charge()? }),
-            "stock_held" => Some(State::StockHeld),
+            "unknown" => Some(State::Unknown),
+            "awaiting_stock" => Some(State::AwaitingStock { charge: charge()? }),
+            "awaiting_order" => Some(State::AwaitingOrder),
             "authorizing" => charging(Charging::Authorizing),
             "checking_fraud" => charging(Charging::CheckingFraud { authorization: authorization()? }),
             "capturing" => charging(Charging::Capturing { authorization: authorization()? }),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use contracts::Cause;
 use contracts::ambient::{new_id, now};
-use outbox::{AppendError, Message, Outbox};
-use sqlx::{PgConnection, PgPool};
+use outbox::{AppendError, Message, Numbered, Outbox};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::row::PaymentRow;
@@ -32,13 +32,13 @@ impl PostgresSaga {
         Self { pool, outbox, policy }
     }
 
-    async fn lease_due(&self, limit: usize) -> Result<Vec<Leased>, sqlx::Error> {
+    async fn lease_due(&self, limit: usize) -> Result<Vec<Leased>, AppendError> {
         let (now, lease_id) = (now(), new_id());
         let mut tx = self.pool.begin().await?;
         let rows: Vec<PaymentRow> = sqlx::query_as(
-            "SELECT order_id, payment_id, state, step_call, amount_minor, currency, payment_method, authorization_id,
-                 capture_id, refund_id, refund_transaction_id, decline_reason, published_sequence, due_at, lease_id, attempts,
-                 correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+            "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+                 capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
+                 lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
              FROM payments WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED",
         )
         .bind(now)
@@ -52,7 +52,7 @@ impl PostgresSaga {
             leased.extend(entry.lease(lease_id, now, self.policy));
             entries.push(entry);
         }
-        update(&mut tx, &entries).await?;
+        update(&mut tx, &entries, &Numbered::default()).await?;
         tx.commit().await?;
         Ok(leased)
     }
@@ -93,9 +93,11 @@ impl PostgresSaga {
             }
             entries.push(entry);
         }
-        self.write(&mut tx, &entries, &messages).await?;
+        let numbered = self.outbox.number(&mut tx, messages).await?;
+        update(&mut tx, &entries, &numbered).await?;
+        self.outbox.append(&mut tx, &numbered).await?;
         tx.commit().await?;
-        if !messages.is_empty() {
+        if !numbered.is_empty() {
             self.outbox.wake();
         }
         Ok(leased)
@@ -107,32 +109,19 @@ impl PostgresSaga {
         entry: &mut Entry,
         event: &crate::domain::PaymentEvent,
     ) -> Result<Option<Message>, AppendError> {
-        let sequence = entry.published_sequence + 1;
+        let sequence = entry.last_sequence + 1;
         let Some(event) = contract::publish(&entry.payment, event, sequence, new_id(), entry.updated_at)
         else {
             return Ok(None);
         };
-        entry.published_sequence = sequence;
+        entry.last_sequence = sequence;
         let cause = entry.cause.clone().unwrap_or_else(|| Cause {
             correlation_id: entry.payment.payment_id.0,
             causation_id: None,
             user_id: None,
             trace: contracts::TraceContext::default(),
         });
-        self.outbox.seal(&event, &cause).map(Some)
-    }
-
-    async fn write(
-        &self,
-        conn: &mut PgConnection,
-        entries: &[Entry],
-        messages: &[Message],
-    ) -> Result<(), AppendError> {
-        update(conn, entries).await?;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.outbox.append(conn, messages).await
+        self.outbox.seal(&event, &cause, entry.last_message_id).map(Some)
     }
 }
 

@@ -80,7 +80,7 @@ impl World {
             payment: Payment {
                 order_id: OrderId(Uuid::from_u128(1)),
                 payment_id: PaymentId(Uuid::from_u128(2)),
-                state: State::Awaited,
+                state: State::Unknown,
             },
             facts: facts.iter().flat_map(|fact| [*fact, *fact]).collect(),
             worker: Worker::Idle,
@@ -196,7 +196,7 @@ impl World {
             assert_eq!(self.declined, u8::from(declines), "{self:?}");
         }
         let rests = match &self.payment.state {
-            State::Remembered { .. } | State::StockHeld | State::Awaited => !started && !cancelled,
+            State::AwaitingStock { .. } | State::AwaitingOrder | State::Unknown => !started && !cancelled,
             State::Completed { .. } => started && !cancelled,
             State::Declined { .. } => started && declines,
             State::Voided { .. } | State::Refunded { .. } => started && cancelled,

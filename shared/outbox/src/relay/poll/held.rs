@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::relay::row::Row;
+use crate::relay::row::{ChainKey, Row};
 
 /// What one row costs in memory beside its value.
 const ROW_OVERHEAD_BYTES: usize = 512;
 
-type TopicKey = (Arc<str>, Arc<str>);
+type TopicKey = (Arc<str>, ChainKey);
 
 /// The rows that were read and are not yet seen finished.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(super) struct Held {
     rows: HashMap<i64, HeldRow>,
     keys: HashMap<TopicKey, HeldKey>,
     topics: HashMap<Arc<str>, HeldTopic>,
-    /// Keys whose stop is known here and not yet recorded in the table: the table still shows their rows.
-    stopping: HashSet<TopicKey>,
+    /// Keys whose block is known here and not yet recorded in the table: the table still shows their rows.
+    blocking: HashSet<TopicKey>,
     limit: Limit,
 }
 
@@ -36,6 +36,7 @@ struct HeldRow {
 
 #[derive(Debug)]
 struct HeldKey {
+    /// The id of its last row here.
     tail: i64,
     rows: usize,
 }
@@ -62,7 +63,7 @@ pub(super) struct Room {
 /// How far a read looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// From the lowest unfinished row: it saw everything that its room let through.
+    /// From the lowest unpublished message: it saw everything that its room let through.
     Sweep,
     /// From the lowest row held: rows that appeared late below it were not seen.
     Ahead,
@@ -73,11 +74,11 @@ pub(super) enum Scope {
 pub(super) enum Admission {
     /// It follows its predecessor.
     Admitted,
-    /// Its key is being stopped.
-    Stopping,
+    /// Its key is being blocked.
+    Blocking,
     /// Its predecessor appeared below what this read looked at: a sweep brings both.
     NeedsSweep,
-    /// Its predecessor is missing or has a higher id: the rule under which ids are drawn was broken.
+    /// Its predecessor is missing: a row was deleted, or the rule under which ids are drawn was broken.
     Gap,
 }
 
@@ -87,7 +88,7 @@ impl Held {
             rows: HashMap::new(),
             keys: HashMap::new(),
             topics: HashMap::new(),
-            stopping: HashSet::new(),
+            blocking: HashSet::new(),
             limit,
         }
     }
@@ -146,28 +147,28 @@ impl Held {
             .topics
             .get_key_value(row.topic.as_str())
             .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
-        let topic_key: TopicKey = (topic, Arc::from(row.key.as_str()));
-        if self.stopping.contains(&topic_key) {
-            return Admission::Stopping;
+        let topic_key: TopicKey = (topic, row.chain_key());
+        if self.blocking.contains(&topic_key) {
+            return Admission::Blocking;
         }
         let follows = match self.keys.get(&topic_key) {
-            Some(key) => row.sequence == key.tail + 1,
-            None => row.predecessor_finished == Some(true),
+            Some(key) => row.previous_id == Some(key.tail),
+            None => row.predecessor_published == Some(true),
         };
         if !follows {
-            if scope == Scope::Ahead && row.predecessor_finished == Some(false) {
+            if scope == Scope::Ahead && row.predecessor_published == Some(false) {
                 return Admission::NeedsSweep;
             }
-            self.stopping.insert(topic_key);
+            self.blocking.insert(topic_key);
             return Admission::Gap;
         }
-        let bytes = row.value.len() + ROW_OVERHEAD_BYTES;
+        let bytes = row.bytes() + ROW_OVERHEAD_BYTES;
         let topic = self.topics.entry(Arc::clone(&topic_key.0)).or_default();
         topic.ids.insert(row.id);
         topic.highest = topic.highest.max(row.id);
         topic.bytes += bytes;
         let key = self.keys.entry(topic_key.clone()).or_insert(HeldKey { tail: 0, rows: 0 });
-        key.tail = row.sequence;
+        key.tail = row.id;
         key.rows += 1;
         self.rows.insert(row.id, HeldRow { topic_key, bytes });
         Admission::Admitted
@@ -178,14 +179,14 @@ impl Held {
         self.topics.entry(Arc::from(topic)).or_default().more = more;
     }
 
-    /// The key is to be stopped: none of its rows is taken up any more.
-    pub(super) fn stop(&mut self, topic: &str, key: &str) {
-        self.stopping.insert((Arc::from(topic), Arc::from(key)));
+    /// The key is to be blocked: none of its rows is taken up any more.
+    pub(super) fn block(&mut self, topic: &str, key: &ChainKey) {
+        self.blocking.insert((Arc::from(topic), key.clone()));
     }
 
-    /// The stop is recorded: the table no longer shows the key's rows.
-    pub(super) fn stop_recorded(&mut self, topic: &str, key: &str) {
-        self.stopping.remove(&(Arc::from(topic), Arc::from(key)));
+    /// The block is recorded: the table no longer shows the key's rows.
+    pub(super) fn block_recorded(&mut self, topic: &str, key: &ChainKey) {
+        self.blocking.remove(&(Arc::from(topic), key.clone()));
     }
 
     /// Lets rows go: the table knows what became of them.
@@ -218,27 +219,27 @@ mod tests {
     #[test]
     fn a_row_follows_a_held_one_or_a_finished_one() {
         let mut held = held(10);
-        assert_eq!(held.admit(&row(1, "a", 1), Scope::Sweep), Admission::Admitted);
-        assert_eq!(held.admit(&row(2, "a", 2), Scope::Sweep), Admission::Admitted);
+        assert_eq!(held.admit(&row(1, "a", None), Scope::Sweep), Admission::Admitted);
+        assert_eq!(held.admit(&row(2, "a", Some(1)), Scope::Sweep), Admission::Admitted);
         held.release(&[1, 2]);
-        let mut third = row(3, "a", 3);
-        third.predecessor_finished = Some(true);
+        let mut third = row(3, "a", Some(2));
+        third.predecessor_published = Some(true);
         assert_eq!(held.admit(&third, Scope::Sweep), Admission::Admitted);
     }
 
     #[test]
-    fn a_row_without_its_predecessor_stops_its_key_and_no_other() {
+    fn a_row_without_its_predecessor_blocks_its_key_and_no_other() {
         let mut held = held(10);
-        assert_eq!(held.admit(&row(2, "a", 2), Scope::Sweep), Admission::Gap);
-        assert_eq!(held.admit(&row(3, "a", 3), Scope::Sweep), Admission::Stopping);
-        assert_eq!(held.admit(&row(4, "b", 1), Scope::Sweep), Admission::Admitted);
-        assert_eq!(held.admit(&row(5, "b", 3), Scope::Sweep), Admission::Gap);
+        assert_eq!(held.admit(&row(2, "a", Some(1)), Scope::Sweep), Admission::Gap);
+        assert_eq!(held.admit(&row(3, "a", Some(2)), Scope::Sweep), Admission::Blocking);
+        assert_eq!(held.admit(&row(4, "b", None), Scope::Sweep), Admission::Admitted);
+        assert_eq!(held.admit(&row(5, "b", Some(3)), Scope::Sweep), Admission::Gap);
     }
 
     #[test]
     fn an_acknowledged_row_is_left_out_until_the_table_knows() {
         let mut held = held(10);
-        held.admit(&row(1, "a", 1), Scope::Sweep);
+        held.admit(&row(1, "a", None), Scope::Sweep);
         assert_eq!(held.ids(), [1]);
         held.release(&[1]);
         assert!(held.is_empty());
@@ -248,7 +249,7 @@ mod tests {
     fn a_full_topic_is_read_again_when_half_of_it_is_free() {
         let mut held = held(4);
         for id in 1..=4 {
-            held.admit(&row(id, &id.to_string(), 1), Scope::Sweep);
+            held.admit(&row(id, &id.to_string(), None), Scope::Sweep);
         }
         held.note_more("orders", true);
         held.release(&[1]);
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(held.rooms(Scope::Ahead), []);
         held.release(&[2]);
         assert!(held.wants_more());
-        let room = Room { topic: "orders".to_owned(), above_id: 2, rows: 2, bytes: 1_000_000 - 2 * 513 };
+        let room = Room { topic: "orders".to_owned(), above_id: 2, rows: 2, bytes: 1_000_000 - 2 * 514 };
         assert_eq!(held.rooms(Scope::Ahead), std::slice::from_ref(&room));
         assert_eq!(held.rooms(Scope::Sweep), [Room { above_id: 0, ..room }]);
     }
@@ -264,18 +265,27 @@ mod tests {
     #[test]
     fn a_row_whose_predecessor_appeared_late_waits_for_the_sweep_that_brings_both() {
         let mut held = held(10);
-        let mut second = row(7, "a", 2);
-        second.predecessor_finished = Some(false);
+        let mut second = row(7, "a", Some(5));
+        second.predecessor_published = Some(false);
         assert_eq!(held.admit(&second, Scope::Ahead), Admission::NeedsSweep);
-        assert_eq!(held.admit(&row(5, "a", 1), Scope::Sweep), Admission::Admitted);
+        assert_eq!(held.admit(&row(5, "a", None), Scope::Sweep), Admission::Admitted);
         assert_eq!(held.admit(&second, Scope::Sweep), Admission::Admitted);
     }
 
     #[test]
-    fn a_row_with_a_lower_id_than_its_predecessor_is_a_gap() {
+    fn a_row_whose_predecessor_a_sweep_does_not_bring_is_a_gap() {
         let mut held = held(10);
-        let mut second = row(5, "a", 2);
-        second.predecessor_finished = Some(false);
+        let mut second = row(5, "a", Some(3));
+        second.predecessor_published = Some(false);
         assert_eq!(held.admit(&second, Scope::Sweep), Admission::Gap);
+    }
+
+    #[test]
+    fn rows_without_a_key_follow_nobody() {
+        let mut held = held(10);
+        for id in [1, 2] {
+            let alone = Row { key: None, ..row(id, "", None) };
+            assert_eq!(held.admit(&alone, Scope::Sweep), Admission::Admitted);
+        }
     }
 }

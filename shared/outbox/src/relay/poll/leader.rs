@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Admission, Held, Limit, Room, Scope};
 use super::listener::listen;
-use super::table::{self, Pruned, Stop};
+use super::table::{self, Block, Dropped};
+use crate::metrics::{GAP, REJECTED};
+use crate::relay::chains::BlockedKey;
 use crate::relay::config::RelayConfig;
 use crate::relay::lane::{Input, Lane, Outcome};
 use crate::relay::probe::{Probe, Step};
@@ -26,8 +28,8 @@ use crate::relay::row::Row;
 
 /// Outcomes that lanes may report before the leader has taken them.
 const OUTCOMES: usize = 64;
-/// Rows looked at in one pruning statement.
-const PRUNE_ROWS: i64 = 1_000;
+/// After how many intervals it is tried again to drop a table partition that could not be dropped.
+const DROP_RETRY: u32 = 10;
 /// Sweeps walk over the index entries of finished rows, which a transaction that stays open keeps alive. They may take one
 /// part in so many of the session's time.
 const SWEEP_SHARE: u32 = 10;
@@ -51,14 +53,13 @@ pub(super) struct Leader {
     outcomes: mpsc::Receiver<Outcome>,
     /// Acknowledged and not yet finished.
     acknowledged: Vec<i64>,
-    stops: Vec<Stop>,
+    blocks: Vec<Block>,
     /// There may be new rows.
     read_wanted: bool,
     /// There may be rows that appeared late, with low ids, or on a topic not known so far.
     sweep_wanted: bool,
     sweep_at: Instant,
-    prune_at: Instant,
-    prune_after_id: i64,
+    drop_at: Instant,
     /// Set by the shutdown: until when what is in flight may be finished.
     until: Option<Instant>,
 }
@@ -67,9 +68,9 @@ pub(super) struct Leader {
 #[derive(Debug)]
 struct Work {
     finish: Vec<i64>,
-    stops: Vec<Stop>,
+    blocks: Vec<Block>,
     read: Option<ReadPlan>,
-    prune_after_id: Option<i64>,
+    drop_table_partition: bool,
 }
 
 /// What a read may bring.
@@ -87,7 +88,7 @@ struct Done {
     work: Work,
     rows: Vec<Row>,
     read_took: Duration,
-    pruned: Option<Pruned>,
+    dropped: Option<Dropped>,
 }
 
 type Session = (PgConnection, Result<Done, sqlx::Error>);
@@ -95,7 +96,7 @@ type Session = (PgConnection, Result<Done, sqlx::Error>);
 impl Leader {
     pub(super) fn new(relay: Lead, topics: &[String]) -> Self {
         let (report_to, outcomes) = mpsc::channel(OUTCOMES);
-        let limit = Limit { rows: relay.config.buffer_rows, bytes: relay.config.buffer_bytes };
+        let limit = Limit { rows: relay.config.buffer_messages, bytes: relay.config.buffer_bytes };
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(Arc::clone(&relay.options), Arc::clone(&relay.wake), relay.config.clone()));
         let mut leader = Self {
@@ -106,12 +107,11 @@ impl Leader {
             report_to,
             outcomes,
             acknowledged: Vec::new(),
-            stops: Vec::new(),
+            blocks: Vec::new(),
             read_wanted: false,
             sweep_wanted: true,
             sweep_at: Instant::now(),
-            prune_at: Instant::now(),
-            prune_after_id: 0,
+            drop_at: Instant::now(),
             until: None,
         };
         for topic in topics {
@@ -134,10 +134,10 @@ impl Leader {
         loop {
             if let Some(conn) = idle.take() {
                 if let Some(work) = self.next_work() {
-                    let bound = self.relay.config.statement_timeout() * 2;
-                    session = Some(perform(conn, work, bound, self.relay.config.retention_s).boxed()).into();
+                    let config = self.relay.config.clone();
+                    session = Some(perform(conn, work, config).boxed()).into();
                 } else if self.until.is_some() && self.held.is_empty() {
-                    return super::close(conn, self.relay.config.grace()).await;
+                    return super::close(conn, self.relay.config.shutdown_grace()).await;
                 } else {
                     idle = Some(conn);
                 }
@@ -159,7 +159,7 @@ impl Leader {
                 () = shutdown.cancelled(), if until.is_none() => {
                     // One last read: what was committed before the shutdown is drained within the grace period.
                     (self.sweep_wanted, self.sweep_at) = (true, Instant::now());
-                    self.until = Some(Instant::now() + self.relay.config.grace());
+                    self.until = Some(Instant::now() + self.relay.config.shutdown_grace());
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     tracing::warn!("outbox: not everything was published within the grace period; it will be later");
@@ -191,16 +191,18 @@ impl Leader {
                 held: self.held.ids(),
             }
         });
+        // What was read is handed out first: a drop may take a second.
+        let no_read = read.is_none();
         let work = Work {
             finish: std::mem::take(&mut self.acknowledged),
-            stops: std::mem::take(&mut self.stops),
+            blocks: std::mem::take(&mut self.blocks),
             read,
-            prune_after_id: (working && now >= self.prune_at).then_some(self.prune_after_id),
+            drop_table_partition: working && now >= self.drop_at && no_read,
         };
         let something = !work.finish.is_empty()
-            || !work.stops.is_empty()
+            || !work.blocks.is_empty()
             || work.read.is_some()
-            || work.prune_after_id.is_some();
+            || work.drop_table_partition;
         something.then_some(work)
     }
 
@@ -210,24 +212,24 @@ impl Leader {
             self.held.release(&done.work.finish);
             self.relay.probe.reached(Step::Finished);
         }
-        for stop in &done.work.stops {
-            self.held.release(&stop.ids);
-            if let Some(lane) = self.lanes.get(&stop.topic) {
+        for block in &done.work.blocks {
+            self.held.release(&block.ids);
+            if let Some(lane) = self.lanes.get(&block.topic) {
                 // A full or closed lane is one that will be replaced together with this leader.
-                let _ = lane.try_send(Input::StopRecorded(stop.key.clone()));
+                let _ = lane.try_send(Input::BlockRecorded(block.key.clone()));
             }
         }
         if let Some(plan) = &done.work.read {
             self.note_read(plan, &done.rows, done.read_took);
             self.hand_out(plan.scope, done.rows)?;
         }
-        // After the rows. A person may have deleted a stop before the read, which then shows the key's later rows without
+        // After the rows. A person may have deleted a block before the read, which then shows the key's later rows without
         // those that were still held: that is no gap, and a sweep brings them all.
-        for stop in &done.work.stops {
-            self.held.stop_recorded(&stop.topic, &stop.key);
+        for block in &done.work.blocks {
+            self.held.block_recorded(&block.topic, &block.key);
         }
-        if let Some(pruned) = done.pruned {
-            self.note_pruned(&pruned);
+        if let Some(dropped) = done.dropped {
+            self.note_dropped(dropped);
         }
         Ok(())
     }
@@ -237,7 +239,7 @@ impl Leader {
         match plan.scope {
             // Sweeps are also the leader's sign of life: they must not be further apart than its session lasts.
             Scope::Sweep => {
-                let pause = (took * SWEEP_SHARE).min(self.relay.config.session_timeout() / 4);
+                let pause = (took * SWEEP_SHARE).min(self.relay.config.idle_session_timeout() / 4);
                 self.sweep_at = Instant::now() + pause;
             }
             // Woken for nothing: what was committed may have a low id, or a topic of its own.
@@ -246,7 +248,7 @@ impl Leader {
         let mut read: HashMap<&str, (usize, usize)> = HashMap::new();
         for row in rows {
             let size = read.entry(&row.topic).or_default();
-            *size = (size.0 + 1, size.1 + row.value.len());
+            *size = (size.0 + 1, size.1 + row.bytes());
         }
         for room in &plan.rooms {
             let (rows, bytes) = read.get(room.topic.as_str()).copied().unwrap_or_default();
@@ -264,9 +266,9 @@ impl Leader {
         for row in rows {
             match self.held.admit(&row, scope) {
                 Admission::Admitted => by_topic.entry(row.topic.clone()).or_default().push(row),
-                Admission::Stopping => {}
+                Admission::Blocking => {}
                 Admission::NeedsSweep => self.sweep_wanted = true,
-                Admission::Gap => self.stops.push(gap(&row)),
+                Admission::Gap => self.blocks.push(gap(&row)),
             }
         }
         for (topic, rows) in by_topic {
@@ -281,7 +283,7 @@ impl Leader {
         if let Some(lane) = self.lanes.get(topic) {
             return lane.clone();
         }
-        let (inputs, received) = mpsc::channel(self.relay.config.buffer_rows * 2);
+        let (inputs, received) = mpsc::channel(self.relay.config.buffer_messages * 2);
         let lane = Lane::new(
             topic.to_owned(),
             Arc::clone(&self.relay.bus),
@@ -302,45 +304,44 @@ impl Leader {
                 self.acknowledged.extend(ids);
             }
             Outcome::Dropped(ids) => self.held.release(&ids),
-            Outcome::Stopped { topic, key, stopped, reason } => {
-                self.held.stop(&topic, &key);
-                self.stops.push(alarm(Stop {
-                    topic,
-                    key,
-                    id: stopped.id,
-                    sequence: stopped.sequence,
-                    kind: "refused",
-                    reason,
-                    ids: stopped.ids,
-                }));
+            Outcome::Blocked { topic, key, blocked, detail } => {
+                self.held.block(&topic, &key);
+                let BlockedKey { id, ids } = blocked;
+                self.blocks.push(alarm(Block { topic, key, id, reason: REJECTED, detail, ids }));
             }
         }
     }
 
-    fn note_pruned(&mut self, pruned: &Pruned) {
-        metrics::counter!("outbox_pruned_rows_total").increment(pruned.deleted.unsigned_abs());
-        match pruned.last_id {
-            Some(last_id) if pruned.reached_young != Some(true) => self.prune_after_id = last_id,
-            _ => {
-                self.prune_after_id = 0;
-                self.prune_at = Instant::now() + self.relay.config.prune_interval();
+    fn note_dropped(&mut self, dropped: Dropped) {
+        let pause = match dropped {
+            Dropped::One => {
+                metrics::counter!("outbox_table_partitions_dropped_total").increment(1);
+                Duration::ZERO
             }
-        }
+            Dropped::None => self.relay.config.maintenance_interval(),
+            Dropped::Busy => self.relay.config.maintenance_interval() * DROP_RETRY,
+        };
+        self.drop_at = Instant::now() + pause;
     }
 }
 
 /// Works on the session. The connection comes back with the result; dropping this closes it.
-async fn perform(mut conn: PgConnection, work: Work, bound: Duration, retention_s: u64) -> Session {
-    let done = timeout(bound, perform_on(&mut conn, work, retention_s)).await;
+async fn perform(mut conn: PgConnection, work: Work, config: RelayConfig) -> Session {
+    let bound = config.statement_timeout() * 2;
+    let done = timeout(bound, perform_on(&mut conn, work, &config)).await;
     (conn, done.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
 }
 
-async fn perform_on(conn: &mut PgConnection, mut work: Work, retention_s: u64) -> Result<Done, sqlx::Error> {
+async fn perform_on(
+    conn: &mut PgConnection,
+    mut work: Work,
+    config: &RelayConfig,
+) -> Result<Done, sqlx::Error> {
     if !work.finish.is_empty() {
         table::finish(conn, &work.finish).await?;
     }
-    for stop in &work.stops {
-        table::record_stop(conn, stop).await?;
+    for block in &work.blocks {
+        table::record_block(conn, block).await?;
     }
     let started = Instant::now();
     let rows = match &mut work.read {
@@ -348,11 +349,11 @@ async fn perform_on(conn: &mut PgConnection, mut work: Work, retention_s: u64) -
         None => Vec::new(),
     };
     let read_took = started.elapsed();
-    let pruned = match work.prune_after_id {
-        Some(after_id) => Some(table::prune(conn, after_id, PRUNE_ROWS, retention_s).await?),
-        None => None,
+    let dropped = match work.drop_table_partition {
+        true => Some(table::drop_table_partition(conn, config).await?),
+        false => None,
     };
-    Ok(Done { work, rows, read_took, pruned })
+    Ok(Done { work, rows, read_took, dropped })
 }
 
 /// Reads, and before a sweep looks for topics that are new. A topic's rows are of one snapshot; the look for topics need
@@ -370,33 +371,25 @@ async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<Row>, 
     table::read(conn, &plan.rooms, &plan.held).await
 }
 
-fn gap(row: &Row) -> Stop {
-    alarm(Stop {
-        topic: row.topic.clone(),
-        key: row.key.clone(),
-        id: row.id,
-        sequence: row.sequence,
-        kind: "gap",
-        reason: match row.predecessor_finished {
-            None => format!("there is no sequence {}", row.sequence - 1),
-            Some(_) => {
-                format!("sequence {} is there, and does not come before it in id order", row.sequence - 1)
-            }
-        },
-        ids: Vec::new(),
-    })
+fn gap(row: &Row) -> Block {
+    let previous_id = row.previous_id.unwrap_or_default();
+    let detail = match row.predecessor_published {
+        None => format!("message {previous_id}, which message {} follows, is not there", row.id),
+        Some(_) => format!("message {previous_id}, which message {} follows, is not read before it", row.id),
+    };
+    let (topic, key) = (row.topic.clone(), row.chain_key());
+    alarm(Block { topic, key, id: row.id, reason: GAP, detail, ids: Vec::new() })
 }
 
-fn alarm(stop: Stop) -> Stop {
-    metrics::counter!("outbox_keys_stopped_total", "kind" => stop.kind).increment(1);
+fn alarm(block: Block) -> Block {
+    metrics::counter!("outbox_keys_blocked_total", "reason" => block.reason).increment(1);
     tracing::error!(
-        topic = stop.topic,
-        key = stop.key,
-        message_id = stop.id,
-        sequence = stop.sequence,
-        kind = stop.kind,
-        reason = stop.reason,
-        "outbox: key stopped; its events wait until its row in outbox.stopped_keys is deleted"
+        topic = block.topic,
+        key = %block.key,
+        message_id = block.id,
+        reason = block.reason,
+        detail = block.detail,
+        "outbox: key blocked; its messages wait until its row in outbox.blocked_keys is deleted"
     );
-    stop
+    block
 }

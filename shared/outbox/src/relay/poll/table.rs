@@ -1,4 +1,4 @@
-//! The polling relay's statements. All run on the session that holds the leader lock.
+//! The polling relay's statements. Those of a leader run on the session that holds the leader lock.
 
 use std::time::Duration;
 
@@ -8,10 +8,15 @@ use sqlx::{ConnectOptions as _, PgConnection, PgPool};
 use super::held::Room;
 use crate::relay::RelayError;
 use crate::relay::config::RelayConfig;
-use crate::relay::row::Row;
+use crate::relay::row::{ChainKey, Row};
 
 /// The advisory lock of the one relay that reads: "outbox" in ASCII. Locks are per database, and so are outboxes.
 const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
+
+/// How many table partitions shall be able to take messages.
+const TABLE_PARTITIONS: i32 = 4;
+/// Too few of them: nobody makes new ones.
+const FEWEST_TABLE_PARTITIONS: i32 = 2;
 
 /// Checks what the relay's correctness needs of the database.
 pub(super) async fn check(pool: &PgPool) -> Result<Result<(), RelayError>, sqlx::Error> {
@@ -20,14 +25,92 @@ pub(super) async fn check(pool: &PgPool) -> Result<Result<(), RelayError>, sqlx:
     )
     .fetch_optional(pool)
     .await?;
-    Ok(match cache {
-        Some(1) => Ok(()),
-        Some(cache) => Err(RelayError::Setup(format!(
-            "the sequence outbox.message_ids caches {cache} ids: their order would not follow the sequences; \
-             ALTER SEQUENCE outbox.message_ids CACHE 1"
-        ))),
-        None => Err(RelayError::Setup("the outbox has no tables; call outbox::migrate first".to_owned())),
+    match cache {
+        Some(1) => {}
+        Some(cache) => {
+            return Ok(Err(RelayError::Setup(format!(
+                "the sequence outbox.message_ids caches {cache} ids: their order would not follow the sequences; \
+                 ALTER SEQUENCE outbox.message_ids CACHE 1"
+            ))));
+        }
+        None => {
+            return Ok(Err(RelayError::Setup(
+                "the outbox has no tables; call outbox::migrate first".to_owned(),
+            )));
+        }
+    }
+    let partitions = match add_table_partitions(pool).await {
+        Ok(partitions) => partitions,
+        Err(error) if lacks_right(&error) => {
+            return Ok(Err(RelayError::Setup(format!(
+                "outbox.add_table_partitions can't be called: {error}"
+            ))));
+        }
+        Err(error) => return Err(error),
+    };
+    if partitions < FEWEST_TABLE_PARTITIONS {
+        return Ok(Err(RelayError::Setup(format!(
+            "the outbox has {partitions} table partitions for new messages, and none was added; \
+             SELECT outbox.add_table_partitions({TABLE_PARTITIONS}) as the owner of the tables"
+        ))));
+    }
+    let may_drop: bool = sqlx::query_scalar(
+        "SELECT has_function_privilege('outbox.drop_table_partition(interval)', 'EXECUTE')",
+    )
+    .fetch_one(pool)
+    .await?;
+    if !may_drop {
+        return Ok(Err(RelayError::Setup(
+            "outbox.drop_table_partition can't be called: published messages would be kept for ever; \
+             GRANT EXECUTE ON FUNCTION outbox.drop_table_partition(interval)"
+                .to_owned(),
+        )));
+    }
+    let mut conn = pool.acquire().await?;
+    check_ids(&mut conn).await
+}
+
+/// Checks that new ids will be above all that were given: a logical copy of a database does not copy sequences.
+pub(super) async fn check_ids(conn: &mut PgConnection) -> Result<Result<(), RelayError>, sqlx::Error> {
+    let (next, highest): (i64, i64) = sqlx::query_as(
+        "SELECT last_value, greatest(
+             coalesce((SELECT max(id) FROM outbox.messages), 0),
+             coalesce((SELECT max(end_id) - 1 FROM outbox.table_partitions WHERE dropped_at IS NOT NULL), 0))
+         FROM outbox.message_ids",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(if next >= highest {
+        Ok(())
+    } else {
+        Err(RelayError::Setup(format!(
+            "the sequence outbox.message_ids stands at {next}, below the id {highest} that was given already; \
+             SELECT setval('outbox.message_ids', {highest})"
+        )))
     })
+}
+
+/// How many table partitions can take messages.
+pub(super) async fn table_partitions(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM outbox.table_partitions p, outbox.message_ids s
+         WHERE p.end_id > s.last_value AND p.dropped_at IS NULL",
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// Makes table partitions ahead of time; tells how many can take messages.
+pub(super) async fn add_table_partitions(pool: &PgPool) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("SELECT outbox.add_table_partitions($1)").bind(TABLE_PARTITIONS).fetch_one(pool).await
+}
+
+fn lacks_right(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "42501")
+}
+
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code)
 }
 
 /// A session of the relay's own.
@@ -46,7 +129,7 @@ pub(super) async fn connect(
              set_config('synchronous_commit', 'off', false), set_config('enable_seqscan', 'off', false),
              set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false)",
     )
-    .bind(config.session_timeout_ms.to_string())
+    .bind(config.idle_session_timeout_ms.to_string())
     .bind(config.statement_timeout_ms.to_string())
     .execute(&mut conn)
     .await?;
@@ -64,7 +147,7 @@ pub(super) async fn notify(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The topics that have unfinished rows: one look into the index per topic.
+/// The topics that have unpublished messages: one look into the index per topic.
 pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "WITH RECURSIVE topics (topic) AS (
@@ -80,12 +163,14 @@ pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx:
     .await
 }
 
-/// Reads unfinished rows of one snapshot: of each topic the lowest ids that have room, except those held and those of
-/// stopped keys.
+/// Reads unpublished messages of one snapshot: of each topic the lowest ids that have room, except those held and those
+/// of blocked keys.
 ///
-/// Any snapshot that shows a key's row n+1 shows row n, which has the lower id: a prefix in id order is a prefix of
-/// every key. `Room::above_id` only saves the walk over rows that are finished already; what is below it is found by
-/// the next sweep, which begins at 0 (docs/adr/0001).
+/// Any snapshot that shows a key's message n+1 shows message n, which has the lower id: a prefix in id order is a prefix
+/// of every key. `Room::above_id` only saves the walk over messages that are finished already; what is below it is found
+/// by the next sweep, which begins at 0 (docs/adr/0001). Whether the message before it is published, or gone because it
+/// was, is asked in the same statement: its locks come before its snapshot, so a table partition that is dropped
+/// meanwhile is seen whole, or as dropped (docs/adr/0017).
 pub(super) async fn read(
     conn: &mut PgConnection,
     rooms: &[Room],
@@ -96,20 +181,27 @@ pub(super) async fn read(
     let rows: Vec<i64> = rooms.iter().map(|room| bigint(room.rows)).collect();
     let bytes: Vec<i64> = rooms.iter().map(|room| bigint(room.bytes)).collect();
     let mut read: Vec<Row> = sqlx::query_as(
-        "SELECT m.id, m.topic, m.key, m.sequence, m.event_id, m.event_type, m.source, m.occurred_at,
-             m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.value, m.created_at,
-             CASE WHEN m.sequence = 1 THEN true ELSE (
+        "SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
+             m.event_time, m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.header_names,
+             m.header_values, m.created_at,
+             CASE WHEN m.previous_id IS NULL THEN true ELSE coalesce((
                  SELECT p.finished_at IS NOT NULL FROM outbox.messages p
-                 WHERE p.topic = m.topic AND p.key = m.key AND p.sequence = m.sequence - 1
-             ) END AS predecessor_finished
+                 WHERE p.id = m.previous_id AND p.topic = m.topic AND p.key IS NOT DISTINCT FROM m.key
+                   AND p.sequence IS NOT DISTINCT FROM m.sequence - 1
+             ), (
+                 SELECT true FROM outbox.table_partitions t
+                 WHERE t.dropped_at IS NOT NULL AND m.previous_id >= t.first_id AND m.previous_id < t.end_id
+             )) END AS predecessor_published
          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS room (topic, above_id, rows, bytes)
          CROSS JOIN LATERAL (
-             SELECT lowest.*, sum(octet_length(lowest.value)) OVER (ORDER BY lowest.id)
-                 - octet_length(lowest.value) AS bytes_before
+             SELECT lowest.*, sum(coalesce(octet_length(lowest.value), 0)) OVER (ORDER BY lowest.id)
+                 - coalesce(octet_length(lowest.value), 0) AS bytes_before
              FROM (SELECT * FROM outbox.messages u
                    WHERE u.finished_at IS NULL AND u.topic = room.topic AND u.id > room.above_id
                      AND u.id NOT IN (SELECT unnest($5::bigint[]))
-                     AND (u.topic, u.key) NOT IN (SELECT s.topic, s.key FROM outbox.stopped_keys s)
+                     AND u.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
+                     AND (u.key IS NULL OR (u.topic, u.key) NOT IN (
+                         SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
                    ORDER BY u.id LIMIT room.rows) AS lowest
          ) AS m
          WHERE m.bytes_before < room.bytes",
@@ -125,7 +217,7 @@ pub(super) async fn read(
     Ok(read)
 }
 
-/// Marks rows as finished: the broker has acknowledged them.
+/// Marks messages as finished: the broker has acknowledged them.
 pub(super) async fn finish(conn: &mut PgConnection, ids: &[i64]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE outbox.messages SET finished_at = clock_timestamp() WHERE id = ANY($1) AND finished_at IS NULL",
@@ -138,73 +230,86 @@ pub(super) async fn finish(conn: &mut PgConnection, ids: &[i64]) -> Result<(), s
 
 /// Why a key goes no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stop {
+pub(super) struct Block {
     pub(super) topic: String,
-    pub(super) key: String,
+    pub(super) key: ChainKey,
     pub(super) id: i64,
-    pub(super) sequence: i64,
-    pub(super) kind: &'static str,
-    pub(super) reason: String,
-    /// Rows of the key that need not be held once the stop is recorded.
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+    /// Rows of the key that need not be held once the block is recorded.
     pub(super) ids: Vec<i64>,
 }
 
-/// Records that a key is stopped.
-pub(super) async fn record_stop(conn: &mut PgConnection, stop: &Stop) -> Result<(), sqlx::Error> {
+/// Records that a key is blocked.
+pub(super) async fn record_block(conn: &mut PgConnection, block: &Block) -> Result<(), sqlx::Error> {
+    let key: Option<&[u8]> = match &block.key {
+        ChainKey::Key(key) => Some(key),
+        ChainKey::Message(_) => None,
+    };
     sqlx::query(
-        "INSERT INTO outbox.stopped_keys (topic, key, message_id, sequence, kind, reason)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (topic, key) DO NOTHING",
+        "INSERT INTO outbox.blocked_keys (message_id, topic, key, reason, detail)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     )
-    .bind(&stop.topic)
-    .bind(&stop.key)
-    .bind(stop.id)
-    .bind(stop.sequence)
-    .bind(stop.kind)
-    .bind(&stop.reason)
+    .bind(block.id)
+    .bind(&block.topic)
+    .bind(key)
+    .bind(block.reason)
+    .bind(block.detail.replace('\0', "\u{fffd}"))
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// One page of a walk over the table that deletes old finished rows.
-#[derive(Debug, sqlx_macros::FromRow)]
-pub(super) struct Pruned {
-    /// Where the next page begins; none at the end.
-    pub(super) last_id: Option<i64>,
-    /// Nothing further on is old enough.
-    pub(super) reached_young: Option<bool>,
-    pub(super) deleted: i64,
+/// What came of the wish to drop a table partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// One is gone; there may be another.
+    One,
+    /// None is old enough and published to the last message.
+    None,
+    /// Somebody reads it, it took too long, or it was refused: nothing has changed.
+    Busy,
 }
 
-/// Deletes what was finished longer ago than `retention_s`, except the newest finished row of each key: it is the
-/// next row's predecessor.
-pub(super) async fn prune(
+/// How long a drop may wait for its lock, and work under it: appends wait for as long.
+const DROP_LOCK_MS: u64 = 100;
+const DROP_STATEMENT_MS: u64 = 1_000;
+
+/// Drops the oldest table partition, if all of its messages are published and old enough. The session's time-outs are
+/// lowered before, so that no round trip lies under its lock.
+pub(super) async fn drop_table_partition(
     conn: &mut PgConnection,
-    after_id: i64,
-    page_rows: i64,
-    retention_s: u64,
-) -> Result<Pruned, sqlx::Error> {
-    sqlx::query_as(
-        "WITH page AS (
-             SELECT id, topic, key, sequence, created_at, finished_at
-             FROM outbox.messages WHERE id > $1 ORDER BY id LIMIT $2
-         ), gone AS (
-             DELETE FROM outbox.messages m USING page p
-             WHERE m.id = p.id AND p.finished_at < clock_timestamp() - make_interval(secs => $3)
-               AND EXISTS (SELECT FROM outbox.messages n
-                           WHERE n.topic = p.topic AND n.key = p.key AND n.sequence = p.sequence + 1
-                             AND n.finished_at IS NOT NULL)
-             RETURNING 1
-         )
-         SELECT max(id) AS last_id, min(created_at) >= clock_timestamp() - make_interval(secs => $3) AS reached_young,
-             (SELECT count(*) FROM gone) AS deleted
-         FROM page",
-    )
-    .bind(after_id)
-    .bind(page_rows)
-    .bind(Duration::from_secs(retention_s).as_secs_f64())
-    .fetch_one(conn)
-    .await
+    config: &RelayConfig,
+) -> Result<Dropped, sqlx::Error> {
+    bound(&mut *conn, DROP_STATEMENT_MS, DROP_LOCK_MS).await?;
+    let first_id: Result<Option<i64>, sqlx::Error> =
+        sqlx::query_scalar("SELECT outbox.drop_table_partition(make_interval(secs => $1))")
+            .bind(Duration::from_millis(config.retention_ms).as_secs_f64())
+            .fetch_one(&mut *conn)
+            .await;
+    bound(conn, config.statement_timeout_ms, config.statement_timeout_ms).await?;
+    match first_id {
+        Ok(Some(_)) => Ok(Dropped::One),
+        Ok(None) => Ok(Dropped::None),
+        // Whatever the database says: publishing must not wait for it.
+        Err(error @ sqlx::Error::Database(_)) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "outbox: a table partition is not dropped now; trying again later"
+            );
+            Ok(Dropped::Busy)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn bound(conn: &mut PgConnection, statement_ms: u64, lock_ms: u64) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false)")
+        .bind(statement_ms.to_string())
+        .bind(lock_ms.to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 fn bigint(size: usize) -> i64 {

@@ -1,8 +1,8 @@
-//! G5: every event on a topic was processed, is parked, has no subscriber, or is still pending, in each service.
+//! G5: every event on a topic was processed, is a dead letter, has no subscriber, or is still pending, in each service.
 
 use std::collections::HashSet;
 
-use super::{Parked, count};
+use super::{DeadLetters, count};
 use crate::services::ServiceName;
 use crate::verify::case::Case;
 use crate::verify::history::Place;
@@ -13,7 +13,7 @@ use crate::verify::subscriptions;
 #[derive(Default)]
 struct Figures {
     processed: u64,
-    parked: u64,
+    dead_letters: u64,
     not_subscribed: u64,
     pending: u64,
     pruned: u64,
@@ -21,18 +21,17 @@ struct Figures {
 
 /// Follows every event into every service.
 #[must_use]
-pub fn check(case: &Case<'_>, parked: Parked) -> Verdict {
+pub fn check(case: &Case<'_>, dead_letters: DeadLetters) -> Verdict {
     let mut violations = Findings::default();
     let mut figures = Figures::default();
     for (service, delivery) in &case.snapshot.delivery {
         account(case, *service, delivery, &mut figures, &mut violations);
     }
-    if parked == Parked::Unexpected {
-        for (service, row) in case.snapshot.parked() {
-            let id = row.event_id.map_or_else(|| "unreadable".to_owned(), |id| id.to_string());
+    if dead_letters == DeadLetters::Unexpected {
+        for (service, row) in case.snapshot.dead_letters() {
             violations.add(format!(
-                "{service} parked {}/{}@{} (event {id}, key {}): {}",
-                row.topic, row.partition, row.offset, row.key, row.reason
+                "{service} has a dead letter of {}/{}@{} (event {}, key {}): {}",
+                row.topic, row.partition, row.offset, row.event_id, row.key, row.reason
             ));
         }
     }
@@ -42,7 +41,7 @@ pub fn check(case: &Case<'_>, parked: Parked) -> Verdict {
     }
     let figures = vec![
         ("processed", figures.processed),
-        ("parked", figures.parked),
+        ("dead letters", figures.dead_letters),
         ("without a subscriber", figures.not_subscribed),
         ("pending", figures.pending),
         ("unreadable records", count(case.history.unreadable.len())),
@@ -57,10 +56,10 @@ fn account(
     figures: &mut Figures,
     violations: &mut Findings,
 ) {
-    let parked: HashSet<(&str, i32, i64)> =
-        delivery.parked.iter().map(|row| (row.topic.as_str(), row.partition, row.offset)).collect();
-    let is_parked = |place: &Place| {
-        parked.contains(&(case.topics.name(place.topic).as_str(), place.partition, place.offset))
+    let letters: HashSet<(&str, i32, i64)> =
+        delivery.dead_letters.iter().map(|row| (row.topic.as_str(), row.partition, row.offset)).collect();
+    let is_dead_letter = |place: &Place| {
+        letters.contains(&(case.topics.name(place.topic).as_str(), place.partition, place.offset))
     };
     let subscribed: HashSet<&str> = subscriptions::of(service).iter().copied().collect();
     let is_pending = |place: &Place| {
@@ -71,8 +70,8 @@ fn account(
         let id = seen.event.event_id();
         if !subscribed.contains(seen.event.event_type()) {
             figures.not_subscribed += 1;
-        } else if is_parked(&seen.place) {
-            figures.parked += 1;
+        } else if is_dead_letter(&seen.place) {
+            figures.dead_letters += 1;
         } else if delivery.inbox.contains(&id) {
             figures.processed += 1;
         } else if is_pending(&seen.place) {
@@ -81,7 +80,7 @@ fn account(
             figures.pruned += 1;
         } else {
             violations.add(format!(
-                "{service} passed {} {id} at {} (key {}) without processing or parking it",
+                "{service} passed {} {id} at {} (key {}) without applying it or making it a dead letter",
                 seen.event.event_type(),
                 seen.place,
                 seen.event.key()
@@ -93,13 +92,13 @@ fn account(
         let reads_topic = subscriptions::topics(service).contains(&unreadable.place.topic);
         if !reads_topic || claimed.is_some_and(|claimed| !subscribed.contains(claimed)) {
             figures.not_subscribed += 1;
-        } else if is_parked(&unreadable.place) {
-            figures.parked += 1;
+        } else if is_dead_letter(&unreadable.place) {
+            figures.dead_letters += 1;
         } else if is_pending(&unreadable.place) {
             figures.pending += 1;
         } else {
             violations.add(format!(
-                "{service} passed the unreadable record at {} without parking it ({})",
+                "{service} passed the unreadable record at {} without making it a dead letter ({})",
                 unreadable.place, unreadable.reason
             ));
         }

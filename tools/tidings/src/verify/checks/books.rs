@@ -26,7 +26,7 @@ pub fn check(case: &Case<'_>) -> Verdict {
         unverifiable.add(format!("{open} orders have not ended"));
     }
     units(case, &mut violations);
-    let is_settled = case.is_quiet() && case.set_apart.is_empty();
+    let is_settled = case.is_quiet() && case.excluded.is_empty();
     if is_settled {
         balance(case, &mut violations);
     } else if !case.is_quiet() {
@@ -37,7 +37,7 @@ pub fn check(case: &Case<'_>) -> Verdict {
         ("cancelled", cancelled),
         ("open", open),
         ("SKUs", count(case.snapshot.stock.len())),
-        ("orders set apart", count(case.set_apart.len())),
+        ("orders excluded", count(case.excluded.len())),
     ];
     Verdict::new(Guarantee::G4, figures, violations, unverifiable)
 }

@@ -14,7 +14,7 @@ use crate::verify::snapshot::{Analytics, LedgerRow};
 /// Compares inventory, payment, its provider, notification and analytics with the stories.
 #[must_use]
 pub fn check(case: &Case<'_>) -> Verdict {
-    let mut violations = check_stories(&case.model, &case.set_apart, case.is_quiet());
+    let mut violations = check_stories(&case.model, &case.excluded, case.is_quiet());
     at_most_once(case, &mut violations);
     let mut unverifiable = Findings::default();
     if case.is_quiet() {
@@ -22,7 +22,7 @@ pub fn check(case: &Case<'_>) -> Verdict {
         stock(case, &mut violations);
         payments(case, &mut violations);
         mails(case, &mut violations);
-        if case.set_apart.is_empty() {
+        if case.excluded.is_empty() {
             analytics(case, &mut violations);
         }
     } else {
@@ -68,7 +68,7 @@ fn expected_reservation(story: &Story<'_>) -> &'static [&'static str] {
         return &["rejected"];
     }
     match (story.reserved.is_empty(), story.end()) {
-        (true, Some(End::Cancelled(_))) => &["withdrawn"],
+        (true, Some(End::Cancelled(_))) => &["cancelled_before_placed"],
         (true, Some(End::Confirmed) | None) => &["unknown"],
         (false, Some(End::Confirmed)) => &["committed"],
         (false, Some(End::Cancelled(_))) => &["released"],
@@ -77,7 +77,7 @@ fn expected_reservation(story: &Story<'_>) -> &'static [&'static str] {
 }
 
 fn stock(case: &Case<'_>, violations: &mut Findings) {
-    let apart = case.skus_set_apart();
+    let apart = case.excluded_skus();
     let mut expected = case.model.units();
     for row in &case.snapshot.stock {
         let units = expected.remove(row.sku.as_str()).unwrap_or_default();
@@ -142,7 +142,7 @@ fn expected_payment(story: &Story<'_>) -> &'static [&'static str] {
     }
     match (story.end(), story.reserved.is_empty()) {
         (Some(End::Cancelled(_)), _) => &["cancelled", "voided"],
-        (Some(End::Confirmed) | None, true) => &["remembered"],
+        (Some(End::Confirmed) | None, true) => &["awaiting_stock"],
         // With stock held and no answer yet, the saga is under way, and the system not quiet.
         (Some(End::Confirmed) | None, false) => &[],
     }
@@ -162,7 +162,7 @@ fn mails(case: &Case<'_>, violations: &mut Findings) {
         }
     }
     for ((order_id, kind), times) in found {
-        if !case.set_apart.contains(&order_id) {
+        if !case.excluded.contains(&order_id) {
             violations.add(format!("order {order_id}: {times} mails of kind {kind} that nothing asked for"));
         }
     }

@@ -37,7 +37,7 @@ pub fn check(case: &Case<'_>) -> Verdict {
     let finished = check_outboxes(case, &mut violations);
     let figures = vec![
         ("orders", count(case.snapshot.orders.len())),
-        ("outbox rows found on the topics", finished),
+        ("messages found on the topics", finished),
         ("orders with events pending", count(pending)),
     ];
     Verdict::new(Guarantee::G1, figures, violations, Findings::default())
@@ -49,7 +49,7 @@ fn waiting_orders(case: &Case<'_>) -> HashSet<Uuid> {
     let outbox = case.snapshot.delivery.get(&ServiceName::Order).map_or(&[][..], |delivery| &delivery.outbox);
     outbox
         .iter()
-        .filter(|row| !row.is_finished && row.topic == orders)
+        .filter(|row| !row.is_published && row.topic == orders)
         .filter_map(|row| Uuid::parse_str(&row.key).ok())
         .collect()
 }
@@ -80,12 +80,12 @@ fn check_order(row: &OrderRow, story: Option<&Story<'_>>, is_waiting: bool, viol
         ));
     }
     if let (None, Some(end)) = (stored, story.end())
-        && row.published_sequence > 1
+        && row.last_sequence > 1
     {
         violations.add(format!("order {order_id} is open in order's database and {end:?} on the topic"));
     }
     let on_topic = story.placed.len() + story.ends();
-    let published = usize::try_from(row.published_sequence).unwrap_or_default();
+    let published = usize::try_from(row.last_sequence).unwrap_or_default();
     if published > on_topic && !is_waiting {
         violations
             .add(format!("order {order_id} published {published} events, and {on_topic} are on the topic"));
@@ -117,18 +117,18 @@ fn check_outboxes(case: &Case<'_>, violations: &mut Findings) -> u64 {
         .collect();
     let mut finished = 0;
     for (service, delivery) in &case.snapshot.delivery {
-        for row in delivery.outbox.iter().filter(|row| row.is_finished) {
+        for row in delivery.outbox.iter().filter(|row| row.is_published) {
             finished += 1;
             let found = on_topics.get(&row.event_id);
             if found.is_none_or(|(key, sequence)| (key, sequence) != (&row.key, &row.sequence)) {
                 violations.add(format!(
-                    "event {} ({} of key {}) was finished by {service}'s relay and is not on {}",
+                    "event {} ({} of key {}) was published by {service}'s relay and is not on {}",
                     row.event_id, row.sequence, row.key, row.topic
                 ));
             }
         }
-        for stopped in &delivery.stopped_keys {
-            violations.add(format!("{service}'s relay has stopped {stopped}"));
+        for blocked in &delivery.blocked_keys {
+            violations.add(format!("{service}'s relay has blocked {blocked}"));
         }
     }
     finished

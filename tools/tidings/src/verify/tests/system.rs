@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::services::ServiceName;
 use crate::verify::case::Case;
-use crate::verify::checks::{Parked, check};
+use crate::verify::checks::{DeadLetters, check};
 use crate::verify::history::{History, Place, Range, Seen};
 use crate::verify::report::Report;
 use crate::verify::snapshot::{
@@ -99,7 +99,7 @@ impl System {
             topic: name.clone(),
             key: event.key(),
             sequence: event.sequence(),
-            is_finished: true,
+            is_published: true,
         };
         self.delivery(service).outbox.push(row);
         for subscriber in ServiceName::ALL {
@@ -150,7 +150,7 @@ impl System {
             reason: end.1.map(Into::into),
             currency: "GBP".into(),
             total_minor: quantity * PRICE_MINOR,
-            published_sequence: 2,
+            last_sequence: 2,
         });
     }
 
@@ -292,7 +292,7 @@ impl System {
     }
 
     pub(super) fn verify(&self) -> Report {
-        check(&Case::new(&self.topics, &self.history, &self.snapshot), Parked::Unexpected)
+        check(&Case::new(&self.topics, &self.history, &self.snapshot), DeadLetters::Unexpected)
     }
 
     /// Takes the events away that `is_lost` names, as if they had never reached the topic.

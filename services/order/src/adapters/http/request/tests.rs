@@ -8,7 +8,7 @@ fn valid() -> Value {
     json!({
         "customer_id": "17850",
         "currency": "GBP",
-        "items": [{ "sku": "85123A", "quantity": 6, "unit_price_minor": 255 }],
+        "lines": [{ "sku": "85123A", "quantity": 6, "unit_price_minor": 255 }],
         "payment_method": "tok_visa",
         "recipient": {
             "name": "Ada Lovelace",
@@ -49,7 +49,7 @@ fn a_valid_order_is_understood() {
 #[test]
 fn a_sku_may_stand_on_several_lines() {
     let line = json!({ "sku": "A", "quantity": 1, "unit_price_minor": 1 });
-    assert_eq!(parse(&with("/items", json!([line, line]))).unwrap().lines.len(), 2);
+    assert_eq!(parse(&with("/lines", json!([line, line]))).unwrap().lines.len(), 2);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn all_faults_are_told_at_once_each_with_its_place() {
     let body = json!({
         "customer_id": "",
         "currency": "gbp",
-        "items": [
+        "lines": [
             { "sku": "A", "quantity": 1, "unit_price_minor": 1 },
             { "sku": " A", "quantity": 0, "unit_price_minor": -1, "colour": "red" },
             7,
@@ -71,11 +71,11 @@ fn all_faults_are_told_at_once_each_with_its_place() {
         "/coupon",
         "/currency",
         "/customer_id",
-        "/items/1/colour",
-        "/items/1/quantity",
-        "/items/1/sku",
-        "/items/1/unit_price_minor",
-        "/items/2",
+        "/lines/1/colour",
+        "/lines/1/quantity",
+        "/lines/1/sku",
+        "/lines/1/unit_price_minor",
+        "/lines/2",
         "/payment_method",
         "/recipient/address/a~1b~0c",
         "/recipient/address/city",
@@ -93,7 +93,7 @@ fn every_required_field_is_required_and_every_string_bounded() {
     for (pointer, longest) in [
         ("/customer_id", 100),
         ("/payment_method", 100),
-        ("/items/0/sku", 64),
+        ("/lines/0/sku", 64),
         ("/recipient/name", 200),
         ("/recipient/address/street", 200),
         ("/recipient/address/city", 100),
@@ -107,7 +107,7 @@ fn every_required_field_is_required_and_every_string_bounded() {
         }
     }
     for pointer in
-        ["/items/0/quantity", "/items/0/unit_price_minor", "/recipient/email", "/recipient/address"]
+        ["/lines/0/quantity", "/lines/0/unit_price_minor", "/recipient/email", "/recipient/address"]
     {
         assert_eq!(pointers(&without(pointer)), [pointer]);
     }
@@ -116,8 +116,8 @@ fn every_required_field_is_required_and_every_string_bounded() {
 #[test]
 fn numbers_keep_their_limits() {
     for (pointer, allowed, refused) in [
-        ("/items/0/quantity", [1, 1_000_000], [0, 1_000_001]),
-        ("/items/0/unit_price_minor", [0, 1_000_000_000], [-1, 1_000_000_001]),
+        ("/lines/0/quantity", [1, 1_000_000], [0, 1_000_001]),
+        ("/lines/0/unit_price_minor", [0, 1_000_000_000], [-1, 1_000_000_001]),
     ] {
         for value in allowed {
             assert!(parse(&with(pointer, json!(value))).is_ok(), "{pointer} {value}");
@@ -136,12 +136,12 @@ fn numbers_keep_their_limits() {
 #[test]
 fn an_order_has_1_to_2000_lines() {
     let line = json!({ "sku": "A", "quantity": 1_000_000, "unit_price_minor": 1_000_000_000 });
-    let largest = parse(&with("/items", json!(vec![line.clone(); 2_000]))).unwrap();
+    let largest = parse(&with("/lines", json!(vec![line.clone(); 2_000]))).unwrap();
     assert_eq!(largest.total_minor, 2_000_000_000_000_000_000);
     for items in [json!([]), json!(vec![line; 2_001]), json!({}), Value::Null] {
-        assert_eq!(pointers(&with("/items", items)), ["/items"]);
+        assert_eq!(pointers(&with("/lines", items)), ["/lines"]);
     }
-    assert_eq!(pointers(&without("/items")), ["/items"]);
+    assert_eq!(pointers(&without("/lines")), ["/lines"]);
 }
 
 #[test]

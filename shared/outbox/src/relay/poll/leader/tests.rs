@@ -3,7 +3,7 @@
 use messaging::InMemoryBus;
 
 use super::*;
-use crate::relay::chains::StoppedKey;
+use crate::relay::chains::BlockedKey;
 use crate::relay::probe::NoProbe;
 use crate::relay::row::row;
 
@@ -19,26 +19,26 @@ fn leader() -> Leader {
 }
 
 #[tokio::test]
-async fn a_key_that_is_released_between_its_stop_and_the_read_is_no_gap() {
+async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
     let mut leader = leader();
-    let (first, mut second) = (row(1, "a", 1), row(2, "a", 2));
-    second.predecessor_finished = Some(false);
+    let (first, mut second) = (row(1, "a", None), row(2, "a", Some(1)));
+    second.predecessor_published = Some(false);
     leader.hand_out(Scope::Sweep, vec![first.clone()]).unwrap();
-    leader.note(Outcome::Stopped {
+    leader.note(Outcome::Blocked {
         topic: first.topic.clone(),
-        key: first.key.clone(),
-        stopped: StoppedKey { id: 1, sequence: 1, ids: vec![1] },
-        reason: "too large".to_owned(),
+        key: first.chain_key(),
+        blocked: BlockedKey { id: 1, ids: vec![1] },
+        detail: "too large".to_owned(),
     });
     let work = leader.next_work().unwrap();
-    assert_eq!((work.stops.len(), &work.read.as_ref().unwrap().held), (1, &vec![1]));
+    assert_eq!((work.blocks.len(), &work.read.as_ref().unwrap().held), (1, &vec![1]));
 
-    // The stop was recorded and deleted; the read left out the row that was held.
-    let done = Done { work, rows: vec![second.clone()], read_took: Duration::ZERO, pruned: None };
+    // The block was recorded and deleted; the read left out the row that was held.
+    let done = Done { work, rows: vec![second.clone()], read_took: Duration::ZERO, dropped: None };
     leader.complete(done).unwrap();
-    assert_eq!(leader.stops, []);
+    assert_eq!(leader.blocks, []);
 
     leader.hand_out(Scope::Sweep, vec![first, second]).unwrap();
-    assert_eq!(leader.stops, []);
+    assert_eq!(leader.blocks, []);
     assert_eq!(leader.held.ids().len(), 2);
 }

@@ -1,4 +1,4 @@
-//! Keeps one durable timer per open order: a handler of domain events.
+//! Keeps one durable deadline per open order: a handler of domain events.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::dispatch::{DomainEventHandler, Recorded};
 use super::stream::Stream;
 use crate::domain::{OrderEvent, OrderId};
 
-/// What becomes of an order's timer.
+/// What becomes of an order's deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimerChange {
-    /// It rings then.
+pub enum DeadlineChange {
+    /// It passes then.
     Set(DateTime<Utc>),
     /// It is not needed any more.
     Cleared,
@@ -19,16 +19,16 @@ pub enum TimerChange {
 
 /// The changes of one transaction, one an order.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub struct Deadlines {
     /// By order.
-    pub changes: BTreeMap<OrderId, TimerChange>,
+    pub changes: BTreeMap<OrderId, DeadlineChange>,
 }
 
-impl DomainEventHandler for Timers {
+impl DomainEventHandler for Deadlines {
     fn handle(&mut self, recorded: &Recorded, _stream: &mut Stream) {
         let change = match &recorded.event {
-            OrderEvent::DeadlineScheduled { due_at } => TimerChange::Set(*due_at),
-            OrderEvent::OrderConfirmed { .. } | OrderEvent::OrderCancelled { .. } => TimerChange::Cleared,
+            OrderEvent::DeadlineScheduled { due_at } => DeadlineChange::Set(*due_at),
+            OrderEvent::OrderConfirmed { .. } | OrderEvent::OrderCancelled { .. } => DeadlineChange::Cleared,
             OrderEvent::OrderPlaced(_)
             | OrderEvent::StockReservationRecorded { .. }
             | OrderEvent::LatePaymentRecorded { .. }

@@ -1,4 +1,4 @@
-//! Durable timers, and the positions that tell whether an expired one may act.
+//! Durable deadlines, and the positions that tell whether an expired one may act.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -25,7 +25,7 @@ impl OrderStore {
     /// # Errors
     /// When the database refuses or does not answer.
     pub async fn any_due(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let due = sqlx::query_scalar("SELECT EXISTS (SELECT FROM timers WHERE due_at <= $1)")
+        let due = sqlx::query_scalar("SELECT EXISTS (SELECT FROM deadlines WHERE look_at <= $1)")
             .bind(now)
             .fetch_one(&self.pool)
             .await?;
@@ -37,7 +37,7 @@ impl OrderStore {
     /// # Errors
     /// When the database refuses or does not answer.
     pub async fn count_due(&self, now: DateTime<Utc>) -> Result<i64, StoreError> {
-        let due = sqlx::query_scalar("SELECT count(*) FROM timers WHERE due_at <= $1")
+        let due = sqlx::query_scalar("SELECT count(*) FROM deadlines WHERE look_at <= $1")
             .bind(now)
             .fetch_one(&self.pool)
             .await?;
@@ -60,14 +60,14 @@ impl OrderStore {
 }
 
 /// The orders whose deadlines had passed at `now`, longest ago first. Takes no locks: whoever changes an order locks
-/// its head first and its timer afterwards.
+/// its head first and its deadline afterwards.
 pub(super) async fn due(
     conn: &mut PgConnection,
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<OrderId>, sqlx::Error> {
     let ids: Vec<Uuid> =
-        sqlx::query_scalar("SELECT order_id FROM timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2")
+        sqlx::query_scalar("SELECT order_id FROM deadlines WHERE look_at <= $1 ORDER BY look_at LIMIT $2")
             .bind(now)
             .bind(limit)
             .fetch_all(conn)
@@ -78,22 +78,23 @@ pub(super) async fn due(
 pub(super) async fn set(
     conn: &mut PgConnection,
     order_ids: Vec<Uuid>,
-    due_at: Vec<DateTime<Utc>>,
+    deadlines_at: Vec<DateTime<Utc>>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO timers (order_id, due_at)
-         SELECT * FROM unnest($1::uuid[], $2::timestamptz[])
-         ON CONFLICT (order_id) DO UPDATE SET due_at = excluded.due_at",
+        "INSERT INTO deadlines (order_id, deadline_at, look_at)
+         SELECT n.order_id, n.deadline_at, n.deadline_at
+         FROM unnest($1::uuid[], $2::timestamptz[]) AS n (order_id, deadline_at)
+         ON CONFLICT (order_id) DO UPDATE SET deadline_at = excluded.deadline_at, look_at = excluded.look_at",
     )
     .bind(order_ids)
-    .bind(due_at)
+    .bind(deadlines_at)
     .execute(conn)
     .await?;
     Ok(())
 }
 
 pub(super) async fn clear(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM timers WHERE order_id = ANY($1)")
+    sqlx::query("DELETE FROM deadlines WHERE order_id = ANY($1)")
         .bind(order_ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
         .execute(conn)
         .await?;
