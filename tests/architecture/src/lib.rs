@@ -2,6 +2,7 @@
 
 pub mod dependencies;
 pub mod layers;
+pub mod names;
 pub mod profiles;
 pub mod sources;
 pub mod sql;

@@ -1,6 +1,6 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{dependencies, layers, profiles, sources, targets};
+use architecture::{dependencies, layers, names, profiles, sources, targets};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
@@ -33,5 +33,11 @@ fn every_test_has_a_target_that_runs_it() {
 fn every_crate_of_the_workspace_is_built_unoptimised() {
     let workspace = std::fs::read_to_string(sources::root().join("Cargo.toml")).unwrap();
     let violations = profiles::violations(&workspace, &sources::manifests().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn names_of_before_are_nowhere() {
+    let violations = names::violations(&sources::root().canonicalize().unwrap()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
