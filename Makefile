@@ -50,8 +50,10 @@ test-alerts: ## The alert rules, by promtool
 test-kafka: build-tests ## Bus, relay and system again, on Apache Kafka and Apicurio Registry (needs Java and Maven)
 	tests/components/with-kafka target/debug/with-postgres $(MAKE) test-with-kafka
 
+# The interleavings of three transactions are the database's matter: `make test` has them all, here are those of two.
 test-with-kafka:
-	cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS))
+	cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS)) -- \
+		--skip every_interleaving_of_three_transactions
 	cargo test --workspace --locked --no-fail-fast --test bus --test runtime -- --ignored kafka
 
 test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
