@@ -74,7 +74,10 @@ impl DatabaseError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Connect { source, .. } => is_transient(source),
-            Self::Migrate { source: MigrateError::Execute(source), .. } => is_transient(source),
+            Self::Migrate {
+                source: MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _),
+                ..
+            } => is_transient(source),
             Self::Behind { .. } => true,
             Self::Url(_) | Self::Migrate { .. } | Self::NotDurable { .. } => false,
         }

@@ -323,6 +323,24 @@ async fn migrations_as_a_step_of_their_own_come_before_the_start() {
     assert_eq!(service.ended().await, Some(0), "{}", service.log());
 }
 
+/// The previous release goes on working while the next one migrates, so that a migration may lose a deadlock against it.
+#[tokio::test]
+async fn a_migration_that_loses_a_deadlock_is_tried_again() {
+    let stack = Stack::start().await;
+    let loses_once = "CREATE SEQUENCE tried;
+        CREATE FUNCTION lose_once() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('public.tried') = 1 THEN RAISE EXCEPTION SQLSTATE '40P01'; END IF;
+        END $$;
+        CREATE EVENT TRIGGER lose_once ON ddl_command_start WHEN TAG IN ('CREATE INDEX')
+            EXECUTE FUNCTION lose_once()";
+    sqlx::raw_sql(loses_once).execute(stack.database.pool()).await.unwrap();
+    let step = stack.run("migrate", &[]);
+    assert!(step.status.success(), "{}", String::from_utf8_lossy(&step.stderr));
+    let tried: i64 =
+        sqlx::query_scalar("SELECT last_value FROM tried").fetch_one(stack.database.pool()).await.unwrap();
+    assert!(tried > 1, "no index was made");
+}
+
 #[tokio::test]
 async fn the_previous_release_runs_on_a_newer_schema_but_not_on_a_changed_one() {
     let stack = Stack::start().await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use system::System;
 use testkit::wait::eventually;
@@ -35,6 +35,7 @@ const EXPAND: &str = "DO $$ DECLARE one record; BEGIN
 END $$";
 
 /// Applies the next release's migrations of outbox, inbox and the service, recorded as that release would record them.
+/// One that loses a deadlock against the running service is tried again, as at a service's start.
 async fn expand(database: &mut PgConnection) -> anyhow::Result<()> {
     for table in ["_sqlx_migrations", "outbox._migrations", "inbox._migrations"] {
         let sql = sqlx::SqlSafeStr::into_sql_str(EXPAND);
@@ -42,9 +43,19 @@ async fn expand(database: &mut PgConnection) -> anyhow::Result<()> {
         let mut migrator = Migrator::with_migrations(vec![migration]);
         migrator.dangerous_set_table_name(table);
         migrator.set_ignore_missing(true);
-        migrator.run_direct(None, database, false).await?;
+        let mut attempts_left = 10;
+        loop {
+            match migrator.run_direct(None, &mut *database, false).await {
+                Err(error) if attempts_left > 0 && is_deadlock(&error) => attempts_left -= 1,
+                outcome => break outcome?,
+            }
+        }
     }
     Ok(())
+}
+
+fn is_deadlock(error: &MigrateError) -> bool {
+    matches!(error, MigrateError::ExecuteMigration(sqlx::Error::Database(cause), _) if cause.code().as_deref() == Some("40P01"))
 }
 
 /// Registers OrderPlaced with one more field, and returns the schema's id.
