@@ -5,6 +5,7 @@
 //! it pass. The driver walks the tree of all choices depth first, as stateless model checking does: run one schedule to
 //! its end, then change the last choice that had an alternative. A statement that waits for a lock takes its side out of
 //! the choice until the other side releases it, so that every schedule that PostgreSQL allows is run exactly once.
+//! `BEGIN` is no step: wherever it stands, what follows sees and locks the same.
 
 mod gate;
 

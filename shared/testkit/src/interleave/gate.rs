@@ -157,13 +157,21 @@ async fn authenticate(client: &mut TcpStream, server: &mut TcpStream) -> io::Res
     }
 }
 
-/// All messages up to a `Sync` or `Query`, and whether they execute anything (only then they are a step).
+/// A simple query that begins a transaction with the database's default, read committed: it takes neither a lock nor a
+/// snapshot.
+const BEGIN: &[u8] = b"Q\0\0\0\x0aBEGIN\0";
+
+/// All messages up to a `Sync` or `Query`, and whether they are a step: whether they execute anything whose place among
+/// the other side's statements matters.
 async fn request(client: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     let mut executes = false;
     loop {
         match message(client, &mut bytes).await? {
-            b'Q' => return Ok((bytes, true)),
+            b'Q' => {
+                let is_step = bytes != BEGIN;
+                return Ok((bytes, is_step));
+            }
             b'E' => executes = true,
             b'S' => return Ok((bytes, executes)),
             b'X' => return Err(io::ErrorKind::ConnectionAborted.into()),
