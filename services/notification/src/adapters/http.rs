@@ -26,7 +26,7 @@ struct OrderQuery {
 struct NotificationsView {
     order_id: Uuid,
     /// `present`; `absent` when the order has no recipient, so that nothing is mailed; `unknown` while it isn't known.
-    recipient: String,
+    recipient_status: String,
     notifications: Vec<NotificationView>,
 }
 
@@ -93,12 +93,16 @@ async fn list_notifications(
             .detail("The database did not answer; try again.")
             .retry_after_s(1)
     })?;
-    let Some((recipient, mails)) = found else {
+    let Some((recipient_status, mails)) = found else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "No such order").detail(format!(
             "Notification has not heard of an order {order_id}; events may still be on their way."
         )));
     };
-    Ok(Json(NotificationsView { order_id, recipient, notifications: mails.into_iter().map(view).collect() }))
+    Ok(Json(NotificationsView {
+        order_id,
+        recipient_status,
+        notifications: mails.into_iter().map(view).collect(),
+    }))
 }
 
 fn view(mail: MailRecord) -> NotificationView {

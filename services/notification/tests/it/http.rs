@@ -25,7 +25,7 @@ async fn an_orders_notifications_are_listed_without_personal_data() {
     stack.apply(&[confirmed(order_id), placed(order_id)]).await;
     let (status, body) = get(&stack, &format!("/notifications?order_id={order_id}")).await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(body["recipient"], "present");
+    assert_eq!(body["recipient_status"], "present");
     assert_eq!(body["notifications"][0]["kind"], "order_received");
     assert_eq!(body["notifications"][1]["kind"], "order_confirmed");
     assert_eq!(body["notifications"][1]["state"], "pending");

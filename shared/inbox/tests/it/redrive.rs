@@ -22,7 +22,7 @@ async fn fix(stack: &Stack) {
 }
 
 const fn all_of(applied: u64) -> Redriven {
-    Redriven { applied, remaining: 0, rejected: None }
+    Redriven { applied, already_decided: 0, remaining: 0, rejected: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +216,8 @@ async fn an_event_undecodable_first_and_decodable_when_repeated_keeps_its_keys_o
         stack.publish(event).await;
         stack.caught_up().await;
     }
-    assert_eq!(stack.redrive_oldest().await, all_of(3));
+    let redriven = stack.redrive_oldest().await;
+    assert_eq!(redriven, Redriven { applied: 2, already_decided: 1, remaining: 0, rejected: None });
     assert_eq!(stack.effects(order).await, [1, 2]);
     for id in [made, events[0].event_id(), events[1].event_id()] {
         assert_eq!(stack.outcome(id).await.as_deref(), Some("redriven"));
@@ -225,6 +226,31 @@ async fn an_event_undecodable_first_and_decodable_when_repeated_keeps_its_keys_o
     stack.caught_up().await;
     assert_eq!(stack.effects(order).await, [1, 2], "a third copy is a duplicate");
     assert!(stack.dead_letters().await.is_empty());
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_whose_event_was_discarded_goes_without_an_effect() {
+    let mut stack = Stack::start().await;
+    let order = new_id();
+    let event = confirmed(order, 1);
+    stack.consume_as("tidings.ledger");
+    let made = put_unreadable(&stack, &event).await;
+    sqlx::query(
+        r#"INSERT INTO inbox.events (event_id, topic, partition, "offset", log, outcome)
+           VALUES ($1, $2, 0, 1001, 1, 'discarded')"#,
+    )
+    .bind(event.event_id())
+    .bind(stack.codec.topics().name(event.topic()))
+    .execute(stack.database.pool())
+    .await
+    .unwrap();
+    let redriven = stack.redrive_oldest().await;
+    assert_eq!(redriven, Redriven { applied: 0, already_decided: 1, remaining: 0, rejected: None });
+    assert_eq!(stack.effects(order).await, Vec::<i64>::new());
+    for id in [made, event.event_id()] {
+        assert_eq!(stack.outcome(id).await.as_deref(), Some("discarded"));
+    }
     stack.stop().await;
 }
 

@@ -83,8 +83,10 @@ pub(super) struct DeadLetterBody {
 /// What became of a key's dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RedrivenBody {
-    /// Done with: applied now, applied before, or given up.
+    /// Their events had their effects now.
     applied: u64,
+    /// Gone without an effect, because their events had been applied or discarded before.
+    already_decided: u64,
     /// Still wait.
     remaining: i64,
     /// Why the first of those that wait was rejected again.
@@ -142,8 +144,8 @@ pub(super) async fn redrive(
     };
     let redriven =
         redriven.ok_or_else(|| Problem::not_found(format!("there is no dead letter {id} here")))?;
-    let redrive::Redriven { applied, remaining, rejected } = redriven;
-    Ok(Json(RedrivenBody { applied, remaining, rejected }))
+    let redrive::Redriven { applied, already_decided, remaining, rejected } = redriven;
+    Ok(Json(RedrivenBody { applied, already_decided, remaining, rejected }))
 }
 
 fn unavailable(error: &HandlerError) -> Problem {

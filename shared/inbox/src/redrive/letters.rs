@@ -1,0 +1,141 @@
+//! The statements of a redrive on dead letters, their keys and the audit.
+
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
+use uuid::Uuid;
+
+use crate::dead_letters;
+use crate::error_policy::Rejection;
+
+/// A dead letter, as it came.
+#[derive(FromRow)]
+pub(super) struct Letter {
+    pub(super) id: i64,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) log: i32,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) event_id: Uuid,
+    pub(super) event_type: Option<String>,
+    pub(super) reason: String,
+    /// What the inbox says of its id.
+    pub(super) outcome: String,
+    pub(super) header_names: Vec<String>,
+    pub(super) header_values: Vec<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+/// A record without a key has no order to keep: it is redriven alone.
+pub(super) async fn oldest(
+    pool: &PgPool,
+    id: i64,
+    topic: &str,
+    key: Option<&[u8]>,
+) -> Result<Option<Letter>, sqlx::Error> {
+    sqlx::query_as(
+        r#"SELECT id, topic, partition, "offset", log, key, event_id, event_type, reason,
+               (SELECT e.outcome FROM inbox.events e WHERE e.event_id = d.event_id) AS outcome, header_names,
+               header_values, value
+           FROM inbox.dead_letters d
+           WHERE topic = $2 AND (key_digest = sha256($3) OR $3 IS NULL AND id = $1) ORDER BY id LIMIT 1"#,
+    )
+    .bind(id)
+    .bind(topic)
+    .bind(key)
+    .fetch_optional(pool)
+    .await
+}
+
+pub(super) async fn waiting(
+    pool: &PgPool,
+    id: i64,
+    topic: &str,
+    key: Option<&[u8]>,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM inbox.dead_letters
+         WHERE topic = $2 AND (key_digest = sha256($3) OR $3 IS NULL AND id = $1)",
+    )
+    .bind(id)
+    .bind(topic)
+    .bind(key)
+    .fetch_one(pool)
+    .await
+}
+
+/// Locks the key, then the letter; `false` when it is no longer the oldest of its key.
+pub(super) async fn lock(conn: &mut PgConnection, letter: &Letter) -> Result<bool, sqlx::Error> {
+    if let Some(key) = &letter.key {
+        dead_letters::lock_keys(conn, &letter.topic, &[key]).await?;
+    }
+    let oldest: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM inbox.dead_letters
+         WHERE topic = $2 AND (key_digest = sha256($3) OR $3 IS NULL AND id = $1)
+         ORDER BY id LIMIT 1 FOR UPDATE",
+    )
+    .bind(letter.id)
+    .bind(&letter.topic)
+    .bind(letter.key.as_deref())
+    .fetch_optional(conn)
+    .await?;
+    Ok(oldest == Some(letter.id))
+}
+
+/// The letter goes; the last one of its key frees the key.
+pub(super) async fn remove(conn: &mut PgConnection, letter: &Letter) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM inbox.dead_letters WHERE id = $1").bind(letter.id).execute(&mut *conn).await?;
+    sqlx::query(
+        "UPDATE inbox.dead_letter_keys SET open_letters = open_letters - 1
+         WHERE topic = $1 AND key_digest = sha256($2)",
+    )
+    .bind(&letter.topic)
+    .bind(letter.key.as_deref())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A transaction of its own: that of the redrive was rolled back. Only a letter that is still there is restated.
+pub(super) async fn restate(
+    pool: &PgPool,
+    letter: &Letter,
+    event_type: Option<&str>,
+    rejection: &Rejection,
+    actor: &str,
+) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    if !lock(&mut tx, letter).await? {
+        return Ok(());
+    }
+    dead_letters::restate(&mut tx, letter.id, event_type, rejection).await?;
+    audit(&mut tx, letter, actor, Some(rejection.reason), "rejected").await?;
+    tx.commit().await
+}
+
+/// Notes who redrove a letter, and what came of it. `reason` is why it was rejected; else the letter's own stands.
+pub(super) async fn audit(
+    conn: &mut PgConnection,
+    letter: &Letter,
+    actor: &str,
+    reason: Option<&str>,
+    result: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        r#"INSERT INTO inbox.dead_letter_audit
+               (actor, action, event_id, dead_letter_id, topic, partition, "offset", key_digest, reason, result)
+           VALUES ($1, 'redrive', $2, $3, $4, $5, $6, sha256($7), $8, $9)"#,
+    )
+    .bind(actor)
+    .bind(letter.event_id)
+    .bind(letter.id)
+    .bind(&letter.topic)
+    .bind(letter.partition)
+    .bind(letter.offset)
+    .bind(letter.key.as_deref())
+    .bind(reason.unwrap_or(&letter.reason))
+    .bind(result)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
