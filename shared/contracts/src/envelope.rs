@@ -189,6 +189,21 @@ pub struct Cause {
     pub trace: TraceContext,
 }
 
+/// The namespace of correlation ids that are derived from requests (RFC 9562, section 6.5).
+const REQUESTS: Uuid = Uuid::from_u128(0x6f1c_52a8_9b0e_4d3c_8a57_21d4_0c3e_9b76);
+
+/// The correlation id of what a request leads to, by what makes it one request: the service that answers it, then who
+/// asked and their Idempotency-Key. A repeated request has the same id, and whoever holds key and events can compare them.
+#[must_use]
+pub fn correlation_id_of(service: &str, parts: &[&str]) -> Uuid {
+    let mut name = Vec::new();
+    for part in [service].iter().chain(parts) {
+        name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        name.extend_from_slice(part.as_bytes());
+    }
+    Uuid::new_v5(&REQUESTS, &name)
+}
+
 impl Envelope {
     /// The envelope of `event`, published by `source` because of `cause`.
     #[must_use]

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use contracts::envelope::correlation_id_of;
 use contracts::{Cause, ambient};
 use outbox::AppendError;
 use service::Deps;
@@ -131,7 +132,7 @@ async fn replenish(
     let command = command(&sku, &headers, &body)?;
     let span = spans::transaction("replenish stock");
     let cause = Cause {
-        correlation_id: ambient::new_id(),
+        correlation_id: correlation_id_of("inventory", &[&command.idempotency_key]),
         causation_id: None,
         user_id: None,
         trace: trace_of(&span),

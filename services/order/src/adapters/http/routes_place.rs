@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use contracts::envelope::correlation_id_of;
 use contracts::{Cause, ambient};
 use serde_json::Value;
 use service::http::{InFlight, Json, Problem, preferred_wait};
@@ -89,7 +90,7 @@ async fn place(
     let transaction = spans::transaction("place order");
     let story = trace_of(&transaction);
     let cause = Cause {
-        correlation_id: ambient::new_id(),
+        correlation_id: correlation_id_of("order", &[placement.customer_id.as_str(), &key.key]),
         causation_id: None,
         user_id: Some(placement.customer_id.to_string()),
         trace: story.clone(),
