@@ -80,9 +80,12 @@ test-mutations: build-tests ## Take each mechanism away and see its test fail (t
 audit: bootstrap ## Licences, sources and known vulnerabilities of what we depend on (ARGS=--recorded: without GitHub)
 	tools/audit.sh $(ARGS)
 
-generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md and Grafana's dashboards
+generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md, Grafana's dashboards, the checks in docs/guarantees.md
 	cargo run --locked -p codegen
 	cargo run --locked -p observability
+	cargo build --locked -p tidings
+	page="$$(sed '/^## What `tidings verify` compares/,$$d' docs/guarantees.md; target/debug/tidings verify --list-checks)" && \
+		printf '%s\n' "$$page" >docs/guarantees.md
 
 bootstrap: ## Install what building needs, after saying what
 	@tools/bootstrap.sh

@@ -29,8 +29,8 @@ use crate::trace;
 use crate::up::process::Say;
 use crate::up::stack::{Options, Stack};
 use crate::up::{self, StopSignals};
+use crate::verify;
 use crate::verify::checks::DeadLetters;
-use crate::verify::{self, topics::ALL_EVENTS};
 
 /// How long all orders may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -105,7 +105,7 @@ async fn tell_one_story(stack: &Stack, order: &Client, started: Instant, say: &S
     let system = stack.system();
     let registry = RegistryConfig { url: system.registry.clone(), auto_register_schemas: false };
     let topics = Topics::new(system.topics_prefix.clone());
-    let codec = Codec::connect(&registry, topics, &[], ALL_EVENTS).await?;
+    let codec = Codec::connect(&registry, topics, &[], &verify::topics::all_types()).await?;
     let mut follower = Follower::begin(&system.kafka, codec).await?;
     say(String::new());
     let request = orders::request(0, Plan::Confirmed);

@@ -1,18 +1,19 @@
 //! `tidings verify`: all effects recomputed from the topics alone, and compared with every service's database.
 
 pub mod case;
+pub mod check;
 pub mod checks;
 pub mod databases;
+pub mod delivery;
+pub mod fates;
 pub mod history;
-pub mod model;
+pub mod page;
 pub mod report;
-pub mod snapshot;
+pub mod services;
 pub mod subscriptions;
 pub mod topics;
 
-#[cfg(test)]
-mod tests;
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -65,25 +66,35 @@ pub struct Options {
     pub dead_letters: DeadLetters,
 }
 
+/// What reads the topics of a system.
+///
+/// # Errors
+/// When the registry can't be read.
+pub async fn codec(target: &Target) -> anyhow::Result<Arc<Codec>> {
+    let topics = Topics::new(target.topics_prefix.clone());
+    let registry = RegistryConfig { url: target.registry.clone(), auto_register_schemas: false };
+    Codec::connect(&registry, topics, &[], &topics::all_types())
+        .await
+        .context("the topics can't be read without their schemas")
+}
+
 /// Checks all guarantees.
 ///
 /// # Errors
 /// When a database, the broker or the registry can't be read: then nothing is verified.
 pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
-    let topics = Topics::new(target.topics_prefix.clone());
-    let registry = RegistryConfig { url: target.registry.clone(), auto_register_schemas: false };
-    let codec = Codec::connect(&registry, topics.clone(), &[], topics::ALL_EVENTS)
-        .await
-        .context("the topics can't be read without their schemas")?;
+    let codec = codec(target).await?;
+    let topics = codec.topics();
     let deadline = Instant::now() + options.wait.unwrap_or_default();
     loop {
         if options.wait.is_some() {
-            wait_until_quiet(target, &topics, deadline).await?;
+            wait_until_quiet(target, topics, deadline).await?;
         }
         // The databases first: then everything that they call published must be on the topics.
-        let snapshot = databases::read(&target.postgres).await?;
-        let history = topics::read(&target.kafka, &codec).await?;
-        let case = Case::new(&topics, &history, &snapshot);
+        let mut snapshot = databases::read(&target.postgres).await?;
+        let history = topics::read(&target.kafka, &target.registry, &codec).await?;
+        snapshot.decode_waiting(&codec).await?;
+        let case = Case::new(topics, &history, &snapshot);
         if case.is_quiet() || Instant::now() >= deadline {
             return Ok(checks::check(&case, options.dead_letters));
         }

@@ -138,6 +138,41 @@ async fn redrives_at_once_and_a_key_that_goes_on_keep_the_order() {
     stack.stop().await;
 }
 
+/// Like a batch, a redrive locks the key before what its effect changes, so that the two can't wait for each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_waits_for_its_key_before_it_touches_what_it_changes() {
+    let mut stack = Stack::start().await;
+    stack.consume_as("tidings.ledger");
+    let order = new_id();
+    stack.publish(&cancelled(order, 1, REFUSED)).await;
+    stack.caught_up().await;
+    fix(&stack).await;
+    let mut batch = stack.database.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM inbox.dead_letter_keys FOR UPDATE").execute(&mut *batch).await.unwrap();
+    let held_off = async {
+        let waits = eventually("the redrive waits", PATIENCE, async || {
+            sqlx::query_scalar::<_, i32>(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(stack.database.pool())
+            .await
+        })
+        .await;
+        let touched: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks WHERE pid = $1 AND relation = 'ledger'::regclass",
+        )
+        .bind(waits)
+        .fetch_one(stack.database.pool())
+        .await
+        .unwrap();
+        batch.rollback().await.unwrap();
+        touched
+    };
+    let (redriven, touched) = tokio::join!(stack.redrive_oldest(), held_off);
+    assert_eq!((redriven, touched), (all_of(1), 0));
+    stack.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_event_stays_a_dead_letter_and_what_the_inbox_had_forgotten_can_be_applied() {
     let mut stack = Stack::start().await;

@@ -1,15 +1,19 @@
-//! The five guarantees, each checked by a file of its own.
+//! All checks, each kind in a file of its own.
 
-pub mod accounted;
-pub mod books;
-pub mod effects;
-pub mod published;
+mod books;
+mod dead_letters;
+mod inbox;
+mod outbox;
+mod records;
+mod sequences;
+pub(super) mod stories;
 
 use super::case::Case;
-use super::history::check_sequences;
-use super::report::{Findings, Guarantee, Report, Verdict};
+use super::check::Check;
+use super::report::{Comparisons, Findings, Report};
+use super::services::{analytics, inventory, notification, order, payment};
 
-/// Whether dead letters are tolerated: listed, and the orders concerned excluded.
+/// Whether dead letters are tolerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetters {
     /// They are listed.
@@ -21,44 +25,35 @@ pub enum DeadLetters {
 /// Checks everything.
 #[must_use]
 pub fn check(case: &Case<'_>, dead_letters: DeadLetters) -> Report {
-    let truncated: Findings = case.history.truncated().into_iter().collect();
-    let mut verdicts = vec![
-        published::check(case),
-        sequences(case),
-        effects::check(case),
-        books::check(case),
-        accounted::check(case, dead_letters),
-    ];
-    for verdict in &mut verdicts {
-        let unverifiable = std::mem::take(&mut verdict.unverifiable);
-        verdict.unverifiable = truncated.clone();
-        verdict.unverifiable.append(unverifiable);
-        *verdict = Verdict::new(
-            verdict.guarantee,
-            std::mem::take(&mut verdict.figures),
-            std::mem::take(&mut verdict.violations),
-            std::mem::take(&mut verdict.unverifiable),
-        );
+    let mut out = Comparisons::default();
+    for truncated in case.history.truncated() {
+        for check in Check::ALL {
+            out.not_compared(*check, truncated.clone());
+        }
     }
-    let excluded =
-        case.excluded.iter().map(|order_id| format!("order {order_id} has dead letters")).collect();
-    Report { verdicts, excluded }
-}
-
-fn sequences(case: &Case<'_>) -> Verdict {
-    let (figures, violations) = check_sequences(case.history);
-    Verdict::new(
-        Guarantee::G2,
-        vec![
-            ("events", count(figures.events)),
-            ("keys", count(figures.keys)),
-            ("repeated deliveries", count(figures.repetitions)),
-        ],
-        violations,
-        Findings::default(),
-    )
-}
-
-pub(super) fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
+    records::check(case, &mut out);
+    sequences::check(case, &mut out);
+    stories::check(case, &mut out);
+    outbox::check(case, &mut out);
+    inbox::check(case, &mut out);
+    dead_letters::check(case, dead_letters, &mut out);
+    order::check(case, &mut out);
+    inventory::check(case, &mut out);
+    payment::check(case, &mut out);
+    notification::check(case, &mut out);
+    analytics::check(case, &mut out);
+    books::check(case, &mut out);
+    let mut notes = Findings::default();
+    case.busy.iter().for_each(|what| notes.add(format!("under way: {what}")));
+    case.history.records.iter().filter_map(records::describe).for_each(|what| notes.add(what));
+    for (service, delivery) in &case.snapshot.delivery {
+        for row in &delivery.letters {
+            let key = row.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            notes.add(format!(
+                "{service} has a dead letter of {}/{}@{} (event {}, key {key}): {}",
+                row.topic, row.partition, row.offset, row.event_id, row.reason
+            ));
+        }
+    }
+    out.into_report(notes)
 }

@@ -1,18 +1,43 @@
 //! Reads the five databases, each in one read-only transaction of one snapshot.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context;
+use contracts::Codec;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
-use uuid::Uuid;
 
-use super::snapshot::{Analytics, DeadLetterRow, Delivery, OutboxRow, Snapshot};
+use super::delivery::{self, Delivery};
+use super::services::{analytics, inventory, notification, order, payment};
+use super::topics;
 use crate::services::ServiceName;
 use crate::up::databases::{database_url, without_password};
 
 /// All statements of one database see the same moment, and change nothing.
 const ONE_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All five databases, each at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What every service has: outbox and inbox.
+    pub delivery: BTreeMap<ServiceName, Delivery>,
+    /// order's tables.
+    pub order: order::Rows,
+    /// inventory's tables.
+    pub inventory: inventory::Rows,
+    /// payment's tables, and the provider's.
+    pub payment: payment::Rows,
+    /// notification's tables.
+    pub notification: notification::Rows,
+    /// analytics' tables.
+    pub analytics: analytics::Rows,
+    /// Work that is due and not done: what, and how much.
+    pub unfinished: BTreeMap<&'static str, i64>,
+}
 
 /// Reads everything that the checks compare.
 ///
@@ -23,18 +48,14 @@ pub async fn read(postgres: &str) -> anyhow::Result<Snapshot> {
     for service in ServiceName::ALL {
         let mut database = open(postgres, service).await?;
         let mut conn = database.begin_with(ONE_SNAPSHOT).await?;
-        let what = || format!("reading {}", service.database());
-        let delivery = delivery(&mut conn).await.with_context(what)?;
-        snapshot.delivery.insert(service, delivery);
-        own_tables(service, &mut conn, &mut snapshot).await.with_context(what)?;
-        unfinished(service, &mut conn, &mut snapshot).await.with_context(what)?;
-        conn.rollback().await.with_context(what)?;
-        database.close().await.with_context(what)?;
+        snapshot.read(service, &mut conn).await?;
+        conn.rollback().await?;
+        database.close().await?;
     }
     Ok(snapshot)
 }
 
-/// Reads only what tells whether work is under way: positions, waiting outbox rows, due work.
+/// Reads only what tells whether work is under way.
 ///
 /// # Errors
 /// When a database can't be reached or lacks a table.
@@ -44,13 +65,9 @@ pub async fn read_pending(postgres: &str) -> anyhow::Result<Snapshot> {
         let mut database = open(postgres, service).await?;
         let mut conn = database.begin_with(ONE_SNAPSHOT).await?;
         let what = || format!("reading {}", service.database());
-        let delivery = Delivery {
-            positions: positions(&mut conn).await.with_context(what)?,
-            outbox: waiting(&mut conn).await.with_context(what)?,
-            ..Delivery::default()
-        };
+        let delivery = delivery::pending(&mut conn).await.with_context(what)?;
         snapshot.delivery.insert(service, delivery);
-        unfinished(service, &mut conn, &mut snapshot).await.with_context(what)?;
+        snapshot.count_unfinished(service, &mut conn).await.with_context(what)?;
         conn.rollback().await.with_context(what)?;
         database.close().await.with_context(what)?;
     }
@@ -66,182 +83,68 @@ async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnecti
     let options: PgConnectOptions =
         url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(&url)))?;
     let connecting = || format!("connecting to {}", without_password(&url));
-    let conn = tokio::time::timeout(std::time::Duration::from_secs(10), options.connect())
+    let conn = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
         .with_context(connecting)?
         .with_context(connecting)?;
     Ok(conn)
 }
 
-async fn delivery(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
-    // Before the snapshot: no table partition is dropped while messages are read.
-    sqlx::query("LOCK TABLE outbox.messages IN ACCESS SHARE MODE").execute(&mut *conn).await?;
-    let inbox: Vec<Uuid> =
-        sqlx::query_scalar("SELECT event_id FROM inbox.events").fetch_all(&mut *conn).await?;
-    let inbox_floor: Option<Uuid> =
-        sqlx::query_scalar("SELECT floor FROM inbox.deduplication").fetch_optional(&mut *conn).await?;
-    Ok(Delivery {
-        outbox: outbox(conn).await?,
-        blocked_keys: sqlx::query_scalar(
-            "SELECT topic || ' ' || coalesce(encode(key, 'escape'), 'message ' || message_id) || ' (' || reason || '): ' || detail
-             FROM outbox.blocked_keys ORDER BY blocked_at",
-        )
-        .fetch_all(&mut *conn)
-        .await?,
-        positions: positions(conn).await?,
-        inbox: inbox.into_iter().collect::<HashSet<_>>(),
-        inbox_floor: inbox_floor.unwrap_or_default(),
-        dead_letters: dead_letters(conn).await?,
-    })
-}
-
-async fn positions(conn: &mut PgConnection) -> sqlx::Result<HashMap<(String, i32), i64>> {
-    let rows: Vec<(String, i32, i64)> =
-        sqlx::query_as("SELECT topic, partition, next_offset FROM inbox.consumer_positions")
-            .fetch_all(conn)
-            .await?;
-    Ok(rows.into_iter().map(|(topic, partition, next)| ((topic, partition), next)).collect())
-}
-
-type OutboxColumns = (Uuid, String, String, i64, bool);
-
-fn outbox_row((event_id, topic, key, sequence, is_published): OutboxColumns) -> OutboxRow {
-    OutboxRow { event_id, topic, key, sequence, is_published }
-}
-
-async fn outbox(conn: &mut PgConnection) -> sqlx::Result<Vec<OutboxRow>> {
-    let rows: Vec<OutboxColumns> = sqlx::query_as(
-        "SELECT m.event_id, m.topic, m.subject, m.sequence, u.id IS NULL
-         FROM outbox.messages m LEFT JOIN outbox.unpublished() u USING (id)
-         WHERE m.event_id IS NOT NULL ORDER BY id",
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(outbox_row).collect())
-}
-
-async fn waiting(conn: &mut PgConnection) -> sqlx::Result<Vec<OutboxRow>> {
-    let rows: Vec<OutboxColumns> = sqlx::query_as(
-        "SELECT event_id, topic, subject, sequence, false FROM outbox.unpublished() WHERE event_id IS NOT NULL",
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(outbox_row).collect())
-}
-
-async fn dead_letters(conn: &mut PgConnection) -> sqlx::Result<Vec<DeadLetterRow>> {
-    type Columns = (String, i32, i64, Option<Vec<u8>>, Uuid, String);
-    let rows: Vec<Columns> = sqlx::query_as(
-        r#"SELECT topic, partition, "offset", key, event_id, reason FROM inbox.dead_letters ORDER BY id"#,
-    )
-    .fetch_all(conn)
-    .await?;
-    let letter = |(topic, partition, offset, key, event_id, reason): Columns| DeadLetterRow {
-        topic,
-        partition,
-        offset,
-        key: key.map(|key| String::from_utf8_lossy(&key).into_owned()).unwrap_or_default(),
-        event_id,
-        reason,
-    };
-    Ok(rows.into_iter().map(letter).collect())
-}
-
-async fn own_tables(
-    service: ServiceName,
-    conn: &mut PgConnection,
-    snapshot: &mut Snapshot,
-) -> sqlx::Result<()> {
-    match service {
-        ServiceName::Order => {
-            snapshot.orders = sqlx::query_as(
-                "SELECT order_id, status, reason, currency, total_minor, last_sequence FROM orders ORDER BY order_id",
-            )
-            .fetch_all(conn)
-            .await?;
+impl Snapshot {
+    /// Reads one service's database anew, in the transaction that `conn` is in.
+    ///
+    /// # Errors
+    /// When a table can't be read.
+    pub async fn read(&mut self, service: ServiceName, conn: &mut PgConnection) -> anyhow::Result<()> {
+        let what = || format!("reading {}", service.database());
+        self.delivery.insert(service, delivery::read(conn).await.with_context(what)?);
+        match service {
+            ServiceName::Order => self.order = order::read(conn).await.with_context(what)?,
+            ServiceName::Inventory => self.inventory = inventory::read(conn).await.with_context(what)?,
+            ServiceName::Payment => self.payment = payment::read(conn).await.with_context(what)?,
+            ServiceName::Notification => {
+                self.notification = notification::read(conn).await.with_context(what)?;
+            }
+            ServiceName::Analytics => self.analytics = analytics::read(conn).await.with_context(what)?,
         }
-        ServiceName::Inventory => {
-            snapshot.stock = sqlx::query_as(
-                "SELECT sku, replenished, available, reserved, committed FROM stock ORDER BY sku",
-            )
-            .fetch_all(&mut *conn)
-            .await?;
-            snapshot.reservations =
-                sqlx::query_as("SELECT order_id, state FROM reservations").fetch_all(conn).await?;
-        }
-        ServiceName::Payment => {
-            snapshot.payments = sqlx::query_as("SELECT order_id, payment_id, state FROM payments")
-                .fetch_all(&mut *conn)
-                .await?;
-            snapshot.ledger = sqlx::query_as(
-                "SELECT payment_id, step, amount_minor, currency FROM provider.ledger WHERE approved",
-            )
-            .fetch_all(conn)
-            .await?;
-        }
-        ServiceName::Notification => {
-            snapshot.mails = sqlx::query_as("SELECT order_id, kind FROM mails").fetch_all(conn).await?;
-        }
-        ServiceName::Analytics => snapshot.analytics = analytics(conn).await?,
+        self.count_unfinished(service, conn).await.with_context(what)
     }
-    Ok(())
-}
 
-/// The read models that readers see: those of the live generation.
-async fn analytics(conn: &mut PgConnection) -> sqlx::Result<Analytics> {
-    let funnel: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT f.stage, f.orders FROM funnel f JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let revenue: Vec<(String, i64, i64, i64)> = sqlx::query_as(
-        "SELECT r.currency, r.orders, r.units, r.revenue_minor
-         FROM revenue r JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let sales: Vec<(String, i64, i64)> = sqlx::query_as(
-        "SELECT b.currency || ' ' || b.sku, b.units, b.revenue_minor
-         FROM best_sellers b JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let alerts: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT a.sku, a.times_raised
-         FROM stock_alerts a JOIN generations g USING (generation) WHERE g.state = 'live' AND a.times_raised > 0",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    Ok(Analytics {
-        funnel: funnel.into_iter().collect(),
-        revenue: revenue.into_iter().map(|(currency, o, u, m)| (currency, (o, u, m))).collect(),
-        sales: sales.into_iter().map(|(sku, units, minor)| (sku, (units, minor))).collect(),
-        alerts: alerts.into_iter().collect(),
-    })
-}
+    /// Decodes the messages that are not on their topics yet.
+    ///
+    /// # Errors
+    /// When the registry can't be read.
+    pub async fn decode_waiting(&mut self, codec: &Codec) -> anyhow::Result<()> {
+        for row in self.delivery.values_mut().flat_map(|delivery| &mut delivery.messages) {
+            if let (false, Some(topic)) = (row.is_published, codec.topics().parse(&row.topic)) {
+                row.event = topics::decode(codec, topic, row.value.as_deref()).await?.ok();
+            }
+        }
+        Ok(())
+    }
 
-async fn unfinished(
-    service: ServiceName,
-    conn: &mut PgConnection,
-    snapshot: &mut Snapshot,
-) -> sqlx::Result<()> {
-    let (what, count): (&'static str, i64) = match service {
-        ServiceName::Order => (
-            "orders have not ended",
-            sqlx::query_scalar("SELECT count(*) FROM orders WHERE status = 'placed'").fetch_one(conn).await?,
-        ),
-        ServiceName::Payment => (
-            "payments have a step to do",
-            sqlx::query_scalar("SELECT count(*) FROM payments WHERE due_at IS NOT NULL")
-                .fetch_one(conn)
-                .await?,
-        ),
-        ServiceName::Notification => (
-            "mails are unsent",
-            sqlx::query_scalar("SELECT count(*) FROM mails WHERE state = 'pending'").fetch_one(conn).await?,
-        ),
-        ServiceName::Inventory | ServiceName::Analytics => return Ok(()),
-    };
-    snapshot.unfinished.push((what, u64::try_from(count).unwrap_or_default()));
-    Ok(())
+    async fn count_unfinished(&mut self, service: ServiceName, conn: &mut PgConnection) -> sqlx::Result<()> {
+        let (what, count): (&'static str, i64) = match service {
+            ServiceName::Order => (
+                "orders have not ended",
+                sqlx::query_scalar("SELECT count(*) FROM orders WHERE status = 'placed'").fetch_one(conn).await?,
+            ),
+            ServiceName::Payment => (
+                "payments have a step to do",
+                sqlx::query_scalar("SELECT count(*) FROM payments WHERE due_at IS NOT NULL")
+                    .fetch_one(conn)
+                    .await?,
+            ),
+            // One that was tried and waits to be tried again is not waited for: its server may be down for hours.
+            ServiceName::Notification => (
+                "mails are to be sent",
+                sqlx::query_scalar("SELECT count(*) FROM mails WHERE state = 'pending' AND (attempts = 0 OR lease_id IS NOT NULL)")
+                    .fetch_one(conn)
+                    .await?,
+            ),
+            ServiceName::Inventory | ServiceName::Analytics => return Ok(()),
+        };
+        self.unfinished.insert(what, count);
+        Ok(())
+    }
 }

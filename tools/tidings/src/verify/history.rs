@@ -1,11 +1,9 @@
 //! What the topics hold, read from their beginning: the only witness that the checks trust.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use contracts::envelope::CE_TYPE;
 use contracts::{AnyEvent, Topic};
-use uuid::Uuid;
-
-use super::report::Findings;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,24 +16,21 @@ pub struct Place {
     pub offset: i64,
 }
 
-/// A record that is an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+/// A record as it stands on its topic, and what it says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
     /// Where it stands.
     pub place: Place,
-    /// The fact.
-    pub event: AnyEvent,
-}
-
-/// A record that is no event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Where it stands.
-    pub place: Place,
-    /// What its header says that it is.
-    pub claimed_type: Option<String>,
-    /// Why it can't be read.
-    pub reason: String,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The value's bytes; none in a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// The broker's timestamp in milliseconds.
+    pub timestamp_ms: Option<i64>,
+    /// The event, or why it is none.
+    pub event: Result<AnyEvent, String>,
 }
 
 /// The offsets that one partition held.
@@ -50,12 +45,12 @@ pub struct Range {
 /// Everything on the business topics, up to the end offsets of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// Events in offset order within each partition.
-    pub seen: Vec<Seen>,
-    /// Records that are no events.
-    pub unreadable: Vec<Unreadable>,
+    /// In offset order within each partition.
+    pub records: Vec<Record>,
     /// The offsets read, by topic and partition.
     pub ranges: BTreeMap<(Topic, i32), Range>,
+    /// Schema ids registered under the subject of each topic and type.
+    pub schemas: BTreeMap<(Topic, &'static str), BTreeSet<u32>>,
 }
 
 impl std::fmt::Display for Place {
@@ -64,14 +59,57 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl History {
-    /// The first occurrence of every event, in the order of the topics.
+/// What a service that subscribes to some types makes of a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Seen<'a> {
+    /// Not for it.
+    Skipped,
+    /// An event for it.
+    Event(&'a AnyEvent),
+    /// No valid event: a dead letter.
+    Invalid,
+}
+
+impl Record {
+    /// The value of a header; the last one where it is repeated.
     #[must_use]
-    pub fn first_occurrences(&self) -> Vec<&Seen> {
-        let mut ids: HashMap<Uuid, ()> = HashMap::with_capacity(self.seen.len());
-        self.seen.iter().filter(|seen| ids.insert(seen.event.event_id(), ()).is_none()).collect()
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().rev().find(|(candidate, _)| candidate == name);
+        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
+    /// The id of the trace that it belongs to.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        trace_id(self.header("traceparent"))
+    }
+
+    /// What a service that subscribes to `types` makes of it: it skips by header, decodes, and compares type and key.
+    #[must_use]
+    pub fn seen_by(&self, types: &[&str]) -> Seen<'_> {
+        let announced = self.header(CE_TYPE);
+        if announced.is_some_and(|announced| !types.contains(&announced)) {
+            return Seen::Skipped;
+        }
+        match &self.event {
+            Err(_) => Seen::Invalid,
+            Ok(event) if announced.is_some_and(|announced| announced != event.event_type()) => Seen::Invalid,
+            Ok(event) if !types.contains(&event.event_type()) => Seen::Skipped,
+            Ok(event) if self.key.as_deref() != Some(event.key().as_bytes()) => Seen::Invalid,
+            Ok(event) => Seen::Event(event),
+        }
+    }
+}
+
+/// The trace id of a `traceparent` (W3C Trace Context), 32 hexadecimal digits.
+#[must_use]
+pub fn trace_id(traceparent: Option<&str>) -> Option<&str> {
+    let mut parts = traceparent?.split('-');
+    let (version, id) = (parts.next()?, parts.next()?);
+    (version.len() == 2 && id.len() == 32).then_some(id)
+}
+
+impl History {
     /// Partitions whose beginning is gone.
     #[must_use]
     pub fn truncated(&self) -> Vec<String> {
@@ -83,65 +121,4 @@ impl History {
             })
             .collect()
     }
-}
-
-/// What the check of sequences counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SequenceFigures {
-    /// Keys over all topics.
-    pub keys: usize,
-    /// Distinct events.
-    pub events: usize,
-    /// Further deliveries of events seen before.
-    pub repetitions: usize,
-}
-
-/// G2: the first occurrences of each key's events bear 1, 2, 3, ... without a gap, in one partition; a further
-/// occurrence is the same event.
-#[must_use]
-pub fn check_sequences(history: &History) -> (SequenceFigures, Findings) {
-    let mut findings = Findings::default();
-    let mut figures = SequenceFigures::default();
-    let mut first: HashMap<Uuid, &Seen> = HashMap::with_capacity(history.seen.len());
-    let mut keys: HashMap<(Topic, String), (i32, i64)> = HashMap::new();
-    for seen in &history.seen {
-        let event = &seen.event;
-        if let Some(earlier) = first.get(&event.event_id()) {
-            figures.repetitions += 1;
-            if earlier.event != *event || earlier.place.topic != seen.place.topic {
-                findings.add(format!(
-                    "event {} at {} differs from its first occurrence at {}",
-                    event.event_id(),
-                    seen.place,
-                    earlier.place
-                ));
-            }
-            continue;
-        }
-        first.insert(event.event_id(), seen);
-        let (partition, last) =
-            keys.entry((seen.place.topic, event.key())).or_insert((seen.place.partition, 0));
-        if *partition != seen.place.partition {
-            findings.add(format!(
-                "key {} of {} is in partitions {partition} and {}",
-                event.key(),
-                seen.place.topic,
-                seen.place.partition
-            ));
-        }
-        if event.sequence() != *last + 1 {
-            findings.add(format!(
-                "{} {} of key {} at {} has sequence {} after {last}",
-                event.event_type(),
-                event.event_id(),
-                event.key(),
-                seen.place,
-                event.sequence()
-            ));
-        }
-        *last = event.sequence().max(*last);
-    }
-    figures.keys = keys.len();
-    figures.events = first.len();
-    (figures, findings)
 }

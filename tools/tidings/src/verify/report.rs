@@ -1,15 +1,17 @@
-//! The verdict: one line a guarantee with the figures counted, violations by id, for people and for programs.
+//! The verdict: for each check how much was compared, what contradicts it and what was left out, for people and programs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
+use super::check::{Check, Guarantee};
 use crate::text::thousands;
 
 /// How many findings of one kind are printed in full.
 const SHOWN: usize = 20;
 
-/// What was found wrong: the first ones in words, all of them counted.
+/// Findings: the first ones in words, all of them counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// How many there are.
@@ -27,13 +29,6 @@ impl Findings {
         }
     }
 
-    /// All of another list too.
-    pub fn append(&mut self, other: Self) {
-        self.count += other.count;
-        let room = SHOWN - self.first.len().min(SHOWN);
-        self.first.extend(other.first.into_iter().take(room));
-    }
-
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -41,38 +36,86 @@ impl Findings {
     }
 }
 
-impl FromIterator<String> for Findings {
-    fn from_iter<I: IntoIterator<Item = String>>(iter: I) -> Self {
-        let mut findings = Self::default();
-        iter.into_iter().for_each(|finding| findings.add(finding));
-        findings
+/// What one check came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// How many comparisons were made.
+    pub compared: u64,
+    /// What contradicts the guarantee, by id.
+    pub violations: Findings,
+    /// What was not compared, and why.
+    pub not_compared: Findings,
+}
+
+/// What all checks came to so far.
+#[derive(Clone, Debug, Default)]
+pub struct Comparisons {
+    outcomes: BTreeMap<Check, Outcome>,
+}
+
+impl Comparisons {
+    fn of(&mut self, check: Check) -> &mut Outcome {
+        self.outcomes.entry(check).or_default()
     }
-}
 
-/// A guarantee of `docs/guarantees.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Guarantee {
-    /// Accepted means published.
-    G1,
-    /// Order per key.
-    G2,
-    /// Effects once.
-    G3,
-    /// Every order ends, and the books balance.
-    G4,
-    /// Nothing dropped silently.
-    G5,
-}
-
-impl Guarantee {
-    const fn title(self) -> &'static str {
-        match self {
-            Self::G1 => "accepted means published",
-            Self::G2 => "order per key",
-            Self::G3 => "effects once",
-            Self::G4 => "every order ends, the books balance",
-            Self::G5 => "nothing dropped silently",
+    /// One comparison more; `finding` says what is wrong where it does not hold.
+    pub fn holds(&mut self, check: Check, holds: bool, finding: impl FnOnce() -> String) {
+        let outcome = self.of(check);
+        outcome.compared += 1;
+        if !holds {
+            outcome.violations.add(finding());
         }
+    }
+
+    /// Two values that must be equal; `subject` names the row or record that holds the first.
+    pub fn same<T: PartialEq + fmt::Debug>(
+        &mut self,
+        check: Check,
+        subject: &dyn fmt::Display,
+        column: &str,
+        found: &T,
+        expected: &T,
+    ) {
+        self.holds(check, found == expected, || {
+            format!("{subject}: {column} is {found:?}, expected {expected:?}")
+        });
+    }
+
+    /// Two values that must be equal and are personal or secret, so that neither is printed.
+    pub fn same_hidden<T: PartialEq>(
+        &mut self,
+        check: Check,
+        subject: &dyn fmt::Display,
+        column: &str,
+        found: &T,
+        expected: &T,
+    ) {
+        self.holds(check, found == expected, || format!("{subject}: {column} is not what it should be"));
+    }
+
+    /// A contradiction that no comparison of two values shows.
+    pub fn violated(&mut self, check: Check, finding: String) {
+        self.holds(check, false, || finding);
+    }
+
+    /// Something that the check covers and that could not be compared.
+    pub fn not_compared(&mut self, check: Check, why: String) {
+        self.of(check).not_compared.add(why);
+    }
+
+    /// The verdicts on all guarantees.
+    #[must_use]
+    pub fn into_report(mut self, notes: Findings) -> Report {
+        let verdicts = Guarantee::ALL
+            .into_iter()
+            .map(|guarantee| {
+                let checks = Check::ALL.iter().filter(|check| check.guarantee() == guarantee);
+                let checks: Vec<_> =
+                    checks.map(|check| (*check, self.outcomes.remove(check).unwrap_or_default())).collect();
+                Verdict::new(guarantee, checks)
+            })
+            .collect();
+        Report { verdicts, notes }
     }
 }
 
@@ -84,7 +127,7 @@ pub enum Status {
     Holds,
     /// Something contradicts it.
     Violated,
-    /// Something could not be compared: no success.
+    /// Something that it covers was not compared: no success.
     Unverifiable,
 }
 
@@ -95,41 +138,55 @@ pub struct Verdict {
     pub guarantee: Guarantee,
     /// How it stands.
     pub status: Status,
-    /// What was counted.
-    pub figures: Vec<(&'static str, u64)>,
-    /// What contradicts it.
-    pub violations: Findings,
-    /// What could not be compared, and why.
-    pub unverifiable: Findings,
+    /// Its checks.
+    pub checks: Vec<CheckOutcome>,
+}
+
+/// A check with what it came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckOutcome {
+    /// Which one.
+    pub check: Check,
+    /// What it came to.
+    #[serde(flatten)]
+    pub outcome: Outcome,
 }
 
 impl Verdict {
-    /// The verdict that follows from what was found.
-    #[must_use]
-    pub fn new(
-        guarantee: Guarantee,
-        figures: Vec<(&'static str, u64)>,
-        violations: Findings,
-        unverifiable: Findings,
-    ) -> Self {
-        let status = if !violations.is_empty() {
+    fn new(guarantee: Guarantee, checks: Vec<(Check, Outcome)>) -> Self {
+        let status = if checks.iter().any(|(_, outcome)| !outcome.violations.is_empty()) {
             Status::Violated
-        } else if unverifiable.is_empty() {
+        } else if checks.iter().all(|(_, outcome)| outcome.not_compared.is_empty()) {
             Status::Holds
         } else {
             Status::Unverifiable
         };
-        Self { guarantee, status, figures, violations, unverifiable }
+        let checks = checks.into_iter().map(|(check, outcome)| CheckOutcome { check, outcome }).collect();
+        Self { guarantee, status, checks }
+    }
+
+    /// What contradicts it, with the check that found it.
+    pub fn violations(&self) -> impl Iterator<Item = (Check, &str)> {
+        self.checks
+            .iter()
+            .flat_map(|it| it.outcome.violations.first.iter().map(|finding| (it.check, finding.as_str())))
+    }
+
+    /// What was not compared, with the check that should have.
+    pub fn not_compared(&self) -> impl Iterator<Item = (Check, &str)> {
+        self.checks
+            .iter()
+            .flat_map(|it| it.outcome.not_compared.first.iter().map(|finding| (it.check, finding.as_str())))
     }
 }
 
 /// All verdicts.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// G1 to G5.
+    /// G1 to G6.
     pub verdicts: Vec<Verdict>,
-    /// Orders with dead letters: excluded: their books are not compared.
-    pub excluded: Findings,
+    /// What is no contradiction and worth knowing: dead letters, for one.
+    pub notes: Findings,
 }
 
 impl Report {
@@ -139,10 +196,23 @@ impl Report {
         self.verdicts.iter().all(|verdict| verdict.status == Status::Holds)
     }
 
+    /// Whether a guarantee is violated.
+    #[must_use]
+    pub fn is_violated(&self) -> bool {
+        self.verdicts.iter().any(|verdict| verdict.status == Status::Violated)
+    }
+
     /// How one guarantee stands.
     #[must_use]
     pub fn verdict(&self, guarantee: Guarantee) -> Option<&Verdict> {
         self.verdicts.iter().find(|verdict| verdict.guarantee == guarantee)
+    }
+
+    /// What one check came to.
+    #[must_use]
+    pub fn outcome(&self, check: Check) -> Option<&Outcome> {
+        let verdict = self.verdict(check.guarantee())?;
+        verdict.checks.iter().find(|it| it.check == check).map(|it| &it.outcome)
     }
 }
 
@@ -161,17 +231,42 @@ impl fmt::Display for Verdict {
             Status::Violated => "VIOLATED",
             Status::Unverifiable => "UNVERIFIABLE",
         };
-        let figures: Vec<String> =
-            self.figures.iter().map(|(what, count)| format!("{} {what}", thousands(*count))).collect();
-        writeln!(f, "{:?}  {status:<12} {}: {}", self.guarantee, self.guarantee.title(), figures.join(", "))?;
-        list(f, "violated", &self.violations)?;
-        list(f, "unverifiable", &self.unverifiable)
+        let compared: u64 = self.checks.iter().map(|it| it.outcome.compared).sum();
+        let checks = self.checks.iter().filter(|it| it.outcome.compared > 0).count();
+        let (title, compared) = (self.guarantee.title(), thousands(compared));
+        writeln!(f, "{}  {status:<12} {title}: {compared} comparisons in {checks} checks", self.guarantee)?;
+        for it in &self.checks {
+            list(f, "violated", &it.outcome.violations)?;
+            list(f, "not compared", &it.outcome.not_compared)?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.verdicts.iter().try_for_each(|verdict| write!(f, "{verdict}"))?;
-        list(f, "excluded", &self.excluded)
+        list(f, "note", &self.notes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_compared_is_no_success() {
+        let mut out = Comparisons::default();
+        out.same(Check::Ends, &"order 1", "its end", &1, &1);
+        assert!(out.clone().into_report(Findings::default()).holds());
+        out.not_compared(Check::Units, "SKU A: nobody looked".to_owned());
+        let report = out.clone().into_report(Findings::default());
+        assert!(!report.holds() && !report.is_violated(), "{report}");
+        out.same(Check::Ends, &"order 2", "its end", &2, &1);
+        let report = out.into_report(Findings::default());
+        assert!(
+            report.is_violated() && report.to_string().contains("order 2: its end is 2, expected 1"),
+            "{report}"
+        );
     }
 }

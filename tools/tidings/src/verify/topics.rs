@@ -1,18 +1,18 @@
 //! Reads the business topics from their beginning to the ends of one moment, raw and without joining a group.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use contracts::topics::{Topic, Topics};
-use contracts::{Codec, DecodeError, Event};
+use contracts::{AnyEvent, Codec, DecodeError, Event};
 use messaging::KafkaConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::history::{History, Place, Range, Seen, Unreadable};
+use super::history::{History, Place, Range, Record};
 
 /// How long the broker may take for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,13 +21,6 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The offsets of every partition.
 pub type Ranges = BTreeMap<(Topic, i32), Range>;
-
-/// A record as it stands on its topic.
-struct Raw {
-    place: Place,
-    claimed_type: Option<String>,
-    value: Option<Vec<u8>>,
-}
 
 /// The offsets that every partition of the business topics holds now.
 ///
@@ -38,29 +31,69 @@ pub async fn ranges(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Rang
     tokio::task::spawn_blocking(move || ranges_of(&consumer(&kafka)?, &topics)).await?
 }
 
-/// Everything on the business topics.
+/// Everything on the business topics. `registry` is the schema registry's URL.
 ///
 /// # Errors
 /// When the broker or the registry can't be read.
-pub async fn read(kafka: &KafkaConfig, codec: &Codec) -> anyhow::Result<History> {
+pub async fn read(kafka: &KafkaConfig, registry: &str, codec: &Codec) -> anyhow::Result<History> {
     let (kafka, topics) = (kafka.clone(), codec.topics().clone());
-    let (ranges, records) = tokio::task::spawn_blocking(move || read_raw(&kafka, &topics)).await??;
-    let mut history = History { ranges, ..History::default() };
-    for raw in records {
-        let name = codec.topics().name(raw.place.topic);
-        match codec.decode(&name, raw.value.as_deref()).await {
-            Ok(event) => history.seen.push(Seen { place: raw.place, event }),
-            Err(error @ DecodeError::RegistryUnavailable { .. }) => {
-                return Err(error).context("the topics can't be read without their schemas");
-            }
-            Err(error) => history.unreadable.push(Unreadable {
-                place: raw.place,
-                claimed_type: raw.claimed_type,
-                reason: error.to_string(),
-            }),
-        }
+    let (ranges, mut records) = tokio::task::spawn_blocking(move || read_raw(&kafka, &topics)).await??;
+    for record in &mut records {
+        record.event = decode(codec, record.place.topic, record.value.as_deref()).await?;
     }
-    Ok(history)
+    Ok(History { records, ranges, schemas: schemas(registry, codec.topics()).await? })
+}
+
+/// What a record's value says, or why it is no event.
+///
+/// # Errors
+/// When the registry can't be read.
+pub async fn decode(
+    codec: &Codec,
+    topic: Topic,
+    value: Option<&[u8]>,
+) -> anyhow::Result<Result<AnyEvent, String>> {
+    match codec.decode(&codec.topics().name(topic), value).await {
+        Ok(event) => Ok(Ok(event)),
+        Err(error @ DecodeError::RegistryUnavailable { .. }) => {
+            Err(error).context("the topics can't be read without their schemas")
+        }
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+/// The schema ids registered under the subject of each topic and type (TopicRecordName).
+async fn schemas(
+    registry: &str,
+    topics: &Topics,
+) -> anyhow::Result<BTreeMap<(Topic, &'static str), BTreeSet<u32>>> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        id: u32,
+    }
+    let client = contracts::http::client().timeout(ANSWER_TIMEOUT).build()?;
+    let get = async |path: String| {
+        let url = format!("{}/subjects/{path}", registry.trim_end_matches('/'));
+        client.get(url).send().await?.error_for_status()
+    };
+    let mut schemas = BTreeMap::new();
+    for (topic, event_type) in ALL {
+        let subject = format!("{}-{event_type}", topics.name(*topic));
+        let asking = || format!("asking the registry for the versions of {subject}");
+        let versions = match get(format!("{subject}/versions")).await {
+            Ok(answer) => answer.json::<Vec<u32>>().await.with_context(asking)?,
+            Err(error) if error.status().is_some_and(|status| status.as_u16() == 404) => continue,
+            Err(error) => return Err(error.without_url()).with_context(asking),
+        };
+        let mut ids = BTreeSet::new();
+        for version in versions {
+            let answer = get(format!("{subject}/versions/{version}")).await;
+            let answer = answer.map_err(reqwest::Error::without_url).with_context(asking)?;
+            ids.insert(answer.json::<Version>().await.with_context(asking)?.id);
+        }
+        schemas.insert((*topic, *event_type), ids);
+    }
+    Ok(schemas)
 }
 
 fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
@@ -98,7 +131,7 @@ fn ranges_of(consumer: &BaseConsumer, topics: &Topics) -> anyhow::Result<Ranges>
     Ok(ranges)
 }
 
-fn read_raw(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<(Ranges, Vec<Raw>)> {
+fn read_raw(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<(Ranges, Vec<Record>)> {
     let consumer = consumer(kafka)?;
     let ranges = ranges_of(&consumer, topics)?;
     let mut missing: HashMap<(Topic, i32), i64> = HashMap::new();
@@ -120,7 +153,7 @@ fn read_raw(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<(Ranges, Vec
                 let at = (topic, message.partition());
                 let Some(&high) = missing.get(&at) else { continue };
                 if message.offset() < high {
-                    records.push(raw(topic, &message));
+                    records.push(record(topic, &message));
                 }
                 if message.offset() + 1 >= high {
                     missing.remove(&at);
@@ -149,29 +182,37 @@ fn read_raw(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<(Ranges, Vec
     Ok((ranges, records))
 }
 
-fn raw(topic: Topic, message: &impl Message) -> Raw {
-    let claimed_type = message.headers().and_then(|headers| {
-        let header = headers.iter().find(|header| header.key == contracts::envelope::CE_TYPE)?;
-        Some(String::from_utf8_lossy(header.value?).into_owned())
-    });
-    Raw {
+fn record(topic: Topic, message: &impl Message) -> Record {
+    let header = |header: rdkafka::message::Header<'_, &[u8]>| {
+        (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
+    };
+    Record {
         place: Place { topic, partition: message.partition(), offset: message.offset() },
-        claimed_type,
+        key: message.key().map(<[u8]>::to_vec),
+        headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
         value: message.payload().map(<[u8]>::to_vec),
+        timestamp_ms: message.timestamp().to_millis(),
+        event: Err("not decoded yet".to_owned()),
     }
 }
 
-/// The full names of all events on the business topics.
-pub const ALL_EVENTS: &[&str] = &[
-    contracts::order::OrderPlaced::TYPE,
-    contracts::order::OrderConfirmed::TYPE,
-    contracts::order::OrderCancelled::TYPE,
-    contracts::reservation::StockReserved::TYPE,
-    contracts::reservation::StockReleased::TYPE,
-    contracts::reservation::StockRejected::TYPE,
-    contracts::payment::PaymentCompleted::TYPE,
-    contracts::payment::PaymentDeclined::TYPE,
-    contracts::payment::PaymentRefunded::TYPE,
-    contracts::stock::StockReplenished::TYPE,
-    contracts::stock::StockLevelLow::TYPE,
+/// Every event, with its topic.
+pub const ALL: &[(Topic, &str)] = &[
+    (Topic::Orders, contracts::order::OrderPlaced::TYPE),
+    (Topic::Orders, contracts::order::OrderConfirmed::TYPE),
+    (Topic::Orders, contracts::order::OrderCancelled::TYPE),
+    (Topic::Reservations, contracts::reservation::StockReserved::TYPE),
+    (Topic::Reservations, contracts::reservation::StockReleased::TYPE),
+    (Topic::Reservations, contracts::reservation::StockRejected::TYPE),
+    (Topic::Payments, contracts::payment::PaymentCompleted::TYPE),
+    (Topic::Payments, contracts::payment::PaymentDeclined::TYPE),
+    (Topic::Payments, contracts::payment::PaymentRefunded::TYPE),
+    (Topic::Stock, contracts::stock::StockReplenished::TYPE),
+    (Topic::Stock, contracts::stock::StockLevelLow::TYPE),
 ];
+
+/// The full names of all events on the business topics.
+#[must_use]
+pub fn all_types() -> Vec<&'static str> {
+    ALL.iter().map(|(_, event_type)| *event_type).collect()
+}

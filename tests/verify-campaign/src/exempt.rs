@@ -1,0 +1,49 @@
+//! Columns that are no promise, each with its reason: `not-promised.tsv`.
+
+use std::collections::BTreeMap;
+
+/// The list, by pattern.
+#[derive(Debug)]
+pub struct Exempt {
+    reasons: BTreeMap<String, String>,
+}
+
+impl Exempt {
+    /// The list beside this crate.
+    ///
+    /// # Panics
+    /// When a line has no reason.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a wrong list is a failed test")]
+    pub fn list() -> Self {
+        let lines = include_str!("../not-promised.tsv").lines().filter(|line| !line.starts_with('#'));
+        let reasons = lines
+            .map(|line| line.split_once('\t').expect("a column, a tab, a reason"))
+            .map(|(pattern, reason)| (pattern.to_owned(), reason.to_owned()))
+            .collect();
+        Self { reasons }
+    }
+
+    /// The entry for a column, if there is one: `service.schema.table.column`, a path in a JSON document behind it, and
+    /// `[column=value]` for rows with that value. Outbox and inbox stand there once, with `*` for the service.
+    pub fn of(&self, column: &str, row: &serde_json::Value) -> Option<&str> {
+        let any_service = column.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let names = [Some(column.to_owned()), any_service];
+        names.into_iter().flatten().find_map(|name| {
+            self.reasons.keys().map(String::as_str).find(|pattern| match pattern.split_once('[') {
+                None => *pattern == name,
+                Some((of, condition)) => {
+                    of == name
+                        && condition.trim_end_matches(']').split_once('=').is_some_and(|(key, value)| {
+                            row.get(key).is_some_and(|found| found.as_str() == Some(value))
+                        })
+                }
+            })
+        })
+    }
+
+    /// The columns on the list, also where it is only some of their rows.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.reasons.keys().filter_map(|pattern| pattern.split('[').next())
+    }
+}

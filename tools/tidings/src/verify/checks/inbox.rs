@@ -1,0 +1,216 @@
+//! G5: every event on a topic was processed, is a dead letter, was discarded, has no subscriber, or is still pending.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use crate::services::ServiceName;
+use crate::verify::case::Case;
+use crate::verify::check::Check;
+use crate::verify::delivery::{Delivery, InboxRow, PositionRow};
+use crate::verify::fates::{self, Fate};
+use crate::verify::history::{Place, Record, Seen};
+use crate::verify::report::Comparisons;
+use crate::verify::subscriptions;
+
+pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
+    let records: HashMap<Place, &Record> =
+        case.history.records.iter().map(|record| (record.place, record)).collect();
+    for (service, delivery) in &case.snapshot.delivery {
+        let rows: HashMap<Place, &InboxRow> =
+            delivery.events.values().filter_map(|row| Some((place(case, row)?, row))).collect();
+        for record in &case.history.records {
+            if subscriptions::topics(*service).contains(&record.place.topic) {
+                fate(case, *service, delivery, record, &rows, out);
+            }
+        }
+        let behind = case.records_behind(*service);
+        if behind > 0 {
+            out.not_compared(Check::Fates, format!("{service} is {behind} records behind"));
+        }
+        for (id, row) in &delivery.events {
+            inbox_row(case, *service, delivery, (*id, row), &records, out);
+        }
+        for (name, partition) in delivery.positions.keys() {
+            let topic = case.topics.parse(name);
+            let is_there = topic.is_some_and(|topic| case.history.ranges.contains_key(&(topic, *partition)));
+            out.holds(Check::Positions, is_there, || {
+                format!("{service} has a position in {}/{partition}, which is not there", short(name))
+            });
+        }
+        for (topic, partition) in case.history.ranges.keys() {
+            if subscriptions::topics(*service).contains(topic) {
+                let name = case.topics.name(*topic);
+                let at = Place { topic: *topic, partition: *partition, offset: 0 };
+                position(case, (*service, delivery), (&name, at), &records, out);
+            }
+        }
+    }
+}
+
+/// A topic's name without its deployment's prefix.
+fn short(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+fn place(case: &Case<'_>, row: &InboxRow) -> Option<Place> {
+    let topic = case.topics.parse(&row.topic)?;
+    Some(Place { topic, partition: row.partition, offset: row.offset })
+}
+
+fn fate(
+    case: &Case<'_>,
+    service: ServiceName,
+    delivery: &Delivery,
+    record: &Record,
+    rows: &HashMap<Place, &InboxRow>,
+    out: &mut Comparisons,
+) {
+    let place = record.place;
+    match record.seen_by(subscriptions::of(service)) {
+        Seen::Skipped => {}
+        Seen::Event(event) => {
+            let fate = case.fate(service, event.event_id());
+            if fate != Some(Fate::Pending) {
+                out.holds(Check::Fates, fate.is_some_and(|fate| fate != Fate::Lost), || {
+                    let (id, key) = (event.event_id(), event.key());
+                    format!(
+                        "{service} passed {} {id} at {place} (key {key}) without applying it or making it a dead letter",
+                        event.event_type()
+                    )
+                });
+            }
+        }
+        Seen::Invalid => {
+            let next = delivery.next_offset(&case.topics.name(place.topic), place.partition);
+            if next.is_some_and(|next| place.offset < next) {
+                let is_handled = rows.get(&place).is_some_and(|row| row.outcome != "applied");
+                out.holds(Check::Fates, is_handled, || {
+                    format!("{service} passed the record at {place}, which is no event, without making it a dead letter")
+                });
+            }
+        }
+    }
+}
+
+fn inbox_row(
+    case: &Case<'_>,
+    service: ServiceName,
+    delivery: &Delivery,
+    (id, row): (uuid::Uuid, &InboxRow),
+    records: &HashMap<Place, &Record>,
+    out: &mut Comparisons,
+) {
+    let subject = format!("{service}'s inbox row of event {id}");
+    let Some(place) = place(case, row) else {
+        out.violated(Check::InboxRows, format!("{subject} names the topic {}", row.topic));
+        return;
+    };
+    let Some(record) = records.get(&place) else {
+        let is_gone =
+            case.history.ranges.get(&(place.topic, place.partition)).is_some_and(|r| place.offset < r.low);
+        out.holds(Check::InboxRows, is_gone, || format!("{subject} names {place}, where no record stands"));
+        return;
+    };
+    let is_made = id.as_bytes()[0] == 0xff && row.outcome != "applied";
+    let is_its_own = match &record.event {
+        Ok(event) => {
+            event.event_id() == id && subscriptions::of(service).contains(&event.event_type()) || is_made
+        }
+        Err(_) => is_made,
+    };
+    out.holds(Check::InboxRows, is_its_own, || {
+        format!("{subject} names {place}, where another record stands")
+    });
+    let next = delivery.next_offset(&row.topic, row.partition);
+    out.holds(Check::InboxRows, next.is_some_and(|next| row.offset < next), || {
+        format!("{subject} is {} although {service}'s position at {place} is {next:?}", row.outcome)
+    });
+    let log = delivery.topics.get(&row.topic).map(|topic| topic.log);
+    out.same(Check::InboxRows, &subject, "log", &Some(row.log), &log);
+    let times = (written_at(record).unwrap_or(row.processed_at), case.taken_at(service));
+    case.plausible(out, Check::InboxRows, &subject, "processed_at", row.processed_at, times);
+    let open = [Fate::DeadLettered, Fate::Discarded].contains(&fates::of_outcome(&row.outcome));
+    out.holds(
+        Check::InboxRows,
+        !open || row.outcome.contains("discarded") || has_letter(delivery, id),
+        || format!("{subject} says {}, and there is no such dead letter", row.outcome),
+    );
+}
+
+fn has_letter(delivery: &Delivery, id: uuid::Uuid) -> bool {
+    delivery.letters.iter().any(|letter| letter.event_id == id)
+}
+
+/// The broker's time of a record.
+pub(super) fn written_at(record: &Record) -> Option<DateTime<Utc>> {
+    record.timestamp_ms.and_then(DateTime::from_timestamp_millis)
+}
+
+fn position(
+    case: &Case<'_>,
+    (service, delivery): (ServiceName, &Delivery),
+    (name, at): (&str, Place),
+    records: &HashMap<Place, &Record>,
+    out: &mut Comparisons,
+) {
+    let subject = format!("{service}'s position in {}/{}", at.topic, at.partition);
+    let Some(row) = delivery.positions.get(&(name.to_owned(), at.partition)) else {
+        out.not_compared(
+            Check::Positions,
+            format!("{subject} is not there: it was never assigned the partition"),
+        );
+        return;
+    };
+    let Some(range) = case.history.ranges.get(&(at.topic, at.partition)) else { return };
+    out.holds(Check::Positions, (range.low..=range.high).contains(&row.next_offset), || {
+        format!("{subject} is {}, the topic has {} to {}", row.next_offset, range.low, range.high)
+    });
+    out.holds(Check::Positions, row.stopped_reason.is_none(), || {
+        format!("{subject} has stopped: {}", row.stopped_reason.as_deref().unwrap_or_default())
+    });
+    let log = delivery.topics.get(name).map(|topic| topic.log);
+    out.same(Check::Positions, &subject, "log", &Some(row.log), &log);
+    let epochs = (row.reached_epoch, row.topic_epoch, row.topic_partitions);
+    out.same(Check::Positions, &subject, "the epochs", &epochs, &(1, 1, None));
+    last_record(case, service, (&subject, at, row), (range.low, records), out);
+}
+
+fn last_record(
+    case: &Case<'_>,
+    service: ServiceName,
+    (subject, at, row): (&str, Place, &PositionRow),
+    (low, records): (i64, &HashMap<Place, &Record>),
+    out: &mut Comparisons,
+) {
+    let last = (low..row.next_offset).rev().find_map(|offset| records.get(&Place { offset, ..at })).copied();
+    let offset = last.map(|last| last.place.offset);
+    out.same(Check::Positions, &subject, "last_record_offset", &row.last_record_offset, &offset);
+    let digest = last.map(|last| digest(last).to_vec());
+    out.holds(Check::Positions, row.last_record_digest == digest, || {
+        format!("{subject}: last_record_digest is not that of the record at offset {offset:?}")
+    });
+    out.same(Check::Positions, &subject, "last_record_at", &row.last_record_at, &last.and_then(written_at));
+    out.same(Check::Positions, &subject, "last_record_leader_epoch", &row.last_record_leader_epoch, &None);
+    let since = last.and_then(written_at).unwrap_or(DateTime::UNIX_EPOCH);
+    let times = (since, case.taken_at(service));
+    case.plausible(out, Check::Positions, &subject, "updated_at", row.updated_at, times);
+}
+
+/// SHA-256 over timestamp, key and value, each with its length; none is told apart from empty (docs/adr/0018).
+fn digest(record: &Record) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let timestamp = record.timestamp_ms.map(i64::to_be_bytes);
+    let parts = [timestamp.as_ref().map(<[u8; 8]>::as_slice), record.key.as_deref(), record.value.as_deref()];
+    for part in parts {
+        let Some(bytes) = part else {
+            hash.update([0]);
+            continue;
+        };
+        hash.update([1]);
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,364 @@
+//! analytics' read models: those of the live generation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use contracts::Event;
+use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::payment::PaymentCompleted;
+use contracts::reservation::StockReserved;
+use contracts::stock::{StockLevelLow, StockReplenished};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use sqlx_macros::FromRow;
+use uuid::Uuid;
+
+use super::reason_name;
+use crate::services::ServiceName;
+use crate::verify::case::{Case, Occurrence, first};
+use crate::verify::check::Check;
+use crate::verify::fates::Fate;
+use crate::verify::report::Comparisons;
+
+const ANALYTICS: ServiceName = ServiceName::Analytics;
+
+/// analytics' rows of the live generation.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    generations: Vec<GenerationRow>,
+    /// Generations that rows speak of, by table.
+    mentioned: BTreeSet<(String, i32)>,
+    orders: BTreeMap<Uuid, OrderRow>,
+    funnel: BTreeMap<String, i128>,
+    revenue: BTreeMap<String, [i128; 3]>,
+    best_sellers: BTreeMap<String, [i128; 2]>,
+    time_to_confirm: BTreeMap<i64, i128>,
+    alerts: BTreeMap<String, AlertRow>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct GenerationRow {
+    generation: i32,
+    state: String,
+    started_at: DateTime<Utc>,
+    live_since: Option<DateTime<Utc>>,
+    detail: Option<String>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct OrderRow {
+    order_id: Uuid,
+    status: String,
+    reserved: bool,
+    paid: bool,
+    currency: Option<String>,
+    lines: Option<Value>,
+    placed_at: Option<DateTime<Utc>>,
+    confirmed_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct AlertRow {
+    sku: String,
+    sequence: i64,
+    available: i64,
+    threshold: i64,
+    raised_at: Option<DateTime<Utc>>,
+    times_raised: i64,
+}
+
+/// Reads the live generation.
+///
+/// # Errors
+/// When the database refuses.
+pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
+    let mentioned: Vec<(String, i32)> = sqlx::query_as(
+        "SELECT 'orders', generation FROM orders UNION SELECT 'funnel', generation FROM funnel
+         UNION SELECT 'revenue', generation FROM revenue UNION SELECT 'best_sellers', generation FROM best_sellers
+         UNION SELECT 'time_to_confirm', generation FROM time_to_confirm
+         UNION SELECT 'stock_alerts', generation FROM stock_alerts",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let orders: Vec<OrderRow> = sqlx::query_as(
+        "SELECT o.order_id, o.status, o.reserved, o.paid, o.currency, o.lines, o.placed_at, o.confirmed_at, o.reason
+         FROM orders o JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let funnel: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT f.stage, f.orders FROM funnel f JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let revenue: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "SELECT r.currency, r.orders, r.units, r.revenue_minor
+         FROM revenue r JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let sales: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT b.currency || ' ' || b.sku, b.units, b.revenue_minor
+         FROM best_sellers b JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let times: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT t.upper_bound_ms, t.orders
+         FROM time_to_confirm t JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let alerts: Vec<AlertRow> = sqlx::query_as(
+        "SELECT a.sku, a.sequence, a.available, a.threshold, a.raised_at, a.times_raised
+         FROM stock_alerts a JOIN generations g USING (generation) WHERE g.state = 'live'",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    Ok(Rows {
+        generations: sqlx::query_as(
+            "SELECT generation, state, started_at, live_since, detail FROM generations ORDER BY generation",
+        )
+        .fetch_all(conn)
+        .await?,
+        mentioned: mentioned.into_iter().collect(),
+        orders: orders.into_iter().map(|row| (row.order_id, row)).collect(),
+        funnel: funnel.into_iter().map(|(stage, orders)| (stage, orders.into())).collect(),
+        revenue: revenue.into_iter().map(|(of, a, b, c)| (of, [a, b, c].map(i128::from))).collect(),
+        best_sellers: sales.into_iter().map(|(of, a, b)| (of, [a, b].map(i128::from))).collect(),
+        time_to_confirm: times.into_iter().map(|(bound, orders)| (bound, orders.into())).collect(),
+        alerts: alerts.into_iter().map(|row| (row.sku.clone(), row)).collect(),
+    })
+}
+
+/// The counters that the applied events come to.
+#[derive(Default)]
+struct Totals {
+    funnel: BTreeMap<String, i128>,
+    revenue: BTreeMap<String, [i128; 3]>,
+    best_sellers: BTreeMap<String, [i128; 2]>,
+    time_to_confirm: BTreeMap<i64, i128>,
+}
+
+/// Compares the live generation with what analytics has applied.
+pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
+    let rows = &case.snapshot.analytics;
+    generations(case, rows, out);
+    let mut totals = Totals::default();
+    let mut known = BTreeSet::new();
+    for order_id in case.orders.keys() {
+        let applied = case.applied(ANALYTICS, *order_id);
+        if !applied.is_empty() {
+            known.insert(*order_id);
+            order(*order_id, rows.orders.get(order_id), &applied, &mut totals, out);
+        }
+    }
+    for order_id in rows.orders.keys().filter(|id| !known.contains(id)) {
+        out.violated(
+            Check::CountedOrders,
+            format!("order {order_id}: analytics counts it, and has applied nothing of it"),
+        );
+    }
+    differences(Check::Funnel, "the funnel's", &rows.funnel, &totals.funnel, out);
+    differences(Check::Revenue, "revenue in", &rows.revenue, &totals.revenue, out);
+    differences(Check::BestSellers, "sales of", &rows.best_sellers, &totals.best_sellers, out);
+    differences(
+        Check::TimeToConfirm,
+        "confirmed within ms",
+        &rows.time_to_confirm,
+        &totals.time_to_confirm,
+        out,
+    );
+    alerts(case, rows, out);
+}
+
+fn generations(case: &Case<'_>, rows: &Rows, out: &mut Comparisons) {
+    const CHECK: Check = Check::Generations;
+    let live: Vec<i32> =
+        rows.generations.iter().filter(|row| row.state == "live").map(|row| row.generation).collect();
+    out.holds(CHECK, live.len() == 1, || format!("the generations {live:?} are live"));
+    let numbers: Vec<i32> = rows.generations.iter().map(|row| row.generation).collect();
+    out.holds(CHECK, numbers.iter().copied().eq((1..).take(numbers.len())), || {
+        format!("the generations {numbers:?} are not numbered one after the other")
+    });
+    let taken_at = case.taken_at(ANALYTICS);
+    for row in &rows.generations {
+        let subject = format!("generation {}", row.generation);
+        let was_live = ["live", "retired"].contains(&row.state.as_str());
+        out.same(CHECK, &subject, "it was live", &row.live_since.is_some(), &was_live);
+        out.same(CHECK, &subject, "it has failed", &row.detail.is_some(), &(row.state == "failed"));
+        case.plausible(out, CHECK, &subject, "started_at", row.started_at, (DateTime::UNIX_EPOCH, taken_at));
+        if let Some(at) = row.live_since {
+            case.plausible(out, CHECK, &subject, "live_since", at, (row.started_at, taken_at));
+        }
+    }
+    for (table, generation) in &rows.mentioned {
+        out.holds(CHECK, numbers.contains(generation), || {
+            format!("{table} has rows of generation {generation}, which is not there")
+        });
+    }
+}
+
+fn order(
+    order_id: Uuid,
+    row: Option<&OrderRow>,
+    applied: &[Occurrence<'_>],
+    totals: &mut Totals,
+    out: &mut Comparisons,
+) {
+    const CHECK: Check = Check::CountedOrders;
+    let subject = format!("analytics' order {order_id}");
+    let placed = first::<OrderPlaced>(applied).map(|(event, _)| event);
+    let confirmed = first::<OrderConfirmed>(applied).map(|(event, _)| event);
+    let cancelled = first::<OrderCancelled>(applied).map(|(event, _)| event);
+    let is_reserved = first::<StockReserved>(applied).is_some();
+    let is_paid = first::<PaymentCompleted>(applied).is_some();
+    totals.count(placed, confirmed, cancelled, (is_reserved, is_paid));
+    let Some(row) = row else {
+        out.violated(CHECK, format!("{subject} is not there: it would be counted again"));
+        return;
+    };
+    let status = match (placed, confirmed, cancelled) {
+        (Some(_), Some(_), _) => "confirmed",
+        (None, Some(_), _) => "confirmed_before_placed",
+        (Some(_), None, Some(_)) => "cancelled",
+        (None, None, Some(_)) => "cancelled_before_placed",
+        (Some(_), None, None) => "placed",
+        (None, None, None) => "unknown",
+    };
+    let open = placed.filter(|_| status == "placed");
+    let lines = open.map(|placed| {
+        let line = |line: &contracts::order::OrderLine| {
+            json!({ "sku": line.sku, "quantity": line.quantity, "unit_price_minor": line.unit_price_minor })
+        };
+        Value::Array(placed.lines.iter().map(line).collect())
+    });
+    let early = confirmed.filter(|_| status == "confirmed_before_placed");
+    out.same(CHECK, &subject, "order_id", &row.order_id, &order_id);
+    out.same(CHECK, &subject, "status", &row.status.as_str(), &status);
+    out.same(CHECK, &subject, "reserved", &row.reserved, &is_reserved);
+    out.same(CHECK, &subject, "paid", &row.paid, &is_paid);
+    out.same(CHECK, &subject, "currency", &row.currency.as_ref(), &open.map(|placed| &placed.currency));
+    out.same(CHECK, &subject, "lines", &row.lines, &lines);
+    out.same(CHECK, &subject, "placed_at", &row.placed_at, &open.map(|placed| placed.occurred_at));
+    out.same(CHECK, &subject, "confirmed_at", &row.confirmed_at, &early.map(|event| event.occurred_at));
+    let reason = cancelled.map(|event| reason_name(event.reason));
+    out.same(CHECK, &subject, "reason", &row.reason.as_deref(), &reason);
+}
+
+impl Totals {
+    fn count(
+        &mut self,
+        placed: Option<&OrderPlaced>,
+        confirmed: Option<&OrderConfirmed>,
+        cancelled: Option<&OrderCancelled>,
+        (is_reserved, is_paid): (bool, bool),
+    ) {
+        let cancelled_stage = cancelled.map(|event| format!("cancelled_{}", reason_name(event.reason)));
+        for stage in [
+            placed.map(|_| "placed"),
+            is_reserved.then_some("reserved"),
+            is_paid.then_some("paid"),
+            confirmed.map(|_| "confirmed"),
+            cancelled_stage.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *self.funnel.entry(stage.to_owned()).or_default() += 1;
+        }
+        let (Some(placed), Some(confirmed)) = (placed, confirmed) else { return };
+        let revenue = self.revenue.entry(placed.currency.clone()).or_default();
+        revenue[0] += 1;
+        for line in &placed.lines {
+            let units = i128::from(line.quantity);
+            let minor = units * i128::from(line.unit_price_minor);
+            revenue[1] += units;
+            revenue[2] += minor;
+            let sales = self.best_sellers.entry(format!("{} {}", placed.currency, line.sku)).or_default();
+            sales[0] += units;
+            sales[1] += minor;
+        }
+        let milliseconds = (confirmed.occurred_at - placed.occurred_at).num_milliseconds();
+        *self.time_to_confirm.entry(upper_bound(milliseconds)).or_default() += 1;
+    }
+}
+
+/// The upper bound of the bucket of a duration in milliseconds: 32 buckets each time that it doubles, as HdrHistogram has
+/// them.
+const fn upper_bound(milliseconds: i64) -> i64 {
+    if milliseconds <= 0 {
+        return 0;
+    }
+    let mut width = 1_i64;
+    while milliseconds / width >= 64 {
+        width *= 2;
+    }
+    milliseconds / width * width + (width - 1)
+}
+
+fn differences<K: Ord + std::fmt::Display, T: PartialEq + std::fmt::Debug>(
+    check: Check,
+    what: &str,
+    found: &BTreeMap<K, T>,
+    expected: &BTreeMap<K, T>,
+    out: &mut Comparisons,
+) {
+    let keys: BTreeSet<&K> = found.keys().chain(expected.keys()).collect();
+    for key in keys {
+        out.same(
+            check,
+            &format!("analytics' {what} {key}"),
+            "its figure",
+            &found.get(key),
+            &expected.get(key),
+        );
+    }
+}
+
+fn alerts(case: &Case<'_>, rows: &Rows, out: &mut Comparisons) {
+    const CHECK: Check = Check::StockAlerts;
+    let mut known = BTreeSet::new();
+    for (sku, events) in &case.skus {
+        let is_applied =
+            |it: &&Occurrence<'_>| case.fate(ANALYTICS, it.event.event_id()) == Some(Fate::Applied);
+        let applied: Vec<&Occurrence<'_>> = events.iter().filter(is_applied).collect();
+        let Some(last) = applied.iter().max_by_key(|it| it.event.sequence()) else { continue };
+        known.insert(*sku);
+        let Some(row) = rows.alerts.get(*sku) else {
+            out.violated(CHECK, format!("SKU {sku}: analytics has applied its events and has no row"));
+            continue;
+        };
+        let (mut available, mut threshold, mut raised_at, mut times_raised) = (0, 0, None, 0);
+        for it in &applied {
+            if let Some(low) = StockLevelLow::from_any(it.event) {
+                (available, threshold, raised_at) = (low.available, low.threshold, Some(low.occurred_at));
+                times_raised += 1;
+            } else if let Some(came) = StockReplenished::from_any(it.event) {
+                (available, threshold) = (came.available, came.threshold);
+                raised_at = raised_at.filter(|_| came.available < came.threshold);
+            }
+        }
+        let subject = format!("analytics' SKU {sku}");
+        out.same(CHECK, &subject, "sequence", &row.sequence, &last.event.sequence());
+        out.same(CHECK, &subject, "available", &row.available, &available);
+        out.same(CHECK, &subject, "threshold", &row.threshold, &threshold);
+        out.same(CHECK, &subject, "raised_at", &row.raised_at, &raised_at);
+        out.same(CHECK, &subject, "times_raised", &row.times_raised, &times_raised);
+    }
+    for sku in rows.alerts.keys().filter(|sku| !known.contains(sku.as_str())) {
+        out.violated(CHECK, format!("SKU {sku}: analytics has a row, and has applied nothing of it"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::upper_bound;
+
+    #[test]
+    fn a_bucket_holds_what_differs_by_three_per_cent_at_most() {
+        let bounds = [-5, 0, 1, 63, 64, 65, 127, 128, 1_000].map(upper_bound);
+        assert_eq!(bounds, [0, 0, 1, 63, 65, 65, 127, 131, 1_007]);
+    }
+}

@@ -1,0 +1,263 @@
+//! inventory's tables: stock, reservations, replenishments.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::reservation::{StockRejected, StockReleased, StockReserved};
+use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::{Event, Topic};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use sqlx_macros::FromRow;
+use uuid::Uuid;
+
+use crate::services::ServiceName;
+use crate::verify::case::{Case, Published, first, first_of};
+use crate::verify::check::Check;
+use crate::verify::checks::stories::{Units, units};
+use crate::verify::report::Comparisons;
+
+const INVENTORY: ServiceName = ServiceName::Inventory;
+
+/// inventory's rows.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    pub(in crate::verify) stock: Vec<StockRow>,
+    reservations: BTreeMap<Uuid, ReservationRow>,
+    replenishments: Vec<ReplenishmentRow>,
+}
+
+/// A row of `stock`.
+#[derive(Clone, Debug, FromRow)]
+pub struct StockRow {
+    pub(in crate::verify) sku: String,
+    pub(in crate::verify) replenished: i64,
+    pub(in crate::verify) available: i64,
+    pub(in crate::verify) reserved: i64,
+    pub(in crate::verify) committed: i64,
+    reorder_threshold: i64,
+    last_sequence: i64,
+    last_message_id: Option<i64>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct ReservationRow {
+    order_id: Uuid,
+    reservation_id: Uuid,
+    state: String,
+    lines: Option<Value>,
+    last_sequence: i64,
+    last_message_id: Option<i64>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct ReplenishmentRow {
+    idempotency_key: String,
+    sku: String,
+    quantity: i64,
+    reorder_threshold: Option<i64>,
+    created_sku: bool,
+    level_after: Value,
+    occurred_at: DateTime<Utc>,
+}
+
+/// Reads inventory's tables.
+///
+/// # Errors
+/// When the database refuses.
+pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
+    let reservations: Vec<ReservationRow> = sqlx::query_as(
+        "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id FROM reservations",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    Ok(Rows {
+        stock: sqlx::query_as(
+            "SELECT sku, replenished, available, reserved, committed, reorder_threshold, last_sequence, last_message_id
+             FROM stock ORDER BY sku",
+        )
+        .fetch_all(&mut *conn)
+        .await?,
+        reservations: reservations.into_iter().map(|row| (row.order_id, row)).collect(),
+        replenishments: sqlx::query_as(
+            "SELECT idempotency_key, sku, quantity, reorder_threshold, created_sku, level_after, occurred_at
+             FROM replenishments ORDER BY occurred_at, idempotency_key",
+        )
+        .fetch_all(conn)
+        .await?,
+    })
+}
+
+/// Units that reservations hold or have sold, by SKU.
+#[derive(Debug, Default)]
+struct Held {
+    reserved: BTreeMap<String, i128>,
+    committed: BTreeMap<String, i128>,
+}
+
+impl Held {
+    fn add(to: &mut BTreeMap<String, i128>, lines: &Units<'_>) {
+        for (sku, quantity) in lines {
+            *to.entry((*sku).to_owned()).or_default() += quantity;
+        }
+    }
+}
+
+/// Compares inventory's tables with what it has applied and published.
+pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
+    let rows = &case.snapshot.inventory;
+    let mut held = Held::default();
+    for order_id in case.orders.keys() {
+        let is_known = !case.applied(INVENTORY, *order_id).is_empty();
+        out.holds(Check::Reservations, !is_known || rows.reservations.contains_key(order_id), || {
+            format!("order {order_id}: inventory has applied an event of it and has no reservation")
+        });
+    }
+    for (order_id, row) in &rows.reservations {
+        let counters = (row.last_sequence, row.last_message_id);
+        let published = case.aggregate(out, INVENTORY, Topic::Reservations, &order_id.to_string(), counters);
+        reservation(case, row, &published, &mut held, out);
+    }
+    let known: Vec<&str> = rows.stock.iter().map(|row| row.sku.as_str()).collect();
+    for sku in case.skus.keys() {
+        let is_there = known.contains(sku) || !case.is_quiet();
+        out.holds(Check::Stock, is_there, || format!("SKU {sku}: it has events and no stock row"));
+    }
+    for row in &rows.stock {
+        let counters = (row.last_sequence, row.last_message_id);
+        let published = case.aggregate(out, INVENTORY, Topic::Stock, &row.sku, counters);
+        stock(row, &published, &held, out);
+        replenishments(case, &row.sku, &published, out);
+    }
+    for row in rows.replenishments.iter().filter(|row| !known.contains(&row.sku.as_str())) {
+        out.violated(Check::Replenishments, format!("SKU {}: replenished and without a stock row", row.sku));
+    }
+}
+
+fn reservation(
+    case: &Case<'_>,
+    row: &ReservationRow,
+    published: &[Published<'_>],
+    held: &mut Held,
+    out: &mut Comparisons,
+) {
+    const CHECK: Check = Check::Reservations;
+    let subject = format!("the reservation of order {}", row.order_id);
+    let applied = case.applied(INVENTORY, row.order_id);
+    let is_placed = first::<OrderPlaced>(&applied).is_some();
+    let is_confirmed = first::<OrderConfirmed>(&applied).is_some();
+    let is_cancelled = first::<OrderCancelled>(&applied).is_some();
+    let reserved = first_of::<StockReserved>(published);
+    let released = first_of::<StockReleased>(published);
+    let is_rejected = first_of::<StockRejected>(published).is_some();
+    let expected = match (reserved, released) {
+        (Some(_), Some(_)) => "released",
+        (Some(_), None) if is_cancelled => "released, and announced",
+        (Some(_), None) if is_confirmed => "committed",
+        (Some(_), None) => "reserved",
+        (None, _) if is_rejected => "rejected",
+        (None, _) if is_cancelled => "cancelled_before_placed",
+        (None, _) if is_placed => "reserved or rejected, and announced",
+        (None, _) => "unknown",
+    };
+    out.same(CHECK, &subject, "state", &row.state.as_str(), &expected);
+    let lines = reserved.map(|event| units(&event.lines));
+    out.same(CHECK, &subject, "lines", &row.lines, &lines.as_ref().map(|lines| json!(lines)));
+    if let Some(reserved) = reserved {
+        out.same(CHECK, &subject, "reservation_id", &row.reservation_id, &reserved.reservation_id);
+        out.holds(CHECK, is_placed, || format!("{subject}: it was made without its order"));
+    }
+    match (expected, lines) {
+        ("reserved", Some(lines)) => Held::add(&mut held.reserved, &lines),
+        ("committed", Some(lines)) => Held::add(&mut held.committed, &lines),
+        _ => {}
+    }
+}
+
+fn stock(row: &StockRow, published: &[Published<'_>], held: &Held, out: &mut Comparisons) {
+    const CHECK: Check = Check::Stock;
+    let subject = format!("SKU {}", row.sku);
+    let came = published.iter().filter_map(|it| StockReplenished::from_any(it.event));
+    let replenished: i128 = came.clone().map(|event| i128::from(event.quantity)).sum();
+    let of = |units: &BTreeMap<String, i128>| units.get(&row.sku).copied().unwrap_or_default();
+    let (reserved, committed) = (of(&held.reserved), of(&held.committed));
+    for (column, found, expected) in [
+        ("replenished", row.replenished, replenished),
+        ("reserved", row.reserved, reserved),
+        ("committed", row.committed, committed),
+        ("available", row.available, replenished - reserved - committed),
+    ] {
+        out.same(CHECK, &subject, column, &i128::from(found), &expected);
+    }
+    let threshold = |it: &Published<'_>| {
+        let replenished = StockReplenished::from_any(it.event).map(|event| event.threshold);
+        replenished.or(StockLevelLow::from_any(it.event).map(|event| event.threshold))
+    };
+    let threshold = published.iter().rev().find_map(threshold);
+    out.same(CHECK, &subject, "reorder_threshold", &Some(row.reorder_threshold), &threshold);
+}
+
+/// Each replenishment has led to one StockReplenished; the story's id is drawn from its key.
+fn replenishments(case: &Case<'_>, sku: &str, published: &[Published<'_>], out: &mut Comparisons) {
+    const CHECK: Check = Check::Replenishments;
+    let rows: Vec<&ReplenishmentRow> =
+        case.snapshot.inventory.replenishments.iter().filter(|row| row.sku == sku).collect();
+    let mut came: Vec<(Option<Uuid>, &StockReplenished)> = published
+        .iter()
+        .filter_map(|it| {
+            let header = it.record.and_then(|record| record.header("ce_correlationid"));
+            let correlation_id = header.and_then(|id| Uuid::parse_str(id).ok());
+            let waits = it.message.and_then(|row| row.correlation_id);
+            Some((correlation_id.or(waits), StockReplenished::from_any(it.event)?))
+        })
+        .collect();
+    out.same(CHECK, &format!("SKU {sku}"), "its replenishments", &rows.len(), &came.len());
+    for row in rows {
+        let subject = format!("replenishment {} of SKU {sku}", row.idempotency_key);
+        let derived = contracts::envelope::correlation_id_of("inventory", &[&row.idempotency_key]);
+        // An id of version 7 was drawn before ids were derived from keys.
+        let at = came.iter().position(|(id, event)| match id {
+            Some(id) if id.get_version_num() == 7 => event.occurred_at == row.occurred_at,
+            id => *id == Some(derived),
+        });
+        let Some((_, event)) = at.map(|at| came.remove(at)) else {
+            out.violated(CHECK, format!("{subject} has led to no event"));
+            continue;
+        };
+        let level = &row.level_after;
+        let part = |name: &str| level[name].as_i64().unwrap_or(-1);
+        out.same(CHECK, &subject, "quantity", &row.quantity, &event.quantity);
+        out.same(CHECK, &subject, "occurred_at", &row.occurred_at, &event.occurred_at);
+        out.same(CHECK, &subject, "available in level_after", &part("available"), &event.available);
+        out.same(
+            CHECK,
+            &subject,
+            "reorder_threshold in level_after",
+            &part("reorder_threshold"),
+            &event.threshold,
+        );
+        let earlier = published.iter().rev().find_map(|it| {
+            let earlier = StockReplenished::from_any(it.event).filter(|it| it.sequence < event.sequence);
+            earlier.map(|earlier| earlier.threshold)
+        });
+        // Without one asked for it stays; that of a new SKU is the configured one.
+        let asked = row.reorder_threshold.or(earlier).is_none_or(|threshold| threshold == event.threshold);
+        out.holds(CHECK, asked, || {
+            format!("{subject}: the threshold asked for is not the one that came of it")
+        });
+        let before: i128 = published
+            .iter()
+            .filter_map(|it| StockReplenished::from_any(it.event))
+            .filter(|other| other.sequence <= event.sequence)
+            .map(|other| i128::from(other.quantity))
+            .sum();
+        out.same(CHECK, &subject, "replenished in level_after", &i128::from(part("replenished")), &before);
+        let sum =
+            i128::from(part("available")) + i128::from(part("reserved")) + i128::from(part("committed"));
+        out.same(CHECK, &subject, "the units in level_after", &sum, &before);
+        let is_whole = level.as_object().is_some_and(|fields| fields.len() == 5);
+        out.holds(CHECK, is_whole, || format!("{subject}: level_after has other fields"));
+        out.same(CHECK, &subject, "created_sku", &row.created_sku, &(event.sequence == 1));
+    }
+}
