@@ -54,12 +54,12 @@ pub struct Corruption {
     pub what: String,
     /// What is done.
     pub how: &'static str,
-    /// The statement; it returns the row as it is then, or was.
+    /// The statement; it returns the row as it is then, or was, and how to find it.
     pub sql: String,
     /// The row before.
     pub row: Value,
-    /// `schema.table`.
     table: String,
+    column: String,
 }
 
 /// The tables of a database, but for the migrator's own.
@@ -137,6 +137,20 @@ impl Corruption {
     }
 }
 
+impl Corruption {
+    /// The statement that undoes a change of one column; `at` finds the row. None for other corruptions.
+    #[must_use]
+    pub fn undo(&self, at: &str) -> Option<String> {
+        let (table, column) = (&self.table, &self.column);
+        let row = self.row.to_string().replace('\'', "''");
+        (self.how == "change" && !column.contains('.')).then(|| {
+            format!(
+                "UPDATE {table} SET {column} = (jsonb_populate_record(NULL::{table}, '{row}')).{column} WHERE {at}"
+            )
+        })
+    }
+}
+
 impl Table {
     /// Every corruption of the chosen rows.
     #[must_use]
@@ -155,8 +169,10 @@ impl Table {
     fn corruption(&self, row: &Row, path: &str, how: &'static str, sql: &str) -> Corruption {
         let what = if path.is_empty() { self.name.clone() } else { format!("{}.{path}", self.name) };
         let table = self.name.rsplit('.').next().unwrap_or_default();
-        let sql = format!("{sql} RETURNING to_jsonb({table})");
-        Corruption { what, how, sql, row: row.values.clone(), table: self.name.clone() }
+        let at = format!("format('tableoid = %s AND ctid = %L', {table}.tableoid::oid, {table}.ctid)");
+        let sql = format!("{sql} RETURNING to_jsonb({table}), {at}");
+        let (row, column) = (row.values.clone(), path.to_owned());
+        Corruption { what, how, sql, row, table: self.name.clone(), column }
     }
 
     fn change(&self, row: &Row, column: &Column, corruptions: &mut Vec<Corruption>) {

@@ -73,7 +73,7 @@ pub struct Options {
 pub async fn codec(target: &Target) -> anyhow::Result<Arc<Codec>> {
     let topics = Topics::new(target.topics_prefix.clone());
     let registry = RegistryConfig { url: target.registry.clone(), auto_register_schemas: false };
-    Codec::connect(&registry, topics, &[], &topics::all_types())
+    Codec::connect_within(topics::ANSWER_TIMEOUT, &registry, topics, &[], &topics::all_types())
         .await
         .context("the topics can't be read without their schemas")
 }

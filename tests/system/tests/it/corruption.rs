@@ -7,7 +7,7 @@ use contracts::topics::Topics;
 use contracts::{AnyEvent, Cause, Codec, Envelope, Event};
 use messaging::{Bus, KafkaBus, KafkaConfig, Producer, Record};
 use system::System;
-use tidings::verify::check::Guarantee;
+use tidings::verify::check::{Check, Guarantee};
 use tidings::verify::checks::DeadLetters;
 use tidings::verify::report::{Report, Status};
 use tidings::verify::{self, Target};
@@ -36,6 +36,8 @@ async fn verify_names_an_event_that_no_service_has_published() -> anyhow::Result
     let report = verify::run(&Target::from(system.stack().system()), options).await?;
     is_named(&report, Guarantee::G2, &forged.to_string());
     is_named(&report, Guarantee::G4, &named);
+    let ends = report.outcome(Check::Ends).expect("all checks are made");
+    assert!(ends.violations.first.iter().any(|finding| finding.contains(&named)), "{report}");
     system.stop().await
 }
 

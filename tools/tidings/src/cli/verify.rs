@@ -13,6 +13,16 @@ use crate::state::RunningSystem;
 use crate::verify::checks::DeadLetters;
 use crate::verify::{self, Target};
 
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
 /// The exit code when nothing is violated and something was not compared.
 const UNVERIFIABLE: u8 = 3;
 
@@ -20,7 +30,7 @@ const UNVERIFIABLE: u8 = 3;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidings verify --wait            the system that `tidings up` runs, once it is quiet
-  tidings verify --json --postgres postgres://me@127.0.0.1:5432 --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085
+  tidings verify --format json --postgres postgres://me@127.0.0.1:5432 --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085
   tidings verify --postgres 'postgres://verify@{service}-database-rw/tidings_{service}?sslmode=verify-full&sslrootcert={service}-ca.crt' \\
       --kafka broker:9093 --kafka-config client.properties --registry http://registry:8080/apis/ccompat/v7
                                    five servers, TLS; passwords from the file that PGPASSFILE names, and client.properties
@@ -64,9 +74,9 @@ pub(super) struct VerifyArgs {
     /// What the topics' names begin with [default: the running system's, else tidings]
     #[arg(long, value_name = "PREFIX")]
     topics_prefix: Option<String>,
-    /// Prints the verdicts as JSON.
-    #[arg(long)]
-    json: bool,
+    /// How the verdicts are printed; docs/guarantees.md describes the JSON
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// Prints what is compared with what, as docs/guarantees.md has it, and ends.
     #[arg(long)]
     list_checks: bool,
@@ -86,12 +96,11 @@ impl VerifyArgs {
                 DeadLetters::Listed
             },
         };
-        let json = self.json;
+        let format = self.format;
         let report = verify::run(&self.target()?, options).await?;
-        if json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
-        } else {
-            print!("{report}");
+        match format {
+            Format::Text => print!("{report}"),
+            Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         }
         Ok(match (report.holds(), report.is_violated()) {
             (true, _) => ExitCode::SUCCESS,

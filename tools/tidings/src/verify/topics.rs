@@ -14,8 +14,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::history::{History, Place, Range, Record};
 
-/// How long the broker may take for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long broker or registry may take for one answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long no record may arrive while some are missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 

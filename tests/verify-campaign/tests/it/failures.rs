@@ -1,0 +1,54 @@
+//! What `tidings verify` says when it can't look: each failure has a name, and none is a success.
+
+use messaging::KafkaConfig;
+use system::System;
+use tidings::verify::case::Case;
+use tidings::verify::check::Check;
+use tidings::verify::checks::{self, DeadLetters};
+use tidings::verify::report::Status;
+use tidings::verify::{self, Options, Target, databases, topics};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_read_is_named_and_no_success() -> anyhow::Result<()> {
+    let system = System::start().await;
+    system.replenish("TEAPOT", 10).await?;
+    let order_id = system.place("TEAPOT", 1, "tok_visa").await?;
+    system.ended(order_id).await;
+    let report = system.verify().await?;
+    assert!(report.holds(), "{report}");
+
+    let target = Target::from(system.stack().system());
+    let unused = "127.0.0.1:9";
+    let nobody = Target { postgres: format!("postgres://nobody:hunter2@{unused}"), ..target.clone() };
+    let no_registry = Target { registry: format!("http://{unused}"), ..target.clone() };
+    let other_topics = Target { topics_prefix: "elsewhere".to_owned(), ..target.clone() };
+    for (target, told) in [
+        (nobody, "connecting to postgres://"),
+        (no_registry, "without their schemas"),
+        (other_topics, "elsewhere."),
+    ] {
+        let options = Options { wait: None, dead_letters: DeadLetters::Unexpected };
+        let error = verify::run(&target, options).await.err().map(|error| format!("{error:#}"));
+        let error = error.unwrap_or_default();
+        assert!(error.contains(told) && !error.contains("hunter2"), "{told}: {error}");
+    }
+
+    let codec = verify::codec(&target).await?;
+    let snapshot = databases::read(&target.postgres).await?;
+    let kafka = KafkaConfig::new(target.kafka.bootstrap_servers);
+    let whole = topics::read(&kafka, &target.registry, &codec).await?;
+    let mut truncated = whole.clone();
+    if let Some(range) = truncated.ranges.values_mut().find(|range| range.high > 0) {
+        range.low = 1;
+    }
+    let report = checks::check(&Case::new(codec.topics(), &truncated, &snapshot), DeadLetters::Unexpected);
+    assert!(report.verdicts.iter().all(|verdict| verdict.status != Status::Holds), "{report}");
+    assert!(report.to_string().contains("begins at offset 1"), "{report}");
+
+    let mut unknown = whole.clone();
+    unknown.schemas.clear();
+    let report = checks::check(&Case::new(codec.topics(), &unknown, &snapshot), DeadLetters::Unexpected);
+    let schemas = report.outcome(Check::Schemas).map(|outcome| outcome.violations.count);
+    assert_eq!(schemas, Some(whole.records.len()), "{report}");
+    system.stop().await
+}
