@@ -7,9 +7,12 @@ pub mod databases;
 pub mod delivery;
 pub mod fates;
 pub mod history;
+pub mod keys;
 pub mod page;
 pub mod report;
 pub mod services;
+mod spill;
+mod stream;
 pub mod subscriptions;
 pub mod topics;
 
@@ -90,13 +93,9 @@ pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
         if options.wait.is_some() {
             wait_until_quiet(target, topics, deadline).await?;
         }
-        // The databases first: then everything that they call published must be on the topics.
-        let mut snapshot = databases::read(&target.postgres).await?;
-        let history = topics::read(&target.kafka, &target.registry, &codec).await?;
-        snapshot.decode_waiting(&codec).await?;
-        let case = Case::new(topics, &history, &snapshot);
-        if case.is_quiet() || Instant::now() >= deadline {
-            return Ok(checks::check(&case, options.dead_letters));
+        let verified = stream::verify(target, &codec, options.dead_letters).await?;
+        if verified.is_quiet || Instant::now() >= deadline {
+            return Ok(verified.report);
         }
         sleep(LOOK_AGAIN).await;
     }

@@ -112,6 +112,11 @@ impl<'a> Case<'a> {
                 case.add(Occurrence { record, event });
             }
         }
+        for record in &history.causes {
+            if let Ok(event) = &record.event {
+                case.events.entry(event.event_id()).or_insert(Occurrence { record, event });
+            }
+        }
         for (service, delivery) in &snapshot.delivery {
             for row in &delivery.messages {
                 if let (Some(topic), Some(key)) = (topics.parse(&row.topic), row.subject.as_deref()) {
@@ -298,7 +303,8 @@ impl<'a> Case<'a> {
     /// The orders with open dead letters in a service.
     #[must_use]
     pub fn orders_with_letters(&self, service: ServiceName) -> HashSet<Uuid> {
-        let letters = self.snapshot.delivery.get(&service).map_or(&[][..], |delivery| &delivery.letters);
+        let letters =
+            self.snapshot.delivery.get(&service).map_or(&[][..], |delivery| delivery.letters.as_slice());
         letters
             .iter()
             .filter_map(|row| Uuid::parse_str(std::str::from_utf8(row.key.as_deref()?).ok()?).ok())
@@ -308,7 +314,7 @@ impl<'a> Case<'a> {
     fn what_is_pending(&self) -> Vec<String> {
         let mut pending = Vec::new();
         for (service, delivery) in &self.snapshot.delivery {
-            let waiting = delivery.waiting().count();
+            let waiting = delivery.waiting;
             if waiting > 0 {
                 pending.push(format!("{waiting} messages of {service}'s outbox are unpublished"));
             }

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use contracts::Codec;
+use futures::TryStreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use super::delivery::{self, Delivery};
+use super::keys::Keys;
 use super::services::{analytics, inventory, notification, order, payment};
 use super::topics;
 use crate::services::ServiceName;
 use crate::up::databases::{database_url, without_password};
 
 /// All statements of one database see the same moment, and change nothing.
-const ONE_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(super) const ONE_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,7 +76,7 @@ pub async fn read_pending(postgres: &str) -> anyhow::Result<Snapshot> {
     Ok(snapshot)
 }
 
-async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnection> {
+pub(super) async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnection> {
     let url = if postgres.contains("{service}") {
         postgres.replace("{service}", service.as_str())
     } else {
@@ -97,9 +99,25 @@ impl Snapshot {
     /// When a table can't be read.
     pub async fn read(&mut self, service: ServiceName, conn: &mut PgConnection) -> anyhow::Result<()> {
         let what = || format!("reading {}", service.database());
+        self.read_whole(service, conn).await?;
+        let messages = delivery::messages(conn).try_collect().await.with_context(what)?;
+        let events: Vec<_> = delivery::events(conn).try_collect().await.with_context(what)?;
+        let delivery = self.delivery.entry(service).or_default();
+        delivery.messages = messages;
+        delivery.events = events.into_iter().map(|row| (row.event_id, row)).collect();
+        self.read_orders(service, conn, Keys::ALL).await
+    }
+
+    /// Reads what does not grow with the number of orders.
+    pub(super) async fn read_whole(
+        &mut self,
+        service: ServiceName,
+        conn: &mut PgConnection,
+    ) -> anyhow::Result<()> {
+        let what = || format!("reading {}", service.database());
         self.delivery.insert(service, delivery::read(conn).await.with_context(what)?);
         match service {
-            ServiceName::Order => self.order = order::read(conn).await.with_context(what)?,
+            ServiceName::Order => self.order = order::Rows::default(),
             ServiceName::Inventory => self.inventory = inventory::read(conn).await.with_context(what)?,
             ServiceName::Payment => self.payment = payment::read(conn).await.with_context(what)?,
             ServiceName::Notification => {
@@ -108,6 +126,34 @@ impl Snapshot {
             ServiceName::Analytics => self.analytics = analytics::read(conn).await.with_context(what)?,
         }
         self.count_unfinished(service, conn).await.with_context(what)
+    }
+
+    /// Adds the rows of these orders.
+    pub(super) async fn read_orders(
+        &mut self,
+        service: ServiceName,
+        conn: &mut PgConnection,
+        keys: Keys,
+    ) -> anyhow::Result<()> {
+        match service {
+            ServiceName::Order => self.order.add_orders(conn, keys).await,
+            ServiceName::Inventory => self.inventory.add_orders(conn, keys).await,
+            ServiceName::Payment => self.payment.add_orders(conn, keys).await,
+            ServiceName::Notification => self.notification.add_orders(conn, keys).await,
+            ServiceName::Analytics => self.analytics.add_orders(conn, keys).await,
+        }
+        .with_context(|| format!("reading {}", service.database()))
+    }
+
+    /// What every part of the comparison needs: no rows of orders, messages or events.
+    #[must_use]
+    pub(super) fn without_rows(&self) -> Self {
+        Self {
+            delivery: self.delivery.iter().map(|(service, it)| (*service, it.without_rows())).collect(),
+            notification: self.notification.without_rows(),
+            unfinished: self.unfinished.clone(),
+            ..Self::default()
+        }
     }
 
     /// Decodes the messages that are not on their topics yet.

@@ -1,9 +1,12 @@
 //! A service's side of delivery: the rows of its outbox and its inbox.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use contracts::AnyEvent;
+use futures::Stream;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
@@ -13,6 +16,8 @@ use uuid::Uuid;
 pub struct Delivery {
     /// The moment, by the database's clock.
     pub taken_at: DateTime<Utc>,
+    /// How many messages are not known to be published.
+    pub waiting: i64,
     /// Messages by id.
     pub messages: Vec<MessageRow>,
     /// The outbox's list of table partitions: first id, end id, whether it was dropped.
@@ -30,7 +35,7 @@ pub struct Delivery {
     /// How far back the inbox remembers: floor and end of the newest week. None where the row is lost.
     pub floor: Option<(Uuid, Option<Uuid>)>,
     /// Dead letters by id.
-    pub letters: Vec<LetterRow>,
+    pub letters: Arc<Vec<LetterRow>>,
     /// Open letters by topic and digest of the key, and the last message about it.
     pub letter_keys: BTreeMap<(String, Vec<u8>), (i32, Option<i64>)>,
     /// The audit of dead letters, by id.
@@ -38,7 +43,7 @@ pub struct Delivery {
 }
 
 /// A row of `outbox.messages`.
-#[derive(Clone, Debug, FromRow)]
+#[derive(Clone, Debug, FromRow, Serialize, Deserialize)]
 pub struct MessageRow {
     pub(super) id: i64,
     pub(super) previous_id: Option<i64>,
@@ -63,6 +68,7 @@ pub struct MessageRow {
     pub(super) is_published: bool,
     /// The event in it, where it still waits.
     #[sqlx(skip)]
+    #[serde(skip)]
     pub(super) event: Option<AnyEvent>,
 }
 
@@ -95,9 +101,9 @@ pub struct PositionRow {
 }
 
 /// A row of `inbox.events`.
-#[derive(Clone, Debug, FromRow)]
+#[derive(Clone, Debug, FromRow, Serialize, Deserialize)]
 pub struct InboxRow {
-    event_id: Uuid,
+    pub(super) event_id: Uuid,
     pub(super) topic: String,
     pub(super) partition: i32,
     pub(super) offset: i64,
@@ -143,7 +149,7 @@ pub struct AuditRow {
     pub(super) result: String,
 }
 
-/// Reads outbox and inbox.
+/// Reads what does not grow with the number of events: all but messages and what became of each event.
 ///
 /// # Errors
 /// When the database refuses.
@@ -154,11 +160,6 @@ pub(super) async fn read(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
         sqlx::query_as("SELECT topic, log, topic_id, first_floor, whole FROM inbox.consumer_topics")
             .fetch_all(&mut *conn)
             .await?;
-    let events: Vec<InboxRow> = sqlx::query_as(
-        r#"SELECT event_id, topic, partition, "offset", log, processed_at, outcome FROM inbox.events"#,
-    )
-    .fetch_all(&mut *conn)
-    .await?;
     let letters = sqlx::query_as(
         r#"SELECT id, event_id, topic, partition, "offset", log, key, key_digest, event_type, reason, detail, fingerprint,
                attempts, dead_lettered_at, last_attempted_at, header_names, header_values, value
@@ -178,13 +179,11 @@ pub(super) async fn read(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
     .await?;
     Ok(Delivery {
         taken_at: sqlx::query_scalar("SELECT now()").fetch_one(&mut *conn).await?,
-        messages: messages(conn).await?,
         topics: topics.into_iter().map(|row| (row.topic.clone(), row)).collect(),
-        events: events.into_iter().map(|row| (row.event_id, row)).collect(),
         floor: sqlx::query_as("SELECT floor, ceiling FROM inbox.deduplication")
             .fetch_optional(&mut *conn)
             .await?,
-        letters,
+        letters: Arc::new(letters),
         letter_keys: keys
             .into_iter()
             .map(|(topic, digest, open, last)| ((topic, digest), (open, last)))
@@ -194,7 +193,7 @@ pub(super) async fn read(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
     })
 }
 
-/// Reads only what tells whether work is under way: positions and waiting messages.
+/// Reads only what tells whether work is under way: positions, and how many messages wait.
 ///
 /// # Errors
 /// When the database refuses.
@@ -207,26 +206,28 @@ pub(super) async fn pending(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
     .fetch_all(&mut *conn)
     .await?;
     let positions = positions.into_iter().map(|row| ((row.topic.clone(), row.partition), row)).collect();
-    let messages = sqlx::query_as(
-        "SELECT id, previous_id, topic, key, sequence, value, event_id, event_type, source, subject, event_time,
-             correlation_id, causation_id, user_id, traceparent, tracestate, header_names, header_values, created_at,
-             finished_at, false AS is_published
-         FROM outbox.unpublished() ORDER BY id",
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(Delivery { positions, messages, ..Delivery::default() })
+    let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished()").fetch_one(conn).await?;
+    Ok(Delivery { positions, waiting, ..Delivery::default() })
 }
 
-async fn messages(conn: &mut PgConnection) -> sqlx::Result<Vec<MessageRow>> {
+/// The messages in the order of their ids.
+pub(super) fn messages(conn: &mut PgConnection) -> impl Stream<Item = sqlx::Result<MessageRow>> {
     sqlx::query_as(
         "SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
              m.event_time, m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.header_names,
              m.header_values, m.created_at, m.finished_at, u.id IS NULL AS is_published
          FROM outbox.messages m LEFT JOIN outbox.unpublished() u USING (id) ORDER BY m.id",
     )
-    .fetch_all(conn)
-    .await
+    .fetch(conn)
+}
+
+/// What became of each event, in the order of the records.
+pub(super) fn events(conn: &mut PgConnection) -> impl Stream<Item = sqlx::Result<InboxRow>> {
+    sqlx::query_as(
+        r#"SELECT event_id, topic, partition, "offset", log, processed_at, outcome FROM inbox.events
+           ORDER BY topic COLLATE "C", partition, "offset""#,
+    )
+    .fetch(conn)
 }
 
 impl Delivery {
@@ -252,6 +253,22 @@ impl Delivery {
         Ok(Self { table_partitions, tables, blocked_keys, ..self })
     }
 
+    /// The same without messages and what became of each event.
+    #[must_use]
+    pub fn without_rows(&self) -> Self {
+        Self {
+            taken_at: self.taken_at,
+            waiting: self.waiting,
+            table_partitions: self.table_partitions.clone(),
+            tables: self.tables.clone(),
+            topics: self.topics.clone(),
+            positions: self.positions.clone(),
+            floor: self.floor,
+            letters: Arc::clone(&self.letters),
+            ..Self::default()
+        }
+    }
+
     /// The next offset of a partition, if it has one.
     #[must_use]
     pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
@@ -259,7 +276,7 @@ impl Delivery {
     }
 
     /// Messages that are not known to be published.
-    pub fn waiting(&self) -> impl Iterator<Item = &MessageRow> {
+    pub fn unpublished(&self) -> impl Iterator<Item = &MessageRow> {
         self.messages.iter().filter(|row| !row.is_published)
     }
 }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::envelope::CE_TYPE;
 use contracts::{AnyEvent, Topic};
+use serde::{Deserialize, Serialize};
 
 /// Where a record stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Which business topic.
+    #[serde(with = "topic")]
     pub topic: Topic,
     /// Partition number.
     pub partition: i32,
@@ -17,7 +19,7 @@ pub struct Place {
 }
 
 /// A record as it stands on its topic, and what it says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Where it stands.
     pub place: Place,
@@ -30,7 +32,28 @@ pub struct Record {
     /// The broker's timestamp in milliseconds.
     pub timestamp_ms: Option<i64>,
     /// The event, or why it is none.
+    #[serde(skip, default = "not_decoded")]
     pub event: Result<AnyEvent, String>,
+}
+
+pub(super) fn not_decoded() -> Result<AnyEvent, String> {
+    Err("not decoded yet".to_owned())
+}
+
+/// A topic as its place among all.
+mod topic {
+    use contracts::Topic;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(topic: &Topic, to: S) -> Result<S::Ok, S::Error> {
+        Topic::ALL.iter().position(|known| known == topic).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Topic, D::Error> {
+        let at: Option<usize> = Option::deserialize(from)?;
+        at.and_then(|at| Topic::ALL.get(at).copied()).ok_or_else(|| de::Error::custom("no topic"))
+    }
 }
 
 /// The offsets that one partition held.
@@ -47,6 +70,8 @@ pub struct Range {
 pub struct History {
     /// In offset order within each partition.
     pub records: Vec<Record>,
+    /// Records that are looked up as causes, and not compared here.
+    pub causes: Vec<Record>,
     /// The offsets read, by topic and partition.
     pub ranges: BTreeMap<(Topic, i32), Range>,
     /// Schema ids registered under the subject of each topic and type.

@@ -51,6 +51,7 @@ pub struct Outcome {
 #[derive(Clone, Debug, Default)]
 pub struct Comparisons {
     outcomes: BTreeMap<Check, Outcome>,
+    notes: Findings,
 }
 
 impl Comparisons {
@@ -103,9 +104,14 @@ impl Comparisons {
         self.of(check).not_compared.add(why);
     }
 
+    /// Something that is no contradiction and worth knowing.
+    pub fn note(&mut self, what: String) {
+        self.notes.add(what);
+    }
+
     /// The verdicts on all guarantees.
     #[must_use]
-    pub fn into_report(mut self, notes: Findings) -> Report {
+    pub fn into_report(mut self) -> Report {
         let verdicts = Guarantee::ALL
             .into_iter()
             .map(|guarantee| {
@@ -115,7 +121,7 @@ impl Comparisons {
                 Verdict::new(guarantee, checks)
             })
             .collect();
-        Report { verdicts, notes }
+        Report { verdicts, notes: self.notes }
     }
 }
 
@@ -258,12 +264,12 @@ mod tests {
     fn what_was_not_compared_is_no_success() {
         let mut out = Comparisons::default();
         out.same(Check::Ends, &"order 1", "its end", &1, &1);
-        assert!(out.clone().into_report(Findings::default()).holds());
+        assert!(out.clone().into_report().holds());
         out.not_compared(Check::Units, "SKU A: nobody looked".to_owned());
-        let report = out.clone().into_report(Findings::default());
+        let report = out.clone().into_report();
         assert!(!report.holds() && !report.is_violated(), "{report}");
         out.same(Check::Ends, &"order 2", "its end", &2, &1);
-        let report = out.into_report(Findings::default());
+        let report = out.into_report();
         assert!(
             report.is_violated() && report.to_string().contains("order 2: its end is 2, expected 1"),
             "{report}"

@@ -1,6 +1,6 @@
-//! Reads the business topics from their beginning to the ends of one moment, raw and without joining a group.
+//! Reads the business topics from their beginning to the ends of one moment, without joining a group.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -11,11 +11,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
 
-use super::history::{History, Place, Range, Record};
+use super::history::{History, Place, Range, Record, not_decoded};
 
 /// How long broker or registry may take for one answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many records small partitions may have that are read together.
+const READ_TOGETHER: i64 = 20_000;
+/// How many records are handed on together, and how many such pieces may wait.
+const PIECE: usize = 500;
+const PIECES: usize = 4;
 /// How long no record may arrive while some are missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,17 +37,45 @@ pub async fn ranges(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Rang
     tokio::task::spawn_blocking(move || ranges_of(&consumer(&kafka)?, &topics)).await?
 }
 
-/// Everything on the business topics. `registry` is the schema registry's URL.
+/// Everything on the business topics, in memory. `registry` is the schema registry's URL.
 ///
 /// # Errors
 /// When the broker or the registry can't be read.
 pub async fn read(kafka: &KafkaConfig, registry: &str, codec: &Codec) -> anyhow::Result<History> {
-    let (kafka, topics) = (kafka.clone(), codec.topics().clone());
-    let (ranges, mut records) = tokio::task::spawn_blocking(move || read_raw(&kafka, &topics)).await??;
-    for record in &mut records {
-        record.event = decode(codec, record.place.topic, record.value.as_deref()).await?;
+    let ranges = ranges(kafka, codec.topics()).await?;
+    let mut pieces = stream(kafka, codec.topics(), &ranges);
+    let mut records = Vec::new();
+    while let Some(piece) = pieces.recv().await {
+        for mut record in piece? {
+            record.event = decode(codec, record.place.topic, record.value.as_deref()).await?;
+            records.push(record);
+        }
     }
-    Ok(History { records, ranges, schemas: schemas(registry, codec.topics()).await? })
+    Ok(History { records, ranges, schemas: schemas(registry, codec.topics()).await?, ..History::default() })
+}
+
+/// Reads partitions one after the other, by topic name and number, and hands on what stands there in pieces: not decoded, in
+/// the order of the offsets. Ends early when the receiver is dropped.
+#[must_use]
+pub fn stream(
+    kafka: &KafkaConfig,
+    topics: &Topics,
+    ranges: &Ranges,
+) -> mpsc::Receiver<anyhow::Result<Vec<Record>>> {
+    let (pieces, received) = mpsc::channel(PIECES);
+    let mut partitions: Vec<Partition> =
+        ranges.iter().map(|(at, range)| (topics.name(at.0), *at, *range)).collect();
+    partitions.sort_by(|one, other| (&one.0, one.1.1).cmp(&(&other.0, other.1.1)));
+    let kafka = kafka.clone();
+    tokio::task::spawn_blocking(move || {
+        let read = |consumer: BaseConsumer| {
+            groups(&partitions).into_iter().try_for_each(|group| read_group(&consumer, group, &pieces))
+        };
+        if let Err(error) = consumer(&kafka).and_then(read) {
+            let _ = pieces.blocking_send(Err(error));
+        }
+    });
+    received
 }
 
 /// What a record's value says, or why it is no event.
@@ -63,7 +97,7 @@ pub async fn decode(
 }
 
 /// The schema ids registered under the subject of each topic and type (TopicRecordName).
-async fn schemas(
+pub(super) async fn schemas(
     registry: &str,
     topics: &Topics,
 ) -> anyhow::Result<BTreeMap<(Topic, &'static str), BTreeSet<u32>>> {
@@ -105,7 +139,9 @@ fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
-        .set("fetch.wait.max.ms", "50");
+        .set("fetch.wait.max.ms", "50")
+        // What is fetched ahead, in bounds.
+        .set("queued.max.messages.kbytes", "16384");
     config.create().context("a Kafka consumer")
 }
 
@@ -131,29 +167,50 @@ fn ranges_of(consumer: &BaseConsumer, topics: &Topics) -> anyhow::Result<Ranges>
     Ok(ranges)
 }
 
-fn read_raw(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<(Ranges, Vec<Record>)> {
-    let consumer = consumer(kafka)?;
-    let ranges = ranges_of(&consumer, topics)?;
-    let mut missing: HashMap<(Topic, i32), i64> = HashMap::new();
-    let mut assignment = TopicPartitionList::new();
-    for ((topic, partition), range) in &ranges {
-        if range.high > range.low {
-            assignment.add_partition_offset(&topics.name(*topic), *partition, Offset::Offset(range.low))?;
-            missing.insert((*topic, *partition), range.high);
+type Partition = (String, (Topic, i32), Range);
+
+/// Partitions that are read together, because they are small; a large one alone.
+fn groups(partitions: &[Partition]) -> Vec<&[Partition]> {
+    let (mut groups, mut from, mut records) = (Vec::new(), 0, 0);
+    for (at, (.., range)) in partitions.iter().enumerate() {
+        if records + (range.high - range.low) > READ_TOGETHER && at > from {
+            groups.push(&partitions[from..at]);
+            (from, records) = (at, 0);
         }
+        records += range.high - range.low;
     }
-    consumer.assign(&assignment).context("assigning the partitions")?;
-    let mut records = Vec::new();
-    let mut progress = Instant::now();
+    groups.push(&partitions[from..]);
+    groups
+}
+
+fn read_group(
+    consumer: &BaseConsumer,
+    group: &[Partition],
+    pieces: &mpsc::Sender<anyhow::Result<Vec<Record>>>,
+) -> anyhow::Result<()> {
+    let mut missing: BTreeMap<(Topic, i32), &Partition> = BTreeMap::new();
+    let mut assignment = TopicPartitionList::new();
+    for partition in group.iter().filter(|(.., range)| range.high > range.low) {
+        assignment.add_partition_offset(&partition.0, partition.1.1, Offset::Offset(partition.2.low))?;
+        missing.insert(partition.1, partition);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: BTreeMap<&str, Topic> =
+        group.iter().map(|(name, (topic, _), _)| (name.as_str(), *topic)).collect();
+    consumer.assign(&assignment).context("assigning partitions")?;
+    let (mut piece, mut progress) = (Vec::with_capacity(PIECE), Instant::now());
     while !missing.is_empty() {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 progress = Instant::now();
-                let Some(topic) = topics.parse(message.topic()) else { continue };
-                let at = (topic, message.partition());
-                let Some(&high) = missing.get(&at) else { continue };
+                let Some(topic) = names.get(message.topic()) else { continue };
+                let at = (*topic, message.partition());
+                let Some((.., range)) = missing.get(&at) else { continue };
+                let high = range.high;
                 if message.offset() < high {
-                    records.push(record(topic, &message));
+                    piece.push(record(*topic, &message));
                 }
                 if message.offset() + 1 >= high {
                     missing.remove(&at);
@@ -161,25 +218,32 @@ fn read_raw(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<(Ranges, Vec
             }
             // The end was reached below the expected offset: control records or compaction took the last ones.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                let ended: Vec<_> = missing.keys().filter(|(_, id)| *id == partition).copied().collect();
-                for at in ended {
-                    let position = consumer.position()?;
-                    let found = position.find_partition(&topics.name(at.0), partition);
-                    if found.is_some_and(|found| found.offset().to_raw() >= missing.get(&at).copied()) {
-                        missing.remove(&at);
-                    }
-                }
+                let position = consumer.position()?;
+                missing.retain(|(_, id), (name, _, range)| {
+                    let found = position.find_partition(name, partition);
+                    let is_ended = found.is_some_and(|found| found.offset().to_raw() >= Some(range.high));
+                    *id != partition || !is_ended
+                });
             }
             Some(Err(error)) => return Err(error).context("reading the topics"),
             None => {}
         }
         if progress.elapsed() > STALL_TIMEOUT {
-            bail!("no record arrived for {STALL_TIMEOUT:?} while partitions {missing:?} were incomplete");
+            let names: Vec<String> = missing.keys().map(|(topic, id)| format!("{topic}/{id}")).collect();
+            bail!("no record arrived for {STALL_TIMEOUT:?} while {} were incomplete", names.join(", "));
+        }
+        // A partition that is read alone is in order.
+        if group.len() == 1 && piece.len() == PIECE {
+            hand_on(pieces, std::mem::take(&mut piece))?;
         }
     }
-    consumer.unassign().context("letting go of the partitions")?;
     // Partitions arrive interleaved; within each, the order is that of the offsets.
-    Ok((ranges, records))
+    piece.sort_by_key(|record| (record.place.topic.suffix(), record.place.partition));
+    hand_on(pieces, piece)
+}
+
+fn hand_on(pieces: &mpsc::Sender<anyhow::Result<Vec<Record>>>, piece: Vec<Record>) -> anyhow::Result<()> {
+    pieces.blocking_send(Ok(piece)).map_err(|_| anyhow::anyhow!("nobody wants the rest of the topics"))
 }
 
 fn record(topic: Topic, message: &impl Message) -> Record {
@@ -192,7 +256,7 @@ fn record(topic: Topic, message: &impl Message) -> Record {
         headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
         value: message.payload().map(<[u8]>::to_vec),
         timestamp_ms: message.timestamp().to_millis(),
-        event: Err("not decoded yet".to_owned()),
+        event: not_decoded(),
     }
 }
 

@@ -1,20 +1,22 @@
 //! G5: every event on a topic was processed, is a dead letter, was discarded, has no subscriber, or is still pending.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
+use contracts::Topic;
 use sha2::{Digest, Sha256};
 
 use crate::services::ServiceName;
 use crate::verify::case::Case;
 use crate::verify::check::Check;
-use crate::verify::delivery::{Delivery, InboxRow, PositionRow};
+use crate::verify::delivery::{Delivery, InboxRow};
 use crate::verify::fates::{self, Fate};
-use crate::verify::history::{Place, Record, Seen};
+use crate::verify::history::{Place, Range, Record, Seen};
 use crate::verify::report::Comparisons;
 use crate::verify::subscriptions;
 
-pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
+/// Follows the records of some keys into every service that subscribes to them.
+pub(super) fn keys(case: &Case<'_>, out: &mut Comparisons) {
     let records: HashMap<Place, &Record> =
         case.history.records.iter().map(|record| (record.place, record)).collect();
     for (service, delivery) in &case.snapshot.delivery {
@@ -25,12 +27,23 @@ pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
                 fate(case, *service, delivery, record, &rows, out);
             }
         }
+        for (id, row) in &delivery.events {
+            inbox_row(case, *service, delivery, (*id, row), &records, out);
+        }
+    }
+}
+
+/// Compares the positions with the records that stand before them.
+pub(super) fn whole(case: &Case<'_>, out: &mut Comparisons) {
+    let mut last: BTreeMap<(Topic, i32), BTreeMap<i64, &Record>> = BTreeMap::new();
+    for record in &case.history.records {
+        let place = record.place;
+        last.entry((place.topic, place.partition)).or_default().insert(place.offset, record);
+    }
+    for (service, delivery) in &case.snapshot.delivery {
         let behind = case.records_behind(*service);
         if behind > 0 {
             out.not_compared(Check::Fates, format!("{service} is {behind} records behind"));
-        }
-        for (id, row) in &delivery.events {
-            inbox_row(case, *service, delivery, (*id, row), &records, out);
         }
         for (name, partition) in delivery.positions.keys() {
             let topic = case.topics.parse(name);
@@ -39,11 +52,14 @@ pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
                 format!("{service} has a position in {}/{partition}, which is not there", short(name))
             });
         }
-        for (topic, partition) in case.history.ranges.keys() {
+        for ((topic, partition), range) in &case.history.ranges {
             if subscriptions::topics(*service).contains(topic) {
                 let name = case.topics.name(*topic);
-                let at = Place { topic: *topic, partition: *partition, offset: 0 };
-                position(case, (*service, delivery), (&name, at), &records, out);
+                let next = delivery.next_offset(&name, *partition).unwrap_or(range.low);
+                let records = last.get(&(*topic, *partition));
+                let last = records.and_then(|records| records.range(..next).next_back());
+                let at = (name.as_str(), *topic, *partition, *range);
+                position(case, (*service, delivery), at, last.map(|(_, record)| *record), out);
             }
         }
     }
@@ -151,51 +167,36 @@ pub(super) fn written_at(record: &Record) -> Option<DateTime<Utc>> {
 fn position(
     case: &Case<'_>,
     (service, delivery): (ServiceName, &Delivery),
-    (name, at): (&str, Place),
-    records: &HashMap<Place, &Record>,
+    (name, topic, partition, range): (&str, Topic, i32, Range),
+    last: Option<&Record>,
     out: &mut Comparisons,
 ) {
-    let subject = format!("{service}'s position in {}/{}", at.topic, at.partition);
-    let Some(row) = delivery.positions.get(&(name.to_owned(), at.partition)) else {
-        out.not_compared(
-            Check::Positions,
-            format!("{subject} is not there: it was never assigned the partition"),
-        );
+    const CHECK: Check = Check::Positions;
+    let subject = format!("{service}'s position in {topic}/{partition}");
+    let Some(row) = delivery.positions.get(&(name.to_owned(), partition)) else {
+        out.not_compared(CHECK, format!("{subject} is not there: it was never assigned the partition"));
         return;
     };
-    let Some(range) = case.history.ranges.get(&(at.topic, at.partition)) else { return };
-    out.holds(Check::Positions, (range.low..=range.high).contains(&row.next_offset), || {
+    out.holds(CHECK, (range.low..=range.high).contains(&row.next_offset), || {
         format!("{subject} is {}, the topic has {} to {}", row.next_offset, range.low, range.high)
     });
-    out.holds(Check::Positions, row.stopped_reason.is_none(), || {
+    out.holds(CHECK, row.stopped_reason.is_none(), || {
         format!("{subject} has stopped: {}", row.stopped_reason.as_deref().unwrap_or_default())
     });
     let log = delivery.topics.get(name).map(|topic| topic.log);
-    out.same(Check::Positions, &subject, "log", &Some(row.log), &log);
+    out.same(CHECK, &subject, "log", &Some(row.log), &log);
     let epochs = (row.reached_epoch, row.topic_epoch, row.topic_partitions);
-    out.same(Check::Positions, &subject, "the epochs", &epochs, &(1, 1, None));
-    last_record(case, service, (&subject, at, row), (range.low, records), out);
-}
-
-fn last_record(
-    case: &Case<'_>,
-    service: ServiceName,
-    (subject, at, row): (&str, Place, &PositionRow),
-    (low, records): (i64, &HashMap<Place, &Record>),
-    out: &mut Comparisons,
-) {
-    let last = (low..row.next_offset).rev().find_map(|offset| records.get(&Place { offset, ..at })).copied();
+    out.same(CHECK, &subject, "the epochs", &epochs, &(1, 1, None));
     let offset = last.map(|last| last.place.offset);
-    out.same(Check::Positions, &subject, "last_record_offset", &row.last_record_offset, &offset);
+    out.same(CHECK, &subject, "last_record_offset", &row.last_record_offset, &offset);
     let digest = last.map(|last| digest(last).to_vec());
-    out.holds(Check::Positions, row.last_record_digest == digest, || {
+    out.holds(CHECK, row.last_record_digest == digest, || {
         format!("{subject}: last_record_digest is not that of the record at offset {offset:?}")
     });
-    out.same(Check::Positions, &subject, "last_record_at", &row.last_record_at, &last.and_then(written_at));
-    out.same(Check::Positions, &subject, "last_record_leader_epoch", &row.last_record_leader_epoch, &None);
+    out.same(CHECK, &subject, "last_record_at", &row.last_record_at, &last.and_then(written_at));
+    out.same(CHECK, &subject, "last_record_leader_epoch", &row.last_record_leader_epoch, &None);
     let since = last.and_then(written_at).unwrap_or(DateTime::UNIX_EPOCH);
-    let times = (since, case.taken_at(service));
-    case.plausible(out, Check::Positions, &subject, "updated_at", row.updated_at, times);
+    case.plausible(out, CHECK, &subject, "updated_at", row.updated_at, (since, case.taken_at(service)));
 }
 
 /// SHA-256 over timestamp, key and value, each with its length; none is told apart from empty (docs/adr/0018).

@@ -12,7 +12,8 @@ use crate::verify::delivery::{Delivery, MessageRow};
 use crate::verify::history::{Record, trace_id};
 use crate::verify::report::Comparisons;
 
-pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
+/// Compares messages with the records of their keys.
+pub(super) fn keys(case: &Case<'_>, out: &mut Comparisons) {
     let mut records: HashMap<Uuid, &Record> = HashMap::with_capacity(case.history.records.len());
     for record in &case.history.records {
         if let Ok(event) = &record.event {
@@ -28,10 +29,16 @@ pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
             });
             message(case, *service, row, &records, out);
         }
-        for row in delivery.waiting() {
+        for row in delivery.unpublished() {
             out.not_compared(Check::OutboxMessages, format!("{} waits to be published", name(*service, row)));
         }
         chains(*service, delivery, out);
+    }
+}
+
+/// Compares what each outbox says of itself.
+pub(super) fn whole(case: &Case<'_>, out: &mut Comparisons) {
+    for (service, delivery) in &case.snapshot.delivery {
         table_partitions(*service, delivery, out);
         out.holds(Check::BlockedKeys, delivery.blocked_keys.is_empty(), || {
             format!("{service}'s relay has blocked {}", delivery.blocked_keys.join("; "))

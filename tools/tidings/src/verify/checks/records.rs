@@ -25,6 +25,9 @@ const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 /// Compares each record with itself and its cause.
 pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
     for record in &case.history.records {
+        if let Some(what) = describe(record) {
+            out.note(what);
+        }
         match &record.event {
             Ok(event) => {
                 key(case, record, event, out);
@@ -166,7 +169,7 @@ fn foreign(record: &Record, is_valid: bool, out: &mut Comparisons) {
 }
 
 /// What a record is that is no event of ours.
-pub(super) fn describe(record: &Record) -> Option<String> {
+fn describe(record: &Record) -> Option<String> {
     let what = match (&record.event, &record.value) {
         (_, None) => "a tombstone: no value".to_owned(),
         (Err(reason), _) => format!("no event: {reason}"),

@@ -18,6 +18,7 @@ use crate::services::ServiceName;
 use crate::verify::case::{Case, Occurrence, first};
 use crate::verify::check::Check;
 use crate::verify::fates::Fate;
+use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
 
 const ANALYTICS: ServiceName = ServiceName::Analytics;
@@ -81,12 +82,6 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
     )
     .fetch_all(&mut *conn)
     .await?;
-    let orders: Vec<OrderRow> = sqlx::query_as(
-        "SELECT o.order_id, o.status, o.reserved, o.paid, o.currency, o.lines, o.placed_at, o.confirmed_at, o.reason
-         FROM orders o JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
     let funnel: Vec<(String, i64)> = sqlx::query_as(
         "SELECT f.stage, f.orders FROM funnel f JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
@@ -123,35 +118,57 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
         .fetch_all(conn)
         .await?,
         mentioned: mentioned.into_iter().collect(),
-        orders: orders.into_iter().map(|row| (row.order_id, row)).collect(),
         funnel: funnel.into_iter().map(|(stage, orders)| (stage, orders.into())).collect(),
         revenue: revenue.into_iter().map(|(of, a, b, c)| (of, [a, b, c].map(i128::from))).collect(),
         best_sellers: sales.into_iter().map(|(of, a, b)| (of, [a, b].map(i128::from))).collect(),
         time_to_confirm: times.into_iter().map(|(bound, orders)| (bound, orders.into())).collect(),
         alerts: alerts.into_iter().map(|row| (row.sku.clone(), row)).collect(),
+        ..Rows::default()
     })
 }
 
+impl Rows {
+    /// Adds the rows of these orders.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub(in crate::verify) async fn add_orders(
+        &mut self,
+        conn: &mut PgConnection,
+        keys: Keys,
+    ) -> sqlx::Result<()> {
+        let orders: Vec<OrderRow> = sqlx::query_as(
+            "SELECT o.order_id, o.status, o.reserved, o.paid, o.currency, o.lines, o.placed_at, o.confirmed_at, o.reason
+             FROM generations g JOIN orders o USING (generation)
+             WHERE g.state = 'live' AND o.order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(conn)
+        .await?;
+        self.orders.extend(orders.into_iter().map(|row| (row.order_id, row)));
+        Ok(())
+    }
+}
+
 /// The counters that the applied events come to.
-#[derive(Default)]
-struct Totals {
+#[derive(Debug, Default)]
+pub struct Totals {
     funnel: BTreeMap<String, i128>,
     revenue: BTreeMap<String, [i128; 3]>,
     best_sellers: BTreeMap<String, [i128; 2]>,
     time_to_confirm: BTreeMap<i64, i128>,
 }
 
-/// Compares the live generation with what analytics has applied.
-pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
+/// Compares what analytics remembers of orders with what it has applied; adds what they count.
+pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut Comparisons) {
     let rows = &case.snapshot.analytics;
-    generations(case, rows, out);
-    let mut totals = Totals::default();
     let mut known = BTreeSet::new();
     for order_id in case.orders.keys() {
         let applied = case.applied(ANALYTICS, *order_id);
         if !applied.is_empty() {
             known.insert(*order_id);
-            order(*order_id, rows.orders.get(order_id), &applied, &mut totals, out);
+            order(*order_id, rows.orders.get(order_id), &applied, totals, out);
         }
     }
     for order_id in rows.orders.keys().filter(|id| !known.contains(id)) {
@@ -160,17 +177,17 @@ pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
             format!("order {order_id}: analytics counts it, and has applied nothing of it"),
         );
     }
+}
+
+/// Compares the counters with what all orders count, and the generations.
+pub(in crate::verify) fn whole(case: &Case<'_>, totals: &Totals, out: &mut Comparisons) {
+    let rows = &case.snapshot.analytics;
+    generations(case, rows, out);
     differences(Check::Funnel, "the funnel's", &rows.funnel, &totals.funnel, out);
     differences(Check::Revenue, "revenue in", &rows.revenue, &totals.revenue, out);
     differences(Check::BestSellers, "sales of", &rows.best_sellers, &totals.best_sellers, out);
-    differences(
-        Check::TimeToConfirm,
-        "confirmed within ms",
-        &rows.time_to_confirm,
-        &totals.time_to_confirm,
-        out,
-    );
-    alerts(case, rows, out);
+    let times = (&rows.time_to_confirm, &totals.time_to_confirm);
+    differences(Check::TimeToConfirm, "confirmed within ms", times.0, times.1, out);
 }
 
 fn generations(case: &Case<'_>, rows: &Rows, out: &mut Comparisons) {
@@ -317,7 +334,9 @@ fn differences<K: Ord + std::fmt::Display, T: PartialEq + std::fmt::Debug>(
     }
 }
 
-fn alerts(case: &Case<'_>, rows: &Rows, out: &mut Comparisons) {
+/// Compares what analytics knows of SKUs with what it has applied.
+pub(in crate::verify) fn skus(case: &Case<'_>, out: &mut Comparisons) {
+    let rows = &case.snapshot.analytics;
     const CHECK: Check = Check::StockAlerts;
     let mut known = BTreeSet::new();
     for (sku, events) in &case.skus {

@@ -1,6 +1,6 @@
 //! inventory's tables: stock, reservations, replenishments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
@@ -16,6 +16,7 @@ use crate::services::ServiceName;
 use crate::verify::case::{Case, Published, first, first_of};
 use crate::verify::check::Check;
 use crate::verify::checks::stories::{Units, units};
+use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
 
 const INVENTORY: ServiceName = ServiceName::Inventory;
@@ -23,19 +24,18 @@ const INVENTORY: ServiceName = ServiceName::Inventory;
 /// inventory's rows.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    pub(in crate::verify) stock: Vec<StockRow>,
+    stock: Vec<StockRow>,
     reservations: BTreeMap<Uuid, ReservationRow>,
     replenishments: Vec<ReplenishmentRow>,
 }
 
-/// A row of `stock`.
 #[derive(Clone, Debug, FromRow)]
-pub struct StockRow {
-    pub(in crate::verify) sku: String,
-    pub(in crate::verify) replenished: i64,
-    pub(in crate::verify) available: i64,
-    pub(in crate::verify) reserved: i64,
-    pub(in crate::verify) committed: i64,
+struct StockRow {
+    sku: String,
+    replenished: i64,
+    available: i64,
+    reserved: i64,
+    committed: i64,
     reorder_threshold: i64,
     last_sequence: i64,
     last_message_id: Option<i64>,
@@ -62,16 +62,11 @@ struct ReplenishmentRow {
     occurred_at: DateTime<Utc>,
 }
 
-/// Reads inventory's tables.
+/// Reads stock and replenishments.
 ///
 /// # Errors
 /// When the database refuses.
 pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let reservations: Vec<ReservationRow> = sqlx::query_as(
-        "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id FROM reservations",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
     Ok(Rows {
         stock: sqlx::query_as(
             "SELECT sku, replenished, available, reserved, committed, reorder_threshold, last_sequence, last_message_id
@@ -79,19 +74,42 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
         )
         .fetch_all(&mut *conn)
         .await?,
-        reservations: reservations.into_iter().map(|row| (row.order_id, row)).collect(),
         replenishments: sqlx::query_as(
             "SELECT idempotency_key, sku, quantity, reorder_threshold, created_sku, level_after, occurred_at
              FROM replenishments ORDER BY occurred_at, idempotency_key",
         )
         .fetch_all(conn)
         .await?,
+        ..Rows::default()
     })
+}
+
+impl Rows {
+    /// Adds the reservations of these orders.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub(in crate::verify) async fn add_orders(
+        &mut self,
+        conn: &mut PgConnection,
+        keys: Keys,
+    ) -> sqlx::Result<()> {
+        let reservations: Vec<ReservationRow> = sqlx::query_as(
+            "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id FROM reservations
+             WHERE order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(conn)
+        .await?;
+        self.reservations.extend(reservations.into_iter().map(|row| (row.order_id, row)));
+        Ok(())
+    }
 }
 
 /// Units that reservations hold or have sold, by SKU.
 #[derive(Debug, Default)]
-struct Held {
+pub struct Held {
     reserved: BTreeMap<String, i128>,
     committed: BTreeMap<String, i128>,
 }
@@ -104,10 +122,9 @@ impl Held {
     }
 }
 
-/// Compares inventory's tables with what it has applied and published.
-pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
+/// Compares reservations with what inventory has applied and published; adds what they hold.
+pub(in crate::verify) fn orders(case: &Case<'_>, held: &mut Held, out: &mut Comparisons) {
     let rows = &case.snapshot.inventory;
-    let mut held = Held::default();
     for order_id in case.orders.keys() {
         let is_known = !case.applied(INVENTORY, *order_id).is_empty();
         out.holds(Check::Reservations, !is_known || rows.reservations.contains_key(order_id), || {
@@ -117,21 +134,40 @@ pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
     for (order_id, row) in &rows.reservations {
         let counters = (row.last_sequence, row.last_message_id);
         let published = case.aggregate(out, INVENTORY, Topic::Reservations, &order_id.to_string(), counters);
-        reservation(case, row, &published, &mut held, out);
+        reservation(case, row, &published, held, out);
     }
-    let known: Vec<&str> = rows.stock.iter().map(|row| row.sku.as_str()).collect();
+}
+
+/// Compares stock with what inventory has published and its reservations hold.
+pub(in crate::verify) fn skus(case: &Case<'_>, held: &Held, out: &mut Comparisons) {
+    let rows = &case.snapshot.inventory;
+    let known: BTreeSet<&str> = rows.stock.iter().map(|row| row.sku.as_str()).collect();
     for sku in case.skus.keys() {
         let is_there = known.contains(sku) || !case.is_quiet();
         out.holds(Check::Stock, is_there, || format!("SKU {sku}: it has events and no stock row"));
     }
+    let mut replenished: BTreeMap<&str, Vec<&ReplenishmentRow>> = BTreeMap::new();
+    for row in &rows.replenishments {
+        replenished.entry(&row.sku).or_default().push(row);
+    }
     for row in &rows.stock {
         let counters = (row.last_sequence, row.last_message_id);
         let published = case.aggregate(out, INVENTORY, Topic::Stock, &row.sku, counters);
-        stock(row, &published, &held, out);
-        replenishments(case, &row.sku, &published, out);
+        stock(row, &published, held, out);
+        let asked = replenished.remove(row.sku.as_str()).unwrap_or_default();
+        replenishments(&row.sku, asked, &published, out);
     }
-    for row in rows.replenishments.iter().filter(|row| !known.contains(&row.sku.as_str())) {
-        out.violated(Check::Replenishments, format!("SKU {}: replenished and without a stock row", row.sku));
+    for sku in replenished.keys() {
+        out.violated(Check::Replenishments, format!("SKU {sku}: replenished and without a stock row"));
+    }
+    for row in &rows.stock {
+        let parts = [row.available, row.reserved, row.committed].map(i128::from);
+        let adds_up =
+            i128::from(row.replenished) == parts.iter().sum::<i128>() && parts.iter().all(|part| *part >= 0);
+        out.holds(Check::Units, adds_up, || {
+            let (sku, replenished, [available, reserved, committed]) = (&row.sku, row.replenished, parts);
+            format!("SKU {sku}: {replenished} replenished, {available} + {reserved} + {committed} there")
+        });
     }
 }
 
@@ -199,10 +235,13 @@ fn stock(row: &StockRow, published: &[Published<'_>], held: &Held, out: &mut Com
 }
 
 /// Each replenishment has led to one StockReplenished; the story's id is drawn from its key.
-fn replenishments(case: &Case<'_>, sku: &str, published: &[Published<'_>], out: &mut Comparisons) {
+fn replenishments(
+    sku: &str,
+    rows: Vec<&ReplenishmentRow>,
+    published: &[Published<'_>],
+    out: &mut Comparisons,
+) {
     const CHECK: Check = Check::Replenishments;
-    let rows: Vec<&ReplenishmentRow> =
-        case.snapshot.inventory.replenishments.iter().filter(|row| row.sku == sku).collect();
     let mut came: Vec<(Option<Uuid>, &StockReplenished)> = published
         .iter()
         .filter_map(|it| {

@@ -16,6 +16,7 @@ use crate::services::ServiceName;
 use crate::verify::case::{Case, Occurrence, first};
 use crate::verify::check::Check;
 use crate::verify::history::{Record, trace_id};
+use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
 use wording::Words;
 
@@ -24,6 +25,8 @@ const NOTIFICATION: ServiceName = ServiceName::Notification;
 /// notification's rows.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
+    /// The one domain that all Message-IDs end in: that of most mails.
+    domain: Option<String>,
     orders: BTreeMap<Uuid, OrderRow>,
     mails: BTreeMap<Uuid, Vec<MailRow>>,
 }
@@ -61,35 +64,61 @@ struct MailRow {
     completed_at: Option<DateTime<Utc>>,
 }
 
-/// Reads notification's tables.
+/// Reads what all mails have in common.
 ///
 /// # Errors
 /// When the database refuses.
 pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let orders: Vec<OrderRow> = sqlx::query_as(
-        "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
-             refund_currency, updated_at
-         FROM orders",
+    let domain = sqlx::query_scalar(
+        "SELECT substring(message_id FROM '@([^@>]*)>$') FROM mails GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1",
     )
-    .fetch_all(&mut *conn)
+    .fetch_optional(conn)
     .await?;
-    let mails: Vec<MailRow> = sqlx::query_as(
-        "SELECT order_id, kind, message_id, recipient_name, recipient_email, subject, body_text, body_html, state,
-             last_error, attempts, lease_id, traceparent, tracestate, created_at, completed_at
-         FROM mails ORDER BY order_id, kind",
-    )
-    .fetch_all(conn)
-    .await?;
-    let mut rows =
-        Rows { orders: orders.into_iter().map(|row| (row.order_id, row)).collect(), ..Rows::default() };
-    mails.into_iter().for_each(|row| rows.mails.entry(row.order_id).or_default().push(row));
-    Ok(rows)
+    Ok(Rows { domain: domain.flatten(), ..Rows::default() })
+}
+
+impl Rows {
+    /// Adds the rows of these orders.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub(in crate::verify) async fn add_orders(
+        &mut self,
+        conn: &mut PgConnection,
+        keys: Keys,
+    ) -> sqlx::Result<()> {
+        let orders: Vec<OrderRow> = sqlx::query_as(
+            "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
+                 refund_currency, updated_at
+             FROM orders WHERE order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(&mut *conn)
+        .await?;
+        let mails: Vec<MailRow> = sqlx::query_as(
+            "SELECT order_id, kind, message_id, recipient_name, recipient_email, subject, body_text, body_html, state,
+                 last_error, attempts, lease_id, traceparent, tracestate, created_at, completed_at
+             FROM mails WHERE order_id BETWEEN $1 AND $2 ORDER BY order_id, kind",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(conn)
+        .await?;
+        self.orders.extend(orders.into_iter().map(|row| (row.order_id, row)));
+        mails.into_iter().for_each(|row| self.mails.entry(row.order_id).or_default().push(row));
+        Ok(())
+    }
+
+    /// What all mails have in common.
+    pub(in crate::verify) fn without_rows(&self) -> Self {
+        Self { domain: self.domain.clone(), ..Self::default() }
+    }
 }
 
 /// Compares notification's tables with what it has applied.
-pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
+pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
     let rows = &case.snapshot.notification;
-    let domain = message_id_domain(rows);
     for order_id in case.orders.keys() {
         let is_known = !case.applied(NOTIFICATION, *order_id).is_empty();
         out.holds(Check::Notices, !is_known || rows.orders.contains_key(order_id), || {
@@ -106,7 +135,7 @@ pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
         owed.sort_unstable();
         out.same(Check::Mails, &format!("order {order_id}"), "its mails", &kinds, &owed);
         for mail in found {
-            written(case, mail, &facts, domain.as_deref(), out);
+            written(case, mail, &facts, rows.domain.as_deref(), out);
             sent(mail, out);
         }
     }
@@ -189,17 +218,6 @@ fn notices(case: &Case<'_>, row: &OrderRow, facts: &Facts<'_>, out: &mut Compari
     out.same(CHECK, &subject, "refund_currency", &row.refund_currency.as_ref(), &currency);
     let since = placed.map_or(row.updated_at, |placed| placed.occurred_at);
     case.plausible(out, CHECK, &subject, "updated_at", row.updated_at, (since, case.taken_at(NOTIFICATION)));
-}
-
-/// The one domain that all Message-IDs end in: that of most mails.
-fn message_id_domain(rows: &Rows) -> Option<String> {
-    let mut domains: BTreeMap<&str, usize> = BTreeMap::new();
-    for mail in rows.mails.values().flatten() {
-        if let Some(domain) = mail.message_id.strip_suffix('>').and_then(|id| id.rsplit('@').next()) {
-            *domains.entry(domain).or_default() += 1;
-        }
-    }
-    domains.into_iter().max_by_key(|(_, mails)| *mails).map(|(domain, _)| domain.to_owned())
 }
 
 fn written(case: &Case<'_>, mail: &MailRow, facts: &Facts<'_>, domain: Option<&str>, out: &mut Comparisons) {

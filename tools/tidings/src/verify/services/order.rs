@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::services::ServiceName;
 use crate::verify::case::Case;
 use crate::verify::check::Check;
+use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
 use stream::Stream;
 
@@ -99,52 +100,90 @@ struct DeadlineRow {
     deadline_at: DateTime<Utc>,
 }
 
-/// Reads order's tables.
+impl Rows {
+    /// Adds the rows of these orders.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub(in crate::verify) async fn add_orders(
+        &mut self,
+        conn: &mut PgConnection,
+        keys: Keys,
+    ) -> sqlx::Result<()> {
+        let heads: Vec<HeadRow> = sqlx::query_as(
+            "SELECT order_id, customer_id, correlation_id, traceparent, tracestate, version, last_sequence,
+                 last_message_id, updated_at, currency, total_minor, status, reason, detail, due_at, ended_at,
+                 reservation_id, stock_rejected, payment_id, payment_declined
+             FROM orders WHERE order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(&mut *conn)
+        .await?;
+        let events: Vec<EventRow> = sqlx::query_as(
+            "SELECT order_id, version, type, schema_version, data, metadata, occurred_at FROM order_events
+             WHERE order_id BETWEEN $1 AND $2 ORDER BY order_id, version",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(&mut *conn)
+        .await?;
+        let views: Vec<ViewRow> = sqlx::query_as(
+            "SELECT order_id, customer_id, version, status, stage, reason, detail, payment_id, currency, total_minor,
+                 placed_at, updated_at, ended_at, placement
+             FROM order_views WHERE order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(&mut *conn)
+        .await?;
+        let idempotency_keys: Vec<KeyRow> = sqlx::query_as(
+            "SELECT customer_id, key, request, order_id, status_code, etag, body FROM idempotency_keys
+             WHERE order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(&mut *conn)
+        .await?;
+        let deadlines: Vec<DeadlineRow> =
+            sqlx::query_as("SELECT order_id, deadline_at FROM deadlines WHERE order_id BETWEEN $1 AND $2")
+                .bind(keys.from)
+                .bind(keys.to)
+                .fetch_all(conn)
+                .await?;
+        self.heads.extend(heads.into_iter().map(|row| (row.order_id, row)));
+        self.views.extend(views.into_iter().map(|row| (row.order_id, row)));
+        self.deadlines.extend(deadlines.into_iter().map(|row| (row.order_id, row)));
+        events.into_iter().for_each(|row| self.events.entry(row.order_id).or_default().push(row));
+        idempotency_keys.into_iter().for_each(|row| self.keys.entry(row.order_id).or_default().push(row));
+        Ok(())
+    }
+}
+
+/// The first order of each range after the first, so that a range has `size` orders.
 ///
 /// # Errors
 /// When the database refuses.
-pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let heads: Vec<HeadRow> = sqlx::query_as(
-        "SELECT order_id, customer_id, correlation_id, traceparent, tracestate, version, last_sequence, last_message_id,
-             updated_at, currency, total_minor, status, reason, detail, due_at, ended_at, reservation_id, stock_rejected,
-             payment_id, payment_declined
-         FROM orders",
+pub(in crate::verify) async fn ranges(conn: &mut PgConnection, size: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar(
+        "SELECT order_id FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS number FROM orders) AS numbered
+         WHERE number % $1 = 0 ORDER BY order_id",
     )
-    .fetch_all(&mut *conn)
-    .await?;
-    let events: Vec<EventRow> = sqlx::query_as(
-        "SELECT order_id, version, type, schema_version, data, metadata, occurred_at FROM order_events
-         ORDER BY order_id, version",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let views: Vec<ViewRow> = sqlx::query_as(
-        "SELECT order_id, customer_id, version, status, stage, reason, detail, payment_id, currency, total_minor,
-             placed_at, updated_at, ended_at, placement
-         FROM order_views",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let keys: Vec<KeyRow> = sqlx::query_as(
-        "SELECT customer_id, key, request, order_id, status_code, etag, body FROM idempotency_keys",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let deadlines: Vec<DeadlineRow> =
-        sqlx::query_as("SELECT order_id, deadline_at FROM deadlines").fetch_all(conn).await?;
-    let mut rows = Rows {
-        heads: heads.into_iter().map(|row| (row.order_id, row)).collect(),
-        views: views.into_iter().map(|row| (row.order_id, row)).collect(),
-        deadlines: deadlines.into_iter().map(|row| (row.order_id, row)).collect(),
-        ..Rows::default()
-    };
-    events.into_iter().for_each(|row| rows.events.entry(row.order_id).or_default().push(row));
-    keys.into_iter().for_each(|row| rows.keys.entry(row.order_id).or_default().push(row));
-    Ok(rows)
+    .bind(size)
+    .fetch_all(conn)
+    .await
+}
+
+/// How many orders there are.
+///
+/// # Errors
+/// When the database refuses.
+pub(in crate::verify) async fn count(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(conn).await
 }
 
 /// Compares order's tables with what it has published and applied.
-pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
+pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
     let rows = &case.snapshot.order;
     for order_id in case.orders.keys() {
         let is_placed = case.orders.get(order_id).is_some_and(|events| !events.orders.is_empty());

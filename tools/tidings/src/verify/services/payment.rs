@@ -17,6 +17,7 @@ use crate::services::ServiceName;
 use crate::verify::case::{Case, Occurrence, Published, first, first_of};
 use crate::verify::check::Check;
 use crate::verify::history::trace_id;
+use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
 
 const PAYMENT: ServiceName = ServiceName::Payment;
@@ -27,7 +28,8 @@ pub struct Rows {
     pub(in crate::verify) payments: BTreeMap<Uuid, PaymentRow>,
     steps: BTreeMap<Uuid, Vec<StepRow>>,
     accounts: BTreeMap<Uuid, String>,
-    interruptions: Vec<(Uuid, String)>,
+    /// What the provider holds that belongs to no payment.
+    ownerless: Vec<(Uuid, String)>,
 }
 
 /// A row of `payments`.
@@ -70,40 +72,72 @@ pub struct StepRow {
     recorded_at: DateTime<Utc>,
 }
 
-/// Reads payment's tables and the provider's.
+/// Reads what the provider holds that belongs to no payment.
 ///
 /// # Errors
 /// When the database refuses.
 pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let payments: Vec<PaymentRow> = sqlx::query_as(
-        "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
-             capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
-             lease_id, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
-         FROM payments",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let steps: Vec<StepRow> = sqlx::query_as(
-        "SELECT payment_id, step, approved, reason, transaction_id, amount_minor, currency, recorded_at
-         FROM provider.ledger ORDER BY payment_id, recorded_at, transaction_id",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let accounts: Vec<(Uuid, String)> =
-        sqlx::query_as("SELECT payment_id, status FROM provider.accounts").fetch_all(&mut *conn).await?;
-    let mut rows = Rows {
-        payments: payments.into_iter().map(|row| (row.order_id, row)).collect(),
-        accounts: accounts.into_iter().collect(),
-        interruptions: sqlx::query_as("SELECT payment_id, step FROM provider.interruptions")
-            .fetch_all(conn)
-            .await?,
+    Ok(Rows {
+        ownerless: sqlx::query_as(
+            "SELECT l.payment_id, 'step ' || l.step || ' over ' || l.amount_minor || ' ' || l.currency FROM provider.ledger l
+             WHERE NOT EXISTS (SELECT FROM payments p WHERE p.payment_id = l.payment_id)
+             UNION ALL
+             SELECT a.payment_id, 'account that is ' || a.status FROM provider.accounts a
+             WHERE NOT EXISTS (SELECT FROM payments p WHERE p.payment_id = a.payment_id)
+             UNION ALL
+             SELECT i.payment_id, 'interruption of ' || i.step FROM provider.interruptions i
+             WHERE NOT EXISTS (SELECT FROM payments p WHERE p.payment_id = i.payment_id)
+                 OR i.step NOT IN ('authorize', 'check_fraud', 'capture', 'void', 'refund')",
+        )
+        .fetch_all(conn)
+        .await?,
         ..Rows::default()
-    };
-    steps.into_iter().for_each(|row| rows.steps.entry(row.payment_id).or_default().push(row));
-    Ok(rows)
+    })
 }
 
 impl Rows {
+    /// Adds the payments of these orders, and what the provider holds for them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub(in crate::verify) async fn add_orders(
+        &mut self,
+        conn: &mut PgConnection,
+        keys: Keys,
+    ) -> sqlx::Result<()> {
+        let payments: Vec<PaymentRow> = sqlx::query_as(
+            "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+                 capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
+                 lease_id, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+             FROM payments WHERE order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(&mut *conn)
+        .await?;
+        let steps: Vec<StepRow> = sqlx::query_as(
+            "SELECT l.payment_id, l.step, l.approved, l.reason, l.transaction_id, l.amount_minor, l.currency, l.recorded_at
+             FROM payments p JOIN provider.ledger l USING (payment_id)
+             WHERE p.order_id BETWEEN $1 AND $2 ORDER BY l.payment_id, l.recorded_at, l.transaction_id",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(&mut *conn)
+        .await?;
+        let accounts: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT a.payment_id, a.status FROM payments p JOIN provider.accounts a USING (payment_id)
+             WHERE p.order_id BETWEEN $1 AND $2",
+        )
+        .bind(keys.from)
+        .bind(keys.to)
+        .fetch_all(conn)
+        .await?;
+        self.payments.extend(payments.into_iter().map(|row| (row.order_id, row)));
+        self.accounts.extend(accounts);
+        steps.into_iter().for_each(|row| self.steps.entry(row.payment_id).or_default().push(row));
+        Ok(())
+    }
+
     /// The steps at the provider, in order.
     #[must_use]
     pub fn steps_of(&self, payment_id: Uuid) -> &[StepRow] {
@@ -120,7 +154,7 @@ impl PaymentRow {
 }
 
 /// Compares payment's tables with what it has applied and published, and with the provider's books.
-pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
+pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
     let rows = &case.snapshot.payment;
     for order_id in case.orders.keys() {
         let is_known = !case.applied(PAYMENT, *order_id).is_empty();
@@ -141,7 +175,16 @@ pub(in crate::verify) fn check(case: &Case<'_>, out: &mut Comparisons) {
         payment(row, &applied, &published, rows.steps_of(row.payment_id), out);
         ledger::check(case, row, &applied, out);
     }
-    ledger::owners(rows, out);
+}
+
+/// Every line of the provider's books belongs to a payment.
+pub(in crate::verify) fn whole(case: &Case<'_>, out: &mut Comparisons) {
+    for (payment_id, what) in &case.snapshot.payment.ownerless {
+        out.violated(
+            Check::ProviderLedger,
+            format!("payment {payment_id}: the provider has a {what}, and payment no such row"),
+        );
+    }
 }
 
 fn payment(

@@ -1,11 +1,9 @@
 //! The provider's books: what was asked of it, what it answered, and where the money is.
 
-use std::collections::BTreeSet;
-
 use contracts::order::OrderPlaced;
 use uuid::Uuid;
 
-use super::{PAYMENT, PaymentRow, Rows, StepRow};
+use super::{PAYMENT, PaymentRow, StepRow};
 use crate::verify::case::{Case, Occurrence, first};
 use crate::verify::check::Check;
 use crate::verify::report::Comparisons;
@@ -90,26 +88,4 @@ pub(super) fn check(case: &Case<'_>, row: &PaymentRow, applied: &[Occurrence<'_>
     }
     let found = case.snapshot.payment.accounts.get(&row.payment_id).map(String::as_str);
     out.same(Check::ProviderAccounts, &subject, "the provider's account", &found, &account(steps));
-}
-
-/// Every line of the provider's books belongs to a payment.
-pub(super) fn owners(rows: &Rows, out: &mut Comparisons) {
-    let known: BTreeSet<Uuid> = rows.payments.values().map(|row| row.payment_id).collect();
-    let is_known = |id: &Uuid| known.contains(id);
-    for (payment_id, steps) in &rows.steps {
-        out.holds(Check::ProviderLedger, is_known(payment_id), || {
-            let (amount, currency) = (steps[0].amount_minor, &steps[0].currency);
-            format!("payment {payment_id}: the provider has steps over {amount} {currency}, and payment has no such row")
-        });
-    }
-    for payment_id in rows.accounts.keys() {
-        out.holds(Check::ProviderAccounts, is_known(payment_id), || {
-            format!("payment {payment_id}: the provider has an account, and payment has no such row")
-        });
-    }
-    for (payment_id, step) in &rows.interruptions {
-        out.holds(Check::ProviderLedger, is_known(payment_id) && STEPS.contains(&step.as_str()), || {
-            format!("payment {payment_id}: the provider put off {step}, which nobody asked for")
-        });
-    }
 }
