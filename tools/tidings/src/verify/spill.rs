@@ -1,11 +1,10 @@
 //! Records and rows by key range, in memory as long as they are few and in temporary files beyond.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, Write};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::delivery::{InboxRow, MessageRow};
@@ -39,14 +38,13 @@ pub(super) struct Parts {
     ranges: Vec<Keys>,
     parts: Vec<Part>,
     in_memory: usize,
-    folder: Option<TempDir>,
 }
 
 impl Parts {
     /// Parts for these ranges, which rise, and for SKUs.
     pub(super) fn new(ranges: Vec<Keys>) -> Self {
         let parts = (0..=ranges.len()).map(|_| Part::default()).collect();
-        Self { ranges, parts, in_memory: 0, folder: None }
+        Self { ranges, parts, in_memory: 0 }
     }
 
     /// Adds what belongs to an order, or without one to a SKU.
@@ -65,22 +63,15 @@ impl Parts {
         if self.in_memory > IN_MEMORY { self.spill() } else { Ok(()) }
     }
 
+    /// Files without a name: they go with this process, however it ends.
     fn spill(&mut self) -> anyhow::Result<()> {
         let wanted = || "temporary files for what was read: TMPDIR names their folder";
-        if self.folder.is_none() {
-            self.folder =
-                Some(tempfile::Builder::new().prefix("tidings-verify-").tempdir().with_context(wanted)?);
-        }
-        let folder = self.folder.as_ref().map(TempDir::path).unwrap_or(std::path::Path::new("."));
-        for (at, part) in self.parts.iter_mut().enumerate().filter(|(_, part)| !part.memory.is_empty()) {
-            if part.file.is_none() {
-                let path = folder.join(at.to_string());
-                let file = File::options().read(true).append(true).create_new(true).open(path);
-                part.file = Some(file.with_context(wanted)?);
-            }
-            if let Some(file) = &mut part.file {
-                file.write_all(&part.memory).with_context(wanted)?;
-            }
+        for part in self.parts.iter_mut().filter(|part| !part.memory.is_empty()) {
+            let file = match &mut part.file {
+                Some(file) => file,
+                none => none.insert(tempfile::tempfile().with_context(wanted)?),
+            };
+            file.write_all(&part.memory).with_context(wanted)?;
             part.memory = Vec::new();
         }
         self.in_memory = 0;
@@ -96,10 +87,7 @@ impl Parts {
         self.in_memory -= memory.len();
         let mut bytes = Vec::new();
         if let Some(mut file) = file {
-            file.seek(SeekFrom::Start(0))
-                .and_then(|_| file.read_to_end(&mut bytes))
-                .context("reading a temporary file")?;
-            file.set_len(0).context("emptying a temporary file")?;
+            file.rewind().and_then(|()| file.read_to_end(&mut bytes)).context("reading a temporary file")?;
         }
         bytes.extend(memory);
         let mut entries = Vec::new();
@@ -147,7 +135,7 @@ mod tests {
             let order_id = ids.get(usize::try_from(offset).unwrap() % 4).copied();
             parts.add(order_id, &Entry::Record(Box::new(record(offset, size)))).unwrap();
         }
-        assert!(parts.folder.is_some());
+        assert!(parts.parts.iter().any(|part| part.file.is_some()));
         for (at, expected) in [(0, vec![0, 4]), (1, vec![1, 2, 5, 6]), (2, vec![3, 7])] {
             let entries = parts.take(at).unwrap();
             let same = |(entry, offset): (&Entry, &i64)| matches!(entry, Entry::Record(it) if **it == record(*offset, size));

@@ -25,7 +25,7 @@ use super::{Target, topics};
 use crate::services::ServiceName;
 
 /// Orders that are compared at once, unless there would be too many ranges.
-const ORDERS_AT_ONCE: i64 = 2_000;
+const ORDERS_AT_ONCE: i64 = 1_000;
 /// The most ranges, each with a temporary file of its own.
 const MOST_RANGES: i64 = 500;
 
