@@ -101,28 +101,42 @@ pub(crate) async fn play(system: &System) -> anyhow::Result<()> {
     dead_letters(system).await
 }
 
-/// One order is cancelled before anything was captured; another one after: its head is locked until the money was taken, with
-/// the cancellation first in the queue for it.
+/// One order is cancelled before anything is reserved, another one after its money was taken. What holds each back is a row's
+/// lock: of its SKU, and of its head with the cancellation first in the queue for it.
 async fn cancelled_before_and_after_the_money_was_taken(system: &System) -> anyhow::Result<()> {
-    let early = system.place("TEAPOT", 3, "tok_slow").await?;
-    system.cancel(early).await?;
-    ends(system, early, "cancelled: customer_request").await;
+    let mut inventory = system.database(ServiceName::Inventory).await?;
     let mut order = system.database(ServiceName::Order).await?;
-    let payment = pool(system, ServiceName::Payment).await?;
+    let (orders, payments) =
+        (pool(system, ServiceName::Order).await?, pool(system, ServiceName::Payment).await?);
     let becomes = async |order_id: Uuid, state: &'static str| {
         eventually(&format!("the payment is {state}"), ENDS_WITHIN, async || {
             sqlx::query_scalar::<_, Uuid>("SELECT order_id FROM payments WHERE order_id = $1 AND state = $2")
                 .bind(order_id)
                 .bind(state)
-                .fetch_one(&payment)
+                .fetch_one(&payments)
                 .await
         })
         .await
     };
-    let late = system.place("TEAPOT", 3, "tok_slow").await?;
+    let mut stock = inventory.begin().await?;
+    sqlx::query("SELECT FROM stock WHERE sku = 'TEAPOT' FOR UPDATE").execute(&mut *stock).await?;
+    let early = system.place("TEAPOT", 3, "tok_visa").await?;
+    system.cancel(early).await?;
+    ends(system, early, "cancelled: customer_request").await;
+
+    let late = system.place("TEAPOT", 3, "tok_visa").await?;
     let mut head = order.begin().await?;
     sqlx::query("SELECT FROM orders WHERE order_id = $1 FOR UPDATE").bind(late).execute(&mut *head).await?;
     let paid = async {
+        eventually("the cancellation waits", ENDS_WITHIN, async || {
+            sqlx::query_scalar::<_, i32>(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&orders)
+            .await
+        })
+        .await;
+        stock.rollback().await?;
         becomes(late, "completed").await;
         head.rollback().await
     };

@@ -1,5 +1,5 @@
-//! Verification in bounded memory: topics partition by partition beside what each inbox says of them, put down by key range,
-//! then compared range by range.
+//! Verification in bounded memory: topics partition by partition beside what each inbox says of them, spilled by key range, then compared
+//! range by range.
 
 use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
@@ -77,7 +77,7 @@ pub(super) async fn verify(
         parts: Parts::new(Keys::beginning_at(&starts)),
         out: Comparisons::default(),
     };
-    reading.put_down(&mut transactions).await?;
+    reading.spill(&mut transactions).await?;
     let (report, is_quiet) = reading.compare(&mut transactions, dead_letters, orders).await?;
     for transaction in transactions {
         transaction.rollback().await?;
@@ -116,8 +116,8 @@ fn is_last(positions: &HashMap<(Topic, i32), BTreeSet<i64>>, record: &Record, ne
 }
 
 impl Reading<'_> {
-    /// Reads topics, inboxes and outboxes once, and puts each entry down with its key.
-    async fn put_down(&mut self, transactions: &mut [Transaction<'_, Postgres>]) -> anyhow::Result<()> {
+    /// Reads topics, inboxes and outboxes once, and puts each entry into the part of its key.
+    async fn spill(&mut self, transactions: &mut [Transaction<'_, Postgres>]) -> anyhow::Result<()> {
         let causes = self.causes_of_stock().await?;
         let records: i64 = self.history.ranges.values().map(|range| range.high - range.low).sum();
         let progress = progress("records read", records);
@@ -331,7 +331,7 @@ impl<'c> Inbox<'c> {
             }
             let order_id = if there == here { order_id } else { None };
             if let Some(row) = self.advance().await? {
-                self.put_down(row, order_id, reading)?;
+                self.spill(row, order_id, reading)?;
             }
         }
         Ok(())
@@ -339,17 +339,12 @@ impl<'c> Inbox<'c> {
 
     async fn rest(&mut self, reading: &mut Reading<'_>) -> anyhow::Result<()> {
         while let Some(row) = self.advance().await? {
-            self.put_down(row, None, reading)?;
+            self.spill(row, None, reading)?;
         }
         Ok(())
     }
 
-    fn put_down(
-        &self,
-        row: InboxRow,
-        order_id: Option<Uuid>,
-        reading: &mut Reading<'_>,
-    ) -> anyhow::Result<()> {
+    fn spill(&self, row: InboxRow, order_id: Option<Uuid>, reading: &mut Reading<'_>) -> anyhow::Result<()> {
         // Dead letters are compared as a whole.
         if row.outcome != "applied" {
             let delivery = reading.shared.delivery.entry(self.service).or_default();
