@@ -2,6 +2,7 @@
 
 mod failures;
 mod false_alarms;
+mod moments;
 mod scenario;
 
 use contracts::Codec;

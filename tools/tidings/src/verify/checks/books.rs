@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use contracts::Event;
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::payment::PaymentCompleted;
 use uuid::Uuid;
 
 use crate::services::ServiceName;
 use crate::text::money;
 use crate::verify::case::{Case, OrderEvents, first};
 use crate::verify::check::Check;
+use crate::verify::fates::Fate;
 use crate::verify::report::Comparisons;
+use crate::verify::services::payment::PaymentRow;
 
 /// Money by currency, and how many orders were left out.
 #[derive(Debug, Default)]
@@ -34,7 +37,7 @@ pub(super) fn orders(case: &Case<'_>, sums: &mut Sums, out: &mut Comparisons) {
             continue;
         }
         let row = case.snapshot.payment.payments.get(order_id).filter(|row| !row.is_under_way());
-        let (Some(row), true) = (row, has_ended(events)) else {
+        let (Some(row), true) = (row, row.is_some_and(|row| is_settled(case, row, events))) else {
             sums.under_way += 1;
             continue;
         };
@@ -90,8 +93,16 @@ impl Sums {
     }
 }
 
-fn has_ended(events: &OrderEvents<'_>) -> bool {
-    first::<OrderConfirmed>(&events.orders).is_some() || first::<OrderCancelled>(&events.orders).is_some()
+/// Whether payment had done with the order when its database was read: the topics may tell of more, because they are read
+/// later.
+fn is_settled(case: &Case<'_>, row: &PaymentRow, events: &OrderEvents<'_>) -> bool {
+    if first::<OrderConfirmed>(&events.orders).is_some() {
+        let completed = first::<PaymentCompleted>(&events.payments);
+        return completed.is_none_or(|(completed, _)| row.has_published(completed.sequence));
+    }
+    first::<OrderCancelled>(&events.orders).is_some_and(|(cancelled, _)| {
+        case.fate(ServiceName::Payment, cancelled.event_id) == Some(Fate::Applied)
+    })
 }
 
 fn confirmed<'a>(events: &OrderEvents<'a>) -> Option<&'a OrderPlaced> {

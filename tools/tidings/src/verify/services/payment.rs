@@ -151,6 +151,12 @@ impl PaymentRow {
     pub const fn is_under_way(&self) -> bool {
         self.call_state.is_some()
     }
+
+    /// Whether it had published its event of this number.
+    #[must_use]
+    pub const fn has_published(&self, sequence: i64) -> bool {
+        sequence <= self.last_sequence
+    }
 }
 
 /// Compares payment's tables with what it has applied and published, and with the provider's books.
