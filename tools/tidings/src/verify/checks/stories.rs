@@ -9,7 +9,7 @@ use contracts::reservation::{ReservedLine, Shortage, StockRejected, StockRelease
 use contracts::stock::{StockLevelLow, StockReplenished};
 use uuid::Uuid;
 
-use crate::verify::case::{Case, Occurrence, OrderEvents};
+use crate::verify::case::{self, Case, Occurrence, OrderEvents};
 use crate::verify::check::Check;
 use crate::verify::report::Comparisons;
 
@@ -176,7 +176,7 @@ fn in_words(shortages: &[Shortage]) -> String {
 }
 
 fn first<'a, E: Event>(occurrences: &[Occurrence<'a>]) -> Option<&'a E> {
-    occurrences.iter().find_map(|it| E::from_any(it.event))
+    case::first(occurrences).map(|(event, _)| event)
 }
 
 fn count<E: Event>(occurrences: &[Occurrence<'_>]) -> usize {
