@@ -3,6 +3,7 @@
 pub mod exposition;
 pub mod interleave;
 pub mod postgres;
+pub mod smtp;
 pub mod wait;
 
 pub use embedded::{broker, otlp, ports, registry};

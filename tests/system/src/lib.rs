@@ -17,7 +17,7 @@ use tidings::up::databases::database_url;
 use tidings::up::ports::Ports;
 use tidings::up::process::Say;
 use tidings::up::stack::{Options, RealKafka, Stack};
-use tidings::verify::checks::DeadLetters;
+use tidings::verify::checks::Failures;
 use tidings::verify::report::Report;
 use tidings::verify::{self, Target};
 use tokio::sync::{Mutex, MutexGuard};
@@ -96,6 +96,14 @@ impl System {
         self.stack.stop().await
     }
 
+    /// Stops the services; broker, registry and databases stay.
+    ///
+    /// # Errors
+    /// When a service could not be run.
+    pub async fn stop_services(&mut self) -> anyhow::Result<()> {
+        self.stack.stop_services().await
+    }
+
     /// The stack itself.
     #[must_use]
     pub const fn stack(&self) -> &Stack {
@@ -159,7 +167,7 @@ impl System {
     /// # Errors
     /// When a part can't be read.
     pub async fn verify(&self) -> anyhow::Result<Report> {
-        let options = verify::Options { wait: Some(ENDS_WITHIN), dead_letters: DeadLetters::Unexpected };
+        let options = verify::Options { wait: Some(ENDS_WITHIN), failures: Failures::Unexpected };
         verify::run(&Target::from(self.stack.system()), options).await
     }
 

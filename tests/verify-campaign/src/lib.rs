@@ -2,6 +2,7 @@
 //! or a schema adds is corrupted without being named here.
 
 pub mod exempt;
+pub mod multiply;
 pub mod records;
 pub mod rows;
 pub mod table;

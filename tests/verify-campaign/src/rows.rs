@@ -58,6 +58,7 @@ pub struct Corruption {
     pub sql: String,
     /// The row before.
     pub row: Value,
+    at: String,
     table: String,
     column: String,
 }
@@ -138,17 +139,32 @@ impl Corruption {
 }
 
 impl Corruption {
-    /// The statement that undoes a change of one column; `at` finds the row. None for other corruptions.
+    /// The same corruption of a row that has moved there.
+    #[must_use]
+    pub fn moved(self, at: String) -> Self {
+        Self { sql: self.sql.replace(&self.at, &at), at, ..self }
+    }
+
+    /// The statement that undoes a change of one column, and returns how to find the row; `at` finds it before. None for other
+    /// corruptions.
     #[must_use]
     pub fn undo(&self, at: &str) -> Option<String> {
         let (table, column) = (&self.table, &self.column);
         let row = self.row.to_string().replace('\'', "''");
         (self.how == "change" && !column.contains('.')).then(|| {
             format!(
-                "UPDATE {table} SET {column} = (jsonb_populate_record(NULL::{table}, '{row}')).{column} WHERE {at}"
+                "UPDATE {table} SET {column} = (jsonb_populate_record(NULL::{table}, '{row}')).{column} WHERE {at}
+                 RETURNING {}",
+                place(table)
             )
         })
     }
+}
+
+/// The expression that says how to find a row.
+fn place(table: &str) -> String {
+    let table = table.rsplit('.').next().unwrap_or_default();
+    format!("format('tableoid = %s AND ctid = %L', {table}.tableoid::oid, {table}.ctid)")
 }
 
 impl Table {
@@ -169,10 +185,9 @@ impl Table {
     fn corruption(&self, row: &Row, path: &str, how: &'static str, sql: &str) -> Corruption {
         let what = if path.is_empty() { self.name.clone() } else { format!("{}.{path}", self.name) };
         let table = self.name.rsplit('.').next().unwrap_or_default();
-        let at = format!("format('tableoid = %s AND ctid = %L', {table}.tableoid::oid, {table}.ctid)");
-        let sql = format!("{sql} RETURNING to_jsonb({table}), {at}");
-        let (row, column) = (row.values.clone(), path.to_owned());
-        Corruption { what, how, sql, row, table: self.name.clone(), column }
+        let sql = format!("{sql} RETURNING to_jsonb({table}), {}", place(&self.name));
+        let (at, row, column) = (row.at.clone(), row.values.clone(), path.to_owned());
+        Corruption { what, how, sql, row, at, table: self.name.clone(), column }
     }
 
     fn change(&self, row: &Row, column: &Column, corruptions: &mut Vec<Corruption>) {

@@ -30,7 +30,7 @@ use crate::up::process::Say;
 use crate::up::stack::{Options, Stack};
 use crate::up::{self, StopSignals};
 use crate::verify;
-use crate::verify::checks::DeadLetters;
+use crate::verify::checks::Failures;
 
 /// How long all orders may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -94,7 +94,7 @@ async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool
         say(format!("not all orders ended within {ENDS_WITHIN:?}"));
     }
     say(String::new());
-    let options = verify::Options { wait: Some(ENDS_WITHIN), dead_letters: DeadLetters::Unexpected };
+    let options = verify::Options { wait: Some(ENDS_WITHIN), failures: Failures::Unexpected };
     let report = verify::run(&stack.system().into(), options).await?;
     report.to_string().lines().for_each(|line| say(line.to_owned()));
     say(String::new());

@@ -6,6 +6,7 @@ pub mod checks;
 pub mod databases;
 pub mod delivery;
 pub mod fates;
+pub mod follow;
 pub mod history;
 pub mod keys;
 pub mod page;
@@ -15,6 +16,7 @@ mod spill;
 mod stream;
 pub mod subscriptions;
 pub mod topics;
+pub mod totals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +29,11 @@ use messaging::KafkaConfig;
 use tokio::time::{Instant, sleep};
 
 use self::case::Case;
-use self::checks::DeadLetters;
+use self::checks::Failures;
 use self::history::History;
 use self::report::Report;
+use self::stream::How;
+use self::topics::Reader;
 use crate::state::RunningSystem;
 
 /// The pause between two looks at a system that is still busy.
@@ -65,8 +69,8 @@ impl From<&RunningSystem> for Target {
 pub struct Options {
     /// Wait at most so long until the system is quiet.
     pub wait: Option<Duration>,
-    /// What dead letters mean.
-    pub dead_letters: DeadLetters,
+    /// What dead letters and failed mails mean.
+    pub failures: Failures,
 }
 
 /// What reads the topics of a system.
@@ -93,7 +97,8 @@ pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
         if options.wait.is_some() {
             wait_until_quiet(target, topics, deadline).await?;
         }
-        let verified = stream::verify(target, &codec, options.dead_letters).await?;
+        let how = How { failures: options.failures, told: None, keeps_open: false };
+        let verified = stream::verify(target, &codec, how).await?;
         if verified.is_quiet || Instant::now() >= deadline {
             return Ok(verified.report);
         }
@@ -102,9 +107,10 @@ pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
 }
 
 async fn wait_until_quiet(target: &Target, topics: &Topics, deadline: Instant) -> anyhow::Result<()> {
+    let reader = Reader::new(&target.kafka, topics)?;
     while Instant::now() < deadline {
         let snapshot = databases::read_pending(&target.postgres).await?;
-        let ranges = topics::ranges(&target.kafka, topics).await?;
+        let ranges = reader.ranges(None).await?;
         let history = History { ranges, ..History::default() };
         if Case::new(topics, &history, &snapshot).is_quiet() {
             return Ok(());

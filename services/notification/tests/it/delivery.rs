@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use contracts::ambient::new_id;
 use notification::application::deliver_mails::{Delivery, Mailer, SendError};
 use notification::application::mail::Mail;
+use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use tokio::sync::Notify;
 
-use crate::smtp_server::{Misbehaviour, SmtpServer};
 use crate::stack::{PATIENCE, Stack, cancelled, confirmed, placed, refunded};
 
 fn message_id(mail: &str) -> &str {
@@ -19,7 +19,7 @@ fn message_id(mail: &str) -> &str {
 #[tokio::test]
 async fn a_customer_gets_every_mail_once_in_text_and_html() {
     let stack = Stack::start().await;
-    let server = SmtpServer::start(&[]).await;
+    let server = SmtpServer::start(&[]).await.unwrap();
     let worker = stack.worker(&server.url());
     let order_id = new_id();
     stack.apply(&[placed(order_id), cancelled(order_id), refunded(order_id)]).await;
@@ -43,7 +43,7 @@ async fn a_customer_gets_every_mail_once_in_text_and_html() {
 #[tokio::test]
 async fn a_server_that_refuses_for_now_gets_the_mail_again() {
     let stack = Stack::start().await;
-    let server = SmtpServer::start(&[Misbehaviour::RefusesForNow, Misbehaviour::RefusesForNow]).await;
+    let server = SmtpServer::start(&[Misbehaviour::RefusesForNow, Misbehaviour::RefusesForNow]).await.unwrap();
     let worker = stack.worker(&server.url());
     let order_id = new_id();
     stack.apply(&[placed(order_id)]).await;
@@ -57,7 +57,7 @@ async fn a_server_that_refuses_for_now_gets_the_mail_again() {
 #[tokio::test]
 async fn a_server_that_always_refuses_for_now_ends_the_attempts() {
     let stack = Stack::start().await;
-    let server = SmtpServer::start(&[Misbehaviour::RefusesForNow; 10]).await;
+    let server = SmtpServer::start(&[Misbehaviour::RefusesForNow; 10]).await.unwrap();
     let worker = stack.worker(&server.url());
     let order_id = new_id();
     stack.apply(&[placed(order_id)]).await;
@@ -70,7 +70,7 @@ async fn a_server_that_always_refuses_for_now_ends_the_attempts() {
 #[tokio::test]
 async fn a_mail_refused_for_ever_is_not_repeated_and_its_error_names_nobody() {
     let stack = Stack::start().await;
-    let server = SmtpServer::start(&[Misbehaviour::RefusesForEver]).await;
+    let server = SmtpServer::start(&[Misbehaviour::RefusesForEver]).await.unwrap();
     let worker = stack.worker(&server.url());
     let order_id = new_id();
     stack.apply(&[placed(order_id)]).await;
@@ -84,7 +84,7 @@ async fn a_mail_refused_for_ever_is_not_repeated_and_its_error_names_nobody() {
 #[tokio::test]
 async fn a_mail_taken_without_a_word_is_repeated_under_the_same_message_id() {
     let stack = Stack::start().await;
-    let server = SmtpServer::start(&[Misbehaviour::HangsUpAfterTaking]).await;
+    let server = SmtpServer::start(&[Misbehaviour::HangsUpAfterTaking]).await.unwrap();
     let worker = stack.worker(&server.url());
     stack.apply(&[placed(new_id())]).await;
     stack.rest().await;

@@ -9,5 +9,4 @@ mod arrivals;
 mod delivery;
 mod http;
 mod races;
-mod smtp_server;
 mod stack;

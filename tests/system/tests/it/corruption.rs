@@ -8,7 +8,7 @@ use contracts::{AnyEvent, Cause, Codec, Envelope, Event};
 use messaging::{Bus, KafkaBus, KafkaConfig, Producer, Record};
 use system::System;
 use tidings::verify::check::{Check, Guarantee};
-use tidings::verify::checks::DeadLetters;
+use tidings::verify::checks::Failures;
 use tidings::verify::report::{Report, Status};
 use tidings::verify::{self, Target};
 use uuid::Uuid;
@@ -32,7 +32,7 @@ async fn verify_names_an_event_that_no_service_has_published() -> anyhow::Result
     let named = order_id.to_string();
 
     let forged = publish_a_forged_end(&system, order_id).await?;
-    let options = verify::Options { wait: None, dead_letters: DeadLetters::Listed };
+    let options = verify::Options { wait: None, failures: Failures::Listed };
     let report = verify::run(&Target::from(system.stack().system()), options).await?;
     is_named(&report, Guarantee::G2, &forged.to_string());
     is_named(&report, Guarantee::G4, &named);

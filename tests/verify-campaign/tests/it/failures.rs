@@ -1,11 +1,11 @@
 //! What `tidings verify` says when it can't look: each failure has a name, and none is a success.
 
-use messaging::KafkaConfig;
 use system::System;
 use tidings::verify::case::Case;
 use tidings::verify::check::Check;
-use tidings::verify::checks::{self, DeadLetters};
+use tidings::verify::checks::{self, Failures};
 use tidings::verify::report::Status;
+use tidings::verify::topics::Reader;
 use tidings::verify::{self, Options, Target, databases, topics};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,27 +27,27 @@ async fn what_can_not_be_read_is_named_and_no_success() -> anyhow::Result<()> {
         (no_registry, "without their schemas"),
         (other_topics, "elsewhere."),
     ] {
-        let options = Options { wait: None, dead_letters: DeadLetters::Unexpected };
+        let options = Options { wait: None, failures: Failures::Unexpected };
         let error = verify::run(&target, options).await.err().map(|error| format!("{error:#}"));
         let error = error.unwrap_or_default();
         assert!(error.contains(told) && !error.contains("hunter2"), "{told}: {error}");
     }
 
     let codec = verify::codec(&target).await?;
+    let before = Reader::new(&target.kafka, codec.topics())?.ranges(None).await?;
     let snapshot = databases::read(&target.postgres).await?;
-    let kafka = KafkaConfig::new(target.kafka.bootstrap_servers);
-    let whole = topics::read(&kafka, &target.registry, &codec).await?;
+    let whole = topics::read(&target, &codec, &before).await?;
     let mut truncated = whole.clone();
     if let Some(range) = truncated.ranges.values_mut().find(|range| range.high > 0) {
         range.low = 1;
     }
-    let report = checks::check(&Case::new(codec.topics(), &truncated, &snapshot), DeadLetters::Unexpected);
+    let report = checks::check(&Case::new(codec.topics(), &truncated, &snapshot), Failures::Unexpected);
     assert!(report.verdicts.iter().all(|verdict| verdict.status != Status::Holds), "{report}");
     assert!(report.to_string().contains("begins at offset 1"), "{report}");
 
     let mut unknown = whole.clone();
     unknown.schemas.clear();
-    let report = checks::check(&Case::new(codec.topics(), &unknown, &snapshot), DeadLetters::Unexpected);
+    let report = checks::check(&Case::new(codec.topics(), &unknown, &snapshot), Failures::Unexpected);
     let schemas = report.outcome(Check::Schemas).map(|outcome| outcome.violations.count);
     assert_eq!(schemas, Some(whole.records.len()), "{report}");
     system.stop().await

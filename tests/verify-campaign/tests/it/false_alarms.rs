@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::{Value, json};
 use system::{ENDS_WITHIN, System, request};
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
-use tidings::verify::checks::DeadLetters;
+use tidings::verify::checks::Failures;
+use tidings::verify::follow::{self, Line, Said};
 use tidings::verify::{self, Options, Target};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +20,10 @@ use crate::scenario::REFUSED;
 const FOR: Duration = Duration::from_secs(100);
 /// The pause between two orders.
 const BETWEEN_ORDERS: Duration = Duration::from_millis(150);
-/// The pause between two looks.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+/// The pause between two looks at everything, beside the one that follows.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(4);
+/// How many orders a second the follower's scrub compares: a cycle takes a few seconds.
+const SCRUB_RATE: u32 = 100;
 
 /// Places orders of every kind until it is told to stop; each ends by itself, or is cancelled.
 async fn place(system: &System, stop: &CancellationToken) -> anyhow::Result<usize> {
@@ -108,7 +112,7 @@ async fn a_system_at_work_is_never_called_violated() -> anyhow::Result<()> {
         let mut looks = 0;
         while !stop.is_cancelled() {
             let report =
-                verify::run(&target, Options { wait: None, dead_letters: DeadLetters::Listed }).await?;
+                verify::run(&target, Options { wait: None, failures: Failures::Listed }).await?;
             assert!(!report.is_violated(), "{report}");
             looks += 1;
             sleep(BETWEEN_LOOKS).await;
@@ -120,9 +124,21 @@ async fn a_system_at_work_is_never_called_violated() -> anyhow::Result<()> {
         stop.cancel();
         done
     };
-    let (placed, looks, worked) = tokio::join!(place(&system, &stop), looking, working);
+    let mut last = None;
+    let say = |line: Line| {
+        assert!(!matches!(line.said, Said::Violation(_) | Said::BeginsAgain { .. }), "{line:?}");
+        if let Said::State(state) = line.said {
+            println!("{state}");
+            last = Some(state);
+        }
+    };
+    let following = follow::run(&target, follow::Options { scrub_rate: SCRUB_RATE }, &stop, say);
+    let (placed, looks, followed, worked) = tokio::join!(place(&system, &stop), looking, following, working);
     worked?;
     println!("{} orders, {} looks", placed?, looks?);
+    assert_eq!(followed?, 0);
+    let last = last.context("the follower has said nothing")?;
+    assert!(last.ended > 0 && last.scrub.completed > 0, "{last}");
     let report = system.verify().await?;
     assert!(report.holds(), "{report}");
     system.stop().await

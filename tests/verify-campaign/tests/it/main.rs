@@ -2,13 +2,14 @@
 
 mod failures;
 mod false_alarms;
+mod follow;
+mod many;
 mod moments;
 mod scenario;
 
 use contracts::Codec;
 use contracts::codec::RegistryConfig;
 use contracts::topics::Topics;
-use messaging::KafkaConfig;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection};
 use system::{ENDS_WITHIN, System};
@@ -16,10 +17,11 @@ use testkit::wait::eventually;
 use tidings::services::ServiceName;
 use tidings::verify::case::Case;
 use tidings::verify::check::Check;
-use tidings::verify::checks::{self, DeadLetters};
+use tidings::verify::checks::{self, Failures};
 use tidings::verify::databases::{self, Snapshot};
 use tidings::verify::history::History;
 use tidings::verify::report::Report;
+use tidings::verify::topics::Reader;
 use tidings::verify::{self, Target, topics};
 use verify_campaign::exempt::Exempt;
 use verify_campaign::table::{Outcome, Table};
@@ -40,22 +42,22 @@ struct Whole {
 
 impl Whole {
     fn verify(&self, history: &History, snapshot: &Snapshot) -> Report {
-        checks::check(&Case::new(&self.topics, history, snapshot), DeadLetters::Listed)
+        checks::check(&Case::new(&self.topics, history, snapshot), Failures::Listed)
     }
 }
 
 async fn read(system: &System, codec: &Codec) -> anyhow::Result<Whole> {
     let target = Target::from(system.stack().system());
+    let before = Reader::new(&target.kafka, codec.topics())?.ranges(None).await?;
     let snapshot = databases::read(&target.postgres).await?;
-    let history =
-        topics::read(&KafkaConfig::new(target.kafka.bootstrap_servers), &target.registry, codec).await?;
+    let history = topics::read(&target, codec, &before).await?;
     Ok(Whole { topics: codec.topics().clone(), history, snapshot })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_corruption_is_seen() -> anyhow::Result<()> {
     let installed = tempfile::tempdir()?;
-    let system = scenario::start(installed.path()).await?;
+    let (system, _smtp) = scenario::start(installed.path()).await?;
     scenario::play(&system).await?;
     let running = system.stack().system();
     let registry = RegistryConfig { url: running.registry.clone(), auto_register_schemas: false };
@@ -73,7 +75,7 @@ async fn every_corruption_is_seen() -> anyhow::Result<()> {
     let exempt = Exempt::list();
     let (columns, not_promised) = corrupt_rows(&system, &whole, &exempt, &mut table).await?;
     corrupt_records(&whole, &codec, &exempt, &mut table);
-    through_its_own_connections(&system).await?;
+    Box::pin(through_its_own_connections(&system)).await?;
     println!("{table}\n{not_promised} of {columns} columns are no promise");
     assert!(table.missed.is_empty(), "{}", table.missed.join("\n"));
     let idle: Vec<Check> = Check::ALL.iter().filter(|check| !table.found.contains(check)).copied().collect();
@@ -166,8 +168,8 @@ fn corrupt_records(whole: &Whole, codec: &Codec, exempt: &Exempt, table: &mut Ta
 /// A committed corruption of each table is found by `tidings verify` as it is run, on connections of its own; then it is undone.
 async fn through_its_own_connections(system: &System) -> anyhow::Result<()> {
     let target = Target::from(system.stack().system());
-    let options = verify::Options { wait: None, dead_letters: DeadLetters::Listed };
-    let mut seen = 0;
+    let options = verify::Options { wait: None, failures: Failures::Listed };
+    let mut seen = Vec::new();
     for service in ServiceName::ALL {
         let mut database = system.database(service).await?;
         for table in rows::tables(&mut database).await? {
@@ -179,9 +181,9 @@ async fn through_its_own_connections(system: &System) -> anyhow::Result<()> {
                 let [(_, at)] = rows.as_slice() else { continue };
                 let report = verify::run(&target, options).await?;
                 let Some(undo) = corruption.undo(at) else { continue };
-                sqlx::query(AssertSqlSafe(undo)).execute(&mut database).await?;
+                let at: String = sqlx::query_scalar(AssertSqlSafe(undo)).fetch_one(&mut database).await?;
                 if !report.holds() {
-                    seen += 1;
+                    seen.push((service, corruption.moved(at)));
                     break;
                 }
             }
@@ -189,6 +191,6 @@ async fn through_its_own_connections(system: &System) -> anyhow::Result<()> {
     }
     let report = verify::run(&target, options).await?;
     assert!(report.holds(), "{report}");
-    println!("{seen} tables corrupted, seen and put right");
-    Ok(())
+    println!("{} tables corrupted, seen and put right", seen.len());
+    Box::pin(follow::a_scrub_names(system, seen)).await
 }

@@ -4,13 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use messaging::KafkaConfig;
 use sqlx::Connection;
 use system::System;
 use tidings::services::ServiceName;
 use tidings::verify::case::Case;
-use tidings::verify::checks::{self, DeadLetters};
+use tidings::verify::checks::{self, Failures};
 use tidings::verify::databases::Snapshot;
+use tidings::verify::topics::Reader;
 use tidings::verify::{self, Target, topics};
 
 /// The pause between two snapshots of a database.
@@ -48,6 +48,9 @@ fn put(all: &mut Snapshot, service: ServiceName, one: &Snapshot) {
 async fn databases_read_at_any_moments_before_the_topics_are_no_alarm() -> anyhow::Result<()> {
     let system = System::start().await;
     system.replenish("TEAPOT", 10).await?;
+    let target = Target::from(system.stack().system());
+    let codec = verify::codec(&target).await?;
+    let before = Reader::new(&target.kafka, codec.topics())?.ranges(None).await?;
     let stop = AtomicBool::new(false);
     let work = async {
         for (quantity, method) in
@@ -73,17 +76,14 @@ async fn databases_read_at_any_moments_before_the_topics_are_no_alarm() -> anyho
     assert!(report.holds(), "{report}");
     let taken = [order?, inventory?, payment?, notification?, analytics?];
 
-    let target = Target::from(system.stack().system());
-    let codec = verify::codec(&target).await?;
-    let kafka = KafkaConfig::new(target.kafka.bootstrap_servers);
-    let history = topics::read(&kafka, &target.registry, &codec).await?;
+    let history = topics::read(&target, &codec, &before).await?;
     let mut combinations = 0_usize;
     let mut look = |at: [usize; 5]| {
         let mut snapshot = Snapshot::default();
         for (number, service) in ServiceName::ALL.into_iter().enumerate() {
             put(&mut snapshot, service, &taken[number][at[number]]);
         }
-        let report = checks::check(&Case::new(codec.topics(), &history, &snapshot), DeadLetters::Unexpected);
+        let report = checks::check(&Case::new(codec.topics(), &history, &snapshot), Failures::Unexpected);
         assert!(!report.is_violated(), "snapshots {at:?}: {report}");
         combinations += 1;
     };

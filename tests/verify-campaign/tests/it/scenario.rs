@@ -8,6 +8,7 @@ use contracts::ambient;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool};
 use system::{ENDS_WITHIN, System};
+use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
 use tidings::up::databases::database_url;
@@ -20,26 +21,33 @@ const DEADLINE_MS: u32 = 30_000;
 /// An address whose mails the database refuses for a while.
 pub(crate) const REFUSED: &str = "refused@example.com";
 
-/// Starts the system with a short deadline: the name of order's binary means a script that sets it.
-pub(crate) async fn start(installed: &Path) -> anyhow::Result<System> {
+/// Addresses that do not exist, and that are busy twice.
+const NOBODY: &str = "nobody@example.com";
+const BUSY: &str = "busy@example.com";
+
+/// Starts the system with a short deadline and an SMTP server: the names of two binaries mean scripts that set these.
+pub(crate) async fn start(installed: &Path) -> anyhow::Result<(System, SmtpServer)> {
+    let smtp = SmtpServer::start(&[]).await?;
+    smtp.misbehaves_to(NOBODY, &[Misbehaviour::RefusesForEver; 2]);
+    smtp.misbehaves_to(BUSY, &[Misbehaviour::RefusesForNow; 2]);
     let test = std::env::current_exe()?;
     let binaries = test.ancestors().nth(2).context("a test binary lies in deps/")?;
     for service in ServiceName::ALL {
         let (name, own) = (service.as_str(), installed.join(service.as_str()));
         let binary = binaries.join(name);
-        if service == ServiceName::Order {
-            let script = format!(
-                "#!/bin/sh\nTIDINGS_ORDER__DEADLINE_MS={DEADLINE_MS} exec {} \"$@\"\n",
-                binary.display()
-            );
-            std::fs::write(&own, script)?;
-            std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755))?;
-        } else {
-            std::os::unix::fs::symlink(binary, own)?;
-        }
+        let settings = match service {
+            ServiceName::Order => format!("TIDINGS_ORDER__DEADLINE_MS={DEADLINE_MS}"),
+            ServiceName::Notification => format!("TIDINGS_NOTIFICATION__SMTP_URL={}", smtp.url()),
+            _ => {
+                std::os::unix::fs::symlink(binary, own)?;
+                continue;
+            }
+        };
+        std::fs::write(&own, format!("#!/bin/sh\n{settings} exec {} \"$@\"\n", binary.display()))?;
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755))?;
     }
     let options = Options { binaries: Some(installed.to_owned()), ..system::options() };
-    Ok(System::start_on(&options).await)
+    Ok((System::start_on(&options).await, smtp))
 }
 
 /// Connections to one service's database.
@@ -54,7 +62,7 @@ async fn replenish(system: &System, sku: &str, quantity: u64, threshold: u64) ->
     system.client(ServiceName::Inventory)?.post::<Value>(&path, &key, &body).await.into_result().map(drop)
 }
 
-async fn place(system: &System, body: &Value) -> anyhow::Result<Uuid> {
+pub(crate) async fn place(system: &System, body: &Value) -> anyhow::Result<Uuid> {
     let key = ambient::new_id().to_string();
     Ok(system.client(ServiceName::Order)?.place_order(&key, body).await.into_result()?.order_id)
 }
@@ -91,6 +99,12 @@ pub(crate) async fn play(system: &System) -> anyhow::Result<()> {
         "payment_method": "tok_visa",
     });
     expected.push((place(system, &imported).await?, "confirmed"));
+    // Mails that fail, and that are tried again.
+    for address in [NOBODY, BUSY] {
+        let mut body = system::request("TEAPOT", 1, "tok_visa");
+        body["recipient"]["email"] = json!(address);
+        expected.push((place(system, &body).await?, "confirmed"));
+    }
     for (order_id, end) in expected {
         ends(system, order_id, end).await;
     }

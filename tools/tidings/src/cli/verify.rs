@@ -1,6 +1,7 @@
 //! `tidings verify` as a command line: where the system is, how long to wait, what to print.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,9 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use messaging::KafkaConfig;
+use tokio_util::sync::CancellationToken;
 
 use crate::state::RunningSystem;
-use crate::verify::checks::DeadLetters;
+use crate::up::StopSignals;
+use crate::verify::checks::Failures;
+use crate::verify::follow::{self, Line};
 use crate::verify::{self, Target};
 
 /// How a report is printed.
@@ -47,15 +51,21 @@ One line a guarantee:
 
   G6  contracts never break: every header and schema of every record
 
-Ends with 0 when all hold, with 1 when one is violated, and with 3 when none is and something could not be compared.")]
+Ends with 0 when all hold, with 1 when one is violated, and with 3 when none is and something could not be compared.
+
+  tidings verify --follow          goes on until Ctrl-C: says within seconds which order breaks which promise
+  tidings verify --follow --format json --scrub-rate 1000
+                                   one JSON object a line, and all orders again at a thousand a second
+
+Reads PostgreSQL's primaries only: a replica may show commits in another order.")]
 pub(super) struct VerifyArgs {
-    /// First waits until nothing is under way; then nothing may be pending, and there may be no dead letters.
+    /// First waits until nothing is under way; then nothing may be pending, and there may be no dead letters and no failed mails.
     #[arg(long)]
     wait: bool,
     /// Seconds that --wait waits at most.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
-    /// With --wait: dead letters are listed instead of being a violation.
+    /// With --wait: dead letters and failed mails are listed instead of being violations.
     #[arg(long)]
     allow_dead_letters: bool,
     /// The PostgreSQL server of the five databases, or their URL with {service} for the service's name [default: the
@@ -77,6 +87,13 @@ pub(super) struct VerifyArgs {
     /// How the verdicts are printed; docs/guarantees.md describes the JSON
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Goes on comparing: open orders every second, all orders again and again. Ends with 1 when a guarantee was violated.
+    #[arg(long, conflicts_with_all = ["wait", "timeout", "allow_dead_letters"])]
+    follow: bool,
+    /// With --follow: how many orders a second are compared again
+    #[arg(long, value_name = "ORDERS", default_value_t = 200, requires = "follow",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    scrub_rate: u32,
     /// Prints what is compared with what, as docs/guarantees.md has it, and ends.
     #[arg(long)]
     list_checks: bool,
@@ -88,12 +105,15 @@ impl VerifyArgs {
             print!("{}", verify::page::checks());
             return Ok(ExitCode::SUCCESS);
         }
+        if self.follow {
+            return self.follow().await;
+        }
         let options = verify::Options {
             wait: self.wait.then(|| Duration::from_secs(self.timeout)),
-            dead_letters: if self.wait && !self.allow_dead_letters {
-                DeadLetters::Unexpected
+            failures: if self.wait && !self.allow_dead_letters {
+                Failures::Unexpected
             } else {
-                DeadLetters::Listed
+                Failures::Listed
             },
         };
         let format = self.format;
@@ -107,6 +127,39 @@ impl VerifyArgs {
             (false, true) => ExitCode::FAILURE,
             (false, false) => ExitCode::from(UNVERIFIABLE),
         })
+    }
+
+    async fn follow(self) -> anyhow::Result<ExitCode> {
+        let (format, options) = (self.format, follow::Options { scrub_rate: self.scrub_rate });
+        let stop = CancellationToken::new();
+        let mut signals = StopSignals::listen()?;
+        let stopping = async {
+            signals.received().await;
+            stop.cancel();
+            std::future::pending().await
+        };
+        let mut failed = Ok(());
+        let say = |line: Line| {
+            let said = match format {
+                Format::Text => writeln!(std::io::stdout(), "{} {}", line.at.format("%H:%M:%S"), line.said),
+                Format::Json => {
+                    let object = serde_json::to_string(&line).map_err(std::io::Error::from);
+                    object.and_then(|object| writeln!(std::io::stdout(), "{object}"))
+                }
+            };
+            // Whoever read this has gone.
+            if said.is_err() {
+                failed = said;
+                stop.cancel();
+            }
+        };
+        let target = self.target()?;
+        let violations = tokio::select! {
+            violations = follow::run(&target, options, &stop, say) => violations?,
+            violations = stopping => violations,
+        };
+        failed.context("writing to standard output")?;
+        Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn target(self) -> anyhow::Result<Target> {

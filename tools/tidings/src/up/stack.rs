@@ -201,11 +201,20 @@ impl Stack {
     /// # Errors
     /// When the database server does not end in time.
     pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_services().await?;
+        self.foundation.stop().await
+    }
+
+    /// Stops the services, and leaves what they stand on.
+    ///
+    /// # Errors
+    /// When a service could not be run.
+    pub async fn stop_services(&mut self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         while let Some(ended) = self.supervisors.get_mut().join_next().await {
             ended??;
         }
-        self.foundation.stop().await
+        Ok(())
     }
 }
 

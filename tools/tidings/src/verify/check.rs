@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// A guarantee of `docs/guarantees.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Guarantee {
     /// Accepted means published.
     G1,
@@ -50,7 +50,7 @@ impl fmt::Display for Guarantee {
 macro_rules! checks {
     ($($name:ident: $guarantee:ident, $noun:literal, $what:literal, $with:literal;)*) => {
         /// One comparison of `tidings verify`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Check {
             $(#[doc = concat!($what, ", compared with ", $with, ".")] $name,)*
@@ -111,7 +111,7 @@ checks! {
     ProviderAccounts: G3, "provider accounts", "the provider's accounts", "its ledger";
     Notices: G3, "notified orders", "what notification knows of each order", "the events that it has applied";
     Mails: G3, "mails", "each mail's recipient, subject, text, HTML and Message-ID", "the events that notification has applied: each mail owed exists once";
-    MailsSent: G3, "mails sent", "each mail", "sent; one that failed for good is a violation";
+    MailsSent: G3, "mails sent", "each mail", "tried and sent; one that has failed for good is listed, and a violation where none was expected";
     CountedOrders: G3, "counted orders", "what analytics remembers of each order, so that it is counted once", "the events that analytics has applied";
     Funnel: G3, "funnel stages", "orders per stage", "the events that analytics has applied";
     Revenue: G3, "revenues", "orders, units and revenue per currency", "the events that analytics has applied";

@@ -1,6 +1,6 @@
 //! All checks, each kind in a file of its own, in the stages in which they can be made: by key, by order, by SKU, and as a whole.
 
-mod books;
+pub mod books;
 mod dead_letters;
 mod inbox;
 mod outbox;
@@ -12,32 +12,26 @@ use super::case::Case;
 use super::check::Check;
 use super::report::{Comparisons, Report};
 use super::services::{analytics, inventory, notification, order, payment};
+use super::totals::{Sums, Totals};
 
-/// Whether dead letters are tolerated.
+/// Whether dead letters and failed mails are tolerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadLetters {
+pub enum Failures {
     /// They are listed.
     Listed,
-    /// They violate G5: nothing was expected to be dead-lettered.
+    /// They are violations: nothing was expected to fail.
     Unexpected,
-}
-
-/// What orders add up to.
-#[derive(Debug, Default)]
-pub struct Totals {
-    held: inventory::Held,
-    counted: analytics::Totals,
-    money: books::Sums,
 }
 
 /// Checks everything at once.
 #[must_use]
-pub fn check(case: &Case<'_>, dead_letters: DeadLetters) -> Report {
+pub fn check(case: &Case<'_>, failures: Failures) -> Report {
     let (mut out, mut totals) = (Comparisons::default(), Totals::default());
     keys(case, &mut out);
     orders(case, &mut totals, &mut out);
-    skus(case, &totals, &mut out);
-    whole(case, &totals, dead_letters, &mut out);
+    let sums = totals.sums();
+    skus(case, &sums, &mut out);
+    whole(case, &sums, failures, &mut out);
     out.into_report()
 }
 
@@ -53,21 +47,28 @@ pub(super) fn keys(case: &Case<'_>, out: &mut Comparisons) {
 /// Checks the rows of some orders, and adds them up.
 pub(super) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut Comparisons) {
     order::orders(case, out);
-    inventory::orders(case, &mut totals.held, out);
+    inventory::orders(case, totals, out);
     payment::orders(case, out);
-    notification::orders(case, out);
-    analytics::orders(case, &mut totals.counted, out);
-    books::orders(case, &mut totals.money, out);
+    notification::orders(case, totals, out);
+    analytics::orders(case, totals, out);
+    books::orders(case, totals, out);
 }
 
 /// Checks the rows of all SKUs, once all orders are added up.
-pub(super) fn skus(case: &Case<'_>, totals: &Totals, out: &mut Comparisons) {
-    inventory::skus(case, &totals.held, out);
+pub(super) fn skus(case: &Case<'_>, sums: &Sums, out: &mut Comparisons) {
+    inventory::skus(case, &sums.held, out);
     analytics::skus(case, out);
 }
 
+/// Checks what the orders add up to, where no events of SKUs are at hand.
+pub(super) fn sums(case: &Case<'_>, sums: &Sums, out: &mut Comparisons) {
+    inventory::units_of_orders(case, &sums.held, out);
+    analytics::whole(case, &sums.counted, out);
+    sums.money.whole(out);
+}
+
 /// Checks what belongs to no order and no SKU. The case need have no more records than positions and dead letters name.
-pub(super) fn whole(case: &Case<'_>, totals: &Totals, dead_letters: DeadLetters, out: &mut Comparisons) {
+pub(super) fn whole(case: &Case<'_>, sums: &Sums, failures: Failures, out: &mut Comparisons) {
     for truncated in case.history.truncated() {
         for check in Check::ALL {
             out.not_compared(*check, truncated.clone());
@@ -76,8 +77,9 @@ pub(super) fn whole(case: &Case<'_>, totals: &Totals, dead_letters: DeadLetters,
     case.busy.iter().for_each(|what| out.note(format!("under way: {what}")));
     outbox::whole(case, out);
     inbox::whole(case, out);
-    dead_letters::check(case, dead_letters, out);
+    dead_letters::check(case, failures, out);
+    sums.failed_mails.whole(failures, out);
     payment::whole(case, out);
-    analytics::whole(case, &totals.counted, out);
-    totals.money.whole(out);
+    analytics::whole(case, &sums.counted, out);
+    sums.money.whole(out);
 }

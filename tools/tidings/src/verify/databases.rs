@@ -1,15 +1,18 @@
 //! Reads the five databases, each in one read-only transaction of one snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use anyhow::Context;
 use contracts::Codec;
+use contracts::topics::{Topic, Topics};
 use futures::TryStreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use uuid::Uuid;
 
 use super::delivery::{self, Delivery};
+use super::history::Place;
 use super::keys::Keys;
 use super::services::{analytics, inventory, notification, order, payment};
 use super::topics;
@@ -84,6 +87,7 @@ pub(super) async fn open(postgres: &str, service: ServiceName) -> anyhow::Result
     };
     let options: PgConnectOptions =
         url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(&url)))?;
+    let options = options.application_name("tidings verify");
     let connecting = || format!("connecting to {}", without_password(&url));
     let conn = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
@@ -105,11 +109,11 @@ impl Snapshot {
         let delivery = self.delivery.entry(service).or_default();
         delivery.messages = messages;
         delivery.events = events.into_iter().map(|row| (row.event_id, row)).collect();
-        self.read_orders(service, conn, Keys::ALL).await
+        self.read_orders(service, conn, &Keys::ALL).await
     }
 
-    /// Reads what does not grow with the number of orders.
-    pub(super) async fn read_whole(
+    /// Reads positions, dead letters, stock and counters: what neither grows with the number of orders nor takes long.
+    pub(super) async fn read_sums(
         &mut self,
         service: ServiceName,
         conn: &mut PgConnection,
@@ -117,15 +121,45 @@ impl Snapshot {
         let what = || format!("reading {}", service.database());
         self.delivery.insert(service, delivery::read(conn).await.with_context(what)?);
         match service {
-            ServiceName::Order => self.order = order::Rows::default(),
             ServiceName::Inventory => self.inventory = inventory::read(conn).await.with_context(what)?,
+            ServiceName::Analytics => self.analytics = analytics::read(conn).await.with_context(what)?,
+            ServiceName::Order | ServiceName::Payment | ServiceName::Notification => {}
+        }
+        Ok(())
+    }
+
+    /// Reads what belongs to no order.
+    pub(super) async fn read_whole(
+        &mut self,
+        service: ServiceName,
+        conn: &mut PgConnection,
+    ) -> anyhow::Result<()> {
+        let what = || format!("reading {}", service.database());
+        self.read_sums(service, conn).await?;
+        if service == ServiceName::Order {
+            self.order = order::Rows::default();
+        }
+        self.read_rest(service, conn).await?;
+        self.count_unfinished(service, conn).await.with_context(what)
+    }
+
+    /// Adds to sums what takes longer.
+    pub(super) async fn read_rest(
+        &mut self,
+        service: ServiceName,
+        conn: &mut PgConnection,
+    ) -> anyhow::Result<()> {
+        let what = || format!("reading {}", service.database());
+        match service {
+            ServiceName::Order => {}
+            ServiceName::Inventory => self.inventory.add_replenishments(conn).await.with_context(what)?,
             ServiceName::Payment => self.payment = payment::read(conn).await.with_context(what)?,
             ServiceName::Notification => {
                 self.notification = notification::read(conn).await.with_context(what)?;
             }
-            ServiceName::Analytics => self.analytics = analytics::read(conn).await.with_context(what)?,
+            ServiceName::Analytics => self.analytics.add_mentioned(conn).await.with_context(what)?,
         }
-        self.count_unfinished(service, conn).await.with_context(what)
+        Ok(())
     }
 
     /// Adds the rows of these orders.
@@ -133,7 +167,7 @@ impl Snapshot {
         &mut self,
         service: ServiceName,
         conn: &mut PgConnection,
-        keys: Keys,
+        keys: &Keys,
     ) -> anyhow::Result<()> {
         match service {
             ServiceName::Order => self.order.add_orders(conn, keys).await,
@@ -143,6 +177,70 @@ impl Snapshot {
             ServiceName::Analytics => self.analytics.add_orders(conn, keys).await,
         }
         .with_context(|| format!("reading {}", service.database()))
+    }
+
+    /// Adds what the outboxes hold of the orders whose rows are there, and what became of these events.
+    pub(super) async fn read_delivery(
+        &mut self,
+        service: ServiceName,
+        conn: &mut PgConnection,
+        events: &[Uuid],
+    ) -> anyhow::Result<()> {
+        let what = || format!("reading {}", service.database());
+        let last = match service {
+            ServiceName::Order => self.order.last_messages(),
+            ServiceName::Inventory => self.inventory.last_messages(),
+            ServiceName::Payment => self.payment.last_messages(),
+            ServiceName::Notification | ServiceName::Analytics => Vec::new(),
+        };
+        let messages = delivery::messages_up_to(conn, &last).await.with_context(what)?;
+        let rows = delivery::events_of(conn, events).await.with_context(what)?;
+        let delivery = self.delivery.entry(service).or_default();
+        delivery.messages.extend(messages);
+        delivery.events.extend(rows.into_iter().map(|row| (row.event_id, row)));
+        Ok(())
+    }
+
+    /// Whether order, inventory and payment have published so many events of an order, and have nothing left to do for it.
+    #[must_use]
+    pub(super) fn has_published(&self, order_id: Uuid, [orders, reservations, payments]: [i64; 3]) -> bool {
+        self.order.last_sequence(order_id) == orders
+            && self.inventory.last_sequence(order_id) == reservations
+            && self.payment.last_sequence(order_id) == payments
+            && self.payment.payments.get(&order_id).is_none_or(|row| !row.is_under_way())
+    }
+
+    /// Keeps the rows of these orders only.
+    pub(super) fn retain_orders(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
+        self.order.retain(keep);
+        self.inventory.retain(keep);
+        self.payment.retain(keep);
+        self.notification.retain(keep);
+        self.analytics.retain(keep);
+    }
+
+    /// The places that dead letters and their audit name.
+    pub(super) fn named_places(&self, topics: &Topics) -> BTreeSet<Place> {
+        let place =
+            |topic: &str, partition, offset| Some(Place { topic: topics.parse(topic)?, partition, offset });
+        let of = |delivery: &Delivery| -> Vec<Place> {
+            let letters =
+                delivery.letters.iter().filter_map(|row| place(&row.topic, row.partition, row.offset));
+            let audit = delivery.audit.iter().filter_map(|row| place(&row.topic, row.partition, row.offset));
+            letters.chain(audit).collect()
+        };
+        self.delivery.values().flat_map(of).collect()
+    }
+
+    /// Where the services stand in each partition.
+    pub(super) fn positions(&self, topics: &Topics) -> HashMap<(Topic, i32), BTreeSet<i64>> {
+        let mut positions: HashMap<(Topic, i32), BTreeSet<i64>> = HashMap::new();
+        for ((name, partition), row) in self.delivery.values().flat_map(|delivery| &delivery.positions) {
+            if let Some(topic) = topics.parse(name) {
+                positions.entry((topic, *partition)).or_default().insert(row.next_offset);
+            }
+        }
+        positions
     }
 
     /// What every part of the comparison needs: no rows of orders, messages or events.

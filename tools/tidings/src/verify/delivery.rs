@@ -221,6 +221,55 @@ pub(super) fn messages(conn: &mut PgConnection) -> impl Stream<Item = sqlx::Resu
     .fetch(conn)
 }
 
+/// The messages with these ids and all before them of the same topic and key, in the order of their ids.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) async fn messages_up_to(conn: &mut PgConnection, ids: &[i64]) -> sqlx::Result<Vec<MessageRow>> {
+    sqlx::query_as(
+        "WITH RECURSIVE of_key AS (
+             SELECT id, previous_id FROM outbox.messages WHERE id = ANY($1)
+             UNION ALL
+             SELECT m.id, m.previous_id FROM of_key k JOIN outbox.messages m ON m.id = k.previous_id
+         )
+         SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
+             m.event_time, m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.header_names,
+             m.header_values, m.created_at, m.finished_at, u.id IS NULL AS is_published
+         FROM outbox.messages m LEFT JOIN outbox.unpublished() u USING (id)
+         WHERE m.id = ANY(ARRAY(SELECT id FROM of_key)) ORDER BY m.id",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await
+}
+
+/// What became of these events.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) async fn events_of(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<InboxRow>> {
+    sqlx::query_as(
+        r#"SELECT event_id, topic, partition, "offset", log, processed_at, outcome FROM inbox.events
+           WHERE event_id = ANY($1)"#,
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await
+}
+
+/// The events that were not simply applied.
+///
+/// # Errors
+/// When the database refuses.
+pub(super) async fn not_applied(conn: &mut PgConnection) -> sqlx::Result<Vec<InboxRow>> {
+    sqlx::query_as(
+        r#"SELECT event_id, topic, partition, "offset", log, processed_at, outcome FROM inbox.events
+           WHERE outcome <> 'applied'"#,
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// What became of each event, in the order of the records.
 pub(super) fn events(conn: &mut PgConnection) -> impl Stream<Item = sqlx::Result<InboxRow>> {
     sqlx::query_as(

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use contracts::envelope::CE_TYPE;
 use contracts::{AnyEvent, Topic};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,6 +63,10 @@ mod topic {
 pub struct Range {
     /// The first offset; above 0 the topic's beginning is gone.
     pub low: i64,
+    /// The end before the databases were read: they know of everything below.
+    pub before: i64,
+    /// The end before the last ends were asked for: the causes of everything below are read.
+    pub complete: i64,
     /// One behind the last.
     pub high: i64,
 }
@@ -96,11 +102,58 @@ pub enum Seen<'a> {
 }
 
 impl Record {
+    /// The order that its key names; none for a SKU.
+    #[must_use]
+    pub fn order_id(&self) -> Option<Uuid> {
+        let key = self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())?;
+        if self.place.topic == Topic::Stock { None } else { Uuid::parse_str(key).ok() }
+    }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        // The decoded event is about twice as large as its bytes.
+        256 + headers + bytes(&self.key) + 3 * bytes(&self.value)
+    }
+
     /// The value of a header; the last one where it is repeated.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().rev().find(|(candidate, _)| candidate == name);
         found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// The event's id as its header has it.
+    #[must_use]
+    pub fn claimed_id(&self) -> Option<Uuid> {
+        Uuid::parse_str(self.header("ce_id")?).ok()
+    }
+
+    /// The id of the schema that its value names.
+    #[must_use]
+    pub fn schema_id(&self) -> Option<u32> {
+        let header = self.value.as_deref()?.get(1..5)?;
+        Some(u32::from_be_bytes(header.try_into().ok()?))
+    }
+
+    /// SHA-256 over timestamp, key and value, each with its length; none is told apart from empty (docs/adr/0018).
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let timestamp = self.timestamp_ms.map(i64::to_be_bytes);
+        let parts = [timestamp.as_ref().map(<[u8; 8]>::as_slice), self.key.as_deref(), self.value.as_deref()];
+        for part in parts {
+            let Some(bytes) = part else {
+                hash.update([0]);
+                continue;
+            };
+            hash.update([1]);
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        }
+        hash.finalize().into()
     }
 
     /// The id of the trace that it belongs to.
@@ -126,6 +179,12 @@ impl Record {
     }
 }
 
+impl Place {
+    fn is_below(self, ranges: &BTreeMap<(Topic, i32), Range>, end: fn(&Range) -> i64) -> bool {
+        ranges.get(&(self.topic, self.partition)).is_some_and(|range| self.offset < end(range))
+    }
+}
+
 /// The trace id of a `traceparent` (W3C Trace Context), 32 hexadecimal digits.
 #[must_use]
 pub fn trace_id(traceparent: Option<&str>) -> Option<&str> {
@@ -135,6 +194,18 @@ pub fn trace_id(traceparent: Option<&str>) -> Option<&str> {
 }
 
 impl History {
+    /// Whether a record was there before the databases were read.
+    #[must_use]
+    pub fn was_before(&self, record: &Record) -> bool {
+        record.place.is_below(&self.ranges, |range| range.before)
+    }
+
+    /// Whether everything that led to a record is read.
+    #[must_use]
+    pub fn is_complete(&self, record: &Record) -> bool {
+        record.place.is_below(&self.ranges, |range| range.complete)
+    }
+
     /// Partitions whose beginning is gone.
     #[must_use]
     pub fn truncated(&self) -> Vec<String> {

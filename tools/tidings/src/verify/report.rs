@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use tokio::sync::mpsc::Sender;
 
 use super::check::{Check, Guarantee};
 use crate::text::thousands;
@@ -29,6 +30,13 @@ impl Findings {
         }
     }
 
+    /// Those as well.
+    pub fn add_all(&mut self, others: &Self) {
+        self.count += others.count;
+        let room = SHOWN.saturating_sub(self.first.len());
+        self.first.extend(others.first.iter().take(room).cloned());
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -47,14 +55,32 @@ pub struct Outcome {
     pub not_compared: Findings,
 }
 
+/// A violation as it is found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Violation {
+    /// Of which guarantee.
+    pub guarantee: Guarantee,
+    /// Which check found it.
+    pub check: Check,
+    /// What is wrong, by id.
+    pub finding: String,
+}
+
 /// What all checks came to so far.
 #[derive(Clone, Debug, Default)]
 pub struct Comparisons {
     outcomes: BTreeMap<Check, Outcome>,
     notes: Findings,
+    told: Option<Sender<Violation>>,
 }
 
 impl Comparisons {
+    /// None yet; each violation is told at once, unless too many wait there.
+    #[must_use]
+    pub fn told_to(told: Option<Sender<Violation>>) -> Self {
+        Self { told, ..Self::default() }
+    }
+
     fn of(&mut self, check: Check) -> &mut Outcome {
         self.outcomes.entry(check).or_default()
     }
@@ -64,7 +90,11 @@ impl Comparisons {
         let outcome = self.of(check);
         outcome.compared += 1;
         if !holds {
-            outcome.violations.add(finding());
+            let finding = finding();
+            outcome.violations.add(finding.clone());
+            if let Some(told) = &self.told {
+                let _ = told.try_send(Violation { guarantee: check.guarantee(), check, finding });
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Verification in bounded memory: topics partition by partition beside what each inbox says of them, spilled by key range, then compared
 //! range by range.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 
 use anyhow::Context;
@@ -10,42 +10,60 @@ use contracts::topics::Topic;
 use futures::{Stream, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
+use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
 use super::case::Case;
-use super::checks::{self, DeadLetters, Totals};
+use super::checks::{self, Failures};
 use super::databases::{self, ONE_SNAPSHOT, Snapshot};
-use super::delivery::{self, Delivery, InboxRow};
+use super::delivery::{self, InboxRow};
 use super::history::{History, Place, Record};
-use super::keys::Keys;
-use super::report::{Comparisons, Report};
-use super::services::order;
+use super::report::{Comparisons, Report, Violation};
+use super::services::{notification, order};
 use super::spill::{Entry, Parts};
+use super::topics::{Ranges, Reader};
+use super::totals::Totals;
 use super::{Target, topics};
 use crate::services::ServiceName;
 
-/// Orders that are compared at once, unless there would be too many ranges.
-const ORDERS_AT_ONCE: i64 = 1_000;
-/// The most ranges, each with a temporary file of its own.
-const MOST_RANGES: i64 = 500;
-
 type InboxRows<'c> = Pin<Box<dyn Stream<Item = sqlx::Result<InboxRow>> + Send + 'c>>;
 
-/// What `verify` found, and whether the system was quiet.
+/// The most bytes of records of open orders that are kept.
+pub(super) const OPEN_BYTES: usize = 256 * 1024 * 1024;
+
+/// How everything is read and compared.
+pub(super) struct How {
+    pub(super) failures: Failures,
+    /// Who is told of each violation as it is found.
+    pub(super) told: Option<Sender<Violation>>,
+    /// Whether the records of orders that go on are wanted.
+    pub(super) keeps_open: bool,
+}
+
+/// What was found.
 pub(super) struct Verified {
     pub(super) report: Report,
     pub(super) is_quiet: bool,
+    /// How many orders.
+    pub(super) orders: u64,
+    pub(super) totals: Totals,
+    pub(super) ranges: Ranges,
+    /// What all mails have in common.
+    pub(super) mails: notification::Rows,
+    /// The records of orders that go on. None where they are more than are kept, or not wanted.
+    pub(super) open: Option<Open>,
 }
+
+/// Orders with their records.
+pub(super) type Open = BTreeMap<Uuid, Vec<Record>>;
 
 /// Reads and compares everything.
 ///
 /// # Errors
 /// When a database, the broker or the registry can't be read.
-pub(super) async fn verify(
-    target: &Target,
-    codec: &Codec,
-    dead_letters: DeadLetters,
-) -> anyhow::Result<Verified> {
+pub(super) async fn verify(target: &Target, codec: &Codec, how: How) -> anyhow::Result<Verified> {
+    let reader = Reader::new(&target.kafka, codec.topics())?;
+    let before = reader.ranges(None).await?;
     let mut connections = Vec::new();
     for service in ServiceName::ALL {
         connections.push(databases::open(&target.postgres, service).await?);
@@ -59,37 +77,36 @@ pub(super) async fn verify(
     for (service, conn) in ServiceName::ALL.into_iter().zip(&mut transactions) {
         shared.read_whole(service, conn).await?;
     }
-    let orders = order::count(&mut transactions[0]).await.context("counting orders")?;
-    let size = (orders / MOST_RANGES).max(ORDERS_AT_ONCE);
-    let starts = order::ranges(&mut transactions[0], size).await.context("dividing orders")?;
+    let (orders, keys) = order::ranges(&mut transactions[0]).await?;
 
     // The topics after the databases: everything that these call published must be there.
     let history = History {
-        ranges: topics::ranges(&target.kafka, codec.topics()).await?,
+        ranges: reader.ranges(Some(&before)).await?,
         schemas: topics::schemas(&target.registry, codec.topics()).await?,
         ..History::default()
     };
     let mut reading = Reading {
-        target,
+        reader,
         codec,
         shared,
         history,
-        parts: Parts::new(Keys::beginning_at(&starts)),
-        out: Comparisons::default(),
+        parts: Parts::new(keys),
+        out: Comparisons::told_to(how.told.clone()),
+        how,
     };
     reading.spill(&mut transactions).await?;
-    let (report, is_quiet) = reading.compare(&mut transactions, dead_letters, orders).await?;
+    let verified = reading.compare(&mut transactions, orders).await?;
     for transaction in transactions {
         transaction.rollback().await?;
     }
     for connection in connections {
         connection.close().await?;
     }
-    Ok(Verified { report, is_quiet })
+    Ok(verified)
 }
 
 struct Reading<'a> {
-    target: &'a Target,
+    reader: Reader,
     codec: &'a Codec,
     /// What every part of the comparison needs.
     shared: Snapshot,
@@ -97,12 +114,7 @@ struct Reading<'a> {
     history: History,
     parts: Parts,
     out: Comparisons,
-}
-
-/// The order that a key names; none for a SKU.
-fn order_id(topic: Topic, key: Option<&[u8]>) -> Option<Uuid> {
-    let key = key.and_then(|key| std::str::from_utf8(key).ok())?;
-    if topic == Topic::Stock { None } else { Uuid::parse_str(key).ok() }
+    how: How,
 }
 
 /// Whether a record is the last one below a position of its partition.
@@ -118,16 +130,16 @@ fn is_last(positions: &HashMap<(Topic, i32), BTreeSet<i64>>, record: &Record, ne
 impl Reading<'_> {
     /// Reads topics, inboxes and outboxes once, and puts each entry into the part of its key.
     async fn spill(&mut self, transactions: &mut [Transaction<'_, Postgres>]) -> anyhow::Result<()> {
-        let causes = self.causes_of_stock().await?;
+        let causes = self.reader.causes_of_stock(&self.history.ranges).await?;
         let records: i64 = self.history.ranges.values().map(|range| range.high - range.low).sum();
         let progress = progress("records read", records);
-        let named = self.named_places();
+        let named = self.shared.named_places(self.codec.topics());
         let mut inboxes: Vec<Inbox<'_>> = Vec::new();
         for ((number, service), conn) in (0_u8..).zip(ServiceName::ALL).zip(transactions.iter_mut()) {
             inboxes.push(Inbox::open(number, service, conn).await?);
         }
-        let mut pieces = topics::stream(&self.target.kafka, self.codec.topics(), &self.history.ranges);
-        let (positions, mut last) = (self.positions(), Vec::new());
+        let mut pieces = self.reader.stream(&self.history.ranges);
+        let (positions, mut last) = (self.shared.positions(self.codec.topics()), Vec::new());
         let mut before: Option<Record> = None;
         while let Some(piece) = pieces.recv().await {
             let piece = piece?;
@@ -135,18 +147,14 @@ impl Reading<'_> {
             for record in piece {
                 last.extend(before.take_if(|before| is_last(&positions, before, Some(&record))));
                 let name = self.codec.topics().name(record.place.topic);
-                let order_id = order_id(record.place.topic, record.key.as_deref());
+                let order_id = record.order_id();
                 for inbox in &mut inboxes {
                     inbox.at(&name, record.place, order_id, self).await?;
                 }
                 if named.contains(&record.place) {
                     self.history.records.push(record.clone());
                 }
-                if record
-                    .header("ce_id")
-                    .and_then(|id| Uuid::parse_str(id).ok())
-                    .is_some_and(|id| causes.contains(&id))
-                {
+                if record.claimed_id().is_some_and(|id| causes.contains(&id)) {
                     self.history.causes.push(record.clone());
                 }
                 let entry = Entry::Record(Box::new(record));
@@ -166,8 +174,10 @@ impl Reading<'_> {
         for ((number, _), conn) in (0_u8..).zip(ServiceName::ALL).zip(transactions.iter_mut()) {
             let mut messages = std::pin::pin!(delivery::messages(conn));
             while let Some(row) = messages.try_next().await.context("reading an outbox")? {
-                let topic = self.codec.topics().parse(&row.topic).unwrap_or(Topic::Stock);
-                let order_id = order_id(topic, row.subject.as_deref().map(str::as_bytes));
+                let is_stock =
+                    self.codec.topics().parse(&row.topic).is_none_or(|topic| topic == Topic::Stock);
+                let subject = row.subject.as_deref().filter(|_| !is_stock);
+                let order_id = subject.and_then(|subject| Uuid::parse_str(subject).ok());
                 self.parts.add(order_id, &Entry::Message(number, Box::new(row)))?;
             }
         }
@@ -175,66 +185,37 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The events that stock's events name as their causes: they stand in other parts.
-    async fn causes_of_stock(&self) -> anyhow::Result<BTreeSet<Uuid>> {
-        let of_stock = |((topic, partition), range): (&(Topic, i32), &_)| {
-            (*topic == Topic::Stock).then_some(((*topic, *partition), *range))
-        };
-        let ranges = self.history.ranges.iter().filter_map(of_stock).collect();
-        let mut pieces = topics::stream(&self.target.kafka, self.codec.topics(), &ranges);
-        let mut causes = BTreeSet::new();
-        while let Some(piece) = pieces.recv().await {
-            let ids = |record: &Record| Uuid::parse_str(record.header("ce_causationid")?).ok();
-            causes.extend(piece?.iter().filter_map(ids));
-        }
-        Ok(causes)
-    }
-
-    /// The places that dead letters and their audit name.
-    fn named_places(&self) -> BTreeSet<Place> {
-        let topics = self.codec.topics();
-        let place =
-            |topic: &str, partition, offset| Some(Place { topic: topics.parse(topic)?, partition, offset });
-        let of = |delivery: &Delivery| -> Vec<Place> {
-            let letters =
-                delivery.letters.iter().filter_map(|row| place(&row.topic, row.partition, row.offset));
-            let audit = delivery.audit.iter().filter_map(|row| place(&row.topic, row.partition, row.offset));
-            letters.chain(audit).collect()
-        };
-        self.shared.delivery.values().flat_map(of).collect()
-    }
-
-    /// Where the services stand in each partition.
-    fn positions(&self) -> HashMap<(Topic, i32), BTreeSet<i64>> {
-        let mut positions: HashMap<(Topic, i32), BTreeSet<i64>> = HashMap::new();
-        for ((name, partition), row) in self.shared.delivery.values().flat_map(|delivery| &delivery.positions)
-        {
-            if let Some(topic) = self.codec.topics().parse(name) {
-                positions.entry((topic, *partition)).or_default().insert(row.next_offset);
-            }
-        }
-        positions
-    }
-
     /// Compares part by part, then the whole.
     async fn compare(
         mut self,
         transactions: &mut [Transaction<'_, Postgres>],
-        dead_letters: DeadLetters,
-        orders: i64,
-    ) -> anyhow::Result<(Report, bool)> {
+        expected: i64,
+    ) -> anyhow::Result<Verified> {
         let mut totals = Totals::default();
-        let progress = progress("orders compared", orders);
+        let mut orders = 0;
+        let (mut open, mut size) = (self.how.keeps_open.then(Open::new), 0);
+        let progress = progress("orders compared", expected);
         for (at, keys) in self.parts.ranges().to_vec().into_iter().enumerate() {
             let mut snapshot = self.shared.without_rows();
             let history = self.take(at, &mut snapshot).await?;
             for (service, conn) in ServiceName::ALL.into_iter().zip(transactions.iter_mut()) {
-                snapshot.read_orders(service, conn, keys).await?;
+                snapshot.read_orders(service, conn, &keys).await?;
             }
             let case = Case::new(self.codec.topics(), &history, &snapshot);
             checks::keys(&case, &mut self.out);
             checks::orders(&case, &mut totals, &mut self.out);
-            progress.inc(case.orders.len() as u64);
+            let compared = case.orders.len();
+            orders += compared as u64;
+            progress.inc(compared as u64);
+            let is_open = |id: &Uuid| !case.is_done(*id);
+            let ids: BTreeSet<Uuid> = case.orders.keys().copied().filter(is_open).collect();
+            for record in history.records {
+                if let (Some(open), Some(id)) = (&mut open, record.order_id().filter(|id| ids.contains(id))) {
+                    size += record.size();
+                    open.entry(id).or_default().push(record);
+                }
+            }
+            open = open.filter(|_| size <= OPEN_BYTES);
         }
         progress.finish_and_clear();
         let mut snapshot = self.shared.without_rows();
@@ -243,7 +224,8 @@ impl Reading<'_> {
         snapshot.analytics = self.shared.analytics.clone();
         let case = Case::new(self.codec.topics(), &history, &snapshot);
         checks::keys(&case, &mut self.out);
-        checks::skus(&case, &totals, &mut self.out);
+        let sums = totals.sums();
+        checks::skus(&case, &sums, &mut self.out);
 
         let mut history = std::mem::take(&mut self.history);
         history.causes.clear();
@@ -251,9 +233,16 @@ impl Reading<'_> {
         history.records.dedup_by_key(|record| record.place);
         self.decode(&mut history.records).await?;
         let case = Case::new(self.codec.topics(), &history, &self.shared);
-        checks::whole(&case, &totals, dead_letters, &mut self.out);
-        let is_quiet = case.is_quiet();
-        Ok((self.out.into_report(), is_quiet))
+        checks::whole(&case, &sums, self.how.failures, &mut self.out);
+        Ok(Verified {
+            is_quiet: case.is_quiet(),
+            orders,
+            report: self.out.into_report(),
+            totals,
+            ranges: history.ranges,
+            mails: self.shared.notification.without_rows(),
+            open,
+        })
     }
 
     /// What a part has got, decoded: its records as a history, its rows in `snapshot`.
@@ -291,6 +280,13 @@ impl Reading<'_> {
         }
         Ok(())
     }
+}
+
+fn progress(what: &'static str, of: i64) -> ProgressBar {
+    let bar = ProgressBar::new(u64::try_from(of).unwrap_or_default());
+    let style = ProgressStyle::with_template("{msg} {human_pos} of {human_len}, {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.with_message(what)
 }
 
 /// What an inbox says of the records, read beside them.
@@ -352,11 +348,4 @@ impl<'c> Inbox<'c> {
         }
         reading.parts.add(order_id, &Entry::Inbox(self.number, row))
     }
-}
-
-fn progress(what: &'static str, of: i64) -> ProgressBar {
-    let bar = ProgressBar::new(u64::try_from(of).unwrap_or_default());
-    let style = ProgressStyle::with_template("{msg} {human_pos} of {human_len}, {elapsed}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.with_message(what)
 }

@@ -1,6 +1,7 @@
 //! Reads the business topics from their beginning to the ends of one moment, without joining a group.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,7 +13,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
+use super::Target;
 use super::history::{History, Place, Range, Record, not_decoded};
 
 /// How long broker or registry may take for one answer.
@@ -25,57 +28,157 @@ const PIECES: usize = 4;
 /// How long no record may arrive while some are missing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many offsets below a position its record is looked for.
+const LOOK_BACK: i64 = 100;
+/// Places so far apart are read in one go.
+const TOGETHER: i64 = 1_000;
+/// The most stretches of one partition that are read.
+const MOST_TURNS: usize = 500;
+
 /// The offsets of every partition.
 pub type Ranges = BTreeMap<(Topic, i32), Range>;
 
-/// The offsets that every partition of the business topics holds now.
-///
-/// # Errors
-/// When the broker does not answer or lacks a topic.
-pub async fn ranges(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Ranges> {
-    let (kafka, topics) = (kafka.clone(), topics.clone());
-    tokio::task::spawn_blocking(move || ranges_of(&consumer(&kafka)?, &topics)).await?
+/// What reads the business topics of a deployment. One thing at a time: it has one consumer.
+#[derive(Clone)]
+pub struct Reader {
+    consumer: Arc<BaseConsumer>,
+    topics: Topics,
 }
 
-/// Everything on the business topics, in memory. `registry` is the schema registry's URL.
+impl Reader {
+    /// Connects in the background.
+    ///
+    /// # Errors
+    /// When a property of Kafka's client is wrong.
+    pub fn new(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Self> {
+        Ok(Self { consumer: Arc::new(consumer(kafka)?), topics: topics.clone() })
+    }
+
+    /// The offsets that every partition of the business topics holds now. Given what was read before the databases, the ends are
+    /// asked for twice, so that the causes of what stands below the first ones are below the second ones.
+    ///
+    /// # Errors
+    /// When the broker does not answer or lacks a topic.
+    pub async fn ranges(&self, before: Option<&Ranges>) -> anyhow::Result<Ranges> {
+        let Self { consumer, topics } = self.clone();
+        let asked = before.is_some();
+        let (first, mut ranges) = tokio::task::spawn_blocking(move || {
+            let first = if asked { ranges_of(&consumer, &topics)? } else { Ranges::new() };
+            anyhow::Ok((first, ranges_of(&consumer, &topics)?))
+        })
+        .await??;
+        for (at, range) in &mut ranges {
+            let end = |ranges: &Ranges| ranges.get(at).map_or(range.low, |range| range.high);
+            (range.before, range.complete) = (before.map_or(range.low, end), end(&first));
+        }
+        Ok(ranges)
+    }
+
+    /// Reads partitions one after the other, by topic name and number, and hands on what stands there in pieces: not decoded,
+    /// in the order of the offsets. Ends early when the receiver is dropped.
+    #[must_use]
+    pub fn stream(&self, ranges: &Ranges) -> mpsc::Receiver<anyhow::Result<Vec<Record>>> {
+        let (pieces, received) = mpsc::channel(PIECES);
+        let mut partitions: Vec<Partition> =
+            ranges.iter().map(|(at, range)| (self.topics.name(at.0), *at, *range)).collect();
+        partitions.sort_by(|one, other| (&one.0, one.1.1).cmp(&(&other.0, other.1.1)));
+        let consumer = Arc::clone(&self.consumer);
+        tokio::task::spawn_blocking(move || {
+            let mut groups = groups(&partitions).into_iter();
+            if let Err(error) = groups.try_for_each(|group| read_group(&consumer, group, &pieces)) {
+                let _ = pieces.blocking_send(Err(error));
+            }
+        });
+        received
+    }
+
+    /// The events that stock's events name as their causes: records of orders.
+    ///
+    /// # Errors
+    /// When the broker can't be read.
+    pub(super) async fn causes_of_stock(&self, ranges: &Ranges) -> anyhow::Result<BTreeSet<Uuid>> {
+        let mut pieces = self.stream(&of_stock(ranges));
+        let mut causes = BTreeSet::new();
+        while let Some(piece) = pieces.recv().await {
+            let ids = |record: &Record| Uuid::parse_str(record.header("ce_causationid")?).ok();
+            causes.extend(piece?.iter().filter_map(ids));
+        }
+        Ok(causes)
+    }
+
+    /// The records at these places and the last ones below these positions, decoded. One that lies behind many offsets without
+    /// records is not found.
+    ///
+    /// # Errors
+    /// When broker or registry can't be read, or the places are too far apart.
+    pub(super) async fn records_at(
+        &self,
+        codec: &Codec,
+        places: &BTreeSet<Place>,
+        positions: &HashMap<(Topic, i32), BTreeSet<i64>>,
+    ) -> anyhow::Result<Vec<Record>> {
+        let mut wanted: BTreeMap<(Topic, i32), Vec<Range>> = BTreeMap::new();
+        let mut offsets: BTreeSet<((Topic, i32), i64, i64)> = BTreeSet::new();
+        for place in places {
+            offsets.insert(((place.topic, place.partition), place.offset, place.offset + 1));
+        }
+        for (at, positions) in positions {
+            offsets.extend(positions.iter().map(|end| (*at, (end - LOOK_BACK).max(0), *end)));
+        }
+        for (at, low, high) in offsets {
+            let ranges = wanted.entry(at).or_default();
+            match ranges.last_mut() {
+                Some(last) if low <= last.high + TOGETHER => last.high = last.high.max(high),
+                _ => ranges.push(Range { low, before: low, complete: high, high }),
+            }
+        }
+        let mut records = Vec::new();
+        for turn in 0.. {
+            let ranges: Ranges =
+                wanted.iter().filter_map(|(at, ranges)| Some((*at, *ranges.get(turn)?))).collect();
+            if ranges.is_empty() {
+                break;
+            }
+            if turn == MOST_TURNS {
+                bail!("dead letters lie in more than {MOST_TURNS} places of a partition");
+            }
+            records.extend(self.records(codec, &ranges).await?);
+        }
+        Ok(records)
+    }
+
+    /// All of it in memory, decoded.
+    ///
+    /// # Errors
+    /// When broker or registry can't be read.
+    pub async fn records(&self, codec: &Codec, ranges: &Ranges) -> anyhow::Result<Vec<Record>> {
+        let mut pieces = self.stream(ranges);
+        let mut records = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            for mut record in piece? {
+                record.event = decode(codec, record.place.topic, record.value.as_deref()).await?;
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// Everything on the business topics, in memory. `before` is what they held before the databases were read.
 ///
 /// # Errors
 /// When the broker or the registry can't be read.
-pub async fn read(kafka: &KafkaConfig, registry: &str, codec: &Codec) -> anyhow::Result<History> {
-    let ranges = ranges(kafka, codec.topics()).await?;
-    let mut pieces = stream(kafka, codec.topics(), &ranges);
-    let mut records = Vec::new();
-    while let Some(piece) = pieces.recv().await {
-        for mut record in piece? {
-            record.event = decode(codec, record.place.topic, record.value.as_deref()).await?;
-            records.push(record);
-        }
-    }
-    Ok(History { records, ranges, schemas: schemas(registry, codec.topics()).await?, ..History::default() })
+pub async fn read(target: &Target, codec: &Codec, before: &Ranges) -> anyhow::Result<History> {
+    let reader = Reader::new(&target.kafka, codec.topics())?;
+    let ranges = reader.ranges(Some(before)).await?;
+    let records = reader.records(codec, &ranges).await?;
+    let schemas = schemas(&target.registry, codec.topics()).await?;
+    Ok(History { records, ranges, schemas, ..History::default() })
 }
 
-/// Reads partitions one after the other, by topic name and number, and hands on what stands there in pieces: not decoded, in
-/// the order of the offsets. Ends early when the receiver is dropped.
-#[must_use]
-pub fn stream(
-    kafka: &KafkaConfig,
-    topics: &Topics,
-    ranges: &Ranges,
-) -> mpsc::Receiver<anyhow::Result<Vec<Record>>> {
-    let (pieces, received) = mpsc::channel(PIECES);
-    let mut partitions: Vec<Partition> =
-        ranges.iter().map(|(at, range)| (topics.name(at.0), *at, *range)).collect();
-    partitions.sort_by(|one, other| (&one.0, one.1.1).cmp(&(&other.0, other.1.1)));
-    let kafka = kafka.clone();
-    tokio::task::spawn_blocking(move || {
-        let read = |consumer: BaseConsumer| {
-            groups(&partitions).into_iter().try_for_each(|group| read_group(&consumer, group, &pieces))
-        };
-        if let Err(error) = consumer(&kafka).and_then(read) {
-            let _ = pieces.blocking_send(Err(error));
-        }
-    });
-    received
+/// The partitions of stock alone.
+pub(super) fn of_stock(ranges: &Ranges) -> Ranges {
+    ranges.iter().filter(|((topic, _), _)| *topic == Topic::Stock).map(|(at, range)| (*at, *range)).collect()
 }
 
 /// What a record's value says, or why it is no event.
@@ -161,7 +264,7 @@ fn ranges_of(consumer: &BaseConsumer, topics: &Topics) -> anyhow::Result<Ranges>
             let (low, high) = consumer
                 .fetch_watermarks(&name, id, ANSWER_TIMEOUT)
                 .with_context(|| format!("asking the broker for the offsets of {name}/{id}"))?;
-            ranges.insert((topic, id), Range { low, high });
+            ranges.insert((topic, id), Range { low, before: low, complete: high, high });
         }
     }
     Ok(ranges)
@@ -239,6 +342,7 @@ fn read_group(
     }
     // Partitions arrive interleaved; within each, the order is that of the offsets.
     piece.sort_by_key(|record| (record.place.topic.suffix(), record.place.partition));
+    consumer.unassign().context("giving partitions up")?;
     hand_on(pieces, piece)
 }
 

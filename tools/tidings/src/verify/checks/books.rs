@@ -14,10 +14,11 @@ use crate::verify::check::Check;
 use crate::verify::fates::Fate;
 use crate::verify::report::Comparisons;
 use crate::verify::services::payment::PaymentRow;
+use crate::verify::totals::{self, Totals};
 
 /// Money by currency, and how many orders were left out.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
+#[derive(Clone, Debug, Default)]
+pub struct Money {
     currencies: BTreeMap<String, (i128, i128)>,
     open: usize,
     under_way: usize,
@@ -25,9 +26,10 @@ pub(super) struct Sums {
 
 /// Counts ends and money of some orders. Captured minus refunded money is the total of confirmed orders; an order that payment
 /// has not done with is left out, with its reason.
-pub(super) fn orders(case: &Case<'_>, sums: &mut Sums, out: &mut Comparisons) {
+pub(super) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut Comparisons) {
     let letters = [ServiceName::Payment, ServiceName::Order].map(|service| case.orders_with_letters(service));
     for (order_id, events) in &case.orders {
+        let sums = &mut totals.of(case, *order_id).money;
         ends(*order_id, events, sums, out);
         if letters.iter().any(|orders| orders.contains(order_id)) {
             out.not_compared(
@@ -37,7 +39,8 @@ pub(super) fn orders(case: &Case<'_>, sums: &mut Sums, out: &mut Comparisons) {
             continue;
         }
         let row = case.snapshot.payment.payments.get(order_id).filter(|row| !row.is_under_way());
-        let (Some(row), true) = (row, row.is_some_and(|row| is_settled(case, row, events))) else {
+        let is_settled = row.is_some_and(|row| is_settled(case, row, events));
+        let (Some(row), true) = (row, is_settled && case.is_complete(*order_id)) else {
             sums.under_way += 1;
             continue;
         };
@@ -64,7 +67,7 @@ pub(super) fn orders(case: &Case<'_>, sums: &mut Sums, out: &mut Comparisons) {
     }
 }
 
-fn ends(order_id: Uuid, events: &OrderEvents<'_>, sums: &mut Sums, out: &mut Comparisons) {
+fn ends(order_id: Uuid, events: &OrderEvents<'_>, sums: &mut Money, out: &mut Comparisons) {
     let is_end =
         |event| OrderConfirmed::from_any(event).is_some() || OrderCancelled::from_any(event).is_some();
     match events.orders.iter().filter(|it| is_end(it.event)).count() {
@@ -73,9 +76,19 @@ fn ends(order_id: Uuid, events: &OrderEvents<'_>, sums: &mut Sums, out: &mut Com
     }
 }
 
-impl Sums {
+impl Money {
+    /// Adds what other orders come to.
+    pub(in crate::verify) fn add_all(&mut self, other: &Self) {
+        totals::add(&mut self.currencies, &other.currencies, |sum, (balance, expected)| {
+            sum.0 += balance;
+            sum.1 += expected;
+        });
+        self.open += other.open;
+        self.under_way += other.under_way;
+    }
+
     /// Compares the sums of all orders.
-    pub(super) fn whole(&self, out: &mut Comparisons) {
+    pub(in crate::verify) fn whole(&self, out: &mut Comparisons) {
         for (currency, (balance, expected)) in &self.currencies {
             out.holds(Check::Money, balance == expected, || {
                 let (balance, expected) = (money(*balance), money(*expected));

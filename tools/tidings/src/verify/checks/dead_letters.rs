@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::DeadLetters;
+use super::Failures;
 use super::inbox::written_at;
 use crate::services::ServiceName;
 use crate::verify::case::Case;
@@ -20,7 +20,7 @@ use crate::verify::subscriptions;
 const WEEK_MS: u64 = 7 * 86_400_000;
 const MONDAY_MS: u64 = 4 * 86_400_000;
 
-pub(super) fn check(case: &Case<'_>, tolerated: DeadLetters, out: &mut Comparisons) {
+pub(super) fn check(case: &Case<'_>, tolerated: Failures, out: &mut Comparisons) {
     let records: HashMap<Place, &Record> =
         case.history.records.iter().map(|record| (record.place, record)).collect();
     for (service, delivery) in &case.snapshot.delivery {
@@ -39,7 +39,7 @@ pub(super) fn check(case: &Case<'_>, tolerated: DeadLetters, out: &mut Compariso
                     format!("{subject} comes after a later one of its key")
                 });
             }
-            out.holds(Check::DeadLetters, tolerated == DeadLetters::Listed, || {
+            out.holds(Check::DeadLetters, tolerated == Failures::Listed, || {
                 let (key, reason) = (row.key.as_deref().map(String::from_utf8_lossy), &row.reason);
                 format!("{subject} (key {}): {reason}", key.unwrap_or_default())
             });

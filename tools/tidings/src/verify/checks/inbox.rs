@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use contracts::Topic;
-use sha2::{Digest, Sha256};
 
 use crate::services::ServiceName;
 use crate::verify::case::Case;
@@ -189,7 +188,7 @@ fn position(
     out.same(CHECK, &subject, "the epochs", &epochs, &(1, 1, None));
     let offset = last.map(|last| last.place.offset);
     out.same(CHECK, &subject, "last_record_offset", &row.last_record_offset, &offset);
-    let digest = last.map(|last| digest(last).to_vec());
+    let digest = last.map(|last| last.digest().to_vec());
     out.holds(CHECK, row.last_record_digest == digest, || {
         format!("{subject}: last_record_digest is not that of the record at offset {offset:?}")
     });
@@ -197,21 +196,4 @@ fn position(
     out.same(CHECK, &subject, "last_record_leader_epoch", &row.last_record_leader_epoch, &None);
     let since = last.and_then(written_at).unwrap_or(DateTime::UNIX_EPOCH);
     case.plausible(out, CHECK, &subject, "updated_at", row.updated_at, (since, case.taken_at(service)));
-}
-
-/// SHA-256 over timestamp, key and value, each with its length; none is told apart from empty (docs/adr/0018).
-fn digest(record: &Record) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let timestamp = record.timestamp_ms.map(i64::to_be_bytes);
-    let parts = [timestamp.as_ref().map(<[u8; 8]>::as_slice), record.key.as_deref(), record.value.as_deref()];
-    for part in parts {
-        let Some(bytes) = part else {
-            hash.update([0]);
-            continue;
-        };
-        hash.update([1]);
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    }
-    hash.finalize().into()
 }

@@ -1,6 +1,6 @@
 //! G1: what a relay has published is on its topic, as the outbox holds it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::SecondsFormat;
 use uuid::Uuid;
@@ -170,7 +170,7 @@ fn table_partitions(service: ServiceName, delivery: &Delivery, out: &mut Compari
         });
     }
     let width = |(first_id, end_id, _): &(i64, i64, bool)| end_id - first_id;
-    let widths: HashSet<i64> = delivery.table_partitions.iter().map(width).collect();
+    let widths: BTreeSet<i64> = delivery.table_partitions.iter().map(width).collect();
     out.holds(Check::OutboxPartitions, widths.len() == 1, || {
         format!("{service}'s outbox: its table partitions have the widths {widths:?}")
     });

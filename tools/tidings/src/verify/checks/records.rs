@@ -116,6 +116,10 @@ fn story(case: &Case<'_>, record: &Record, event: &AnyEvent, id: &str, out: &mut
     };
     let cause = Uuid::parse_str(causation_id).ok().and_then(|cause| case.events.get(&cause));
     let Some(cause) = cause else {
+        if !case.history.is_complete(record) {
+            out.not_compared(Check::Headers, format!("{id}: its cause is newer than what was read"));
+            return;
+        }
         out.violated(Check::Headers, format!("{id}: {CAUSATION_ID} {causation_id} is on no topic"));
         return;
     };
@@ -135,8 +139,7 @@ const fn is_from_raised_threshold(event: &AnyEvent) -> bool {
 }
 
 fn schema(case: &Case<'_>, record: &Record, event: &AnyEvent, out: &mut Comparisons) {
-    let header = record.value.as_deref().and_then(|value| value.get(..5));
-    let schema_id = header.and_then(|header| Some(u32::from_be_bytes(header.get(1..)?.try_into().ok()?)));
+    let schema_id = record.schema_id();
     let registered = case.history.schemas.get(&(record.place.topic, event.event_type()));
     let is_registered = schema_id.zip(registered).is_some_and(|(id, registered)| registered.contains(&id));
     out.holds(Check::Schemas, is_registered, || {

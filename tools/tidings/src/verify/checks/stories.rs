@@ -36,6 +36,10 @@ pub(in crate::verify) fn ordered(placed: &OrderPlaced) -> Units<'_> {
 
 pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
     for (order_id, events) in &case.orders {
+        if !case.is_complete(*order_id) {
+            out.not_compared(Check::Stories, format!("order {order_id} goes on while it is read"));
+            continue;
+        }
         let mut story = Story { order_id: *order_id, out };
         story.once(events);
         story.causes(events);

@@ -20,6 +20,7 @@ use crate::verify::check::Check;
 use crate::verify::fates::Fate;
 use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
+use crate::verify::totals::{self, Totals};
 
 const ANALYTICS: ServiceName = ServiceName::Analytics;
 
@@ -74,14 +75,6 @@ struct AlertRow {
 /// # Errors
 /// When the database refuses.
 pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let mentioned: Vec<(String, i32)> = sqlx::query_as(
-        "SELECT 'orders', generation FROM orders UNION SELECT 'funnel', generation FROM funnel
-         UNION SELECT 'revenue', generation FROM revenue UNION SELECT 'best_sellers', generation FROM best_sellers
-         UNION SELECT 'time_to_confirm', generation FROM time_to_confirm
-         UNION SELECT 'stock_alerts', generation FROM stock_alerts",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
     let funnel: Vec<(String, i64)> = sqlx::query_as(
         "SELECT f.stage, f.orders FROM funnel f JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
@@ -117,7 +110,6 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
         )
         .fetch_all(conn)
         .await?,
-        mentioned: mentioned.into_iter().collect(),
         funnel: funnel.into_iter().map(|(stage, orders)| (stage, orders.into())).collect(),
         revenue: revenue.into_iter().map(|(of, a, b, c)| (of, [a, b, c].map(i128::from))).collect(),
         best_sellers: sales.into_iter().map(|(of, a, b)| (of, [a, b].map(i128::from))).collect(),
@@ -128,6 +120,28 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
 }
 
 impl Rows {
+    /// Keeps the rows of these orders only.
+    pub(in crate::verify) fn retain(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
+        self.orders.retain(|id, _| keep(id));
+    }
+
+    /// Adds the generations that rows speak of.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub(in crate::verify) async fn add_mentioned(&mut self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        let mentioned: Vec<(String, i32)> = sqlx::query_as(
+            "SELECT 'orders', generation FROM orders UNION SELECT 'funnel', generation FROM funnel
+             UNION SELECT 'revenue', generation FROM revenue UNION SELECT 'best_sellers', generation FROM best_sellers
+             UNION SELECT 'time_to_confirm', generation FROM time_to_confirm
+             UNION SELECT 'stock_alerts', generation FROM stock_alerts",
+        )
+        .fetch_all(conn)
+        .await?;
+        self.mentioned = mentioned.into_iter().collect();
+        Ok(())
+    }
+
     /// Adds the rows of these orders.
     ///
     /// # Errors
@@ -135,15 +149,11 @@ impl Rows {
     pub(in crate::verify) async fn add_orders(
         &mut self,
         conn: &mut PgConnection,
-        keys: Keys,
+        keys: &Keys,
     ) -> sqlx::Result<()> {
-        let orders: Vec<OrderRow> = sqlx::query_as(
-            "SELECT o.order_id, o.status, o.reserved, o.paid, o.currency, o.lines, o.placed_at, o.confirmed_at, o.reason
+        let orders: Vec<OrderRow> = keys.bind(sqlx::query_as("SELECT o.order_id, o.status, o.reserved, o.paid, o.currency, o.lines, o.placed_at, o.confirmed_at, o.reason
              FROM generations g JOIN orders o USING (generation)
-             WHERE g.state = 'live' AND o.order_id BETWEEN $1 AND $2",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+             WHERE g.state = 'live' AND o.order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR o.order_id = ANY($3))"))
         .fetch_all(conn)
         .await?;
         self.orders.extend(orders.into_iter().map(|row| (row.order_id, row)));
@@ -152,8 +162,8 @@ impl Rows {
 }
 
 /// The counters that the applied events come to.
-#[derive(Debug, Default)]
-pub struct Totals {
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
     funnel: BTreeMap<String, i128>,
     revenue: BTreeMap<String, [i128; 3]>,
     best_sellers: BTreeMap<String, [i128; 2]>,
@@ -168,7 +178,8 @@ pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut 
         let applied = case.applied(ANALYTICS, *order_id);
         if !applied.is_empty() {
             known.insert(*order_id);
-            order(*order_id, rows.orders.get(order_id), &applied, totals, out);
+            let counted = &mut totals.of(case, *order_id).counted;
+            order(*order_id, rows.orders.get(order_id), &applied, counted, out);
         }
     }
     for order_id in rows.orders.keys().filter(|id| !known.contains(id)) {
@@ -180,13 +191,13 @@ pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut 
 }
 
 /// Compares the counters with what all orders count, and the generations.
-pub(in crate::verify) fn whole(case: &Case<'_>, totals: &Totals, out: &mut Comparisons) {
+pub(in crate::verify) fn whole(case: &Case<'_>, counted: &Counted, out: &mut Comparisons) {
     let rows = &case.snapshot.analytics;
     generations(case, rows, out);
-    differences(Check::Funnel, "the funnel's", &rows.funnel, &totals.funnel, out);
-    differences(Check::Revenue, "revenue in", &rows.revenue, &totals.revenue, out);
-    differences(Check::BestSellers, "sales of", &rows.best_sellers, &totals.best_sellers, out);
-    let times = (&rows.time_to_confirm, &totals.time_to_confirm);
+    differences(Check::Funnel, "the funnel's", &rows.funnel, &counted.funnel, out);
+    differences(Check::Revenue, "revenue in", &rows.revenue, &counted.revenue, out);
+    differences(Check::BestSellers, "sales of", &rows.best_sellers, &counted.best_sellers, out);
+    let times = (&rows.time_to_confirm, &counted.time_to_confirm);
     differences(Check::TimeToConfirm, "confirmed within ms", times.0, times.1, out);
 }
 
@@ -221,7 +232,7 @@ fn order(
     order_id: Uuid,
     row: Option<&OrderRow>,
     applied: &[Occurrence<'_>],
-    totals: &mut Totals,
+    counted: &mut Counted,
     out: &mut Comparisons,
 ) {
     const CHECK: Check = Check::CountedOrders;
@@ -231,7 +242,7 @@ fn order(
     let cancelled = first::<OrderCancelled>(applied).map(|(event, _)| event);
     let is_reserved = first::<StockReserved>(applied).is_some();
     let is_paid = first::<PaymentCompleted>(applied).is_some();
-    totals.count(placed, confirmed, cancelled, (is_reserved, is_paid));
+    counted.count(placed, confirmed, cancelled, (is_reserved, is_paid));
     let Some(row) = row else {
         out.violated(CHECK, format!("{subject} is not there: it would be counted again"));
         return;
@@ -264,7 +275,15 @@ fn order(
     out.same(CHECK, &subject, "reason", &row.reason.as_deref(), &reason);
 }
 
-impl Totals {
+impl Counted {
+    /// Adds what other orders come to.
+    pub(in crate::verify) fn add_all(&mut self, other: &Self) {
+        totals::add(&mut self.funnel, &other.funnel, |sum, orders| *sum += orders);
+        totals::add(&mut self.revenue, &other.revenue, totals::add_each);
+        totals::add(&mut self.best_sellers, &other.best_sellers, totals::add_each);
+        totals::add(&mut self.time_to_confirm, &other.time_to_confirm, |sum, orders| *sum += orders);
+    }
+
     fn count(
         &mut self,
         placed: Option<&OrderPlaced>,

@@ -15,9 +15,11 @@ use super::reason_name;
 use crate::services::ServiceName;
 use crate::verify::case::{Case, Occurrence, first};
 use crate::verify::check::Check;
+use crate::verify::checks::Failures;
 use crate::verify::history::{Record, trace_id};
 use crate::verify::keys::Keys;
-use crate::verify::report::Comparisons;
+use crate::verify::report::{Comparisons, Findings};
+use crate::verify::totals::Totals;
 use wording::Words;
 
 const NOTIFICATION: ServiceName = ServiceName::Notification;
@@ -85,29 +87,32 @@ impl Rows {
     pub(in crate::verify) async fn add_orders(
         &mut self,
         conn: &mut PgConnection,
-        keys: Keys,
+        keys: &Keys,
     ) -> sqlx::Result<()> {
-        let orders: Vec<OrderRow> = sqlx::query_as(
-            "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
+        let orders: Vec<OrderRow> = keys.bind(sqlx::query_as("SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
                  refund_currency, updated_at
-             FROM orders WHERE order_id BETWEEN $1 AND $2",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+             FROM orders WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))"))
         .fetch_all(&mut *conn)
         .await?;
-        let mails: Vec<MailRow> = sqlx::query_as(
-            "SELECT order_id, kind, message_id, recipient_name, recipient_email, subject, body_text, body_html, state,
+        let mails: Vec<MailRow> = keys.bind(sqlx::query_as("SELECT order_id, kind, message_id, recipient_name, recipient_email, subject, body_text, body_html, state,
                  last_error, attempts, lease_id, traceparent, tracestate, created_at, completed_at
-             FROM mails WHERE order_id BETWEEN $1 AND $2 ORDER BY order_id, kind",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+             FROM mails WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3)) ORDER BY order_id, kind"))
         .fetch_all(conn)
         .await?;
         self.orders.extend(orders.into_iter().map(|row| (row.order_id, row)));
         mails.into_iter().for_each(|row| self.mails.entry(row.order_id).or_default().push(row));
         Ok(())
+    }
+
+    /// Keeps the rows of these orders only.
+    pub(in crate::verify) fn retain(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
+        self.orders.retain(|id, _| keep(id));
+        self.mails.retain(|id, _| keep(id));
+    }
+
+    /// Whether there were mails.
+    pub(in crate::verify) const fn has_domain(&self) -> bool {
+        self.domain.is_some()
     }
 
     /// What all mails have in common.
@@ -117,7 +122,7 @@ impl Rows {
 }
 
 /// Compares notification's tables with what it has applied.
-pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
+pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut Comparisons) {
     let rows = &case.snapshot.notification;
     for order_id in case.orders.keys() {
         let is_known = !case.applied(NOTIFICATION, *order_id).is_empty();
@@ -136,7 +141,7 @@ pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
         out.same(Check::Mails, &format!("order {order_id}"), "its mails", &kinds, &owed);
         for mail in found {
             written(case, mail, &facts, rows.domain.as_deref(), out);
-            sent(mail, out);
+            sent(mail, &mut totals.of(case, *order_id).failed_mails, out);
         }
     }
     for order_id in rows.mails.keys().filter(|id| !rows.orders.contains_key(id)) {
@@ -246,7 +251,7 @@ fn written(case: &Case<'_>, mail: &MailRow, facts: &Facts<'_>, domain: Option<&s
     }
 }
 
-fn sent(mail: &MailRow, out: &mut Comparisons) {
+fn sent(mail: &MailRow, failed: &mut FailedMails, out: &mut Comparisons) {
     const CHECK: Check = Check::MailsSent;
     let subject = format!("the mail {} of order {}", mail.kind, mail.order_id);
     let error = mail.last_error.as_deref().unwrap_or("not tried yet");
@@ -257,6 +262,34 @@ fn sent(mail: &MailRow, out: &mut Comparisons) {
             });
         }
         "pending" => out.not_compared(CHECK, format!("{subject} is not sent yet ({error})")),
-        state => out.violated(CHECK, format!("{subject} has {state}: {error}")),
+        state => {
+            out.holds(CHECK, mail.attempts > 0 && mail.lease_id.is_none() && mail.last_error.is_some(), || {
+                format!("{subject} has {state}, and nobody has tried it")
+            });
+            failed.0.add(format!("{subject} has {state}: {error}"));
+        }
+    }
+}
+
+/// Mails that can't be sent.
+#[derive(Clone, Debug, Default)]
+pub struct FailedMails(Findings);
+
+impl FailedMails {
+    /// Adds those of other orders.
+    pub(in crate::verify) fn add_all(&mut self, other: &Self) {
+        self.0.add_all(&other.0);
+    }
+
+    /// Lists them.
+    pub(in crate::verify) fn whole(&self, failures: Failures, out: &mut Comparisons) {
+        let more = self.0.count - self.0.first.len();
+        let more = (more > 0).then(|| format!("{more} more mails have failed"));
+        for finding in self.0.first.iter().cloned().chain(more) {
+            match failures {
+                Failures::Listed => out.note(finding),
+                Failures::Unexpected => out.violated(Check::MailsSent, finding),
+            }
+        }
     }
 }

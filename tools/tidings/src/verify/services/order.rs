@@ -5,6 +5,7 @@ mod stream;
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use chrono::{DateTime, Utc};
 use contracts::Topic;
 use contracts::order::OrderPlaced;
@@ -19,6 +20,11 @@ use crate::verify::check::Check;
 use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
 use stream::Stream;
+
+/// Orders that are compared at once, unless there would be too many ranges.
+const ORDERS_AT_ONCE: i64 = 1_000;
+/// The most ranges, each with a temporary file of its own.
+const MOST_RANGES: i64 = 500;
 
 /// order's rows.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +107,25 @@ struct DeadlineRow {
 }
 
 impl Rows {
+    /// Keeps the rows of these orders only.
+    pub(in crate::verify) fn retain(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
+        self.heads.retain(|id, _| keep(id));
+        self.events.retain(|id, _| keep(id));
+        self.views.retain(|id, _| keep(id));
+        self.keys.retain(|id, _| keep(id));
+        self.deadlines.retain(|id, _| keep(id));
+    }
+
+    /// How many events of an order it says to have published.
+    pub(in crate::verify) fn last_sequence(&self, order_id: Uuid) -> i64 {
+        self.heads.get(&order_id).map_or(0, |row| row.last_sequence)
+    }
+
+    /// The last message of each order.
+    pub(in crate::verify) fn last_messages(&self) -> Vec<i64> {
+        self.heads.values().map(|row| row.last_message_id).collect()
+    }
+
     /// Adds the rows of these orders.
     ///
     /// # Errors
@@ -108,47 +133,32 @@ impl Rows {
     pub(in crate::verify) async fn add_orders(
         &mut self,
         conn: &mut PgConnection,
-        keys: Keys,
+        keys: &Keys,
     ) -> sqlx::Result<()> {
-        let heads: Vec<HeadRow> = sqlx::query_as(
-            "SELECT order_id, customer_id, correlation_id, traceparent, tracestate, version, last_sequence,
+        let heads: Vec<HeadRow> = keys.bind(sqlx::query_as("SELECT order_id, customer_id, correlation_id, traceparent, tracestate, version, last_sequence,
                  last_message_id, updated_at, currency, total_minor, status, reason, detail, due_at, ended_at,
                  reservation_id, stock_rejected, payment_id, payment_declined
-             FROM orders WHERE order_id BETWEEN $1 AND $2",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+             FROM orders WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))"))
         .fetch_all(&mut *conn)
         .await?;
-        let events: Vec<EventRow> = sqlx::query_as(
-            "SELECT order_id, version, type, schema_version, data, metadata, occurred_at FROM order_events
-             WHERE order_id BETWEEN $1 AND $2 ORDER BY order_id, version",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+        let events: Vec<EventRow> = keys.bind(sqlx::query_as("SELECT order_id, version, type, schema_version, data, metadata, occurred_at FROM order_events
+             WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3)) ORDER BY order_id, version"))
         .fetch_all(&mut *conn)
         .await?;
-        let views: Vec<ViewRow> = sqlx::query_as(
-            "SELECT order_id, customer_id, version, status, stage, reason, detail, payment_id, currency, total_minor,
+        let views: Vec<ViewRow> = keys.bind(sqlx::query_as("SELECT order_id, customer_id, version, status, stage, reason, detail, payment_id, currency, total_minor,
                  placed_at, updated_at, ended_at, placement
-             FROM order_views WHERE order_id BETWEEN $1 AND $2",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+             FROM order_views WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))"))
         .fetch_all(&mut *conn)
         .await?;
-        let idempotency_keys: Vec<KeyRow> = sqlx::query_as(
-            "SELECT customer_id, key, request, order_id, status_code, etag, body FROM idempotency_keys
-             WHERE order_id BETWEEN $1 AND $2",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
-        .fetch_all(&mut *conn)
-        .await?;
+        let idempotency_keys: Vec<KeyRow> = keys
+            .bind(sqlx::query_as(
+                "SELECT customer_id, key, request, order_id, status_code, etag, body FROM idempotency_keys
+             WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))",
+            ))
+            .fetch_all(&mut *conn)
+            .await?;
         let deadlines: Vec<DeadlineRow> =
-            sqlx::query_as("SELECT order_id, deadline_at FROM deadlines WHERE order_id BETWEEN $1 AND $2")
-                .bind(keys.from)
-                .bind(keys.to)
+            keys.bind(sqlx::query_as("SELECT order_id, deadline_at FROM deadlines WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))"))
                 .fetch_all(conn)
                 .await?;
         self.heads.extend(heads.into_iter().map(|row| (row.order_id, row)));
@@ -160,35 +170,33 @@ impl Rows {
     }
 }
 
-/// The first order of each range after the first, so that a range has `size` orders.
+/// How many orders there are, and ranges of their ids that are compared one after the other.
 ///
 /// # Errors
 /// When the database refuses.
-pub(in crate::verify) async fn ranges(conn: &mut PgConnection, size: i64) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(
+pub(in crate::verify) async fn ranges(conn: &mut PgConnection) -> anyhow::Result<(i64, Vec<Keys>)> {
+    let orders: i64 = sqlx::query_scalar("SELECT count(*) FROM orders")
+        .fetch_one(&mut *conn)
+        .await
+        .context("counting orders")?;
+    let starts: Vec<Uuid> = sqlx::query_scalar(
         "SELECT order_id FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS number FROM orders) AS numbered
          WHERE number % $1 = 0 ORDER BY order_id",
     )
-    .bind(size)
+    .bind((orders / MOST_RANGES).max(ORDERS_AT_ONCE))
     .fetch_all(conn)
     .await
-}
-
-/// How many orders there are.
-///
-/// # Errors
-/// When the database refuses.
-pub(in crate::verify) async fn count(conn: &mut PgConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(conn).await
+    .context("dividing orders")?;
+    Ok((orders, Keys::beginning_at(&starts)))
 }
 
 /// Compares order's tables with what it has published and applied.
 pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
     let rows = &case.snapshot.order;
-    for order_id in case.orders.keys() {
-        let is_placed = case.orders.get(order_id).is_some_and(|events| !events.orders.is_empty());
-        match (is_placed, rows.heads.contains_key(order_id)) {
-            (true, false) if !case.is_quiet() => {
+    for (order_id, events) in &case.orders {
+        let was_before = events.orders.iter().any(|it| case.history.was_before(it.record));
+        match (!events.orders.is_empty(), rows.heads.contains_key(order_id)) {
+            (true, false) if !was_before => {
                 out.not_compared(
                     Check::Orders,
                     format!("order {order_id} is newer than what was read of order"),

@@ -96,6 +96,21 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
 }
 
 impl Rows {
+    /// Keeps the payments of these orders only.
+    pub(in crate::verify) fn retain(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
+        self.payments.retain(|id, _| keep(id));
+    }
+
+    /// How many events of an order's payment it says to have published.
+    pub(in crate::verify) fn last_sequence(&self, order_id: Uuid) -> i64 {
+        self.payments.get(&order_id).map_or(0, |row| row.last_sequence)
+    }
+
+    /// The last message of each payment.
+    pub(in crate::verify) fn last_messages(&self) -> Vec<i64> {
+        self.payments.values().filter_map(|row| row.last_message_id).collect()
+    }
+
     /// Adds the payments of these orders, and what the provider holds for them.
     ///
     /// # Errors
@@ -103,35 +118,26 @@ impl Rows {
     pub(in crate::verify) async fn add_orders(
         &mut self,
         conn: &mut PgConnection,
-        keys: Keys,
+        keys: &Keys,
     ) -> sqlx::Result<()> {
-        let payments: Vec<PaymentRow> = sqlx::query_as(
-            "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+        let payments: Vec<PaymentRow> = keys.bind(sqlx::query_as("SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
                  capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
                  lease_id, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
-             FROM payments WHERE order_id BETWEEN $1 AND $2",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+             FROM payments WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))"))
         .fetch_all(&mut *conn)
         .await?;
-        let steps: Vec<StepRow> = sqlx::query_as(
-            "SELECT l.payment_id, l.step, l.approved, l.reason, l.transaction_id, l.amount_minor, l.currency, l.recorded_at
+        let steps: Vec<StepRow> = keys.bind(sqlx::query_as("SELECT l.payment_id, l.step, l.approved, l.reason, l.transaction_id, l.amount_minor, l.currency, l.recorded_at
              FROM payments p JOIN provider.ledger l USING (payment_id)
-             WHERE p.order_id BETWEEN $1 AND $2 ORDER BY l.payment_id, l.recorded_at, l.transaction_id",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
+             WHERE p.order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR p.order_id = ANY($3)) ORDER BY l.payment_id, l.recorded_at, l.transaction_id"))
         .fetch_all(&mut *conn)
         .await?;
-        let accounts: Vec<(Uuid, String)> = sqlx::query_as(
-            "SELECT a.payment_id, a.status FROM payments p JOIN provider.accounts a USING (payment_id)
-             WHERE p.order_id BETWEEN $1 AND $2",
-        )
-        .bind(keys.from)
-        .bind(keys.to)
-        .fetch_all(conn)
-        .await?;
+        let accounts: Vec<(Uuid, String)> = keys
+            .bind(sqlx::query_as(
+                "SELECT a.payment_id, a.status FROM payments p JOIN provider.accounts a USING (payment_id)
+             WHERE p.order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR p.order_id = ANY($3))",
+            ))
+            .fetch_all(conn)
+            .await?;
         self.payments.extend(payments.into_iter().map(|row| (row.order_id, row)));
         self.accounts.extend(accounts);
         steps.into_iter().for_each(|row| self.steps.entry(row.payment_id).or_default().push(row));

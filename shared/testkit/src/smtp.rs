@@ -1,7 +1,7 @@
 //! A small SMTP server (RFC 5321) that takes mails into memory, and misbehaves on request.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 /// What the server does with a mail instead of taking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Misbehaviour {
+pub enum Misbehaviour {
     /// "Try later."
     RefusesForNow,
     /// "No such mailbox."
@@ -22,22 +22,27 @@ pub(crate) enum Misbehaviour {
 struct Shared {
     taken: Mutex<Vec<String>>,
     misbehaviours: Mutex<VecDeque<Misbehaviour>>,
+    recipients: Mutex<HashMap<String, VecDeque<Misbehaviour>>>,
 }
 
 /// Listens as long as the value lives.
 #[derive(Debug)]
-pub(crate) struct SmtpServer {
+pub struct SmtpServer {
     shared: Arc<Shared>,
     port: u16,
     _listener: JoinSet<()>,
 }
 
 impl SmtpServer {
-    pub(crate) async fn start(misbehaviours: &[Misbehaviour]) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
+    /// Listens on a free port, and does so with the first mails.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn start(misbehaviours: &[Misbehaviour]) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared::default());
-        shared.misbehaviours.lock().expect("no panic").extend(misbehaviours);
+        shared.misbehaviours.lock().unwrap_or_else(PoisonError::into_inner).extend(misbehaviours);
         let (accepting, mut tasks) = (Arc::clone(&shared), JoinSet::new());
         tasks.spawn(async move {
             let mut conversations = JoinSet::new();
@@ -46,23 +51,41 @@ impl SmtpServer {
                 conversations.spawn(async move { drop(converse(client, &shared).await) });
             }
         });
-        Self { shared, port, _listener: tasks }
+        Ok(Self { shared, port, _listener: tasks })
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Does so with the next mails to this address.
+    ///
+    pub fn misbehaves_to(&self, address: &str, misbehaviours: &[Misbehaviour]) {
+        let mut recipients = self.shared.recipients.lock().unwrap_or_else(PoisonError::into_inner);
+        recipients.entry(address.to_owned()).or_default().extend(misbehaviours);
+    }
+
+    /// `smtp://host:port`
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("smtp://127.0.0.1:{}", self.port)
     }
 
     /// The mails taken, headers and body as they came.
-    pub(crate) fn taken(&self) -> Vec<String> {
-        self.shared.taken.lock().expect("no panic").clone()
+    #[must_use]
+    pub fn taken(&self) -> Vec<String> {
+        self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Shared {
+    fn misbehaviour(&self, recipient: &str) -> Option<Misbehaviour> {
+        let mut recipients = self.recipients.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_recipient = recipients.get_mut(recipient).and_then(VecDeque::pop_front);
+        of_recipient.or_else(|| self.misbehaviours.lock().unwrap_or_else(PoisonError::into_inner).pop_front())
     }
 }
 
 async fn converse(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut client = BufReader::new(client);
     client.write_all(b"220 test ESMTP\r\n").await?;
-    let mut line = String::new();
+    let (mut line, mut recipient) = (String::new(), String::new());
     loop {
         line.clear();
         if client.read_line(&mut line).await? == 0 {
@@ -74,19 +97,23 @@ async fn converse(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
             "DATA" => {
                 client.write_all(b"354 go on\r\n").await?;
                 let mail = body(&mut client).await?;
-                let misbehaviour = shared.misbehaviours.lock().expect("no panic").pop_front();
-                match misbehaviour {
+                match shared.misbehaviour(&recipient) {
                     None => {
-                        shared.taken.lock().expect("no panic").push(mail);
+                        shared.taken.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
                         b"250 taken\r\n"
                     }
                     Some(Misbehaviour::RefusesForNow) => b"451 try later\r\n",
                     Some(Misbehaviour::RefusesForEver) => b"550 no such mailbox <eve@example.org>\r\n",
                     Some(Misbehaviour::HangsUpAfterTaking) => {
-                        shared.taken.lock().expect("no panic").push(mail);
+                        shared.taken.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
                         return Ok(());
                     }
                 }
+            }
+            "RCPT" => {
+                let address = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+                recipient = address.map(|(address, _)| address.to_owned()).unwrap_or_default();
+                b"250 ok\r\n"
             }
             "QUIT" => {
                 client.write_all(b"221 bye\r\n").await?;

@@ -1,0 +1,184 @@
+//! `tidings verify --follow`: what goes wrong with an order is said within seconds of its record, what goes wrong later by the
+//! scrub, and what can't be read is tried again.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+use system::{ENDS_WITHIN, System};
+use testkit::wait::eventually;
+use tidings::services::ServiceName;
+use tidings::verify::Target;
+use tidings::verify::follow::{self, Line, Options, Said};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use verify_campaign::rows::Corruption;
+
+/// Everything that was said.
+struct Heard(watch::Receiver<Vec<Said>>);
+
+impl Heard {
+    /// Waits for something that is said.
+    async fn said(&self, what: &str, is_it: impl Fn(&Said) -> bool) {
+        eventually(what, ENDS_WITHIN, async || {
+            let said = self.0.borrow().clone();
+            if said.iter().any(&is_it) { Ok(()) } else { Err(anyhow::anyhow!("{said:#?}")) }
+        })
+        .await;
+    }
+
+    async fn violation_of(&self, order_id: Uuid) {
+        let names = |said: &Said| matches!(said, Said::Violation(violation) if violation.finding.contains(&order_id.to_string()));
+        self.said("the violated order is named", names).await;
+    }
+
+    fn violations(&self) -> usize {
+        self.found().len()
+    }
+
+    fn found(&self) -> Vec<String> {
+        let finding = |said: &Said| match said {
+            Said::Violation(violation) => Some(violation.finding.clone()),
+            _ => None,
+        };
+        self.0.borrow().iter().filter_map(finding).collect()
+    }
+
+    /// How many cycles of the scrub were completed.
+    fn cycles(&self) -> u64 {
+        let completed = |said: &Said| match said {
+            Said::State(state) => Some(state.scrub.completed),
+            _ => None,
+        };
+        self.0.borrow().iter().rev().find_map(completed).unwrap_or_default()
+    }
+
+    /// Waits until more cycles than so many are completed.
+    async fn cycle_after(&self, cycles: u64) {
+        eventually("another cycle is complete", ENDS_WITHIN, async || {
+            let completed = self.cycles();
+            if completed > cycles { Ok(()) } else { Err(anyhow::anyhow!("{completed} cycles")) }
+        })
+        .await;
+    }
+}
+
+/// Corrupts the view of each order over three teapots when it has ended.
+const CORRUPT: &str = "
+    CREATE FUNCTION corrupt() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.status = 'confirmed' AND NEW.placement->'lines'->0->>'quantity' = '3' THEN
+            NEW.total_minor := NEW.total_minor + 1;
+        END IF;
+        RETURN NEW;
+    END
+    $$;
+    CREATE TRIGGER corrupt BEFORE INSERT OR UPDATE ON order_views FOR EACH ROW EXECUTE FUNCTION corrupt()";
+
+/// What stops a follower, hears it, and remembers what it has said.
+fn listener() -> (CancellationToken, impl FnMut(Line), Heard) {
+    let (said, heard) = watch::channel(Vec::new());
+    let say = move |line: Line| {
+        println!("{} {}", line.at, line.said);
+        said.send_modify(|said| said.push(line.said));
+    };
+    (CancellationToken::new(), say, Heard(heard))
+}
+
+/// Stops the follower when the work is done, or has failed.
+async fn until_done(
+    stop: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let done = work.await;
+    stop.cancel();
+    done
+}
+
+/// Each of these corruptions, all made at once while a follower runs, is named by its scrub or its sums. They are undone then.
+pub(crate) async fn a_scrub_names(
+    system: &System,
+    corruptions: Vec<(ServiceName, Corruption)>,
+) -> anyhow::Result<()> {
+    let target = Target::from(system.stack().system());
+    let (stop, mut say, heard) = listener();
+    let following = follow::run(&target, Options { scrub_rate: 1_000 }, &stop, &mut say);
+    let working = async {
+        heard.cycle_after(0).await;
+        assert_eq!(heard.violations(), 0, "of a system that holds");
+        let (mut undo, mut names) = (Vec::new(), Vec::new());
+        for (service, corruption) in &corruptions {
+            let mut database = system.database(*service).await?;
+            let sql = AssertSqlSafe(corruption.sql.clone());
+            let (row, at): (Value, String) = sqlx::query_as(sql).fetch_one(&mut database).await?;
+            undo.extend(corruption.undo(&at).map(|sql| (*service, sql)));
+            names.push(corruption.names(&row));
+        }
+        heard.cycle_after(heard.cycles() + 1).await;
+        for (names, (service, corruption)) in names.iter().zip(&corruptions) {
+            let is_named = heard.found().iter().any(|found| names.iter().any(|name| found.contains(name)));
+            assert!(is_named, "{service}.{}: {names:?}", corruption.what);
+        }
+        for (service, sql) in undo.into_iter().rev() {
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut system.database(service).await?).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (violations, worked) = tokio::join!(following, until_done(&stop, working));
+    worked?;
+    println!("{} tables corrupted while a follower ran: {} violations", corruptions.len(), violations?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_promise_is_said_within_seconds() -> anyhow::Result<()> {
+    let system = System::start().await;
+    system.replenish("TEAPOT", 100).await?;
+    let before = system.place("TEAPOT", 1, "tok_visa").await?;
+    system.ended(before).await;
+    let mut order = system.database(ServiceName::Order).await?;
+    sqlx::raw_sql(CORRUPT).execute(&mut order).await?;
+
+    let target = Target::from(system.stack().system());
+    let (stop, mut say, heard) = listener();
+    let following = follow::run(&target, Options { scrub_rate: 1_000 }, &stop, &mut say);
+    let working = async {
+        heard.said("the first state", |said| matches!(said, Said::State(state) if state.ended == 1)).await;
+        let right = system.place("TEAPOT", 1, "tok_visa").await?;
+        system.ended(right).await;
+        let wrong = system.place("TEAPOT", 3, "tok_visa").await?;
+        system.ended(wrong).await;
+        let ended = Instant::now();
+        heard.violation_of(wrong).await;
+        println!("said {:?} after the order had ended", ended.elapsed());
+        assert_eq!(heard.violations(), 1);
+
+        // One that ended before it began, and is not looked at but by the scrub.
+        sqlx::query("UPDATE order_views SET total_minor = total_minor + 1 WHERE order_id = $1")
+            .bind(before)
+            .execute(&mut order)
+            .await?;
+        heard.violation_of(before).await;
+        assert_eq!(heard.violations(), 2);
+
+        // Its connections are cut, and it goes on with what is new.
+        sqlx::raw_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidings verify'",
+        )
+        .execute(&mut order)
+        .await?;
+        heard.said("what can't be read", |said| matches!(said, Said::Unreadable { .. })).await;
+        heard.said("it is read again", |said| matches!(said, Said::Readable)).await;
+        let wrong = system.place("TEAPOT", 3, "tok_visa").await?;
+        heard.violation_of(wrong).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(heard.violations(), 3);
+        anyhow::Ok(())
+    };
+    let (violations, worked) = tokio::join!(following, until_done(&stop, working));
+    worked?;
+    assert_eq!(violations?, 3);
+    system.stop().await
+}

@@ -1,0 +1,86 @@
+//! What orders add up to. Orders of which nothing more comes are kept apart from all others: their part stays.
+
+use std::collections::{BTreeMap, HashSet};
+
+use uuid::Uuid;
+
+use super::case::Case;
+use super::checks::books::Money;
+use super::services::analytics::Counted;
+use super::services::inventory::Held;
+use super::services::notification::FailedMails;
+
+/// Sums over some orders, exact.
+#[derive(Clone, Debug, Default)]
+pub struct Sums {
+    pub(super) held: Held,
+    pub(super) counted: Counted,
+    pub(super) money: Money,
+    pub(super) failed_mails: FailedMails,
+}
+
+/// Sums over all orders.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    done: Sums,
+    open: Sums,
+    /// Orders that are in `done`, and are compared once more.
+    counted: HashSet<Uuid>,
+    counted_again: Sums,
+}
+
+impl Totals {
+    /// The sums that an order belongs to.
+    pub(super) fn of(&mut self, case: &Case<'_>, order_id: Uuid) -> &mut Sums {
+        if self.counted.contains(&order_id) {
+            &mut self.counted_again
+        } else if case.is_done(order_id) {
+            &mut self.done
+        } else {
+            &mut self.open
+        }
+    }
+
+    /// The sums over all orders.
+    #[must_use]
+    pub fn sums(&self) -> Sums {
+        let mut sums = self.done.clone();
+        sums.held.add_all(&self.open.held);
+        sums.counted.add_all(&self.open.counted);
+        sums.money.add_all(&self.open.money);
+        sums.failed_mails.add_all(&self.open.failed_mails);
+        sums
+    }
+
+    /// Those of which nothing more comes; all others are to be added anew.
+    #[must_use]
+    pub(super) fn done(&self) -> Self {
+        Self { done: self.done.clone(), counted: self.counted.clone(), ..Self::default() }
+    }
+
+    /// Nothing more comes of an order; gives whether it was not in `done` before.
+    pub(super) fn close(&mut self, order_id: Uuid) -> bool {
+        !self.counted.remove(&order_id)
+    }
+
+    /// An order that is in `done` has got another record.
+    pub(super) fn is_counted(&mut self, order_id: Uuid) {
+        self.counted.insert(order_id);
+    }
+}
+
+/// Adds sums by key.
+pub(super) fn add<K: Ord + Clone, S: Default>(
+    to: &mut BTreeMap<K, S>,
+    from: &BTreeMap<K, S>,
+    add: impl Fn(&mut S, &S),
+) {
+    for (key, sum) in from {
+        add(to.entry(key.clone()).or_default(), sum);
+    }
+}
+
+/// Adds sums of several kinds.
+pub(super) fn add_each<const N: usize>(to: &mut [i128; N], from: &[i128; N]) {
+    to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
+}
