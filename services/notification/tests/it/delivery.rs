@@ -43,7 +43,8 @@ async fn a_customer_gets_every_mail_once_in_text_and_html() {
 #[tokio::test]
 async fn a_server_that_refuses_for_now_gets_the_mail_again() {
     let stack = Stack::start().await;
-    let server = SmtpServer::start(&[Misbehaviour::RefusesForNow, Misbehaviour::RefusesForNow]).await.unwrap();
+    let server =
+        SmtpServer::start(&[Misbehaviour::RefusesForNow, Misbehaviour::RefusesForNow]).await.unwrap();
     let worker = stack.worker(&server.url());
     let order_id = new_id();
     stack.apply(&[placed(order_id)]).await;

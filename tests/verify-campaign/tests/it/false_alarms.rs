@@ -111,8 +111,7 @@ async fn a_system_at_work_is_never_called_violated() -> anyhow::Result<()> {
     let looking = async {
         let mut looks = 0;
         while !stop.is_cancelled() {
-            let report =
-                verify::run(&target, Options { wait: None, failures: Failures::Listed }).await?;
+            let report = verify::run(&target, Options { wait: None, failures: Failures::Listed }).await?;
             assert!(!report.is_violated(), "{report}");
             looks += 1;
             sleep(BETWEEN_LOOKS).await;

@@ -1,23 +1,35 @@
-//! Each database is read at a moment of its own, before the topics. Whatever the moments are, `tidings verify` raises no alarm:
-//! snapshots that were taken all along while orders ended are put together in many ways.
+//! Each database is read at a moment of its own, before the topics, and each partition's end is asked for at a moment of its own.
+//! Whatever the moments are, `tidings verify` raises no alarm: snapshots that were taken all along while orders ended are put
+//! together in many ways, with what the topics held then.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use contracts::Codec;
 use sqlx::Connection;
 use system::System;
 use tidings::services::ServiceName;
 use tidings::verify::case::Case;
 use tidings::verify::checks::{self, Failures};
 use tidings::verify::databases::Snapshot;
+use tidings::verify::history::History;
 use tidings::verify::topics::Reader;
 use tidings::verify::{self, Target, topics};
 
+/// How long the broker may take for one partition's end.
+const PACES_MS: [i64; 3] = [1, 8, 30];
+
 /// The pause between two snapshots of a database.
-const BETWEEN: Duration = Duration::from_millis(10);
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Snapshots of one service until it is told to stop.
-async fn take(system: &System, service: ServiceName, stop: &AtomicBool) -> anyhow::Result<Vec<Snapshot>> {
+async fn take(
+    system: &System,
+    codec: &Codec,
+    service: ServiceName,
+    stop: &AtomicBool,
+) -> anyhow::Result<Vec<Snapshot>> {
     let mut database = system.database(service).await?;
     let mut taken = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -25,6 +37,7 @@ async fn take(system: &System, service: ServiceName, stop: &AtomicBool) -> anyho
         let mut snapshot = Snapshot::default();
         snapshot.read(service, &mut transaction).await?;
         transaction.rollback().await?;
+        snapshot.decode_waiting(codec).await?;
         taken.push(snapshot);
         tokio::time::sleep(BETWEEN).await;
     }
@@ -42,6 +55,26 @@ fn put(all: &mut Snapshot, service: ServiceName, one: &Snapshot) {
         ServiceName::Notification => all.notification = one.notification.clone(),
         ServiceName::Analytics => all.analytics = one.analytics.clone(),
     }
+}
+
+/// What the topics held when their ends were asked for before the first database was read and twice after the last one, one
+/// partition after the other at this pace.
+fn read_from(whole: &History, (first, last): (DateTime<Utc>, DateTime<Utc>), pace: TimeDelta) -> History {
+    let mut history = History { records: Vec::new(), ..whole.clone() };
+    let partitions = i32::try_from(whole.ranges.len()).unwrap_or(i32::MAX);
+    for (number, (at, range)) in (0..).zip(&mut history.ranges) {
+        let records = || whole.records.iter().filter(|it| (it.place.topic, it.place.partition) == *at);
+        let end = |asked: DateTime<Utc>| {
+            let later = records().find(|record| record.timestamp_ms >= Some(asked.timestamp_millis()));
+            later.map_or(range.high, |record| record.place.offset)
+        };
+        // In whole milliseconds: the topics tell no more.
+        let last = last + TimeDelta::milliseconds(1);
+        range.before = end(first);
+        (range.complete, range.high) = (end(last + pace * number), end(last + pace * (partitions + number)));
+        history.records.extend(records().filter(|record| record.place.offset < range.high).cloned());
+    }
+    history
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +102,7 @@ async fn databases_read_at_any_moments_before_the_topics_are_no_alarm() -> anyho
         report
     };
     let [order, inventory, payment, notification, analytics] =
-        ServiceName::ALL.map(|service| take(&system, service, &stop));
+        ServiceName::ALL.map(|service| take(&system, &codec, service, &stop));
     let (report, order, inventory, payment, notification, analytics) =
         tokio::join!(work, order, inventory, payment, notification, analytics);
     let report = report?;
@@ -83,9 +116,16 @@ async fn databases_read_at_any_moments_before_the_topics_are_no_alarm() -> anyho
         for (number, service) in ServiceName::ALL.into_iter().enumerate() {
             put(&mut snapshot, service, &taken[number][at[number]]);
         }
-        let report = checks::check(&Case::new(codec.topics(), &history, &snapshot), Failures::Unexpected);
-        assert!(!report.is_violated(), "snapshots {at:?}: {report}");
-        combinations += 1;
+        let pace = TimeDelta::milliseconds(PACES_MS[combinations % PACES_MS.len()]);
+        let mut against = |history: &History| {
+            let report = checks::check(&Case::new(codec.topics(), history, &snapshot), Failures::Unexpected);
+            assert!(!report.is_violated(), "snapshots {at:?}: {report}");
+            combinations += 1;
+        };
+        against(&history);
+        let taken_at = || snapshot.delivery.values().map(|delivery| delivery.taken_at);
+        let databases = (taken_at().min().unwrap_or_default(), taken_at().max().unwrap_or_default());
+        against(&read_from(&history, databases, pace));
     };
     let last = taken.each_ref().map(|snapshots| snapshots.len() - 1);
     for (number, snapshots) in taken.iter().enumerate() {
@@ -97,6 +137,8 @@ async fn databases_read_at_any_moments_before_the_topics_are_no_alarm() -> anyho
             let mut at = last.map(|last| last * early / snapshots.len());
             at[number] = last[number];
             look(at);
+            // All at about the same time.
+            look(last.map(|last| last * early / snapshots.len()));
         }
     }
     println!("{combinations} combinations of {last:?} snapshots");

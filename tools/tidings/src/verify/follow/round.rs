@@ -3,7 +3,7 @@
 //! Each order of which a record was read is either open, with all of its records in memory, or done and part of the sums. Nothing
 //! changes before the whole round has succeeded: one that fails is made again from the same offsets.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +38,10 @@ const MOST_NEW: i64 = 100_000;
 const BETWEEN_CYCLES: Duration = Duration::from_secs(5);
 /// How many orders are compared at once.
 const ORDERS_AT_ONCE: usize = 1_000;
-/// An order's first event that is written later than this may be a repetition.
+/// An order's first event that is written later than this may be a repetition; one of an order that was done lately is.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::seconds(10);
+/// How many orders that were done are known by name.
+const RECENT: usize = 100_000;
 
 /// What a round came to.
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub(super) struct Rounds {
     open: Open,
     ended: u64,
     totals: Totals,
+    recent: Recent,
     /// What all mails have in common.
     mails: notification::Rows,
     /// How many orders a second the scrub compares.
@@ -108,6 +111,7 @@ impl Rounds {
             ended: verified.orders.saturating_sub(open.len() as u64),
             open,
             totals: verified.totals.done(),
+            recent: Recent::default(),
             mails: verified.mails,
             rate: options.scrub_rate,
             cycle: None,
@@ -170,7 +174,8 @@ impl Rounds {
             }
         }
         for order_id in changed.iter().filter(|id| !self.open.contains_key(id)) {
-            if !orders.get(order_id).is_some_and(|records| begins(records)) {
+            let is_new = |records: &Vec<Record>| begins(records) && !self.recent.contains(order_id);
+            if !orders.get(order_id).is_some_and(is_new) {
                 again.insert(*order_id, Vec::new());
             }
         }
@@ -209,6 +214,7 @@ impl Rounds {
         for order_id in &done {
             orders.remove(order_id);
             self.ended += u64::from(totals.close(*order_id));
+            self.recent.add(*order_id);
         }
         (self.totals, self.open, self.ranges, self.cycle) = (totals, orders, moment.ranges, cycle);
         Ok(Round::Compared(Figures {
@@ -301,6 +307,30 @@ impl Rounds {
             }
         }
         Ok(())
+    }
+}
+
+/// The orders that were done last.
+#[derive(Default)]
+struct Recent {
+    ids: HashSet<Uuid>,
+    in_order: VecDeque<Uuid>,
+}
+
+impl Recent {
+    fn add(&mut self, order_id: Uuid) {
+        if self.ids.insert(order_id) {
+            self.in_order.push_back(order_id);
+        }
+        if self.in_order.len() > RECENT
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, order_id: &Uuid) -> bool {
+        self.ids.contains(order_id)
     }
 }
 

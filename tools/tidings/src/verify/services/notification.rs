@@ -263,9 +263,11 @@ fn sent(mail: &MailRow, failed: &mut FailedMails, out: &mut Comparisons) {
         }
         "pending" => out.not_compared(CHECK, format!("{subject} is not sent yet ({error})")),
         state => {
-            out.holds(CHECK, mail.attempts > 0 && mail.lease_id.is_none() && mail.last_error.is_some(), || {
-                format!("{subject} has {state}, and nobody has tried it")
-            });
+            out.holds(
+                CHECK,
+                mail.attempts > 0 && mail.lease_id.is_none() && mail.last_error.is_some(),
+                || format!("{subject} has {state}, and nobody has tried it"),
+            );
             failed.0.add(format!("{subject} has {state}: {error}"));
         }
     }
