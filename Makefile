@@ -10,12 +10,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 PROGRAMS := order inventory payment notification analytics tidings
 
 # Whatever is compiled for tests, Clippy checks on the way: both share one compilation of the dependencies.
-test test-kafka test-jaeger test-upgrade test-k8s test-mutations: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
+test test-kafka test-jaeger test-upgrade test-k8s test-mutations verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
 
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -55,6 +55,10 @@ test-with-kafka:
 	cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS)) -- \
 		--skip every_interleaving_of_three_transactions
 	cargo test --workspace --locked --no-fail-fast --test bus --test runtime -- --ignored kafka
+
+verify-million: build-tests ## tidings verify over a million orders: time and memory (by hand: an hour, 40 GB of disk)
+	tests/components/with-kafka cargo test --locked -p verify-campaign --test campaign -- \
+		--ignored --nocapture a_million_orders_hold_in_a_gigabyte
 
 test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \

@@ -16,8 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::scenario::REFUSED;
 
-/// How long the system works.
+/// How long the system works, unless `TIDINGS_TEST_SECONDS` says otherwise.
 const FOR: Duration = Duration::from_secs(100);
+
+#[expect(clippy::disallowed_methods, reason = "a longer run is asked for by the environment")]
+fn how_long() -> Duration {
+    let asked = std::env::var("TIDINGS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    asked.map_or(FOR, Duration::from_secs)
+}
 /// The pause between two orders.
 const BETWEEN_ORDERS: Duration = Duration::from_millis(150);
 /// The pause between two looks at everything, beside the one that follows.
@@ -106,7 +112,7 @@ async fn a_system_at_work_is_never_called_violated() -> anyhow::Result<()> {
     for sku in ["TEAPOT", "LAMP", "CLOCK"] {
         system.replenish(sku, 200).await?;
     }
-    let (stop, until) = (CancellationToken::new(), Instant::now() + FOR);
+    let (stop, until) = (CancellationToken::new(), Instant::now() + how_long());
     let target = Target::from(system.stack().system());
     let looking = async {
         let mut looks = 0;

@@ -111,7 +111,7 @@ async fn copied_orders_hold() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes half an hour, and 40 GB of disk: make verify-million"]
+#[ignore = "takes an hour, and 40 GB of disk: make verify-million"]
 async fn a_million_orders_hold_in_a_gigabyte() -> anyhow::Result<()> {
     let lines = grow(&[10_000, 100_000, 300_000, 1_000_000]).await?;
     println!("{}", lines.join("\n"));
