@@ -1,20 +1,24 @@
 //! Many orders: a small system is copied until it is large, and `tidings verify` reads it in a process of its own.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use system::{ENDS_WITHIN, System};
 use testkit::wait::eventually;
 use tidings::verify::case::Case;
 use tidings::verify::{self, Target};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 use verify_campaign::multiply::Template;
 
 use crate::Whole;
 
 /// How many orders are copied.
 const TEMPLATE: usize = 50;
+/// How many orders a second the follower's scrub compares.
+const SCRUB_RATE: &str = "2000";
 /// Articles.
 const SKUS: usize = 20;
 
@@ -65,44 +69,78 @@ async fn grow(sizes: &[usize]) -> anyhow::Result<Vec<String>> {
         let started = Instant::now();
         template.grow(*size).await?;
         let written = started.elapsed();
-        let (orders, verified) = (template.orders(), in_a_process(&target).await?);
+        let (orders, verified) = (template.orders(), verified(&target).await?);
         let line = format!("{orders} orders, written in {written:.0?}: {verified}");
         println!("{line}");
         lines.push(line);
     }
+    let line = followed(&target).await?;
+    println!("{line}");
+    lines.push(line);
     system.stop().await?;
     Ok(lines)
 }
 
-/// Runs `tidings verify`; gives the most memory that it took, its time, and its verdicts.
-async fn in_a_process(target: &Target) -> anyhow::Result<String> {
+/// `tidings verify` as a process of its own.
+fn command(target: &Target, arguments: &[&str]) -> anyhow::Result<Command> {
     let test = std::env::current_exe()?;
-    let command = test.ancestors().nth(2).context("a test binary lies in deps/")?.join("tidings");
-    let started = Instant::now();
-    let mut child = Command::new(command)
+    let program = test.ancestors().nth(2).context("a test binary lies in deps/")?.join("tidings");
+    let mut command = Command::new(program);
+    command
         .args(["verify", "--postgres", &target.postgres, "--kafka", &target.kafka.bootstrap_servers])
         .args(["--registry", &target.registry, "--topics-prefix", &target.topics_prefix])
+        .args(arguments)
         .stdout(Stdio::piped())
-        .spawn()?;
-    let status = std::path::PathBuf::from(format!("/proc/{}", child.id()));
-    let (mut memory, mut cpu) = (String::new(), 0);
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// The most memory that a process has taken, and its seconds of CPU.
+fn cost(pid: u32) -> Option<(String, f64)> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    let peak =
+        read("status")?.lines().find_map(|line| Some(line.strip_prefix("VmHWM:")?.trim().to_owned()))?;
+    let stat = read("stat")?;
+    let ticks = stat.rsplit(") ").next()?.split(' ').skip(11).take(2).filter_map(|it| it.parse::<f64>().ok());
+    Some((peak, ticks.sum::<f64>() / 100.0))
+}
+
+/// Runs `tidings verify`; gives its time, the most memory that it took, and its verdicts.
+async fn verified(target: &Target) -> anyhow::Result<String> {
+    let started = Instant::now();
+    let mut child = command(target, &[])?.spawn()?;
+    let pid = child.id().context("it has just begun")?;
+    let mut last = (String::new(), 0.0);
     while child.try_wait()?.is_none() {
-        if let Ok(read) = std::fs::read_to_string(status.join("status"))
-            && let Some(peak) = read.lines().find_map(|line| line.strip_prefix("VmHWM:"))
-        {
-            memory = peak.trim().to_owned();
-        }
-        if let Ok(read) = std::fs::read_to_string(status.join("stat")) {
-            let fields = read.rsplit(") ").next().unwrap_or_default().split(' ');
-            cpu = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        }
+        last = cost(pid).unwrap_or(last);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let elapsed = started.elapsed();
-    let output = child.wait_with_output()?;
+    let (elapsed, (memory, cpu)) = (started.elapsed(), last);
+    let output = child.wait_with_output().await?;
     let verdicts = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{verdicts}");
-    Ok(format!("{elapsed:.1?}, {}.{:02} s of CPU, {memory} at most\n{verdicts}", cpu / 100, cpu % 100))
+    Ok(format!("{elapsed:.1?}, {cpu:.1} s of CPU, {memory} at most\n{verdicts}"))
+}
+
+/// Runs `tidings verify --follow` for a full cycle of its scrub; gives the same.
+async fn followed(target: &Target) -> anyhow::Result<String> {
+    let started = Instant::now();
+    let mut child =
+        command(target, &["--follow", "--format", "json", "--scrub-rate", SCRUB_RATE])?.spawn()?;
+    let pid = child.id().context("it has just begun")?;
+    let mut lines = BufReader::new(child.stdout.take().context("its output is read")?).lines();
+    let state = loop {
+        let line = lines.next_line().await?.context("it goes on")?;
+        let said: Value = serde_json::from_str(&line)?;
+        ensure!(said["kind"] == "state", "{line}");
+        if said["scrub"]["completed"].as_u64() > Some(0) {
+            break line;
+        }
+    };
+    let (elapsed, (memory, cpu)) = (started.elapsed(), cost(pid).context("it runs")?);
+    let told = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?;
+    ensure!(told.success() && child.wait().await?.success(), "it ends with 0 when it is told to");
+    Ok(format!("followed for {elapsed:.1?}, {cpu:.1} s of CPU, {memory} at most: {state}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

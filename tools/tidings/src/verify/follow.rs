@@ -34,7 +34,7 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often is said how far it is.
 const SAY_STATE: Duration = Duration::from_secs(10);
-/// How many violations may wait to be said; more are counted by the report of their cycle.
+/// How many violations may wait to be said; more are found again by the next round or cycle.
 const WAITING: usize = 10_000;
 /// How many violations are remembered, so that each is said once.
 const REMEMBERED: usize = 100_000;
