@@ -1,12 +1,19 @@
 //! What can't be applied is kept with its reason; its key waits behind it, everything else goes on.
 
-use contracts::AnyEvent;
 use contracts::ambient::{new_id, now};
+use contracts::codec::RegistryConfig;
+use contracts::envelope::CE_TYPE;
+use contracts::order::OrderConfirmed;
+use contracts::{AnyEvent, Codec, Event, Topics};
+use inbox::PartitionState;
 use messaging::Record;
+use testkit::ports::ReservedPort;
+use testkit::registry::EmbeddedRegistry;
+use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::ledger::{IMPOSSIBLE, REFUSED};
-use crate::stack::{Stack, cancelled, confirmed};
+use crate::ledger::{IMPOSSIBLE, PANICS, REFUSED};
+use crate::stack::{PATIENCE, Stack, cancelled, confirmed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_event_changes_nothing_else() {
@@ -28,6 +35,68 @@ async fn a_rejected_event_changes_nothing_else() {
     letters.sort();
     rejected.sort();
     assert_eq!(letters, rejected.into_iter().map(|id| (id, "impossible".to_owned())).collect::<Vec<_>>());
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reaction_that_panics_rejects_its_event_and_changes_nothing_else() {
+    let mut stack = Stack::start().await;
+    let (broken, free) = (new_id(), new_id());
+    let panics = cancelled(broken, 2, PANICS);
+    for event in [&confirmed(broken, 1), &panics, &confirmed(free, 1)] {
+        stack.publish(event).await;
+    }
+    stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    assert_eq!((stack.effects(broken).await, stack.effects(free).await), (vec![1], vec![1]));
+    assert_eq!(stack.dead_letters().await, [(panics.event_id(), "handler_panicked".to_owned())]);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_stands_twice_counts_as_its_last_value() {
+    let mut stack = Stack::start().await;
+    let (ours, foreign) = (confirmed(new_id(), 1), confirmed(new_id(), 1));
+    let unknown = (CE_TYPE.to_owned(), b"tidings.order.OrderForgotten".to_vec());
+    let right = (CE_TYPE.to_owned(), ours.event_type().as_bytes().to_vec());
+    for (event, headers) in [(&ours, [unknown.clone(), right.clone()]), (&foreign, [right, unknown])] {
+        let value = stack.codec.encode(event).unwrap();
+        let headers = headers.to_vec();
+        stack.publish_raw(Record { headers, ..record("tidings.orders", &event.key(), value) }).await;
+    }
+    stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    assert_eq!(stack.effects(order_of(&ours)).await, [1]);
+    assert!(stack.effects(order_of(&foreign)).await.is_empty(), "it says that it is of another type");
+    assert!(stack.dead_letters().await.is_empty());
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_the_registry_learns_late_blames_no_event() {
+    let mut stack = Stack::start().await;
+    let order = new_id();
+    let port = ReservedPort::reserve(0).unwrap();
+    let registry = EmbeddedRegistry::start(port.address()).await.unwrap();
+    let config = RegistryConfig { url: registry.url(), auto_register_schemas: true };
+    for sequence in [1, 2] {
+        // The schema will be the registry's first one.
+        let value = stack.codec.encode(&confirmed(order, sequence)).unwrap();
+        let value = [&[0, 0, 0, 0, 1], &value[5..]].concat();
+        stack.publish_raw(record("tidings.orders", &order.to_string(), value)).await;
+    }
+    stack.codec = Codec::connect(&config, Topics::default(), &[], &[]).await.unwrap();
+    let status = stack.consume_as("tidings.ledger");
+    eventually("the schema is asked for again", PATIENCE, async || {
+        let states = status.partitions();
+        let is_retried = |state: &PartitionState| matches!(state, PartitionState::Retrying { .. });
+        if states.values().any(is_retried) { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+    Codec::connect(&config, Topics::default(), &[OrderConfirmed::TYPE], &[]).await.unwrap();
+    stack.caught_up().await;
+    assert_eq!(stack.effects(order).await, [1, 2]);
+    assert!(stack.dead_letters().await.is_empty());
     stack.stop().await;
 }
 

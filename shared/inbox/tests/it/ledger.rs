@@ -15,6 +15,9 @@ pub(crate) const IMPOSSIBLE: &str = "impossible";
 /// A cancellation whose detail is this is refused by a check of the database.
 pub(crate) const REFUSED: &str = "refused";
 
+/// A cancellation whose detail is this panics once its reaction has changed the state.
+pub(crate) const PANICS: &str = "panics";
+
 /// Counts applied events after the commit.
 pub(crate) const COUNTED: &str = "ledger_events_total";
 
@@ -65,6 +68,7 @@ fn cancelled(ledger: &mut Ledger, event: &OrderCancelled, _: Context<'_>) -> Res
     let entry = ledger.entries.entry(event.order_id).or_default();
     entry.sequences.push(event.sequence);
     entry.detail = event.detail.clone().unwrap_or_default();
+    assert!(entry.detail != PANICS, "the test asks for it");
     if entry.detail == IMPOSSIBLE {
         return Err(Rejection::new("impossible", "the test says so"));
     }

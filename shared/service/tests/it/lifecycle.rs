@@ -112,6 +112,43 @@ async fn a_stop_lets_the_request_in_hand_finish_and_drains_the_outbox() {
 }
 
 #[tokio::test]
+async fn a_client_that_disconnects_does_not_undo_the_redrive_that_it_began() {
+    let stack = Stack::start().await;
+    let patient =
+        [("TIDINGS_DATABASE__LOCK_TIMEOUT_MS", "30000"), ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "30000")];
+    let service = stack.service(&patient).await;
+    let refuse = "ALTER TABLE applied ADD CONSTRAINT refused CHECK (false) NOT VALID";
+    sqlx::raw_sql(refuse).execute(stack.database.pool()).await.unwrap();
+    let id = new_id();
+    assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
+    let letter: i64 = eventually("it is a dead letter", PATIENCE, async || {
+        sqlx::query_scalar("SELECT id FROM inbox.dead_letters").fetch_one(stack.database.pool()).await
+    })
+    .await;
+    sqlx::raw_sql("ALTER TABLE applied DROP CONSTRAINT refused")
+        .execute(stack.database.pool())
+        .await
+        .unwrap();
+    let mut held = stack.database.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE applied IN SHARE MODE").execute(&mut *held).await.unwrap();
+    tokio::select! {
+        answer = client().post(format!("{}/dead-letters/{letter}/redrive", service.url)).send() => {
+            panic!("its transaction waits for the lock: {answer:?}")
+        }
+        // The request is dropped here, and its connection with it.
+        () = until_at_work(&stack, "INSERT INTO applied%") => {}
+    }
+    // The service has time to learn of it.
+    assert_eq!(service.get("/health/live").await.0, 200);
+    held.rollback().await.unwrap();
+    eventually("it is applied", PATIENCE, async || {
+        let applied = orders(&stack, "applied").await;
+        if applied == [id] { Ok(()) } else { Err(applied) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_disconnects_does_not_undo_what_its_request_began() {
     let stack = Stack::start().await;
     let patient =
@@ -280,18 +317,20 @@ async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
 #[tokio::test]
 async fn a_database_that_forgets_commits_is_refused() {
     let stack = Stack::start().await;
-    let url = format!("{}?options=-csynchronous_commit%3Doff", stack.database.url());
-    // Were it accepted, the service would end for want of a broker.
-    let output = stack.run(
-        "run",
-        &[
-            ("TIDINGS_DATABASE__URL", &url),
-            ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:9"),
-            ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "30000"),
-        ],
-    );
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && told.contains("synchronous_commit"), "{told}");
+    for setting in ["off", "local"] {
+        let url = format!("{}?options=-csynchronous_commit%3D{setting}", stack.database.url());
+        // Were it accepted, the service would end for want of a broker.
+        let output = stack.run(
+            "run",
+            &[
+                ("TIDINGS_DATABASE__URL", &url),
+                ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:9"),
+                ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "5000"),
+            ],
+        );
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && told.contains("synchronous_commit"), "{setting}: {told}");
+    }
 }
 
 #[tokio::test]
