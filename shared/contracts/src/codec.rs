@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use apache_avro::writer::datum::GenericDatumWriter;
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 pub use crate::codec::error::{DecodeError, EncodeError, RegistryError};
@@ -24,6 +25,9 @@ use crate::topics::Topics;
 
 /// How long `Codec::connect` waits for a registry that does not answer yet.
 const START_UP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many schemas are fetched at once.
+const CALLS_AT_ONCE: usize = 8;
 
 /// Where the schema registry is, and what this service may do there.
 #[derive(Clone)]
@@ -41,6 +45,12 @@ impl fmt::Debug for RegistryConfig {
             .field("auto_register_schemas", &self.auto_register_schemas)
             .finish()
     }
+}
+
+/// The id of the schema that a record's value names.
+#[must_use]
+pub fn schema_id(value: &[u8]) -> Option<u32> {
+    Some(wire::split(Some(value)).ok()?.0)
 }
 
 /// Encodes what this service publishes and decodes whatever arrives. Cheap to clone behind an `Arc`.
@@ -201,6 +211,22 @@ impl Codec {
                 Err(DecodeError::UnreadableSchema { id, detail: detail.clone() })
             }
         }
+    }
+
+    /// Fetches the schemas of these records that are not known yet, some at once, and gives the ids that the registry says do not
+    /// exist.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn learn(&self, values: impl IntoIterator<Item = &[u8]>) -> Result<BTreeSet<u32>, DecodeError> {
+        let ids = values.into_iter().filter_map(schema_id);
+        let new: BTreeSet<u32> = ids.filter(|id| self.known(*id).is_none()).collect();
+        let fetching = futures::stream::iter(new).map(async |id| match self.fetch(id).await {
+            Ok(_) => Ok(None),
+            Err(DecodeError::UnknownSchema { id }) => Ok(Some(id)),
+            Err(error) => Err(error),
+        });
+        fetching.buffer_unordered(CALLS_AT_ONCE).try_filter_map(async |id| Ok(id)).try_collect().await
     }
 
     fn known(&self, id: u32) -> Option<Arc<Writer>> {

@@ -93,6 +93,12 @@ pub enum EnvelopeError {
     },
 }
 
+/// The text of a header. Where it is repeated, the last one counts, as in Kafka's `Headers.lastHeader`.
+#[must_use]
+pub fn header<'a>(headers: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a str> {
+    Headers(headers).text(name)?.ok()
+}
+
 impl Envelope {
     /// The envelope that travelled in these headers: what `to_headers` gave, in any order, among others.
     /// Where a header is repeated, the last one counts.
@@ -143,7 +149,7 @@ impl Envelope {
     /// The type that the headers name, if any: enough to skip an event nobody subscribed to without decoding it.
     #[must_use]
     pub fn event_type_of(headers: &[(String, Vec<u8>)]) -> Option<&str> {
-        Headers(headers).text(CE_TYPE)?.ok()
+        header(headers, CE_TYPE)
     }
 
     /// The headers in which this envelope travels.

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use contracts::Codec;
 use contracts::ambient;
+use contracts::codec::{Codec, schema_id};
 use messaging::{Batch, Delivered, TopicPartition};
 use metrics::histogram;
 use sqlx::{PgConnection, PgPool};
@@ -23,6 +23,7 @@ use crate::record_id::made_id;
 use crate::seen::{self, DEAD_LETTERED, UNDECIDABLE};
 use crate::spans::BatchSpans;
 use crate::unit_of_work::Received;
+use crate::unknown_schemas::UnknownSchemas;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(crate) struct Applier {
     pub(crate) pool: PgPool,
     pub(crate) codec: Arc<Codec>,
     pub(crate) effect: Box<dyn Effect>,
+    pub(crate) unknown_schemas: UnknownSchemas,
 }
 
 /// One try at a batch: committed, moved, or a rejection found, which asks for another try without that event.
@@ -94,10 +96,19 @@ impl Applier {
         partition: &TopicPartition,
         batch: &Batch,
     ) -> Result<Vec<Item>, HandlerError> {
+        let handles = |event_type: &str| self.effect.handles(event_type);
+        let wanted = batch.records.iter().filter(|record| decoding::may_concern(record, handles));
+        let values = wanted.filter_map(|record| record.value.as_deref());
+        let unknown = self.codec.learn(values).await.map_err(|error| HandlerError::Retry(Box::new(error)))?;
+        self.unknown_schemas.blame(&unknown)?;
         let mut items = Vec::with_capacity(batch.records.len());
         for record in &batch.records {
-            let handles = |event_type: &str| self.effect.handles(event_type);
-            items.push(decoding::read(&self.codec, handles, partition, record).await?);
+            let schema_id = record.value.as_deref().and_then(schema_id);
+            let item = match schema_id.filter(|id| unknown.contains(id)) {
+                Some(id) if decoding::may_concern(record, handles) => decoding::unknown_schema(id)?,
+                _ => decoding::read(&self.codec, handles, partition, record).await?,
+            };
+            items.push(item);
         }
         Ok(items)
     }

@@ -18,6 +18,7 @@ use crate::redrive::Redrive;
 use crate::status::ConsumerStatus;
 use crate::subscriptions::Subscriptions;
 use crate::unit_of_work::UnitOfWork;
+use crate::unknown_schemas::UnknownSchemas;
 use crate::worker::{self, Shared};
 use crate::{monitor, seen};
 
@@ -81,6 +82,7 @@ impl Consumer {
             pool: parts.pool,
             codec: parts.codec,
             effect: Box::new(EffectOf { subscriptions: parts.subscriptions, deps: parts.deps }),
+            unknown_schemas: UnknownSchemas::default(),
         };
         let shared = Shared {
             applier,

@@ -1,7 +1,7 @@
 //! From a record to an event, before any transaction: skip by header, decode, check identity.
 
 use contracts::envelope::CE_TYPE;
-use contracts::{Codec, Envelope};
+use contracts::{Codec, DecodeError, Envelope};
 use messaging::{Delivered, TopicPartition};
 
 use crate::error_policy::{self, HandlerError, Rejection};
@@ -18,6 +18,16 @@ pub(crate) enum Item {
     Undecodable(Rejection),
 }
 
+/// Whether a record's headers leave open that somebody here subscribed to its type.
+pub(crate) fn may_concern(record: &Delivered, handles: impl Fn(&str) -> bool) -> bool {
+    Envelope::event_type_of(&record.headers).is_none_or(handles)
+}
+
+/// A record whose schema the registry does not know.
+pub(crate) fn unknown_schema(id: u32) -> Result<Item, HandlerError> {
+    error_policy::of_decoding(DecodeError::UnknownSchema { id }).map(Item::Undecodable)
+}
+
 /// Reads one record. Only the world's faults (the registry's) are errors; they repeat the batch.
 pub(crate) async fn read(
     codec: &Codec,
@@ -25,7 +35,7 @@ pub(crate) async fn read(
     partition: &TopicPartition,
     record: &Delivered,
 ) -> Result<Item, HandlerError> {
-    let announced = header(record, CE_TYPE);
+    let announced = Envelope::event_type_of(&record.headers);
     if announced.is_some_and(|event_type| !handles(event_type)) {
         return Ok(Item::Skipped);
     }
@@ -55,9 +65,4 @@ pub(crate) async fn read(
         envelope,
         event,
     })))
-}
-
-fn header<'a>(record: &'a Delivered, name: &str) -> Option<&'a str> {
-    let (_, value) = record.headers.iter().find(|(candidate, _)| candidate == name)?;
-    std::str::from_utf8(value).ok()
 }

@@ -21,6 +21,7 @@ pub mod standing;
 pub mod status;
 pub mod subscriptions;
 pub mod unit_of_work;
+mod unknown_schemas;
 mod worker;
 
 pub use config::ConsumerConfig;

@@ -1,6 +1,8 @@
 //! Which reaction answers which event: one line per subscription.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use contracts::topics::Topic;
 use contracts::{AnyEvent, Event};
@@ -56,16 +58,29 @@ impl<W: UnitOfWork> Subscriptions<W> {
         self.reactions.contains_key(event_type)
     }
 
-    /// Runs the reaction to `event`.
+    /// Runs the reaction to `event`. One that panics rejects it (docs/adr/0016): what it had changed in `work` goes with the
+    /// transaction.
     ///
     /// # Errors
     /// When the domain refuses the event, or nobody subscribed to it.
     pub fn react(&self, work: &mut W, event: &AnyEvent, context: Context<'_>) -> Result<(), Rejection> {
-        match self.reactions.get(event.event_type()) {
-            Some(reaction) => reaction(work, event, context),
-            None => Err(Rejection::new("no_handler", event.event_type())),
-        }
+        let Some(reaction) = self.reactions.get(event.event_type()) else {
+            return Err(Rejection::new("no_handler", event.event_type()));
+        };
+        catch_unwind(AssertUnwindSafe(|| reaction(work, event, context))).unwrap_or_else(|panic| {
+            let (event_type, event_id) = (event.event_type(), event.event_id());
+            let detail = panic_message(&*panic);
+            tracing::error!(event_type, %event_id, detail, "the reaction to an event panicked");
+            Err(Rejection::new("handler_panicked", detail))
+        })
     }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<&str>().copied();
+    message
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
 }
 
 impl<W: UnitOfWork> Default for Subscriptions<W> {

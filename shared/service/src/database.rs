@@ -60,12 +60,14 @@ pub(crate) enum DatabaseError {
     },
     /// Commits would not be durable.
     #[error(
-        "database {database} has synchronous_commit = off: a crash could take back what was promised; set it to on \
-         (or to remote_apply with a synchronous replica)"
+        "database {database} has synchronous_commit = {found}: a crash, or a failover, could take back what was promised; set \
+         it to on (or to remote_apply with a synchronous replica)"
     )]
     NotDurable {
         /// The database.
         database: String,
+        /// The setting.
+        found: String,
     },
 }
 
@@ -129,8 +131,9 @@ pub(crate) async fn open(definition: &Definition, config: &DatabaseConfig) -> Re
     let mut guard = PgConnection::connect_with(&unbounded).await.map_err(connect)?;
     let durability: String =
         sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut guard).await.map_err(connect)?;
-    if durability == "off" {
-        return Err(DatabaseError::NotDurable { database: name });
+    // `local` does not wait for a synchronous replica.
+    if ["off", "local"].contains(&durability.as_str()) {
+        return Err(DatabaseError::NotDurable { database: name, found: durability });
     }
     if config.migrate {
         // Replicas that start at once wait here for each other; the lock ends with its connection.

@@ -4,4 +4,5 @@
 mod codec;
 mod envelope;
 mod gate;
+mod registry;
 mod samples;

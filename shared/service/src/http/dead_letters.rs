@@ -8,11 +8,11 @@ use axum::routing::{get, post};
 use inbox::HandlerError;
 use inbox::redrive::{self, Redrive};
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
 use super::{Json, Path, Problem, Query};
+use crate::runtime::Deps;
 
 /// Letters of one answer.
 const PAGE: u16 = 100;
@@ -20,10 +20,10 @@ const PAGE: u16 = 100;
 /// Who redrives, as the audit says: nobody is asked who they are.
 const ACTOR: &str = "http";
 
-/// What the routes need: the service's database and its consumer, if it has one.
+/// What the routes need: the service's parts, and its consumer if it has one.
 #[derive(Clone)]
 pub(crate) struct Operations {
-    pub(crate) pool: PgPool,
+    pub(crate) deps: Deps,
     pub(crate) redrive: Option<Arc<dyn Redrive>>,
 }
 
@@ -106,7 +106,7 @@ pub(super) async fn list(
     State(operations): State<Operations>,
     Query(page): Query<Page>,
 ) -> Result<Json<DeadLetterPage>, Problem> {
-    let letters = redrive::list(&operations.pool, page.cursor, PAGE).await?;
+    let letters = redrive::list(&operations.deps.pool, page.cursor, PAGE).await?;
     let next_cursor = letters.last().filter(|_| letters.len() == usize::from(PAGE)).map(|letter| letter.id);
     let body = letters.into_iter().map(|letter| DeadLetterBody {
         id: letter.id,
@@ -139,7 +139,11 @@ pub(super) async fn redrive(
     Path(id): Path<i64>,
 ) -> Result<Json<RedrivenBody>, Problem> {
     let redriven = match &operations.redrive {
-        Some(consumer) => consumer.redrive(id, ACTOR).await.map_err(|error| unavailable(&error))?,
+        Some(consumer) => {
+            let consumer = Arc::clone(consumer);
+            let redriving = operations.deps.detached(async move { consumer.redrive(id, ACTOR).await });
+            redriving.await.map_err(|error| unavailable(&error))?
+        }
         None => None,
     };
     let redriven =

@@ -212,7 +212,7 @@ impl Running {
             relay_stop: CancellationToken::new(),
         };
         running.start_relay(config, &health)?;
-        let mut operations = Operations { pool: deps.pool.clone(), redrive: None };
+        let mut operations = Operations { deps: deps.clone(), redrive: None };
         if let Some(consumption) = service.consumer {
             let consumer = (consumption.build)(running.consumer_deps(config));
             operations.redrive = Some(consumer.redrive);

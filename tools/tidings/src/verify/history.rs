@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::envelope::CE_TYPE;
+use contracts::envelope::{self, CE_TYPE};
 use contracts::{AnyEvent, Topic};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -118,11 +118,10 @@ impl Record {
         256 + headers + bytes(&self.key) + 3 * bytes(&self.value)
     }
 
-    /// The value of a header; the last one where it is repeated.
+    /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().rev().find(|(candidate, _)| candidate == name);
-        found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+        envelope::header(&self.headers, name)
     }
 
     /// The event's id as its header has it.
