@@ -19,7 +19,7 @@ async fn ignorant_registry() -> (RegistryConfig, JoinSet<()>) {
             let asked = Arc::clone(&asked);
             conversations.spawn(async move {
                 let mut request = [0; 1024];
-                client.read(&mut request).await.unwrap();
+                assert!(client.read(&mut request).await.unwrap() > 0);
                 asked.wait().await;
                 let body = r#"{"error_code":40403,"message":"Schema not found"}"#;
                 let answer = format!(
