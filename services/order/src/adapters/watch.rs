@@ -203,3 +203,35 @@ impl service::Worker for WatchPoller {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn watches_of_one_order_that_end_together_leave_nothing_behind() {
+        const TIMES: usize = 20_000;
+        let watcher = Watcher::new(&Config::default(), CancellationToken::new());
+        let (together, left) = (Barrier::new(2), AtomicUsize::new(0));
+        let watch_and_leave = || {
+            for _ in 0..TIMES {
+                let watch = watcher.place_for_wait().unwrap().watch(OrderId(Uuid::nil()));
+                together.wait();
+                drop(watch);
+                together.wait();
+                left.fetch_add(watcher.watched_ids().len(), Ordering::Relaxed);
+                together.wait();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(watch_and_leave);
+            watch_and_leave();
+        });
+        assert_eq!(left.into_inner(), 0);
+    }
+}
