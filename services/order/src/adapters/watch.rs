@@ -2,6 +2,7 @@
 //! and the database sees one statement, however many wait.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,12 +25,19 @@ pub struct Watcher {
 
 #[derive(Debug)]
 struct Shared {
-    orders: Mutex<HashMap<OrderId, watch::Sender<Option<Watched>>>>,
+    orders: Mutex<HashMap<OrderId, Watches>>,
     wake: Notify,
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     poll: Duration,
     closing: CancellationToken,
+}
+
+/// The watches of one order. Counted under the lock: a receiver still exists while its watch is being dropped.
+#[derive(Debug)]
+struct Watches {
+    sender: watch::Sender<Option<Watched>>,
+    count: usize,
 }
 
 /// All places are taken.
@@ -95,7 +103,7 @@ impl Watcher {
         Ok(Place { watcher: self.clone(), _permit: permit })
     }
 
-    fn orders(&self) -> MutexGuard<'_, HashMap<OrderId, watch::Sender<Option<Watched>>>> {
+    fn orders(&self) -> MutexGuard<'_, HashMap<OrderId, Watches>> {
         self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,8 +114,8 @@ impl Watcher {
     fn tell(&self, seen: &[Watched]) {
         let orders = self.orders();
         for watched in seen {
-            if let Some(sender) = orders.get(&watched.order_id) {
-                sender.send_if_modified(|last| last.replace(*watched) != Some(*watched));
+            if let Some(watches) = orders.get(&watched.order_id) {
+                watches.sender.send_if_modified(|last| last.replace(*watched) != Some(*watched));
             }
         }
     }
@@ -117,8 +125,12 @@ impl Place {
     /// Takes this place to watch an order.
     #[must_use]
     pub fn watch(self, order_id: OrderId) -> Watch {
-        let receiver =
-            self.watcher.orders().entry(order_id).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let mut orders = self.watcher.orders();
+        let nobody = || Watches { sender: watch::Sender::new(None), count: 0 };
+        let watches = orders.entry(order_id).or_insert_with(nobody);
+        watches.count += 1;
+        let receiver = watches.sender.subscribe();
+        drop(orders);
         self.watcher.wake();
         Watch { place: self, order_id, receiver }
     }
@@ -147,9 +159,11 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut orders = self.place.watcher.orders();
-        // This watch's own receiver is still there.
-        if orders.get(&self.order_id).is_some_and(|sender| sender.receiver_count() <= 1) {
-            orders.remove(&self.order_id);
+        if let Entry::Occupied(mut watches) = orders.entry(self.order_id) {
+            watches.get_mut().count -= 1;
+            if watches.get().count == 0 {
+                watches.remove();
+            }
         }
     }
 }
