@@ -1,6 +1,10 @@
 //! What `tidings verify` says when it can't look: each failure has a name, and none is a success.
 
+use anyhow::Context;
+use sqlx::{Connection, PgConnection};
 use system::System;
+use tidings::services::ServiceName;
+use tidings::up::databases::database_url;
 use tidings::verify::case::Case;
 use tidings::verify::check::Check;
 use tidings::verify::checks::{self, Failures};
@@ -50,5 +54,31 @@ async fn what_can_not_be_read_is_named_and_no_success() -> anyhow::Result<()> {
     let report = checks::check(&Case::new(codec.topics(), &unknown, &snapshot), Failures::Unexpected);
     let schemas = report.outcome(Check::Schemas).map(|outcome| outcome.violations.count);
     assert_eq!(schemas, Some(whole.records.len()), "{report}");
+    who_only_reads(&system, &target).await?;
     system.stop().await
+}
+
+/// A role that can write nothing is enough for all that is compared.
+async fn who_only_reads(system: &System, target: &Target) -> anyhow::Result<()> {
+    let create = "CREATE ROLE reader LOGIN PASSWORD 'reader' IN ROLE pg_read_all_data";
+    sqlx::raw_sql(create).execute(&mut system.database(ServiceName::Order).await?).await?;
+    let (_, server) = target.postgres.split_once('@').context("the URL names a user")?;
+    let reader = Target { postgres: format!("postgres://reader:reader@{server}"), ..target.clone() };
+    let options = Options { wait: None, failures: Failures::Unexpected };
+    let report = verify::run(&reader, options).await?;
+    assert!(report.holds(), "{report}");
+    let url = database_url(&reader.postgres, &ServiceName::Order.database());
+    let mut conn = PgConnection::connect(&url).await?;
+    for sql in [
+        "UPDATE orders SET version = version",
+        "DELETE FROM inbox.events",
+        "INSERT INTO outbox.blocked_keys (message_id, topic, reason, detail) VALUES (1, 't', 'gap', '')",
+        "SELECT nextval('outbox.message_ids')",
+        "CREATE TABLE mine (a integer)",
+    ] {
+        let refused = sqlx::raw_sql(sql).execute(&mut conn).await.err().context(sql)?;
+        let code = refused.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        assert_eq!(code.as_deref(), Some("42501"), "{sql}: {refused}");
+    }
+    Ok(())
 }
