@@ -97,7 +97,7 @@ pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
         if options.wait.is_some() {
             wait_until_quiet(target, topics, deadline).await?;
         }
-        let how = How { failures: options.failures, told: None, keeps_open: false };
+        let how = How { failures: options.failures, found: None, keeps_open: false };
         let verified = stream::verify(target, &codec, how).await?;
         if verified.is_quiet || Instant::now() >= deadline {
             return Ok(verified.report);

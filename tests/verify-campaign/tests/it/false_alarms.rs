@@ -9,7 +9,7 @@ use system::{ENDS_WITHIN, System, request};
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
 use tidings::verify::checks::Failures;
-use tidings::verify::follow::{self, Line, Said};
+use tidings::verify::follow::{self, TimedUpdate, Update};
 use tidings::verify::{self, Options, Target};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -130,19 +130,19 @@ async fn a_system_at_work_is_never_called_violated() -> anyhow::Result<()> {
         done
     };
     let mut last = None;
-    let say = |line: Line| {
-        assert!(!matches!(line.said, Said::Violation(_) | Said::BeginsAgain { .. }), "{line:?}");
-        if let Said::State(state) = line.said {
+    let output = |line: TimedUpdate| {
+        assert!(!matches!(line.update, Update::Violation(_) | Update::Restarted { .. }), "{line:?}");
+        if let Update::State(state) = line.update {
             println!("{state}");
             last = Some(state);
         }
     };
-    let following = follow::run(&target, follow::Options { scrub_rate: SCRUB_RATE }, &stop, say);
+    let following = follow::run(&target, follow::Options { scrub_rate: SCRUB_RATE }, &stop, output);
     let (placed, looks, followed, worked) = tokio::join!(place(&system, &stop), looking, following, working);
     worked?;
     println!("{} orders, {} looks", placed?, looks?);
     assert_eq!(followed?, 0);
-    let last = last.context("the follower has said nothing")?;
+    let last = last.context("the follower has reported nothing")?;
     assert!(last.ended > 0 && last.scrub.completed > 0, "{last}");
     let report = system.verify().await?;
     assert!(report.holds(), "{report}");

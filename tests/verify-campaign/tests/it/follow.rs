@@ -1,4 +1,4 @@
-//! `tidings verify --follow`: what goes wrong with an order is said within seconds of its record, what goes wrong later by the
+//! `tidings verify --follow`: what goes wrong with an order is reported within seconds of its record, what goes wrong later by the
 //! scrub, and what can't be read is tried again.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 use system::{ENDS_WITHIN, System};
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
-use tidings::verify::follow::{self, Line, Options, Said};
+use tidings::verify::follow::{self, Options, TimedUpdate, Update};
 use tidings::verify::history::Record;
 use tidings::verify::topics::{self, Reader};
 use tidings::verify::{self, Target};
@@ -22,22 +22,22 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use verify_campaign::rows::Corruption;
 
-/// Everything that was said.
-struct Heard(watch::Receiver<Vec<Said>>);
+/// Everything that was reported.
+struct Updates(watch::Receiver<Vec<Update>>);
 
-impl Heard {
-    /// Waits for something that is said.
-    async fn said(&self, what: &str, is_it: impl Fn(&Said) -> bool) {
+impl Updates {
+    /// Waits for an update.
+    async fn seen(&self, what: &str, is_it: impl Fn(&Update) -> bool) {
         eventually(what, ENDS_WITHIN, async || {
-            let said = self.0.borrow().clone();
-            if said.iter().any(&is_it) { Ok(()) } else { Err(anyhow::anyhow!("{said:#?}")) }
+            let all = self.0.borrow().clone();
+            if all.iter().any(&is_it) { Ok(()) } else { Err(anyhow::anyhow!("{all:#?}")) }
         })
         .await;
     }
 
     async fn violation_of(&self, order_id: Uuid) {
-        let names = |said: &Said| matches!(said, Said::Violation(violation) if violation.finding.contains(&order_id.to_string()));
-        self.said("the violated order is named", names).await;
+        let names = |update: &Update| matches!(update, Update::Violation(violation) if violation.finding.contains(&order_id.to_string()));
+        self.seen("the violated order is named", names).await;
     }
 
     fn violations(&self) -> usize {
@@ -45,8 +45,8 @@ impl Heard {
     }
 
     fn found(&self) -> Vec<String> {
-        let finding = |said: &Said| match said {
-            Said::Violation(violation) => Some(violation.finding.clone()),
+        let finding = |update: &Update| match update {
+            Update::Violation(violation) => Some(violation.finding.clone()),
             _ => None,
         };
         self.0.borrow().iter().filter_map(finding).collect()
@@ -54,8 +54,8 @@ impl Heard {
 
     /// How many cycles of the scrub were completed.
     fn cycles(&self) -> u64 {
-        let completed = |said: &Said| match said {
-            Said::State(state) => Some(state.scrub.completed),
+        let completed = |update: &Update| match update {
+            Update::State(state) => Some(state.scrub.completed),
             _ => None,
         };
         self.0.borrow().iter().rev().find_map(completed).unwrap_or_default()
@@ -106,14 +106,14 @@ const CORRUPT: &str = "
     $$;
     CREATE TRIGGER corrupt BEFORE INSERT OR UPDATE ON order_views FOR EACH ROW EXECUTE FUNCTION corrupt()";
 
-/// What stops a follower, hears it, and remembers what it has said.
-fn listener() -> (CancellationToken, impl FnMut(Line), Heard) {
-    let (said, heard) = watch::channel(Vec::new());
-    let say = move |line: Line| {
-        println!("{} {}", line.at, line.said);
-        said.send_modify(|said| said.push(line.said));
+/// What stops a follower, takes its updates, and remembers them.
+fn collector() -> (CancellationToken, impl FnMut(TimedUpdate), Updates) {
+    let (sent, updates) = watch::channel(Vec::new());
+    let output = move |line: TimedUpdate| {
+        println!("{} {}", line.at, line.update);
+        sent.send_modify(|all| all.push(line.update));
     };
-    (CancellationToken::new(), say, Heard(heard))
+    (CancellationToken::new(), output, Updates(updates))
 }
 
 /// Stops the follower when the work is done, or has failed.
@@ -132,11 +132,11 @@ pub(crate) async fn a_scrub_names(
     corruptions: Vec<(ServiceName, Corruption)>,
 ) -> anyhow::Result<()> {
     let target = Target::from(system.stack().system());
-    let (stop, mut say, heard) = listener();
-    let following = follow::run(&target, Options { scrub_rate: 1_000 }, &stop, &mut say);
+    let (stop, mut output, updates) = collector();
+    let following = follow::run(&target, Options { scrub_rate: 1_000 }, &stop, &mut output);
     let working = async {
-        heard.cycle_after(0).await;
-        assert_eq!(heard.violations(), 0, "of a system that holds");
+        updates.cycle_after(0).await;
+        assert_eq!(updates.violations(), 0, "of a system that holds");
         let (mut undo, mut names) = (Vec::new(), Vec::new());
         for (service, corruption) in &corruptions {
             let mut database = system.database(*service).await?;
@@ -145,9 +145,9 @@ pub(crate) async fn a_scrub_names(
             undo.extend(corruption.undo(&at).map(|sql| (*service, sql)));
             names.push(corruption.names(&row));
         }
-        heard.cycle_after(heard.cycles() + 1).await;
+        updates.cycle_after(updates.cycles() + 1).await;
         for (names, (service, corruption)) in names.iter().zip(&corruptions) {
-            let is_named = heard.found().iter().any(|found| names.iter().any(|name| found.contains(name)));
+            let is_named = updates.found().iter().any(|found| names.iter().any(|name| found.contains(name)));
             assert!(is_named, "{service}.{}: {names:?}", corruption.what);
         }
         for (service, sql) in undo.into_iter().rev() {
@@ -162,7 +162,7 @@ pub(crate) async fn a_scrub_names(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_promise_is_said_within_seconds() -> anyhow::Result<()> {
+async fn a_broken_promise_is_reported_within_seconds() -> anyhow::Result<()> {
     let system = System::start().await;
     system.replenish("TEAPOT", 100).await?;
     let before = system.place("TEAPOT", 1, "tok_visa").await?;
@@ -171,32 +171,34 @@ async fn a_broken_promise_is_said_within_seconds() -> anyhow::Result<()> {
     sqlx::raw_sql(CORRUPT).execute(&mut order).await?;
 
     let target = Target::from(system.stack().system());
-    let (stop, mut say, heard) = listener();
-    let following = follow::run(&target, Options { scrub_rate: 1_000 }, &stop, &mut say);
+    let (stop, mut output, updates) = collector();
+    let following = follow::run(&target, Options { scrub_rate: 1_000 }, &stop, &mut output);
     let working = async {
-        heard.said("the first state", |said| matches!(said, Said::State(state) if state.ended == 1)).await;
+        updates
+            .seen("the first state", |update| matches!(update, Update::State(state) if state.ended == 1))
+            .await;
         let right = system.place("TEAPOT", 1, "tok_visa").await?;
         system.ended(right).await;
         let wrong = system.place("TEAPOT", 3, "tok_visa").await?;
         system.ended(wrong).await;
         let ended = Instant::now();
-        heard.violation_of(wrong).await;
-        println!("said {:?} after the order had ended", ended.elapsed());
-        assert_eq!(heard.violations(), 1);
+        updates.violation_of(wrong).await;
+        println!("reported {:?} after the order had ended", ended.elapsed());
+        assert_eq!(updates.violations(), 1);
 
         // One that ended before it began, and is not looked at but by the scrub.
         sqlx::query("UPDATE order_views SET total_minor = total_minor + 1 WHERE order_id = $1")
             .bind(before)
             .execute(&mut order)
             .await?;
-        heard.violation_of(before).await;
-        assert_eq!(heard.violations(), 2);
+        updates.violation_of(before).await;
+        assert_eq!(updates.violations(), 2);
 
         // A record of an order that was done: the same once more is none, another header is one.
         repeat(&target, right, None).await?;
         repeat(&target, right, Some("x-unknown")).await?;
-        heard.violation_of(right).await;
-        assert_eq!(heard.violations(), 3);
+        updates.violation_of(right).await;
+        assert_eq!(updates.violations(), 3);
 
         // Its connections are cut, and it goes on with what is new.
         sqlx::raw_sql(
@@ -204,14 +206,14 @@ async fn a_broken_promise_is_said_within_seconds() -> anyhow::Result<()> {
         )
         .execute(&mut order)
         .await?;
-        heard.said("what can't be read", |said| matches!(said, Said::Unreadable { .. })).await;
-        heard.said("it is read again", |said| matches!(said, Said::Readable)).await;
+        updates.seen("what can't be read", |update| matches!(update, Update::Unreadable { .. })).await;
+        updates.seen("it is read again", |update| matches!(update, Update::Readable)).await;
         let wrong = system.place("TEAPOT", 3, "tok_visa").await?;
-        heard.violation_of(wrong).await;
+        updates.violation_of(wrong).await;
         let all_ended =
-            |said: &Said| matches!(said, Said::State(state) if (state.ended, state.open) == (4, 0));
-        heard.said("that all orders have ended", all_ended).await;
-        assert_eq!(heard.violations(), 4, "{:#?}", heard.found());
+            |update: &Update| matches!(update, Update::State(state) if (state.ended, state.open) == (4, 0));
+        updates.seen("that all orders have ended", all_ended).await;
+        assert_eq!(updates.violations(), 4, "{:#?}", updates.found());
         anyhow::Ok(())
     };
     let (violations, worked) = tokio::join!(following, until_done(&stop, working));

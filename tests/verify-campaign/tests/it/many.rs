@@ -131,15 +131,15 @@ async fn followed(target: &Target) -> anyhow::Result<String> {
     let mut lines = BufReader::new(child.stdout.take().context("its output is read")?).lines();
     let state = loop {
         let line = lines.next_line().await?.context("it goes on")?;
-        let said: Value = serde_json::from_str(&line)?;
-        ensure!(said["kind"] == "state", "{line}");
-        if said["scrub"]["completed"].as_u64() > Some(0) {
+        let update: Value = serde_json::from_str(&line)?;
+        ensure!(update["kind"] == "state", "{line}");
+        if update["scrub"]["completed"].as_u64() > Some(0) {
             break line;
         }
     };
     let (elapsed, (memory, cpu)) = (started.elapsed(), cost(pid).context("it runs")?);
-    let told = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?;
-    ensure!(told.success() && child.wait().await?.success(), "it ends with 0 when it is told to");
+    let sent = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status()?;
+    ensure!(sent.success() && child.wait().await?.success(), "it ends with 0 after SIGTERM");
     Ok(format!("followed for {elapsed:.1?}, {cpu:.1} s of CPU, {memory} at most: {state}"))
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::state::RunningSystem;
 use crate::up::StopSignals;
 use crate::verify::checks::Failures;
-use crate::verify::follow::{self, Line};
+use crate::verify::follow::{self, TimedUpdate};
 use crate::verify::{self, Target};
 
 /// How a report is printed.
@@ -139,23 +139,23 @@ impl VerifyArgs {
             std::future::pending().await
         };
         let mut failed = Ok(());
-        let say = |line: Line| {
-            let said = match format {
-                Format::Text => writeln!(std::io::stdout(), "{} {}", line.at.format("%H:%M:%S"), line.said),
+        let output = |line: TimedUpdate| {
+            let written = match format {
+                Format::Text => writeln!(std::io::stdout(), "{} {}", line.at.format("%H:%M:%S"), line.update),
                 Format::Json => {
                     let object = serde_json::to_string(&line).map_err(std::io::Error::from);
                     object.and_then(|object| writeln!(std::io::stdout(), "{object}"))
                 }
             };
             // Whoever read this has gone.
-            if said.is_err() {
-                failed = said;
+            if written.is_err() {
+                failed = written;
                 stop.cancel();
             }
         };
         let target = self.target()?;
         let violations = tokio::select! {
-            violations = follow::run(&target, options, &stop, say) => violations?,
+            violations = follow::run(&target, options, &stop, output) => violations?,
             violations = stopping => violations,
         };
         failed.context("writing to standard output")?;

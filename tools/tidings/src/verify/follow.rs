@@ -8,7 +8,7 @@ mod cycle;
 mod moment;
 mod round;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +32,11 @@ const ROUND: Duration = Duration::from_secs(1);
 const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The pause before everything is read once more.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often is said how far it is.
-const SAY_STATE: Duration = Duration::from_secs(10);
-/// How many violations may wait to be said; more are found again by the next round or cycle.
+/// How often the state is reported.
+const STATE_EVERY: Duration = Duration::from_secs(10);
+/// How many violations may wait to be reported; more are found again by the next round or cycle.
 const WAITING: usize = 10_000;
-/// How many violations are remembered, so that each is said once.
+/// How many violations are remembered, so that each is reported once.
 const REMEMBERED: usize = 100_000;
 
 /// How to follow.
@@ -78,10 +78,10 @@ pub struct State {
     pub scrub: Scrub,
 }
 
-/// Something to be said.
+/// What a follower reports.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Said {
+pub enum Update {
     /// A guarantee is violated.
     Violation(Violation),
     /// How far it is.
@@ -94,13 +94,13 @@ pub enum Said {
     /// It can be read again.
     Readable,
     /// Everything is read once more.
-    BeginsAgain {
+    Restarted {
         /// Why.
         reason: String,
     },
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for Update {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Violation(Violation { guarantee, finding, .. }) => {
@@ -109,7 +109,7 @@ impl fmt::Display for Said {
             Self::State(state) => state.fmt(f),
             Self::Unreadable { error } => write!(f, "can't be read, tried again: {error}"),
             Self::Readable => f.write_str("can be read again"),
-            Self::BeginsAgain { reason } => write!(f, "everything is read once more: {reason}"),
+            Self::Restarted { reason } => write!(f, "everything is read once more: {reason}"),
         }
     }
 }
@@ -130,17 +130,17 @@ impl fmt::Display for State {
     }
 }
 
-/// With the moment at which it was said.
+/// With its time.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
-    /// When.
+pub struct TimedUpdate {
+    /// The time.
     pub at: DateTime<Utc>,
-    /// What.
+    /// The update.
     #[serde(flatten)]
-    pub said: Said,
+    pub update: Update,
 }
 
-/// Compares until it is told to stop, and hands on what is to be said. Gives the number of violations.
+/// Compares until `stop` is cancelled, and reports to `output`. Gives the number of violations.
 ///
 /// # Errors
 /// When everything can't be read the first time.
@@ -148,41 +148,44 @@ pub async fn run(
     target: &Target,
     options: Options,
     stop: &CancellationToken,
-    say: impl FnMut(Line),
+    output: impl FnMut(TimedUpdate),
 ) -> anyhow::Result<u64> {
     let codec = super::codec(target).await?;
-    let (told, violations) = mpsc::channel(WAITING);
-    let (rounds_say, from_rounds) = mpsc::channel(1);
-    let mut teller = Teller { say, state: State::default(), seen: HashMap::new(), unreadable: None };
+    let (found, mut violations) = mpsc::channel(WAITING);
+    let (done, rounds_done) = mpsc::channel(1);
+    let mut reporter = Reporter { output, state: State::default(), seen: HashSet::new(), unreadable: None };
     let result = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        result = rounds(target, &codec, options, &told, &rounds_say) => result,
-        () = teller.tell(violations, from_rounds) => Ok(()),
+        result = rounds(target, &codec, options, &found, &done) => result,
+        () = reporter.run(&mut violations, rounds_done) => Ok(()),
     };
-    teller.say_state();
-    result.map(|()| teller.state.violations)
+    while let Ok(violation) = violations.try_recv() {
+        reporter.violation(violation);
+    }
+    reporter.report_state();
+    result.map(|()| reporter.state.violations)
 }
 
 async fn rounds(
     target: &Target,
     codec: &Arc<Codec>,
     options: Options,
-    told: &mpsc::Sender<Violation>,
-    say: &mpsc::Sender<anyhow::Result<Round>>,
+    found: &mpsc::Sender<Violation>,
+    done: &mpsc::Sender<anyhow::Result<Round>>,
 ) -> anyhow::Result<()> {
-    let mut known = Rounds::begin(target, codec, options, told).await?;
+    let mut known = Rounds::begin(target, codec, options, found).await?;
     loop {
         let started = Instant::now();
         let round = timeout(ROUND_TIMEOUT, known.next()).await;
         let round = round.with_context(|| format!("no answer within {ROUND_TIMEOUT:?}")).flatten();
-        let begins_again = matches!(round, Ok(Round::BeginAgain(_)));
-        let _ = say.send(round).await;
-        if begins_again {
+        let restarts = matches!(round, Ok(Round::Restart(_)));
+        let _ = done.send(round).await;
+        if restarts {
             known = loop {
                 sleep(PAUSE).await;
-                match Rounds::begin(target, codec, options, told).await {
+                match Rounds::begin(target, codec, options, found).await {
                     Ok(known) => break known,
-                    Err(error) => drop(say.send(Err(error)).await),
+                    Err(error) => drop(done.send(Err(error)).await),
                 }
             };
         }
@@ -190,31 +193,31 @@ async fn rounds(
     }
 }
 
-/// Says each violation once, and how far it is from time to time.
-struct Teller<S> {
-    say: S,
+/// Reports each violation once, and the state at intervals.
+struct Reporter<S> {
+    output: S,
     state: State,
-    /// What was said, with the last cycle of the scrub in which it was found.
-    seen: HashMap<Violation, u64>,
+    /// What was reported.
+    seen: HashSet<Violation>,
     unreadable: Option<String>,
 }
 
-impl<S: FnMut(Line)> Teller<S> {
-    async fn tell(
+impl<S: FnMut(TimedUpdate)> Reporter<S> {
+    async fn run(
         &mut self,
-        mut violations: mpsc::Receiver<Violation>,
+        violations: &mut mpsc::Receiver<Violation>,
         mut rounds: mpsc::Receiver<anyhow::Result<Round>>,
     ) {
-        let mut said_at = None;
+        let mut reported_at = None;
         loop {
             tokio::select! {
                 biased;
                 Some(violation) = violations.recv() => self.violation(violation),
                 Some(round) = rounds.recv() => {
                     self.round(round);
-                    if said_at.is_none_or(|at: Instant| at.elapsed() >= SAY_STATE) {
-                        self.say_state();
-                        said_at = Some(Instant::now());
+                    if reported_at.is_none_or(|at: Instant| at.elapsed() >= STATE_EVERY) {
+                        self.report_state();
+                        reported_at = Some(Instant::now());
                     }
                 }
                 else => return,
@@ -222,25 +225,24 @@ impl<S: FnMut(Line)> Teller<S> {
         }
     }
 
-    fn say(&mut self, said: Said) {
-        (self.say)(Line { at: ambient::now(), said });
+    fn report(&mut self, update: Update) {
+        (self.output)(TimedUpdate { at: ambient::now(), update });
     }
 
     fn violation(&mut self, violation: Violation) {
-        let cycle = self.state.scrub.cycle;
         if self.seen.len() >= REMEMBERED {
-            // What nobody has found for a whole cycle is no more.
-            self.seen.retain(|_, found| *found + 1 >= cycle);
+            // Each is reported once more.
+            self.seen.clear();
         }
-        if self.seen.insert(violation.clone(), cycle).is_none() {
+        if self.seen.insert(violation.clone()) {
             self.state.violations += 1;
-            self.say(Said::Violation(violation));
+            self.report(Update::Violation(violation));
         }
     }
 
     fn round(&mut self, round: anyhow::Result<Round>) {
         if round.is_ok() && self.unreadable.take().is_some() {
-            self.say(Said::Readable);
+            self.report(Update::Readable);
         }
         match round {
             Ok(Round::Compared(figures)) => {
@@ -249,18 +251,18 @@ impl<S: FnMut(Line)> Teller<S> {
                 self.state.scrub = figures.scrub;
                 self.state.latency_ms = figures.latency_ms.or(self.state.latency_ms);
             }
-            Ok(Round::BeginAgain(reason)) => self.say(Said::BeginsAgain { reason }),
+            Ok(Round::Restart(reason)) => self.report(Update::Restarted { reason }),
             Err(error) => {
                 let error = format!("{error:#}");
                 if self.unreadable.as_ref() != Some(&error) {
                     self.unreadable = Some(error.clone());
-                    self.say(Said::Unreadable { error });
+                    self.report(Update::Unreadable { error });
                 }
             }
         }
     }
 
-    fn say_state(&mut self) {
-        self.say(Said::State(self.state.clone()));
+    fn report_state(&mut self) {
+        self.report(Update::State(self.state.clone()));
     }
 }

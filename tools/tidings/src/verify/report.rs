@@ -71,14 +71,14 @@ pub struct Violation {
 pub struct Comparisons {
     outcomes: BTreeMap<Check, Outcome>,
     notes: Findings,
-    told: Option<Sender<Violation>>,
+    found: Option<Sender<Violation>>,
 }
 
 impl Comparisons {
-    /// None yet; each violation is told at once, unless too many wait there.
+    /// None yet; each violation is sent at once, unless the channel is full.
     #[must_use]
-    pub fn told_to(told: Option<Sender<Violation>>) -> Self {
-        Self { told, ..Self::default() }
+    pub fn reporting_to(found: Option<Sender<Violation>>) -> Self {
+        Self { found, ..Self::default() }
     }
 
     fn of(&mut self, check: Check) -> &mut Outcome {
@@ -92,8 +92,8 @@ impl Comparisons {
         if !holds {
             let finding = finding();
             outcome.violations.add(finding.clone());
-            if let Some(told) = &self.told {
-                let _ = told.try_send(Violation { guarantee: check.guarantee(), check, finding });
+            if let Some(found) = &self.found {
+                let _ = found.try_send(Violation { guarantee: check.guarantee(), check, finding });
             }
         }
     }

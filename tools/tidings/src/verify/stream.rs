@@ -34,8 +34,8 @@ pub(super) const OPEN_BYTES: usize = 256 * 1024 * 1024;
 /// How everything is read and compared.
 pub(super) struct How {
     pub(super) failures: Failures,
-    /// Who is told of each violation as it is found.
-    pub(super) told: Option<Sender<Violation>>,
+    /// Where each violation is sent as it is found.
+    pub(super) found: Option<Sender<Violation>>,
     /// Whether the records of orders that go on are wanted.
     pub(super) keeps_open: bool,
 }
@@ -91,7 +91,7 @@ pub(super) async fn verify(target: &Target, codec: &Codec, how: How) -> anyhow::
         shared,
         history,
         parts: Parts::new(keys),
-        out: Comparisons::told_to(how.told.clone()),
+        out: Comparisons::reporting_to(how.found.clone()),
         how,
     };
     reading.spill(&mut transactions).await?;

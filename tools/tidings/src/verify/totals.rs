@@ -63,8 +63,8 @@ impl Totals {
         !self.counted.remove(&order_id)
     }
 
-    /// An order that is in `done` has got another record.
-    pub(super) fn is_counted(&mut self, order_id: Uuid) {
+    /// Says that an order is in `done` already, and is not to be added again.
+    pub(super) fn mark_counted(&mut self, order_id: Uuid) {
         self.counted.insert(order_id);
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Cycle {
     changed: BTreeSet<Uuid>,
     /// What led to stock's events.
     causes: BTreeSet<Uuid>,
-    causing: Vec<Record>,
+    cause_records: Vec<Record>,
 }
 
 impl Cycle {
@@ -81,7 +81,7 @@ impl Cycle {
             at: 0,
             changed: BTreeSet::new(),
             causes,
-            causing: Vec::new(),
+            cause_records: Vec::new(),
         })
     }
 
@@ -131,7 +131,7 @@ impl Cycle {
             for record in piece? {
                 self.records += 1;
                 if record.claimed_id().is_some_and(|id| self.causes.contains(&id)) {
-                    self.causing.push(record.clone());
+                    self.cause_records.push(record.clone());
                 }
                 self.parts.add(record.order_id(), &Entry::Record(Box::new(record)))?;
             }
@@ -185,7 +185,7 @@ impl Cycle {
             // What led to later ones was not kept.
             range.complete = range.complete.min(self.ranges.get(at).map_or(range.low, |range| range.high));
         }
-        history.causes = std::mem::take(&mut self.causing);
+        history.causes = std::mem::take(&mut self.cause_records);
         decode(moment, &mut history.causes).await?;
         let mut snapshot = whole.without_rows();
         (snapshot.inventory, snapshot.analytics) = (whole.inventory.clone(), whole.analytics.clone());

@@ -49,7 +49,7 @@ pub(super) enum Round {
     /// Everything new was compared.
     Compared(Figures),
     /// What is known does not fit the topics any more, or is too much.
-    BeginAgain(String),
+    Restart(String),
 }
 
 /// Figures of a round.
@@ -67,7 +67,7 @@ pub(super) struct Figures {
 pub(super) struct Rounds {
     target: Target,
     codec: Arc<Codec>,
-    told: Sender<Violation>,
+    found: Sender<Violation>,
     reader: Reader,
     connections: Vec<PgConnection>,
     schemas: Schemas,
@@ -95,15 +95,15 @@ impl Rounds {
         target: &Target,
         codec: &Arc<Codec>,
         options: Options,
-        told: &Sender<Violation>,
+        found: &Sender<Violation>,
     ) -> anyhow::Result<Self> {
-        let how = How { failures: Failures::Listed, told: Some(told.clone()), keeps_open: true };
+        let how = How { failures: Failures::Listed, found: Some(found.clone()), keeps_open: true };
         let verified = stream::verify(target, codec, how).await?;
         let Some(open) = verified.open else { bail!(too_many_open()) };
         Ok(Self {
             target: target.clone(),
             codec: Arc::clone(codec),
-            told: told.clone(),
+            found: found.clone(),
             reader: Reader::new(&target.kafka, codec.topics())?,
             connections: Vec::new(),
             schemas: topics::schemas(&target.registry, codec.topics()).await?,
@@ -157,7 +157,7 @@ impl Rounds {
         let ranges = self.reader.ranges(Some(&self.ranges)).await?;
         let new = match self.newer(&ranges) {
             Ok(new) => new,
-            Err(reason) => return Ok(Round::BeginAgain(reason)),
+            Err(reason) => return Ok(Round::Restart(reason)),
         };
         let records = self.reader.records(&self.codec, &new).await?;
         self.learn_schemas(&records).await?;
@@ -181,18 +181,18 @@ impl Rounds {
         }
         self.recall(&mut again, &new).await?;
         for (order_id, mut records) in again.into_iter().filter(|(_, records)| !records.is_empty()) {
-            totals.is_counted(order_id);
+            totals.mark_counted(order_id);
             let newer = orders.entry(order_id).or_default();
             records.append(newer);
             *newer = records;
         }
         if orders.values().flatten().map(Record::size).sum::<usize>() > OPEN_BYTES {
-            return Ok(Round::BeginAgain(too_many_open()));
+            return Ok(Round::Restart(too_many_open()));
         }
 
         let codec = Arc::clone(&self.codec);
         let mut moment = Moment { codec: &codec, schemas: self.schemas.clone(), ranges, base, transactions };
-        let mut out = Comparisons::told_to(Some(self.told.clone()));
+        let mut out = Comparisons::reporting_to(Some(self.found.clone()));
         // Those with a new record first.
         let rest = orders.keys().copied().filter(|id| !changed.contains(id));
         let ids: Vec<Uuid> = changed.iter().copied().chain(rest).collect();
