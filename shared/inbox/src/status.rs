@@ -1,7 +1,7 @@
 //! What the consumers are doing, for health checks: which partitions are ours, and what each one waits for.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use messaging::TopicPartition;
 use serde::Serialize;
@@ -32,25 +32,84 @@ pub enum PartitionState {
 /// Shared between the consumers and whoever asks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerStatus {
-    partitions: Arc<Mutex<BTreeMap<TopicPartition, PartitionState>>>,
+    shared: Arc<Mutex<Workers>>,
+}
+
+#[derive(Debug, Default)]
+struct Workers {
+    begun: u64,
+    /// The newest worker of each partition, by number, and its state once it has one.
+    partitions: BTreeMap<TopicPartition, (u64, Option<PartitionState>)>,
+}
+
+/// What one worker says of its partition. It says nothing any more once another worker has begun there, and is forgotten when it
+/// ends.
+#[derive(Debug)]
+pub(crate) struct WorkerStatus {
+    status: ConsumerStatus,
+    partition: TopicPartition,
+    number: u64,
 }
 
 impl ConsumerStatus {
     /// Every assigned partition and its state.
     #[must_use]
     pub fn partitions(&self) -> BTreeMap<TopicPartition, PartitionState> {
-        self.lock().clone()
+        let workers = self.lock();
+        let states = workers.partitions.iter();
+        states.filter_map(|(partition, (_, state))| Some((partition.clone(), state.clone()?))).collect()
     }
 
-    pub(crate) fn set(&self, partition: &TopicPartition, state: PartitionState) {
-        self.lock().insert(partition.clone(), state);
+    /// A worker begins.
+    pub(crate) fn begin(&self, partition: &TopicPartition) -> WorkerStatus {
+        let mut workers = self.lock();
+        workers.begun += 1;
+        let number = workers.begun;
+        workers.partitions.insert(partition.clone(), (number, None));
+        WorkerStatus { status: self.clone(), partition: partition.clone(), number }
     }
 
-    pub(crate) fn forget(&self, partition: &TopicPartition) {
-        self.lock().remove(partition);
+    fn lock(&self) -> MutexGuard<'_, Workers> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, PartitionState>> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+impl WorkerStatus {
+    pub(crate) fn set(&self, state: PartitionState) {
+        if let Some((number, last)) = self.status.lock().partitions.get_mut(&self.partition)
+            && *number == self.number
+        {
+            *last = Some(state);
+        }
+    }
+}
+
+impl Drop for WorkerStatus {
+    fn drop(&mut self) {
+        let mut workers = self.status.lock();
+        if workers.partitions.get(&self.partition).is_some_and(|(number, _)| *number == self.number) {
+            workers.partitions.remove(&self.partition);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_worker_does_not_touch_what_its_successor_says() {
+        let (status, partition) =
+            (ConsumerStatus::default(), TopicPartition { topic: "tidings.orders".to_owned(), partition: 3 });
+        let state = |next_offset| PartitionState::Running { next_offset };
+        let first = status.begin(&partition);
+        first.set(state(1));
+        let second = status.begin(&partition);
+        second.set(state(2));
+        first.set(state(1));
+        drop(first);
+        assert_eq!(status.partitions(), BTreeMap::from([(partition, state(2))]));
+        drop(second);
+        assert!(status.partitions().is_empty());
     }
 }

@@ -16,7 +16,7 @@ use crate::error_policy::{HandlerError, Rejection};
 use crate::metrics::{OUT_OF_RANGE, OUTCOMES};
 use crate::positions;
 use crate::spans::BatchSpans;
-use crate::status::{ConsumerStatus, PartitionState};
+use crate::status::{ConsumerStatus, PartitionState, WorkerStatus};
 
 /// How often a stopped partition looks whether an operator has fixed its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
@@ -46,15 +46,15 @@ enum Turn {
 /// Runs until the partition is revoked or `shutdown`. A batch in hand is finished first.
 pub(crate) async fn run(shared: Arc<Shared>, mut partition: Box<dyn Partition>, shutdown: CancellationToken) {
     let id = partition.id().clone();
+    let status = shared.status.begin(&id);
     let mut turn = Turn::Reposition;
     loop {
         turn = match turn {
-            Turn::Continue => shared.next(&id, &mut *partition, &shutdown).await,
-            Turn::Reposition => shared.reposition(&id, &mut *partition, &shutdown).await,
+            Turn::Continue => shared.next(&id, &status, &mut *partition, &shutdown).await,
+            Turn::Reposition => shared.reposition(&id, &status, &mut *partition, &shutdown).await,
             Turn::End => break,
         };
     }
-    shared.status.forget(&id);
 }
 
 impl Shared {
@@ -62,6 +62,7 @@ impl Shared {
     async fn reposition(
         &self,
         id: &TopicPartition,
+        status: &WorkerStatus,
         partition: &mut dyn Partition,
         shutdown: &CancellationToken,
     ) -> Turn {
@@ -70,7 +71,7 @@ impl Shared {
             let failure = match self.position(id).await {
                 Ok(next_offset) => match partition.seek(next_offset).await {
                     Ok(()) => {
-                        self.status.set(id, PartitionState::Running { next_offset });
+                        status.set(PartitionState::Running { next_offset });
                         return Turn::Continue;
                     }
                     Err(messaging::BusError::Closed) => return Turn::End,
@@ -79,7 +80,7 @@ impl Shared {
                 Err(error) => error.to_string(),
             };
             attempts += 1;
-            if !self.back_off(id, attempts, &failure, shutdown).await {
+            if !self.back_off(id, status, attempts, &failure, shutdown).await {
                 return Turn::End;
             }
         }
@@ -97,6 +98,7 @@ impl Shared {
     async fn next(
         &self,
         id: &TopicPartition,
+        status: &WorkerStatus,
         partition: &mut dyn Partition,
         shutdown: &CancellationToken,
     ) -> Turn {
@@ -108,11 +110,11 @@ impl Shared {
         };
         match batch {
             None => Turn::End,
-            Some(Ok(batch)) => self.until_applied(id, partition, &batch, shutdown).await,
+            Some(Ok(batch)) => self.until_applied(id, status, partition, &batch, shutdown).await,
             Some(Err(error)) => {
                 counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => OUT_OF_RANGE).increment(1);
                 tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: records are missing; see docs/guarantees.md");
-                self.status.set(id, PartitionState::Stopped { error: error.to_string() });
+                status.set(PartitionState::Stopped { error: error.to_string() });
                 if wait(STOPPED_PAUSE, shutdown).await { Turn::Reposition } else { Turn::End }
             }
         }
@@ -122,6 +124,7 @@ impl Shared {
     async fn until_applied(
         &self,
         id: &TopicPartition,
+        status: &WorkerStatus,
         partition: &mut dyn Partition,
         batch: &Batch,
         shutdown: &CancellationToken,
@@ -134,7 +137,7 @@ impl Shared {
             match applied {
                 Ok(Outcome::Applied(_)) => {
                     partition.commit(batch.to);
-                    self.status.set(id, PartitionState::Running { next_offset: batch.to });
+                    status.set(PartitionState::Running { next_offset: batch.to });
                     return Turn::Continue;
                 }
                 Ok(Outcome::Moved { next_offset }) => {
@@ -150,7 +153,7 @@ impl Shared {
                 Err(error) => {
                     attempts += 1;
                     let error = error.to_string();
-                    if !self.back_off(id, attempts, &error, shutdown).instrument(span).await {
+                    if !self.back_off(id, status, attempts, &error, shutdown).instrument(span).await {
                         return Turn::End;
                     }
                 }
@@ -236,6 +239,7 @@ impl Shared {
     async fn back_off(
         &self,
         id: &TopicPartition,
+        status: &WorkerStatus,
         attempts: u32,
         error: &str,
         shutdown: &CancellationToken,
@@ -250,7 +254,7 @@ impl Shared {
                 "batch failed, will be retried"
             );
         }
-        self.status.set(id, PartitionState::Retrying { attempts, error: error.to_owned() });
+        status.set(PartitionState::Retrying { attempts, error: error.to_owned() });
         wait(self.config.pause(attempts, rand::random()), shutdown).await
     }
 
