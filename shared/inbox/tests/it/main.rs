@@ -8,6 +8,7 @@
 mod dead_letters;
 mod effects;
 mod ledger;
+mod logs;
 mod metrics;
 mod redrive;
 mod stack;

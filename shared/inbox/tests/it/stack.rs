@@ -39,20 +39,10 @@ impl Stack {
             Ok(())
         })
         .await;
-        let bus = Arc::new(InMemoryBus::new());
         let codec = Codec::offline(Topics::default());
-        let topics: Vec<TopicSpec> = Topic::ALL
-            .into_iter()
-            .map(|topic| TopicSpec {
-                name: codec.topics().name(topic),
-                partitions: PARTITIONS,
-                replication_factor: 1,
-            })
-            .collect();
-        bus.create_topics(&topics).await.unwrap();
         Self {
             database,
-            bus,
+            bus: new_bus(&codec).await,
             codec,
             faults: Arc::new(Faults::none()),
             shutdown: CancellationToken::new(),
@@ -60,6 +50,11 @@ impl Stack {
             redrive: None,
             tasks: JoinSet::new(),
         }
+    }
+
+    /// The topics are deleted and made anew.
+    pub(crate) async fn make_topics_anew(&mut self) {
+        self.bus = new_bus(&self.codec).await;
     }
 
     /// Adds a consumer. Two of different groups read everything twice, as two owners of one partition would.
@@ -189,6 +184,15 @@ impl Stack {
             .await
             .unwrap()
     }
+}
+
+/// A bus with empty topics.
+async fn new_bus(codec: &Codec) -> Arc<InMemoryBus> {
+    let bus = Arc::new(InMemoryBus::new());
+    let topic =
+        |topic| TopicSpec { name: codec.topics().name(topic), partitions: PARTITIONS, replication_factor: 1 };
+    bus.create_topics(&Topic::ALL.map(topic)).await.unwrap();
+    bus
 }
 
 pub(crate) fn cause() -> Cause {
