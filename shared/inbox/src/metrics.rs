@@ -35,7 +35,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "inbox_partitions_stopped_total",
         &["topic", "reason"],
-        "Times that a partition was stopped: `out_of_range` (its position lies outside what the topic holds).",
+        "Times that a partition was stopped: `out_of_range` (its position lies outside what the topic holds), `another_log` (the record that was applied last does not stand where it stood).",
     ),
     Metric::counter(
         "inbox_rebalances_total",
@@ -59,6 +59,8 @@ pub(crate) const STATES: [&str; 3] = ["running", "retrying", "stopped"];
 
 /// Why a partition is stopped.
 pub(crate) const OUT_OF_RANGE: &str = "out_of_range";
+/// A partition was stopped because the topic was made anew, restored, or is a mirror.
+pub(crate) const ANOTHER_LOG: &str = "another_log";
 
 /// How assignments change.
 pub(crate) const ASSIGNED: &str = "assigned";

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{self, BEHIND};
-use crate::metrics::{ASSIGNED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
+use crate::metrics::{ANOTHER_LOG, ASSIGNED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
 use crate::positions;
 use crate::standing;
 use crate::status::{ConsumerStatus, PartitionState};
@@ -69,7 +69,9 @@ pub(crate) fn begin(topics: &[&'static str]) {
             counter!("inbox_records_total", "topic" => topic, "outcome" => outcome).increment(0);
         }
         counter!("inbox_retries_total", "topic" => topic).increment(0);
-        counter!("inbox_partitions_stopped_total", "topic" => topic, "reason" => OUT_OF_RANGE).increment(0);
+        for reason in [OUT_OF_RANGE, ANOTHER_LOG] {
+            counter!("inbox_partitions_stopped_total", "topic" => topic, "reason" => reason).increment(0);
+        }
     }
     for change in [ASSIGNED, REVOKED] {
         counter!("inbox_rebalances_total", "change" => change).increment(0);

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use contracts::topics::Topic;
-use messaging::{Batch, TopicPartition};
+use messaging::{Batch, Delivered, TopicPartition};
 use sqlx::PgConnection;
+use sqlx_macros::FromRow;
 
 use crate::record_id;
 
@@ -16,12 +17,33 @@ pub(crate) struct Standing {
     pub log: i32,
 }
 
+/// Where reading goes on.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Position {
+    pub next_offset: i64,
+    /// The log to which it belongs.
+    log: i32,
+    /// The record that was applied last, and the digest of its bytes.
+    pub last_record_offset: Option<i64>,
+    last_record_digest: Option<Vec<u8>>,
+    /// Why nothing is read any more.
+    pub stopped_reason: Option<String>,
+}
+
+impl Position {
+    /// Whether this is the record that was applied last.
+    pub(crate) fn is_last_record(&self, record: &Delivered) -> bool {
+        self.last_record_offset == Some(record.offset)
+            && self.last_record_digest.as_deref() == Some(&record_id::digest(record))
+    }
+}
+
 /// The position of a partition, begun at `low` when this service meets it for the first time.
 pub(crate) async fn establish(
     conn: &mut PgConnection,
     partition: &TopicPartition,
     low: i64,
-) -> Result<i64, sqlx::Error> {
+) -> Result<Position, sqlx::Error> {
     sqlx::query(
         "INSERT INTO inbox.consumer_topics (topic, first_floor) SELECT $1, floor FROM inbox.deduplication
          ON CONFLICT (topic) DO NOTHING",
@@ -39,11 +61,35 @@ pub(crate) async fn establish(
     .bind(low)
     .execute(&mut *conn)
     .await?;
-    sqlx::query_scalar("SELECT next_offset FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2")
-        .bind(&partition.topic)
-        .bind(partition.partition)
-        .fetch_one(conn)
-        .await
+    sqlx::query_as(
+        "SELECT next_offset, log, last_record_offset, last_record_digest, stopped_reason
+         FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2",
+    )
+    .bind(&partition.topic)
+    .bind(partition.partition)
+    .fetch_one(conn)
+    .await
+}
+
+/// Says that nothing is read any more, unless the position is another one by now.
+pub(crate) async fn stop(
+    conn: &mut PgConnection,
+    partition: &TopicPartition,
+    position: &Position,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE inbox.consumer_positions SET stopped_reason = $5, stopped_at = now()
+         WHERE topic = $1 AND partition = $2 AND next_offset = $3 AND log = $4 AND stopped_reason IS NULL",
+    )
+    .bind(&partition.topic)
+    .bind(partition.partition)
+    .bind(position.next_offset)
+    .bind(position.log)
+    .bind(reason)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Locks the partition's row until the transaction ends: two consumers of one partition take turns here.
