@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::stack::{PATIENCE, Process, Stack, client};
 
-async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
+pub(crate) async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
     let query = match table {
         "confirmed" => sqlx::query_scalar("SELECT order_id FROM confirmed ORDER BY order_id"),
         _ => sqlx::query_scalar("SELECT order_id FROM applied ORDER BY order_id"),
@@ -19,7 +19,7 @@ async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
 }
 
 /// Waits until a statement of a service that looks like this is at work.
-async fn until_at_work(stack: &Stack, statement: &str) {
+pub(crate) async fn until_at_work(stack: &Stack, statement: &str) {
     eventually("the statement is at work", PATIENCE, async || {
         let open: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
@@ -35,7 +35,7 @@ async fn until_at_work(stack: &Stack, statement: &str) {
 }
 
 /// Waits until this holds of what a service tells of itself.
-async fn until_measured(service: &Process, metric: &str, holds: fn(f64) -> bool) {
+pub(crate) async fn until_measured(service: &Process, metric: &str, holds: fn(f64) -> bool) {
     eventually(metric, PATIENCE, async || {
         let (_, exposed) = service.get("/metrics").await;
         let exposed = Exposition::parse(exposed.as_str().unwrap()).unwrap();
@@ -109,69 +109,6 @@ async fn a_stop_lets_the_request_in_hand_finish_and_drains_the_outbox() {
         .await
         .unwrap();
     assert_eq!(unpublished, 0, "{}", service.log());
-}
-
-#[tokio::test]
-async fn a_client_that_disconnects_does_not_undo_the_redrive_that_it_began() {
-    let stack = Stack::start().await;
-    let patient =
-        [("TIDINGS_DATABASE__LOCK_TIMEOUT_MS", "30000"), ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "30000")];
-    let service = stack.service(&patient).await;
-    let refuse = "ALTER TABLE applied ADD CONSTRAINT refused CHECK (false) NOT VALID";
-    sqlx::raw_sql(refuse).execute(stack.database.pool()).await.unwrap();
-    let id = new_id();
-    assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
-    let letter: i64 = eventually("it is a dead letter", PATIENCE, async || {
-        sqlx::query_scalar("SELECT id FROM inbox.dead_letters").fetch_one(stack.database.pool()).await
-    })
-    .await;
-    sqlx::raw_sql("ALTER TABLE applied DROP CONSTRAINT refused")
-        .execute(stack.database.pool())
-        .await
-        .unwrap();
-    let mut held = stack.database.pool().begin().await.unwrap();
-    sqlx::query("LOCK TABLE applied IN SHARE MODE").execute(&mut *held).await.unwrap();
-    tokio::select! {
-        answer = client().post(format!("{}/dead-letters/{letter}/redrive", service.url)).send() => {
-            panic!("its transaction waits for the lock: {answer:?}")
-        }
-        // The request is dropped here, and its connection with it.
-        () = until_at_work(&stack, "INSERT INTO applied%") => {}
-    }
-    // The service has time to learn of it.
-    assert_eq!(service.get("/health/live").await.0, 200);
-    held.rollback().await.unwrap();
-    eventually("it is applied", PATIENCE, async || {
-        let applied = orders(&stack, "applied").await;
-        if applied == [id] { Ok(()) } else { Err(applied) }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_client_that_disconnects_does_not_undo_what_its_request_began() {
-    let stack = Stack::start().await;
-    let patient =
-        [("TIDINGS_DATABASE__LOCK_TIMEOUT_MS", "30000"), ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "30000")];
-    let service = stack.service(&patient).await;
-    let id = new_id();
-    let mut held = stack.database.pool().begin().await.unwrap();
-    sqlx::query("LOCK TABLE confirmed IN SHARE MODE").execute(&mut *held).await.unwrap();
-    tokio::select! {
-        answer = client().post(format!("{}/confirm/{id}", service.url)).send() => {
-            panic!("its transaction waits for the lock: {answer:?}")
-        }
-        // The request is dropped here, and its connection with it.
-        () = until_at_work(&stack, "INSERT INTO confirmed%") => {}
-    }
-    // Only the question itself is left.
-    until_measured(&service, "http_requests_in_flight", |requests| requests <= 1.0).await;
-    held.rollback().await.unwrap();
-    eventually("the transaction ends by itself", PATIENCE, async || {
-        let confirmed = orders(&stack, "confirmed").await;
-        if confirmed == [id] { Ok(()) } else { Err(confirmed) }
-    })
-    .await;
 }
 
 #[tokio::test]
