@@ -148,10 +148,21 @@ async fn copied_orders_hold() -> anyhow::Result<()> {
     grow(&[200, 2_200]).await.map(drop)
 }
 
+/// How many orders: a million in four steps, unless `TIDINGS_TEST_ORDERS` lists others, separated by commas.
+#[expect(clippy::disallowed_methods, reason = "other sizes are asked for by the environment")]
+fn sizes() -> anyhow::Result<Vec<usize>> {
+    let asked =
+        std::env::var("TIDINGS_TEST_ORDERS").unwrap_or_else(|_| "10000,100000,300000,1000000".to_owned());
+    asked
+        .split(',')
+        .map(|size| size.parse().with_context(|| format!("{size} is no number of orders")))
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes an hour, and 40 GB of disk: make verify-million"]
 async fn a_million_orders_hold_in_a_gigabyte() -> anyhow::Result<()> {
-    let lines = grow(&[10_000, 100_000, 300_000, 1_000_000]).await?;
+    let lines = grow(&sizes()?).await?;
     println!("{}", lines.join("\n"));
     Ok(())
 }

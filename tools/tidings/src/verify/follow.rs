@@ -57,6 +57,8 @@ pub struct Scrub {
     pub compared: u64,
     /// How many seconds a full cycle takes at its rate.
     pub cycle_seconds: f64,
+    /// How many seconds the last full cycle took.
+    pub last_cycle_seconds: Option<f64>,
     /// How many cycles were completed.
     pub completed: u64,
 }
@@ -125,6 +127,9 @@ impl fmt::Display for State {
         if cycle > 0 {
             let [compared, orders] = [compared, orders].map(thousands);
             write!(f, "; scrub {cycle}: {compared} of {orders} orders, all in {cycle_seconds:.0} s")?;
+        }
+        if let Some(seconds) = self.scrub.last_cycle_seconds {
+            write!(f, ", the last time in {seconds:.0} s")?;
         }
         Ok(())
     }

@@ -44,8 +44,8 @@ pub(super) struct How {
 pub(super) struct Verified {
     pub(super) report: Report,
     pub(super) is_quiet: bool,
-    /// How many orders.
-    pub(super) orders: u64,
+    /// How many orders nothing more comes of.
+    pub(super) done: u64,
     pub(super) totals: Totals,
     pub(super) ranges: Ranges,
     /// What all mails have in common.
@@ -192,7 +192,7 @@ impl Reading<'_> {
         expected: i64,
     ) -> anyhow::Result<Verified> {
         let mut totals = Totals::default();
-        let mut orders = 0;
+        let mut done = 0;
         let (mut open, mut size) = (self.how.keeps_open.then(Open::new), 0);
         let progress = progress("orders compared", expected);
         for (at, keys) in self.parts.ranges().to_vec().into_iter().enumerate() {
@@ -205,10 +205,10 @@ impl Reading<'_> {
             checks::keys(&case, &mut self.out);
             checks::orders(&case, &mut totals, &mut self.out);
             let compared = case.orders.len();
-            orders += compared as u64;
             progress.inc(compared as u64);
             let is_open = |id: &Uuid| !case.is_done(*id);
             let ids: BTreeSet<Uuid> = case.orders.keys().copied().filter(is_open).collect();
+            done += (compared - ids.len()) as u64;
             for record in history.records {
                 if let (Some(open), Some(id)) = (&mut open, record.order_id().filter(|id| ids.contains(id))) {
                     size += record.size();
@@ -236,7 +236,7 @@ impl Reading<'_> {
         checks::whole(&case, &sums, self.how.failures, &mut self.out);
         Ok(Verified {
             is_quiet: case.is_quiet(),
-            orders,
+            done,
             report: self.out.into_report(),
             totals,
             ranges: history.ranges,

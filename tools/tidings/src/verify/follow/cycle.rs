@@ -2,10 +2,12 @@
 //!
 //! It reads the topics up to the ends of one moment into temporary files, by range of order ids. Then each range is compared with
 //! rows of the moment in which its turn comes, so that no snapshot is held for long; orders that are open or have got a record
-//! since are left to the rounds. At last comes what belongs to no order.
+//! since are left to the rounds. At last comes what belongs to no order, a service at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use anyhow::Context;
 use contracts::Topic;
 use messaging::KafkaConfig;
 use tokio::sync::mpsc;
@@ -17,7 +19,8 @@ use super::moment::Moment;
 use crate::services::ServiceName;
 use crate::verify::case::Case;
 use crate::verify::checks::{self, Failures};
-use crate::verify::delivery;
+use crate::verify::databases::Snapshot;
+use crate::verify::delivery::{self, Delivery};
 use crate::verify::history::Record;
 use crate::verify::report::Comparisons;
 use crate::verify::services::order;
@@ -28,6 +31,8 @@ use crate::verify::totals::{Sums, Totals};
 
 /// The part of a cycle in which the topics are read.
 const READING: f64 = 0.2;
+/// How much of a round it takes at most, but for what can't be divided.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// A cycle under way.
 pub(super) struct Cycle {
@@ -44,6 +49,9 @@ pub(super) struct Cycle {
     at: usize,
     /// Orders that got a record since it began.
     changed: BTreeSet<Uuid>,
+    skus_compared: bool,
+    /// Those whose positions and dead letters are still to be compared.
+    services: Vec<ServiceName>,
     /// What led to stock's events.
     causes: BTreeSet<Uuid>,
     cause_records: Vec<Record>,
@@ -68,6 +76,7 @@ impl Cycle {
             orders: u64::try_from(orders)?,
             cycle_seconds: orders as f64 / f64::from(rate),
             completed: number - 1,
+            last_cycle_seconds: None,
             compared: 0,
         };
         Ok(Self {
@@ -80,6 +89,8 @@ impl Cycle {
             parts: Parts::new(keys),
             at: 0,
             changed: BTreeSet::new(),
+            skus_compared: false,
+            services: ServiceName::ALL.to_vec(),
             causes,
             cause_records: Vec::new(),
         })
@@ -101,18 +112,40 @@ impl Cycle {
         sums: &Sums,
         out: &mut Comparisons,
     ) -> anyhow::Result<bool> {
-        if self.pieces.is_some() {
-            self.read().await?;
-        } else if self.at < self.parts.ranges().len() {
-            let compared = self.progress.compared as f64 / self.progress.orders.max(1) as f64;
-            if READING + (1.0 - READING) * compared <= self.part_of_time() {
+        let until = Instant::now() + AT_ONCE;
+        while Instant::now() < until {
+            if self.pieces.is_some() {
+                self.read(until).await?;
+                if self.pieces.is_some() {
+                    break;
+                }
+            } else if self.at < self.parts.ranges().len() {
+                if !self.may_compare() {
+                    break;
+                }
                 self.compare(moment, open, out).await?;
+            } else if !self.skus_compared {
+                self.compare_skus(moment, sums, out).await?;
+                self.skus_compared = true;
+            } else if let Some(service) = self.services.pop() {
+                self.compare_delivery(service, moment, out).await?;
+            } else {
+                compare_rest(moment, sums, out).await?;
+                return Ok(true);
             }
-        } else {
-            self.finish(moment, sums, out).await?;
-            return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Whether the rate allows the next range.
+    fn may_compare(&self) -> bool {
+        let compared = self.progress.compared as f64 / self.progress.orders.max(1) as f64;
+        READING + (1.0 - READING) * compared <= self.part_of_time()
+    }
+
+    /// How long it has taken so far.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// How much of the cycle's time has passed.
@@ -120,9 +153,10 @@ impl Cycle {
         self.begun.elapsed().as_secs_f64() / self.progress.cycle_seconds.max(f64::EPSILON)
     }
 
-    async fn read(&mut self) -> anyhow::Result<()> {
+    async fn read(&mut self, until: Instant) -> anyhow::Result<()> {
         let all: i64 = self.ranges.values().map(|range| range.high - range.low).sum();
-        while self.records as f64 <= all as f64 * self.part_of_time() / READING {
+        let may_read = |cycle: &Self| cycle.records as f64 <= all as f64 * cycle.part_of_time() / READING;
+        while may_read(self) && Instant::now() < until {
             let Some(pieces) = &mut self.pieces else { break };
             let Some(piece) = pieces.recv().await else {
                 self.pieces = None;
@@ -162,19 +196,20 @@ impl Cycle {
         Ok(())
     }
 
-    /// Compares SKUs, sums, positions and dead letters.
-    async fn finish(
+    /// Compares SKUs, and records that name no order.
+    async fn compare_skus(
         &mut self,
         moment: &mut Moment<'_, '_>,
         sums: &Sums,
         out: &mut Comparisons,
     ) -> anyhow::Result<()> {
-        let mut whole = moment.base.clone();
+        let mut snapshot = moment.base.without_rows();
+        (snapshot.inventory, snapshot.analytics) =
+            (moment.base.inventory.clone(), moment.base.analytics.clone());
         for (service, conn) in ServiceName::ALL.into_iter().zip(moment.transactions.iter_mut()) {
-            whole.read_rest(service, conn).await?;
-            let rows = delivery::not_applied(conn).await?;
-            let delivery = whole.delivery.entry(service).or_default();
-            delivery.events = rows.into_iter().map(|row| (row.event_id, row)).collect();
+            if service == ServiceName::Inventory {
+                snapshot.read_rest(service, conn).await?;
+            }
         }
         let mut records = records(&mut self.parts, self.at)?;
         records.retain(|record| record.place.topic != Topic::Stock);
@@ -187,22 +222,50 @@ impl Cycle {
         }
         history.causes = std::mem::take(&mut self.cause_records);
         decode(moment, &mut history.causes).await?;
-        let mut snapshot = whole.without_rows();
-        (snapshot.inventory, snapshot.analytics) = (whole.inventory.clone(), whole.analytics.clone());
         moment.add_delivery(&mut snapshot, &history.records).await?;
         let case = Case::new(moment.codec.topics(), &history, &snapshot);
         checks::keys(&case, out);
         checks::skus(&case, sums, out);
+        Ok(())
+    }
 
+    /// Compares one service's outbox, positions and dead letters.
+    async fn compare_delivery(
+        &self,
+        service: ServiceName,
+        moment: &mut Moment<'_, '_>,
+        out: &mut Comparisons,
+    ) -> anyhow::Result<()> {
+        let mut whole = Snapshot::default();
+        for (other, conn) in ServiceName::ALL.into_iter().zip(moment.transactions.iter_mut()) {
+            if let Some(base) = moment.base.delivery.get(&other).filter(|_| other == service) {
+                let rows = delivery::not_applied(conn).await;
+                let rows = rows.with_context(|| format!("reading {}", service.database()))?;
+                let events = rows.into_iter().map(|row| (row.event_id, row)).collect();
+                whole.delivery.insert(service, Delivery { events, ..base.clone() });
+            }
+        }
         let topics = moment.codec.topics();
         let (places, positions) = (whole.named_places(topics), whole.positions(topics));
         let named = self.reader.records_at(moment.codec, &places, &positions).await?;
         let named: BTreeMap<_, _> = named.into_iter().map(|record| (record.place, record)).collect();
         let history = moment.history(named.into_values().collect());
-        checks::whole(&Case::new(topics, &history, &whole), sums, Failures::Listed, out);
-        self.progress.completed += 1;
+        checks::delivery(&Case::new(topics, &history, &whole), Failures::Listed, out);
         Ok(())
     }
+}
+
+/// Compares what belongs to no order, no SKU and no delivery.
+async fn compare_rest(moment: &mut Moment<'_, '_>, sums: &Sums, out: &mut Comparisons) -> anyhow::Result<()> {
+    let mut whole = moment.base.clone();
+    for (service, conn) in ServiceName::ALL.into_iter().zip(moment.transactions.iter_mut()) {
+        if [ServiceName::Payment, ServiceName::Analytics].contains(&service) {
+            whole.read_rest(service, conn).await?;
+        }
+    }
+    let history = moment.history(Vec::new());
+    checks::rest(&Case::new(moment.codec.topics(), &history, &whole), sums, Failures::Listed, out);
+    Ok(())
 }
 
 fn records(parts: &mut Parts, at: usize) -> anyhow::Result<Vec<Record>> {

@@ -108,7 +108,7 @@ impl Rounds {
             connections: Vec::new(),
             schemas: topics::schemas(&target.registry, codec.topics()).await?,
             ranges: verified.ranges,
-            ended: verified.orders.saturating_sub(open.len() as u64),
+            ended: verified.done,
             open,
             totals: verified.totals.done(),
             recent: Recent::default(),
@@ -138,8 +138,8 @@ impl Rounds {
             transactions.push(transaction.with_context(|| format!("reading {}", service.database()))?);
         }
         let round = self.compare(&mut transactions).await?;
-        for transaction in transactions {
-            transaction.rollback().await?;
+        for (service, transaction) in ServiceName::ALL.into_iter().zip(transactions) {
+            transaction.rollback().await.with_context(|| format!("reading {}", service.database()))?;
         }
         self.connections = connections;
         Ok(round)
@@ -241,13 +241,15 @@ impl Rounds {
             }
             let number = self.scrub.completed + 1;
             let cycle = Cycle::begin(number, self.rate, &self.target.kafka, moment).await?;
-            self.scrub = cycle.progress;
+            self.scrub = Scrub { last_cycle_seconds: self.scrub.last_cycle_seconds, ..cycle.progress };
             return Ok(Some(cycle));
         };
         cycle.changed(changed);
         let is_complete = cycle.step(moment, open, sums, out).await?;
-        self.scrub = cycle.progress;
+        self.scrub.compared = cycle.progress.compared;
         if is_complete {
+            self.scrub.completed += 1;
+            self.scrub.last_cycle_seconds = Some(cycle.elapsed().as_secs_f64());
             self.next_cycle = Instant::now() + BETWEEN_CYCLES;
         }
         Ok(Some(cycle).filter(|_| !is_complete))
