@@ -15,6 +15,7 @@ pub mod monitor;
 mod positions;
 mod record_id;
 pub mod redrive;
+mod resume;
 mod seen;
 mod spans;
 pub mod standing;

@@ -61,13 +61,21 @@ pub(crate) async fn establish(
     .bind(low)
     .execute(&mut *conn)
     .await?;
+    find(conn, partition).await?.ok_or(sqlx::Error::RowNotFound)
+}
+
+/// The position of a partition, if this service has met it before.
+pub(crate) async fn find(
+    conn: &mut PgConnection,
+    partition: &TopicPartition,
+) -> Result<Option<Position>, sqlx::Error> {
     sqlx::query_as(
         "SELECT next_offset, log, last_record_offset, last_record_digest, stopped_reason
          FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2",
     )
     .bind(&partition.topic)
     .bind(partition.partition)
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await
 }
 

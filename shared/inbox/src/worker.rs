@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging::{Batch, Bus, BusError, Delivered, Partition, TopicPartition};
+use messaging::{Batch, Bus, Partition, TopicPartition};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,16 +13,14 @@ use crate::batch::{Applier, Outcome, Tally};
 use crate::config::ConsumerConfig;
 use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
-use crate::metrics::{ANOTHER_LOG, OUT_OF_RANGE, OUTCOMES};
-use crate::positions::{self, Position};
+use crate::metrics::{OUT_OF_RANGE, OUTCOMES};
+use crate::positions;
+use crate::resume::Resumed;
 use crate::spans::BatchSpans;
 use crate::status::{ConsumerStatus, PartitionState, WorkerStatus};
 
 /// How often a stopped partition looks whether an operator has fixed its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
-
-/// How long the record that was applied last may take to arrive.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A batch's records, decoded, and the spans under which they are worked on.
 type Work = (Vec<Item>, BatchSpans);
@@ -34,16 +32,6 @@ pub(crate) struct Shared {
     pub(crate) config: ConsumerConfig,
     pub(crate) status: ConsumerStatus,
     pub(crate) on_commit: Arc<dyn Fn() + Send + Sync>,
-}
-
-/// How reading goes on.
-enum Resumed {
-    /// At this offset.
-    At(i64),
-    /// Not before an operator has looked.
-    Stopped(String),
-    /// The partition is another member's.
-    Revoked,
 }
 
 /// Why a worker turns to its loop's head again, or ends.
@@ -105,70 +93,6 @@ impl Shared {
                 return Turn::End;
             }
         }
-    }
-
-    /// Seeks to the position, once what was applied last has been seen to stand before it: else this is another log, and its
-    /// records are not skipped (docs/adr/0018).
-    async fn resume(
-        &self,
-        id: &TopicPartition,
-        partition: &mut dyn Partition,
-    ) -> Result<Resumed, HandlerError> {
-        let (low, _) = self.range(id).await?;
-        let mut conn = self.applier.pool.acquire().await?;
-        let position = positions::establish(&mut conn, id, low).await?;
-        drop(conn);
-        // Asked after the position: another member may have moved it on.
-        let (low, high) = self.range(id).await?;
-        let stopped = match (&position.stopped_reason, position.last_record_offset) {
-            (Some(reason), _) => Some(reason.clone()),
-            // Retention has removed it, or there was none.
-            (None, None) => None,
-            (None, Some(offset)) if offset < low => None,
-            (None, Some(offset)) => {
-                let is_same = match (offset < high).then(|| read_one(partition, offset)) {
-                    Some(reading) => match reading.await? {
-                        Some(record) => record.is_none_or(|record| position.is_last_record(&record)),
-                        None => return Ok(Resumed::Revoked),
-                    },
-                    None => false,
-                };
-                if is_same { None } else { Some(self.stop(id, &position, offset).await?) }
-            }
-        };
-        match (partition.seek(position.next_offset).await, stopped) {
-            (Err(BusError::Closed), _) => Ok(Resumed::Revoked),
-            (Err(error), _) => Err(retry(error)),
-            (Ok(()), Some(reason)) => Ok(Resumed::Stopped(reason)),
-            (Ok(()), None) => Ok(Resumed::At(position.next_offset)),
-        }
-    }
-
-    /// The offsets that the partition holds.
-    async fn range(&self, id: &TopicPartition) -> Result<(i64, i64), HandlerError> {
-        let watermarks = self.bus.watermarks(&id.topic).await.map_err(retry)?;
-        let marks = watermarks.iter().find(|marks| marks.partition == id.partition);
-        Ok(marks.map_or((0, i64::MAX), |marks| (marks.low, marks.high)))
-    }
-
-    async fn stop(
-        &self,
-        id: &TopicPartition,
-        position: &Position,
-        offset: i64,
-    ) -> Result<String, HandlerError> {
-        let reason =
-            format!("another log: the record that was applied last does not stand at offset {offset}");
-        positions::stop(&mut *self.applier.pool.acquire().await?, id, position, &reason).await?;
-        counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => ANOTHER_LOG)
-            .increment(1);
-        tracing::error!(
-            topic = id.topic,
-            partition = id.partition,
-            reason,
-            "partition stopped; see docs/guarantees.md"
-        );
-        Ok(reason)
     }
 
     async fn next(
@@ -355,30 +279,9 @@ impl Shared {
         }
     }
 
-    fn label(&self, id: &TopicPartition) -> &'static str {
+    pub(crate) fn label(&self, id: &TopicPartition) -> &'static str {
         positions::label(self.applier.codec.topics(), &id.topic)
     }
-}
-
-fn retry(error: BusError) -> HandlerError {
-    HandlerError::Retry(Box::new(error))
-}
-
-/// The first record at or behind an offset, none if retention removes it meanwhile; none at all when the partition was revoked.
-async fn read_one(
-    partition: &mut dyn Partition,
-    offset: i64,
-) -> Result<Option<Option<Delivered>>, HandlerError> {
-    match partition.seek(offset).await {
-        Ok(()) => {}
-        Err(BusError::Closed) => return Ok(None),
-        Err(error) => return Err(retry(error)),
-    }
-    let read = tokio::time::timeout(READ_TIMEOUT, partition.next_batch(1, 1)).await;
-    let read = read.map_err(|_| {
-        HandlerError::Retry(format!("no record at offset {offset} within {READ_TIMEOUT:?}").into())
-    })?;
-    Ok(read.map(|batch| batch.ok().and_then(|batch| batch.records.into_iter().next())))
 }
 
 /// Waits; `false` when the service stops meanwhile.
