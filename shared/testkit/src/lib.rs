@@ -1,8 +1,10 @@
-//! The vocabulary of tests: the embedded stack, fresh databases, an interleaving driver, bounded waiting.
+//! The vocabulary of tests: the embedded stack, fresh databases, an interleaving driver, a proxy that
+//! falls silent, bounded waiting.
 
 pub mod exposition;
 pub mod interleave;
 pub mod postgres;
+pub mod proxy;
 pub mod smtp;
 pub mod wait;
 

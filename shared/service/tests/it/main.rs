@@ -10,5 +10,6 @@ mod disconnects;
 mod edge;
 mod lifecycle;
 mod secure;
+mod silence;
 mod stack;
 mod under_test;

@@ -1,0 +1,116 @@
+//! A way to a server that can fall silent: connections stay open on both sides, and nothing passes any more.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Forwards connections to a server. Dropping it closes them all.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    /// Connections with a number below this are silent.
+    silent_below: watch::Sender<usize>,
+    opened: Arc<AtomicUsize>,
+    _forwarder: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a free port of the loopback interface, and forwards to `server` (`host:port`).
+    ///
+    /// # Errors
+    /// When it can't listen.
+    pub async fn start(server: String) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let (silent_below, silence) = watch::channel(0);
+        let opened = Arc::new(AtomicUsize::new(0));
+        let numbers = Arc::clone(&opened);
+        #[expect(clippy::disallowed_methods, reason = "aborted when the proxy is dropped")]
+        let forwarder = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    Some(_) = connections.join_next() => continue,
+                };
+                let Ok((client, _)) = accepted else { continue };
+                let Ok(server) = TcpStream::connect(&server).await else { continue };
+                let number = numbers.fetch_add(1, Ordering::SeqCst);
+                let silence = silence.clone();
+                connections.spawn(async move {
+                    let ((client_in, client_out), (server_in, server_out)) =
+                        (client.into_split(), server.into_split());
+                    tokio::select! {
+                        () = forward(client_in, server_out, number, silence.clone()) => {}
+                        () = forward(server_in, client_out, number, silence) => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { address, silent_below, opened, _forwarder: AbortOnDropHandle::new(forwarder) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it has forwarded, ended ones included.
+    #[must_use]
+    pub fn opened(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+
+    /// From now on nothing passes on the connections that are open; new ones are served.
+    pub fn silence(&self) {
+        self.silent_below.send_replace(self.opened());
+    }
+
+    /// From now on nothing passes on any connection, new ones included.
+    pub fn silence_all(&self) {
+        self.silent_below.send_replace(usize::MAX);
+    }
+
+    /// New connections are served again; those that were silenced stay so.
+    pub fn serve(&self) {
+        self.silent_below.send_replace(self.opened());
+    }
+}
+
+/// Copies until an end of file, an error, or for ever once the connection is silent.
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    number: usize,
+    mut silence: watch::Receiver<usize>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = until_silent(&mut silence, number) => None,
+            read = from.read(&mut buffer) => Some(read),
+        };
+        match read {
+            // Neither is the end of a silent connection told to the other side.
+            None => std::future::pending().await,
+            Some(Ok(bytes @ 1..)) if to.write_all(&buffer[..bytes]).await.is_ok() => {}
+            Some(_) => return,
+        }
+    }
+}
+
+async fn until_silent(silence: &mut watch::Receiver<usize>, number: usize) {
+    if silence.wait_for(|below| number < *below).await.is_err() {
+        std::future::pending().await
+    }
+}
