@@ -21,8 +21,8 @@ fn main() -> anyhow::Result<()> {
         let rebuilder = Arc::new(Notify::new());
         Ok(Service::new()
             .consumes(reactions::subscriptions(), Generation::Live)
-            .sampler(metrics::RevenueSampler::new(deps.pool.clone()))
+            .sampler(metrics::RevenueSampler::new(deps.database.clone()))
             .worker(Rebuilder::new(deps, Arc::clone(&rebuilder)))
-            .http(http::routes(deps.pool.clone(), rebuilder), http::openapi()))
+            .http(http::routes(deps.database.clone(), rebuilder), http::openapi()))
     })
 }

@@ -25,10 +25,10 @@ fn main() -> anyhow::Result<()> {
         let wake = Arc::new(Notify::new());
         let renderer = Renderer::try_new(&config.message_id_domain)?;
         let mailer = smtp::mailer(&config.smtp_url, &config.from, config.concurrency, config.send_timeout())?;
-        let store = PostgresMails::new(deps.pool.clone(), config.retry_policy());
+        let store = PostgresMails::new(deps.database.clone(), config.retry_policy());
         Ok(Service::new()
             .consumes(subscriptions(), BatchDeps { renderer, wake: Arc::clone(&wake) })
             .worker(MailWorker::new(Arc::new(store), mailer, wake, config.worker()))
-            .http(http::routes(deps.pool.clone()), http::openapi()))
+            .http(http::routes(deps.database.clone()), http::openapi()))
     })
 }

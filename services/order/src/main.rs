@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<()> {
         metrics: metrics::METRICS,
     };
     service::run(definition, |config: &Config, deps: &Deps| {
-        let store = OrderStore::new(deps.pool.clone(), deps.outbox.clone());
+        let store = OrderStore::new(deps.database.clone(), deps.outbox.clone());
         let watcher = Watcher::new(config, deps.shutdown.clone());
         let deadlines =
             DeadlineWorker::new(store.clone(), Arc::clone(&deps.bus), deps.codec.topics(), config);

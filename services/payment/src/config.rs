@@ -17,7 +17,7 @@ pub struct Config {
     /// Provider calls under way at once.
     pub concurrency: usize,
     /// Connections that the built-in provider keeps to its own books.
-    pub provider_max_connections: u32,
+    pub provider_max_connections: usize,
     /// The longest that one call may take.
     pub provider_timeout_ms: u32,
     /// After so long a worker that has not returned is taken for dead; more than two calls may take.

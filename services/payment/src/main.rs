@@ -11,7 +11,6 @@ use payment::application::provider::Provider;
 use payment::application::subscriptions;
 use payment::config::Config;
 use service::{Definition, Service};
-use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Notify;
 
 fn main() -> anyhow::Result<()> {
@@ -26,15 +25,13 @@ fn main() -> anyhow::Result<()> {
         config.check()?;
         let wake = Arc::new(Notify::new());
         let provider: Arc<dyn Provider> = Arc::new(BuiltInProvider::new(
-            PgPoolOptions::new()
-                .max_connections(config.provider_max_connections)
-                .connect_lazy_with(deps.pool.connect_options().as_ref().clone()),
+            deps.database.another(config.provider_max_connections),
             config.delays(),
         ));
-        let store = PostgresSaga::new(deps.pool.clone(), deps.outbox.clone(), config.lease_policy());
+        let store = PostgresSaga::new(deps.database.clone(), deps.outbox.clone(), config.lease_policy());
         Ok(Service::new()
             .consumes(subscriptions(), BatchDeps { wake: Arc::clone(&wake) })
             .worker(SagaWorker::new(Arc::new(store), Arc::clone(&provider), wake, config.worker()))
-            .http(http::routes(Http { pool: deps.pool.clone(), provider }), http::openapi()))
+            .http(http::routes(Http { database: deps.database.clone(), provider }), http::openapi()))
     })
 }

@@ -1,6 +1,10 @@
 //! The one place where HTTP clients are made: all use rustls with the cryptography of ring.
 
 use std::sync::Once;
+use std::time::Duration;
+
+/// How long connecting may take. How long an answer may take is the callers' to say.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A builder of clients. reqwest is compiled without a cryptographic library of its own (`rustls-no-provider`) and panics
 /// where the process has none: this gives the process ring, unless the program chose another before.
@@ -11,5 +15,5 @@ pub fn client() -> reqwest::ClientBuilder {
         // An error says that the program has chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    reqwest::Client::builder()
+    reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT)
 }

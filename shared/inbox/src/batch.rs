@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use contracts::ambient;
 use contracts::codec::{Codec, schema_id};
+use database::{Database, Operation, Transaction};
 use messaging::{Batch, Delivered, TopicPartition};
 use metrics::histogram;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -49,7 +50,7 @@ pub(crate) struct Tally {
 /// Applies batches of one service.
 pub(crate) struct Applier {
     pub(crate) group: String,
-    pub(crate) pool: PgPool,
+    pub(crate) database: Database,
     pub(crate) codec: Arc<Codec>,
     pub(crate) effect: Box<dyn Effect>,
     pub(crate) unknown_schemas: UnknownSchemas,
@@ -144,17 +145,28 @@ impl Applier {
         spans: &BatchSpans,
         rejected: &HashMap<Uuid, Rejection>,
     ) -> Result<Attempt, HandlerError> {
-        let mut tx = self.pool.begin().await?;
+        self.database
+            .transaction(Operation::Batch, |tx| self.attempt_in(tx, partition, batch, items, spans, rejected))
+            .await
+    }
+
+    async fn attempt_in(
+        &self,
+        mut tx: Transaction,
+        partition: &TopicPartition,
+        batch: &Batch,
+        items: &[Item],
+        spans: &BatchSpans,
+        rejected: &HashMap<Uuid, Rejection>,
+    ) -> Result<Attempt, HandlerError> {
         let standing = positions::lock(&mut tx, partition).await?;
         if standing.next_offset != batch.from {
-            tx.rollback().await?;
             return Ok(Attempt::Done(Outcome::Moved { next_offset: standing.next_offset }));
         }
         let plan = plan(&mut tx, partition, batch, items, rejected, standing).await?;
         let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
             Ok(after_commit) => after_commit,
             Err(HandlerError::Rejected { event_id, rejection }) => {
-                tx.rollback().await?;
                 return Ok(Attempt::Rejected { event_id, rejection });
             }
             Err(error) => return Err(error),

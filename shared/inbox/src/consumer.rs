@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::Codec;
+use database::{Database, Operation};
 use messaging::{Bus, BusError, Membership, Subscription};
 use metrics::counter;
-use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
 /// What a consumer is made of.
 pub struct Parts<W: UnitOfWork> {
     /// The service's database, migrated.
-    pub pool: PgPool,
+    pub database: Database,
     /// Where events come from.
     pub bus: Arc<dyn Bus>,
     /// Decodes them.
@@ -79,7 +79,7 @@ impl Consumer {
     pub fn new<W: UnitOfWork>(parts: Parts<W>) -> Self {
         let applier = Applier {
             group: parts.group.clone(),
-            pool: parts.pool,
+            database: parts.database,
             codec: parts.codec,
             effect: Box::new(EffectOf { subscriptions: parts.subscriptions, deps: parts.deps }),
             unknown_schemas: UnknownSchemas::default(),
@@ -204,14 +204,14 @@ impl Consumer {
 
 /// Makes the inbox's partitions ahead of time and drops forgotten ones.
 async fn upkeep(shared: Arc<Shared>, shutdown: CancellationToken) {
+    let days = shared.config.deduplication_days;
     let mut maintain = tokio::time::interval(UPKEEP_EVERY);
     loop {
         let done = tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = maintain.tick() => match shared.applier.pool.acquire().await {
-                Ok(mut conn) => seen::maintain(&mut conn, shared.config.deduplication_days).await,
-                Err(error) => Err(error),
-            },
+            _ = maintain.tick() => shared.applier.database.connection(Operation::Maintenance, |mut conn| async move {
+                seen::maintain(&mut conn, days).await
+            }).await,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "upkeep of the inbox failed and will be repeated");

@@ -38,8 +38,8 @@ pub use unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    migrator().run(pool).await
+pub async fn migrate(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
+    migrator().run_direct(None, connection, false).await
 }
 
 /// What [`migrate`] applies. Newer versions than these are no error: the previous release runs on the new schema.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::Topics;
+use database::{Database, Operation};
 use messaging::{Bus, BusError, TopicPartition};
 use metrics::{counter, gauge};
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{self, BEHIND};
@@ -45,11 +45,11 @@ pub enum LagError {
 ///
 /// # Errors
 /// When database or broker does not answer.
-pub async fn lag(pool: &PgPool, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, LagError> {
+pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, LagError> {
     // Positions first: what is applied meanwhile makes the lag look longer by a moment, never shorter.
-    let mut conn = pool.acquire().await?;
-    let applied = standing::applied(&mut conn).await?;
-    drop(conn);
+    let reading =
+        database.connection(Operation::Sample, |mut conn| async move { standing::applied(&mut conn).await });
+    let applied = reading.await?;
     let mut lags = Vec::new();
     for topic in topics {
         for marks in bus.watermarks(topic).await? {
@@ -93,11 +93,11 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
         loop {
             ticks.tick().await;
             show_states(&shared.status);
-            match dead_letters.count(&applier.pool, topics).await {
+            match dead_letters.count(&applier.database, topics).await {
                 Ok(()) => {}
                 Err(error) => tracing::debug!(%error, "dead letters are not counted"),
             }
-            match lag(&applier.pool, &*shared.bus, &names).await {
+            match lag(&applier.database, &*shared.bus, &names).await {
                 Ok(lags) => show_lags(&lags, topics),
                 Err(error) => tracing::debug!(%error, "the lag is not known"),
             }
@@ -119,9 +119,10 @@ impl DeadLetters {
         Self { shown: topics.iter().map(|topic| (*topic, BEHIND.to_owned())).collect() }
     }
 
-    async fn count(&mut self, pool: &PgPool, topics: &Topics) -> Result<(), sqlx::Error> {
-        let mut conn = pool.acquire().await?;
-        let counts = dead_letters::count(&mut conn).await?;
+    async fn count(&mut self, database: &Database, topics: &Topics) -> Result<(), sqlx::Error> {
+        let counting = database
+            .connection(Operation::Sample, |mut conn| async move { dead_letters::count(&mut conn).await });
+        let counts = counting.await?;
         let mut gone = std::mem::take(&mut self.shown);
         for (topic, reason, events) in counts {
             let topic = positions::label(topics, &topic);

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use contracts::{Codec, ambient};
+use database::{Database, Operation, Transaction};
 use messaging::{Delivered, TopicPartition};
-use sqlx::PgPool;
 use sqlx_macros::FromRow;
 use telemetry::spans::{self, Place};
 use tracing::{Instrument, Span};
@@ -26,7 +26,7 @@ use crate::batch::{Applier, below_floor};
 use crate::decoding::{self, Item};
 use crate::error_policy::{HandlerError, Rejection};
 use crate::seen;
-use crate::unit_of_work::AfterCommit;
+use crate::unit_of_work::{AfterCommit, Received};
 use crate::worker::Shared;
 use letters::Letter;
 use outcomes::Known;
@@ -74,7 +74,7 @@ pub struct Redriven {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn list(pool: &PgPool, after_id: i64, limit: u16) -> Result<Vec<DeadLetter>, sqlx::Error> {
+pub async fn list(database: &Database, after_id: i64, limit: u16) -> Result<Vec<DeadLetter>, sqlx::Error> {
     sqlx::query_as(
         "SELECT id, topic, encode(key, 'escape') AS key, event_id, event_type, reason, detail, attempts,
              dead_lettered_at
@@ -82,7 +82,7 @@ pub async fn list(pool: &PgPool, after_id: i64, limit: u16) -> Result<Vec<DeadLe
     )
     .bind(after_id)
     .bind(i64::from(limit))
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await
 }
 
@@ -112,16 +112,16 @@ enum Step {
 #[async_trait]
 impl Redrive for Shared {
     async fn redrive(&self, dead_letter_id: i64, actor: &str) -> Result<Option<Redriven>, HandlerError> {
-        let Applier { pool, .. } = &self.applier;
+        let Applier { database, .. } = &self.applier;
         let found: Option<(String, Option<Vec<u8>>)> =
             sqlx::query_as("SELECT topic, key FROM inbox.dead_letters WHERE id = $1")
                 .bind(dead_letter_id)
-                .fetch_optional(pool)
+                .fetch_optional(database.statement(Operation::Batch))
                 .await?;
         let Some((topic, key)) = found else { return Ok(None) };
         let mut redriven = Redriven { applied: 0, already_decided: 0, remaining: 0, rejected: None };
         while redriven.applied + redriven.already_decided < AT_MOST && redriven.rejected.is_none() {
-            let oldest = letters::oldest(pool, dead_letter_id, &topic, key.as_deref()).await?;
+            let oldest = letters::oldest(database, dead_letter_id, &topic, key.as_deref()).await?;
             let Some(letter) = oldest else { break };
             if letter.outcome == seen::UNDECIDABLE && letter.id != dead_letter_id {
                 // It may have been applied before: only who names it takes it.
@@ -135,7 +135,7 @@ impl Redrive for Shared {
                 Step::Gone => {}
             }
         }
-        redriven.remaining = letters::waiting(pool, dead_letter_id, &topic, key.as_deref()).await?;
+        redriven.remaining = letters::waiting(database, dead_letter_id, &topic, key.as_deref()).await?;
         Ok(Some(redriven))
     }
 }
@@ -163,7 +163,7 @@ impl Shared {
                 spans::failed(&span);
                 tracing::warn!(parent: &span, dead_letter_id = letter.id, reason = rejection.reason, "redriven event rejected again");
                 let event_type = event_type.or(letter.event_type.as_deref());
-                letters::restate(&self.applier.pool, &letter, event_type, rejection, actor).await?;
+                letters::restate(&self.applier.database, &letter, event_type, rejection, actor).await?;
             }
             Step::Gone => {}
         }
@@ -187,7 +187,20 @@ impl Shared {
             }
             Item::Event(received) => *received,
         };
-        let mut tx = self.applier.pool.begin().await?;
+        self.applier
+            .database
+            .transaction(Operation::Batch, |tx| self.apply_in(tx, partition, letter, received, actor))
+            .await
+    }
+
+    async fn apply_in(
+        &self,
+        mut tx: Transaction,
+        partition: &TopicPartition,
+        letter: &Letter,
+        received: Received,
+        actor: &str,
+    ) -> Result<Step, HandlerError> {
         let outcomes = outcomes::lock(&mut tx, partition, letter, received.envelope.event_id).await?;
         if !letters::lock(&mut tx, letter).await? {
             return Ok(Step::Gone);

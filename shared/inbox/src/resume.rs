@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use database::Operation;
 use messaging::{BusError, Delivered, Partition, TopicPartition};
 use metrics::counter;
 
@@ -31,13 +32,17 @@ impl Shared {
         id: &TopicPartition,
         partition: &mut dyn Partition,
     ) -> Result<Resumed, HandlerError> {
-        let known = positions::find(&mut *self.applier.pool.acquire().await?, id).await?;
+        let database = &self.applier.database;
+        let found = database
+            .connection(Operation::Batch, |mut conn| async move { positions::find(&mut conn, id).await });
+        let known = found.await?;
         // Asked after the position: another member may move it on.
         let (low, high) = self.range(id).await?;
         let Some(position) = known else {
-            let mut conn = self.applier.pool.acquire().await?;
-            let next_offset = positions::establish(&mut conn, id, low).await?.next_offset;
-            return seek(partition, next_offset, None).await;
+            let established = database.connection(Operation::Batch, |mut conn| async move {
+                positions::establish(&mut conn, id, low).await
+            });
+            return seek(partition, established.await?.next_offset, None).await;
         };
         let stopped = match (&position.stopped_reason, position.last_record_offset) {
             (Some(reason), _) => Some(reason.clone()),
@@ -71,7 +76,11 @@ impl Shared {
     ) -> Result<String, HandlerError> {
         let reason =
             format!("another log: the record that was applied last does not stand at offset {offset}");
-        positions::stop(&mut *self.applier.pool.acquire().await?, id, position, &reason).await?;
+        let said = &reason;
+        let stopped = self.applier.database.connection(Operation::Batch, |mut conn| async move {
+            positions::stop(&mut conn, id, position, said).await
+        });
+        stopped.await?;
         counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => ANOTHER_LOG)
             .increment(1);
         tracing::error!(

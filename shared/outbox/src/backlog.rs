@@ -1,6 +1,6 @@
 //! What waits in an outbox: asked of the database, so that it is also known while no relay leads.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 /// What waits to be published.
 #[derive(Clone, Copy, Debug, PartialEq, sqlx_macros::FromRow)]
@@ -14,21 +14,20 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Asks the database. The count walks over the index of unpublished messages; the oldest is one look into it per topic.
+    /// Asks the database, in a transaction whose settings it changes. The count walks over the index of unpublished messages; the oldest is one look into it per topic.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn read(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let mut tx = pool.begin().await?;
+    pub async fn read(transaction: &mut PgConnection) -> Result<Self, sqlx::Error> {
         // The plan must not depend on statistics that a burst has made stale: each part has its index.
         sqlx::query(
             "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
                  set_config('jit', 'off', true)",
         )
-        .execute(&mut *tx)
+        .execute(&mut *transaction)
         .await?;
         // Of each topic the message with the lowest id: ids are drawn before messages are inserted.
-        let backlog = sqlx::query_as(
+        sqlx::query_as(
             "WITH RECURSIVE topics (topic) AS (
                  (SELECT topic FROM outbox.unpublished() ORDER BY topic LIMIT 1)
                  UNION ALL
@@ -47,10 +46,8 @@ impl Backlog {
                  ORDER BY m.id LIMIT 1
              ) AS oldest",
         )
-        .fetch_one(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(backlog)
+        .fetch_one(transaction)
+        .await
     }
 
     /// Sets the gauges.

@@ -14,8 +14,8 @@ pub use relay::{PollRelay, Relay, RelayConfig, RelayError, RelayState, RelayStat
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    migrator().run(pool).await
+pub async fn migrate(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
+    migrator().run_direct(None, connection, false).await
 }
 
 /// What [`migrate`] applies. A service's own migrations live in `public`; several sqlx migrators on one table would miss

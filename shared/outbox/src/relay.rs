@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use database::Database;
 use messaging::Bus;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::append::Outbox;
@@ -51,14 +51,14 @@ pub enum RelayError {
 /// When the configuration contradicts itself.
 pub fn from_config(
     config: RelayConfig,
-    pool: PgPool,
+    database: Database,
     outbox: &Outbox,
     bus: Arc<dyn Bus>,
 ) -> Result<Box<dyn Relay>, RelayError> {
     match config.relay {
         RelayKind::Poll => {
             let topics = outbox.topics().into_iter().collect();
-            Ok(Box::new(PollRelay::try_new(pool, outbox, bus, config)?.with_topics(topics)))
+            Ok(Box::new(PollRelay::try_new(database, outbox, bus, config)?.with_topics(topics)))
         }
     }
 }

@@ -8,6 +8,7 @@ mod source;
 use std::fmt;
 use std::time::Duration;
 
+use database::Bounds;
 use inbox::ConsumerConfig;
 use messaging::KafkaConfig;
 use outbox::RelayConfig;
@@ -38,6 +39,16 @@ pub struct Common {
     pub telemetry: TelemetryConfig,
     /// Start and end.
     pub lifecycle: LifecycleConfig,
+}
+
+impl Common {
+    pub(crate) fn database_bounds(&self) -> Bounds {
+        let request_ms = self.database.request_timeout_ms.min(self.http.request_timeout_ms / 4 * 3);
+        Bounds {
+            work: Duration::from_millis(self.database.work_timeout_ms),
+            request: Duration::from_millis(request_ms),
+        }
+    }
 }
 
 impl Common {
@@ -106,15 +117,39 @@ pub struct DatabaseConfig {
     /// checks that it was taken.
     pub migrate: bool,
     /// The largest number of connections of the pool.
-    pub max_connections: u32,
-    /// How long to wait for one of them.
-    pub acquire_timeout_ms: u64,
-    /// The longest that one statement may take.
-    pub statement_timeout_ms: u64,
-    /// The longest wait for a lock.
-    pub lock_timeout_ms: u64,
-    /// The longest pause within a transaction.
-    pub idle_in_transaction_session_timeout_ms: u64,
+    pub max_connections: usize,
+    /// The longest that a batch, or a step of a worker, may take, with the wait for a connection. A statement may take two thirds of
+    /// it, and wait for a lock one third.
+    pub work_timeout_ms: u64,
+    /// The same of what a request asks of the database; at most three quarters of `http.request_timeout_ms`, so that whoever waits
+    /// for an answer hears what became of it.
+    pub request_timeout_ms: u64,
+    #[serde(skip_serializing)]
+    acquire_timeout_ms: Option<u64>,
+    #[serde(skip_serializing)]
+    statement_timeout_ms: Option<u64>,
+    #[serde(skip_serializing)]
+    lock_timeout_ms: Option<u64>,
+    #[serde(skip_serializing)]
+    idle_in_transaction_session_timeout_ms: Option<u64>,
+}
+
+impl DatabaseConfig {
+    /// Warns of settings that the release before this one had: they are taken, without effect, and gone in the next.
+    pub(crate) fn warn_of_former(&self) {
+        for (name, value) in [
+            ("acquire_timeout_ms", self.acquire_timeout_ms),
+            ("statement_timeout_ms", self.statement_timeout_ms),
+            ("lock_timeout_ms", self.lock_timeout_ms),
+            ("idle_in_transaction_session_timeout_ms", self.idle_in_transaction_session_timeout_ms),
+        ] {
+            if value.is_some() {
+                tracing::warn!(
+                    "database.{name} has no effect; see database.work_timeout_ms and database.request_timeout_ms"
+                );
+            }
+        }
+    }
 }
 
 impl Default for DatabaseConfig {
@@ -123,10 +158,12 @@ impl Default for DatabaseConfig {
             url: "postgres://127.0.0.1:5432/tidings".to_owned(),
             migrate: true,
             max_connections: 16,
-            acquire_timeout_ms: 5_000,
-            statement_timeout_ms: 30_000,
-            lock_timeout_ms: 10_000,
-            idle_in_transaction_session_timeout_ms: 60_000,
+            work_timeout_ms: 12_000,
+            request_timeout_ms: 6_000,
+            acquire_timeout_ms: None,
+            statement_timeout_ms: None,
+            lock_timeout_ms: None,
+            idle_in_transaction_session_timeout_ms: None,
         }
     }
 }

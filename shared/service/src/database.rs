@@ -1,13 +1,12 @@
 //! The service's database: connections with bounds, migrations, and what must hold before anything is promised.
 
-use std::time::Duration;
-
+use database::{Database, SessionError};
+use sqlx::Connection;
 use sqlx::migrate::MigrateError;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::Definition;
-use crate::config::DatabaseConfig;
+use crate::config::{Common, DatabaseConfig};
 use crate::migrations;
 
 /// The advisory lock under which a service's replicas migrate, one after the other: `tidings` in ASCII.
@@ -69,6 +68,15 @@ pub(crate) enum DatabaseError {
         /// The setting.
         found: String,
     },
+    /// Sessions are not ours alone.
+    #[error("database {database} can't be used")]
+    Pooler {
+        /// The database.
+        database: String,
+        /// What was seen.
+        #[source]
+        source: SessionError,
+    },
 }
 
 impl DatabaseError {
@@ -81,7 +89,7 @@ impl DatabaseError {
                 ..
             } => is_transient(source),
             Self::Behind { .. } => true,
-            Self::Url(_) | Self::Migrate { .. } | Self::NotDurable { .. } => false,
+            Self::Url(_) | Self::Migrate { .. } | Self::NotDurable { .. } | Self::Pooler { .. } => false,
         }
     }
 }
@@ -101,40 +109,35 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Connection options with the configured bounds on every session.
-pub(crate) fn options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, DatabaseError> {
-    let ms = |value: u64| format!("{value}ms");
-    Ok(config
-        .url
-        .parse::<PgConnectOptions>()
-        .map_err(DatabaseError::Url)?
-        .application_name(&format!("tidings-{name}"))
-        .options([
-            ("statement_timeout", ms(config.statement_timeout_ms)),
-            ("lock_timeout", ms(config.lock_timeout_ms)),
-            ("idle_in_transaction_session_timeout", ms(config.idle_in_transaction_session_timeout_ms)),
-        ]))
+/// Where the database is.
+fn options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, DatabaseError> {
+    let options = config.url.parse::<PgConnectOptions>().map_err(DatabaseError::Url)?;
+    Ok(options.application_name(&format!("tidings-{name}")))
 }
 
-/// Connects, migrates unless that is another step's work, checks schema and durability; the pool is then ready for use.
-pub(crate) async fn open(definition: &Definition, config: &DatabaseConfig) -> Result<PgPool, DatabaseError> {
+/// Connects, migrates unless that is another step's work, checks schema, durability and sessions; then it is ready for use.
+pub(crate) async fn open(definition: &Definition, config: &Common) -> Result<Database, DatabaseError> {
+    let bounds = config.database_bounds();
+    let config = &config.database;
     let options = options(definition.name, config)?;
     let name = options.get_database().unwrap_or(definition.name).to_owned();
-    let connect = |source| DatabaseError::Connect {
-        database: name.clone(),
-        host: options.get_host().to_owned(),
-        port: options.get_port(),
-        source,
-    };
-    // Migrations may take longer than a statement otherwise may.
-    let unbounded = options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
-    let mut guard = PgConnection::connect_with(&unbounded).await.map_err(connect)?;
+    let (host, port) = (options.get_host().to_owned(), options.get_port());
+    let connect =
+        |source| DatabaseError::Connect { database: name.clone(), host: host.clone(), port, source };
+    let database = Database::new(options, config.max_connections, bounds);
+    let mut guard = database.migration_session().await.map_err(connect)?;
     let durability: String =
         sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut guard).await.map_err(connect)?;
     // `local` does not wait for a synchronous replica.
     if ["off", "local"].contains(&durability.as_str()) {
         return Err(DatabaseError::NotDurable { database: name, found: durability });
     }
+    database.check_sessions().await.map_err(|error| match error {
+        SessionError::Database(source) => connect(source),
+        pooler @ SessionError::Pooler { .. } => {
+            DatabaseError::Pooler { database: name.clone(), source: pooler }
+        }
+    })?;
     if config.migrate {
         // Replicas that start at once wait here for each other; the lock ends with its connection.
         sqlx::query("SELECT pg_advisory_lock($1)")
@@ -153,8 +156,5 @@ pub(crate) async fn open(definition: &Definition, config: &DatabaseConfig) -> Re
             DatabaseError::Behind { database: name.clone(), part, missing, service: definition.name }
         }
     })?;
-    Ok(PgPoolOptions::new()
-        .max_connections(config.max_connections)
-        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-        .connect_lazy_with(options))
+    Ok(database)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::extract::State as AxumState;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use database::{Database, Operation};
 use inbox::{ConsumerStatus, PartitionState};
 use messaging::Bus;
 use outbox::{RelayState, RelayStatus};
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -73,7 +73,7 @@ pub struct Health(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     service: &'static str,
-    pool: PgPool,
+    database: Database,
     bus: Arc<dyn Bus>,
     shutdown: CancellationToken,
     /// Consumers and the relay tell their state when asked; workers are told here.
@@ -87,10 +87,15 @@ struct Inner {
 impl Health {
     /// The health of `service`, which uses this database and this bus.
     #[must_use]
-    pub fn new(service: &'static str, pool: PgPool, bus: Arc<dyn Bus>, shutdown: CancellationToken) -> Self {
+    pub fn new(
+        service: &'static str,
+        database: Database,
+        bus: Arc<dyn Bus>,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self(Arc::new(Inner {
             service,
-            pool,
+            database,
             bus,
             shutdown,
             consumers: Mutex::default(),
@@ -156,7 +161,7 @@ impl Health {
     }
 
     async fn ask_database(&self) -> Component {
-        let question = sqlx::query("SELECT 1").execute(&self.0.pool);
+        let question = sqlx::query("SELECT 1").execute(self.0.database.statement(Operation::Sample));
         match tokio::time::timeout(CHECK_TIMEOUT, question).await {
             Ok(Ok(_)) => Component::UP,
             Ok(Err(error)) => Component::of(State::Down, error.to_string()),

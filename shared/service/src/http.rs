@@ -5,6 +5,7 @@ pub(crate) mod dead_letters;
 mod edge;
 mod extract;
 mod limits;
+mod outlive;
 pub(crate) mod server;
 
 use axum::http::{HeaderValue, StatusCode, header};

@@ -8,10 +8,16 @@ pub const METRICS: &[Metric] = &[
     Metric::histogram(
         "database_pool_acquire_duration_seconds",
         &[],
-        "Time to get a connection from the pool, as tried every few seconds.",
+        "Time to get a connection from the pool.",
     ),
     Metric::gauge("database_pool_connections", &["state"], "Connections of the pool: `idle` or `in_use`."),
     Metric::gauge("database_pool_max_connections", &[], "The most connections that the pool opens."),
+    Metric::counter(
+        "database_timeouts_total",
+        &["operation"],
+        "Conversations with the database whose bound ran out, so that their connection was dropped: `batch`, `worker`, `request`, \
+         `sample` or `maintenance`.",
+    ),
     Metric::histogram(
         "http_request_duration_seconds",
         &["method", "route"],

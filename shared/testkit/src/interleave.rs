@@ -12,7 +12,8 @@ mod gate;
 use std::future::Future;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use database::{Bounds, Database, Operation};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use gate::{Gate, Standing};
@@ -30,7 +31,7 @@ pub struct Explored {
 }
 
 /// Runs `left` and `right` through every interleaving of their statements, each schedule on a case of its own, and
-/// calls `check` after each. Each side gets a pool of one connection and has to release it when it is done.
+/// calls `check` after each. Each side gets a database of one connection and has to give it back when it is done.
 ///
 /// # Panics
 /// When `check` panics, when a schedule hangs, or when there are more than `most` schedules.
@@ -39,8 +40,8 @@ pub async fn every_interleaving<Case: Clone, L, R, C>(
     database: &PgConnectOptions,
     most: usize,
     mut prepare: impl AsyncFnMut() -> Case,
-    left: impl Fn(Case, PgPool) -> L,
-    right: impl Fn(Case, PgPool) -> R,
+    left: impl Fn(Case, Database) -> L,
+    right: impl Fn(Case, Database) -> R,
     check: impl Fn(Case, String) -> C,
 ) -> Explored
 where
@@ -58,8 +59,8 @@ where
         let run = schedule.run(
             &sides,
             &mut observer,
-            left(case.clone(), sides[0].pool.clone()),
-            right(case.clone(), sides[1].pool.clone()),
+            left(case.clone(), sides[0].database.clone()),
+            right(case.clone(), sides[1].database.clone()),
         );
         if tokio::time::timeout(SCHEDULE_TIMEOUT, run).await.is_err() {
             panic!("schedule {} hangs after {SCHEDULE_TIMEOUT:?}", schedule.taken);
@@ -80,7 +81,7 @@ where
 /// One side's way to the database.
 struct Side {
     gate: Gate,
-    pool: PgPool,
+    database: Database,
     backend: i32,
 }
 
@@ -88,18 +89,13 @@ impl Side {
     #[expect(clippy::expect_used, reason = "a test's assertions")]
     async fn connect(database: &PgConnectOptions) -> Self {
         let gate = Gate::start(database).await.expect("starting the gate");
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(gate.options(database))
-            .await
-            .expect("connecting through the gate");
+        let bounds = Bounds { work: SCHEDULE_TIMEOUT, request: SCHEDULE_TIMEOUT };
+        let database = Database::new(gate.options(database), 1, bounds);
         let backend = sqlx::query_scalar("SELECT pg_backend_pid()")
-            .fetch_one(&pool)
+            .fetch_one(database.statement(Operation::Sample))
             .await
             .expect("asking for the backend's id");
-        Self { gate, pool, backend }
+        Self { gate, database, backend }
     }
 }
 

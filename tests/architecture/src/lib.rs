@@ -1,6 +1,7 @@
 //! The rules that hold for the whole source tree, as functions from text to violations.
 
 pub mod dependencies;
+pub mod doors;
 pub mod layers;
 pub mod names;
 pub mod profiles;

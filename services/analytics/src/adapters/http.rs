@@ -9,8 +9,8 @@ use axum::extract::{FromRef, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::{get, post};
 use contracts::ambient;
+use database::Database;
 use service::http::{Fault, Json, Path, Problem, Query};
-use sqlx::PgPool;
 use tokio::sync::Notify;
 use utoipa::OpenApi;
 
@@ -23,18 +23,18 @@ use super::postgres::{queries, rebuilds};
 /// What the handlers share.
 #[derive(Clone, Debug)]
 struct Api {
-    pool: PgPool,
+    database: Database,
     rebuilder: Arc<Notify>,
 }
 
-impl FromRef<Api> for PgPool {
+impl FromRef<Api> for Database {
     fn from_ref(api: &Api) -> Self {
-        api.pool.clone()
+        api.database.clone()
     }
 }
 
 /// Analytics' routes; a request for a rebuild wakes `rebuilder`.
-pub fn routes(pool: PgPool, rebuilder: Arc<Notify>) -> Router {
+pub fn routes(database: Database, rebuilder: Arc<Notify>) -> Router {
     Router::new()
         .route("/analytics/funnel", get(funnel))
         .route("/analytics/revenue", get(revenue))
@@ -43,7 +43,7 @@ pub fn routes(pool: PgPool, rebuilder: Arc<Notify>) -> Router {
         .route("/analytics/stock-alerts", get(stock_alerts))
         .route("/analytics/rebuilds", post(begin_rebuild))
         .route("/analytics/rebuilds/{generation}", get(show_rebuild))
-        .with_state(Api { pool, rebuilder })
+        .with_state(Api { database, rebuilder })
 }
 
 /// The description of these routes.
@@ -65,8 +65,8 @@ struct Description;
 
 /// How many orders reached each stage.
 #[utoipa::path(get, path = "/analytics/funnel", tag = "analytics", responses((status = 200, body = FunnelView)))]
-async fn funnel(State(pool): State<PgPool>) -> Result<Json<FunnelView>, Problem> {
-    let orders = queries::funnel(&pool).await?;
+async fn funnel(State(database): State<Database>) -> Result<Json<FunnelView>, Problem> {
+    let orders = queries::funnel(&database).await?;
     Ok(Json(FunnelView::new(&orders)))
 }
 
@@ -79,11 +79,11 @@ async fn funnel(State(pool): State<PgPool>) -> Result<Json<FunnelView>, Problem>
     )
 )]
 async fn revenue(
-    State(pool): State<PgPool>,
+    State(database): State<Database>,
     Query(query): Query<RevenueQuery>,
 ) -> Result<Json<RevenueAnswer>, Problem> {
     let currency = query.currency()?;
-    let revenue = queries::revenue(&pool).await?;
+    let revenue = queries::revenue(&database).await?;
     Ok(Json(match currency {
         Some(currency) => {
             let of_currency = revenue.get(&currency).copied().unwrap_or_default();
@@ -105,13 +105,13 @@ async fn revenue(
     )
 )]
 async fn best_sellers(
-    State(pool): State<PgPool>,
+    State(database): State<Database>,
     Query(query): Query<BestSellerQuery>,
 ) -> Result<Json<Vec<BestSellerView>>, Problem> {
     let (ranking, currency, limit) = query.parts()?;
     let sold = match ranking {
-        Ranking::Units => queries::best_sellers_by_units(&pool, currency.as_deref(), limit).await,
-        Ranking::Revenue => queries::best_sellers_by_revenue(&pool, currency.as_deref(), limit).await,
+        Ranking::Units => queries::best_sellers_by_units(&database, currency.as_deref(), limit).await,
+        Ranking::Revenue => queries::best_sellers_by_revenue(&database, currency.as_deref(), limit).await,
     };
     let sold = sold?;
     Ok(Json(sold.into_iter().map(BestSellerView::from).collect()))
@@ -121,8 +121,8 @@ async fn best_sellers(
 #[utoipa::path(
     get, path = "/analytics/time-to-confirm", tag = "analytics", responses((status = 200, body = TimesView))
 )]
-async fn time_to_confirm(State(pool): State<PgPool>) -> Result<Json<TimesView>, Problem> {
-    let buckets = queries::time_to_confirm(&pool).await?;
+async fn time_to_confirm(State(database): State<Database>) -> Result<Json<TimesView>, Problem> {
+    let buckets = queries::time_to_confirm(&database).await?;
     Ok(Json(TimesView::new(&buckets)))
 }
 
@@ -136,10 +136,10 @@ async fn time_to_confirm(State(pool): State<PgPool>) -> Result<Json<TimesView>, 
     )
 )]
 async fn stock_alerts(
-    State(pool): State<PgPool>,
+    State(database): State<Database>,
     Query(query): Query<AlertQuery>,
 ) -> Result<Json<Vec<AlertView>>, Problem> {
-    let alerts = queries::standing_alerts(&pool, query.limit()?).await?;
+    let alerts = queries::standing_alerts(&database, query.limit()?).await?;
     Ok(Json(alerts.into_iter().map(AlertView::from).collect()))
 }
 
@@ -152,7 +152,7 @@ async fn stock_alerts(
 async fn begin_rebuild(
     State(api): State<Api>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RebuildView>), Problem> {
-    let Some(rebuild) = rebuilds::begin(&api.pool, ambient::now()).await? else {
+    let Some(rebuild) = rebuilds::begin(&api.database, ambient::now()).await? else {
         return Err(Problem::unavailable("a rebuild has ended this moment: ask again"));
     };
     api.rebuilder.notify_one();
@@ -170,10 +170,10 @@ async fn begin_rebuild(
     )
 )]
 async fn show_rebuild(
-    State(pool): State<PgPool>,
+    State(database): State<Database>,
     Path(generation): Path<i32>,
 ) -> Result<Json<RebuildView>, Problem> {
-    match rebuilds::find(&pool, generation).await? {
+    match rebuilds::find(&database, generation).await? {
         Some(rebuild) => Ok(Json(rebuild.into())),
         None => Err(Problem::not_found(format!("there is no generation {generation}"))),
     }

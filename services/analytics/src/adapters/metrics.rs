@@ -1,10 +1,10 @@
 //! What analytics measures beyond what every service does.
 
 use async_trait::async_trait;
+use database::Database;
 use iso_currency::Currency;
 use metrics::gauge;
 use service::Sampler;
-use sqlx::PgPool;
 use telemetry::metrics::Metric;
 
 use super::postgres::queries;
@@ -19,21 +19,21 @@ pub const METRICS: &[Metric] = &[Metric::gauge(
 /// Reads the revenue: one row per currency.
 #[derive(Debug)]
 pub struct RevenueSampler {
-    pool: PgPool,
+    database: Database,
 }
 
 impl RevenueSampler {
     /// Of this database.
     #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub const fn new(database: Database) -> Self {
+        Self { database }
     }
 }
 
 #[async_trait]
 impl Sampler for RevenueSampler {
     async fn sample(&self) -> anyhow::Result<()> {
-        for (currency, revenue) in queries::revenue(&self.pool).await? {
+        for (currency, revenue) in queries::revenue(&self.database).await? {
             let amount = in_units(&currency, revenue.revenue_minor);
             gauge!("analytics_revenue", "currency" => currency).set(amount);
         }

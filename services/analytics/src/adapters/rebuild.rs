@@ -9,14 +9,15 @@ mod reader;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use contracts::{Envelope, Topic, ambient};
+use database::{Operation, Transaction};
 use inbox::standing::{self, Applied};
 use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
 use messaging::{Batch, TopicPartition};
 use service::{Deps, Worker};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -27,6 +28,9 @@ use super::reactions;
 
 /// How often a replica looks for a generation to make; a request at this replica wakes it at once.
 const POLL: Duration = Duration::from_secs(5);
+
+/// How long the leader's session may take for a statement.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// So few records may be left when live batches are made to wait for the swap.
 const MOST_LEFT_FOR_SWAP: i64 = 500;
@@ -64,46 +68,52 @@ impl Rebuilder {
     /// # Errors
     /// When it can't be told whether there is one.
     pub async fn make_next(&self) -> anyhow::Result<()> {
-        let Some(rebuild) = rebuilds::building(&self.deps.pool).await? else {
-            rebuilds::forget(&self.deps.pool).await?;
+        let Some(rebuild) = rebuilds::building(&self.deps.database).await? else {
+            rebuilds::forget(&self.deps.database).await?;
             return Ok(());
         };
-        // Detached from the pool, so that the lock ends with this connection whatever happens.
-        let mut leader = self.deps.pool.acquire().await?.detach();
-        if !rebuilds::lead(&mut leader).await? {
-            return Ok(leader.close().await?);
+        // A session of its own: the lock ends with it whatever happens.
+        let mut leader = self.deps.database.session().await?;
+        if !bounded(rebuilds::lead(&mut leader)).await? {
+            return Ok(());
         }
-        let outcome = self.make_or_give_up(rebuild.generation).await;
-        let resigned = rebuilds::resign(leader).await;
+        let outcome = self.make_or_give_up(rebuild.generation, &mut leader).await;
+        let resigned = bounded(rebuilds::resign(leader)).await;
         outcome?;
-        Ok(resigned?)
+        resigned
     }
 
-    async fn make_or_give_up(&self, generation: i32) -> anyhow::Result<()> {
+    async fn make_or_give_up(&self, generation: i32, leader: &mut PgConnection) -> anyhow::Result<()> {
         tracing::info!(generation, "rebuilding the read models from the topics");
-        let Err(error) = self.make(generation).await else {
+        let Err(error) = self.make(generation, leader).await else {
             tracing::info!(generation, "the rebuilt read models are live");
             return Ok(());
         };
         // What the world does to it is tried again from where it stands; only what can't be is given up.
         let Some(impossible) = error.downcast_ref::<Impossible>() else { return Err(error) };
         tracing::error!(generation, "the rebuild is given up: {impossible}");
-        Ok(rebuilds::fail(&self.deps.pool, generation, &impossible.to_string()).await?)
+        Ok(rebuilds::fail(&self.deps.database, generation, &impossible.to_string()).await?)
     }
 
-    async fn make(&self, generation: i32) -> anyhow::Result<()> {
-        let mut conn = self.deps.pool.acquire().await?;
-        let applied = standing::applied(&mut conn).await?;
-        drop(conn);
+    async fn make(&self, generation: i32, leader: &mut PgConnection) -> anyhow::Result<()> {
+        let applied = self.applied().await?;
         let partitions: Vec<TopicPartition> = applied.into_iter().map(|applied| applied.partition).collect();
         self.expect_whole_topics(&partitions).await?;
         let orders = self.deps.codec.topics().name(Topic::Orders);
         let prefix = orders.strip_suffix(Topic::Orders.suffix()).unwrap_or_default();
         let group = format!("{prefix}{}.rebuild-{generation}", self.deps.name);
         let mut reader = Reader::join(self.deps.bus.as_ref(), &group, &partitions).await?;
-        let outcome = self.fill_and_swap(generation, &mut reader).await;
+        let outcome = self.fill_and_swap(generation, leader, &mut reader).await;
         reader.close().await;
         outcome
+    }
+
+    /// Where the live generation stands.
+    async fn applied(&self) -> Result<Vec<Applied>, sqlx::Error> {
+        let database = &self.deps.database;
+        database
+            .connection(Operation::Worker, |mut conn| async move { standing::applied(&mut conn).await })
+            .await
     }
 
     /// A topic whose beginning is gone can't be counted again.
@@ -119,14 +129,17 @@ impl Rebuilder {
         Ok(())
     }
 
-    async fn fill_and_swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<()> {
+    async fn fill_and_swap(
+        &self,
+        generation: i32,
+        leader: &mut PgConnection,
+        reader: &mut Reader,
+    ) -> anyhow::Result<()> {
         loop {
-            let mut conn = self.deps.pool.acquire().await?;
-            let targets = standing::applied(&mut conn).await?;
-            drop(conn);
+            let targets = self.applied().await?;
             let mut read = 0;
             for target in &targets {
-                read += self.catch_up(generation, reader, target).await?;
+                read += self.catch_up(generation, leader, reader, target).await?;
             }
             if read <= MOST_LEFT_FOR_SWAP {
                 return self.swap(generation, reader).await;
@@ -135,36 +148,38 @@ impl Rebuilder {
     }
 
     /// Reads up to where the live generation stands, a transaction a batch; tells how many records that were.
-    async fn catch_up(&self, generation: i32, reader: &mut Reader, target: &Applied) -> anyhow::Result<i64> {
-        let mut read = 0;
-        loop {
-            ensure!(!self.deps.shutdown.is_cancelled(), "the service is stopping");
-            let mut transaction = self.deps.pool.begin().await?;
-            let left = self.step(&mut transaction, generation, reader, target).await?;
-            transaction.commit().await?;
-            if left == 0 {
-                return Ok(read);
-            }
-            read += left;
-        }
-    }
-
-    /// Applies the next batch before `target`; tells how many offsets it went on, 0 at the target.
-    async fn step(
+    async fn catch_up(
         &self,
-        conn: &mut PgConnection,
         generation: i32,
+        leader: &mut PgConnection,
         reader: &mut Reader,
         target: &Applied,
     ) -> anyhow::Result<i64> {
-        let partition = &target.partition;
-        let from = rebuilds::position(&mut *conn, generation, partition).await?.unwrap_or(0);
-        if from >= target.next_offset {
-            return Ok(0);
+        let (database, partition) = (&self.deps.database, &target.partition);
+        let began = database
+            .connection(Operation::Worker, |mut conn| async move {
+                rebuilds::position(&mut conn, generation, partition).await
+            })
+            .await?
+            .unwrap_or(0);
+        let mut from = began;
+        while from < target.next_offset {
+            ensure!(!self.deps.shutdown.is_cancelled(), "the service is stopping");
+            bounded(rebuilds::still_leads(leader)).await?;
+            // Outside the transaction, which waits for nobody but the database.
+            let batch = reader.read(partition, from, target.next_offset).await?;
+            let applying = async |mut transaction: Transaction| -> anyhow::Result<i64> {
+                // The lock's session may have gone since, and another replica be at work.
+                let position =
+                    rebuilds::position(&mut transaction, generation, partition).await?.unwrap_or(0);
+                ensure!(position == from, "another replica rebuilds generation {generation}");
+                self.apply(&mut transaction, generation, partition, &batch).await?;
+                transaction.commit().await?;
+                Ok(batch.to)
+            };
+            from = database.transaction(Operation::Worker, applying).await?;
         }
-        let batch = reader.read(partition, from, target.next_offset).await?;
-        self.apply(conn, generation, partition, &batch).await?;
-        Ok(batch.to - from)
+        Ok(from - began)
     }
 
     async fn apply(
@@ -221,22 +236,37 @@ impl Rebuilder {
     }
 
     async fn swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<()> {
-        let mut transaction = self.deps.pool.begin().await?;
-        standing::hold(&mut transaction).await?;
-        rebuilds::hold_live(&mut transaction).await?;
-        // Asked for now that nothing goes on: a partition's first position was not there to be held.
-        for target in standing::applied(&mut transaction).await? {
-            while self.step(&mut transaction, generation, reader, &target).await? > 0 {}
-        }
-        let left_out = rebuilds::dead_letters(&mut transaction, generation).await?;
-        let still = standing::without_effect(&mut transaction, &left_out).await?;
-        if let Some(event_id) = left_out.into_iter().find(|event_id| !still.contains(event_id)) {
-            return Err(Impossible::Redriven { event_id }.into());
-        }
-        rebuilds::swap(&mut transaction, generation, ambient::now()).await?;
-        transaction.commit().await?;
-        Ok(())
+        let swapping = async |mut transaction: Transaction| -> anyhow::Result<()> {
+            standing::hold(&mut transaction).await?;
+            rebuilds::hold_live(&mut transaction).await?;
+            // Asked for now that nothing goes on: a partition's first position was not there to be held.
+            for Applied { partition, next_offset } in standing::applied(&mut transaction).await? {
+                let position = rebuilds::position(&mut transaction, generation, &partition).await?;
+                let mut from = position.unwrap_or(0);
+                while from < next_offset {
+                    // The one wait for a broker within a transaction: few records are left, and the live batches wait for it.
+                    let batch = reader.read(&partition, from, next_offset).await?;
+                    self.apply(&mut transaction, generation, &partition, &batch).await?;
+                    from = batch.to;
+                }
+            }
+            let left_out = rebuilds::dead_letters(&mut transaction, generation).await?;
+            let still = standing::without_effect(&mut transaction, &left_out).await?;
+            if let Some(event_id) = left_out.into_iter().find(|event_id| !still.contains(event_id)) {
+                return Err(Impossible::Redriven { event_id }.into());
+            }
+            rebuilds::swap(&mut transaction, generation, ambient::now()).await?;
+            Ok(transaction.commit().await?)
+        };
+        self.deps.database.transaction(Operation::Worker, swapping).await
     }
+}
+
+/// Each statement of the leader's session has this bound.
+async fn bounded<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> anyhow::Result<T> {
+    Ok(tokio::time::timeout(LEADER_TIMEOUT, statement)
+        .await
+        .context("the leader's session does not answer")??)
 }
 
 #[async_trait]

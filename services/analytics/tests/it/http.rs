@@ -13,7 +13,7 @@ use crate::support::{Analytics, cancelled, confirmed, fell_low, placed, replenis
 
 async fn get(analytics: &Analytics, path: &str) -> (StatusCode, Value) {
     let request = Request::get(path).body(Body::empty()).unwrap();
-    let response = http::routes(analytics.pool().clone(), Arc::default()).oneshot(request).await.unwrap();
+    let response = http::routes(analytics.database().clone(), Arc::default()).oneshot(request).await.unwrap();
     let status = response.status();
     let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
     let expected = if status.is_success() { "application/json" } else { "application/problem+json" };

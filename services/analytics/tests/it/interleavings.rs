@@ -20,11 +20,11 @@ async fn race(left: Facts, right: Facts, milestones: i64) {
 async fn race_after(before: Facts, left: Facts, right: Facts, milestones: i64) {
     let analytics = Analytics::start().await;
     let apply = |events: Facts| {
-        move |order: Uuid, pool: sqlx::PgPool| async move {
-            apply_through(&pool, Generation::Live, &events(order)).await.unwrap();
+        move |order: Uuid, database: database::Database| async move {
+            apply_through(&database, Generation::Live, &events(order)).await.unwrap();
         }
     };
-    let known = analytics.pool().clone();
+    let known = analytics.database().clone();
     let schedules = std::cell::Cell::new(0_i64);
     let explored = Box::pin(every_interleaving(
         &analytics.options(),

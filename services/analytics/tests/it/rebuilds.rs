@@ -44,9 +44,9 @@ impl Live {
         bus.create_topics(&Topic::ALL.map(spec)).await.unwrap();
         let shared: Arc<dyn Bus> = Arc::new(bus.clone());
         let outbox = Outbox::new(codec.clone(), "analytics", 1_000_000);
-        let deps = Deps::new("analytics", analytics.pool().clone(), shared, codec, outbox);
+        let deps = Deps::new("analytics", analytics.database().clone(), shared, codec, outbox);
         let consumer = Consumer::new(Parts {
-            pool: deps.pool.clone(),
+            database: deps.database.clone(),
             bus: Arc::clone(&deps.bus),
             codec: Arc::clone(&deps.codec),
             subscriptions: reactions::subscriptions(),
@@ -102,14 +102,14 @@ impl Live {
     }
 
     async fn rebuild(&self) -> rebuilds::Rebuild {
-        let asked = rebuilds::begin(self.analytics.pool(), now()).await.unwrap().unwrap();
+        let asked = rebuilds::begin(self.analytics.database(), now()).await.unwrap().unwrap();
         Rebuilder::new(&self.deps, Arc::new(Notify::new())).make_next().await.unwrap();
-        rebuilds::find(self.analytics.pool(), asked.generation).await.unwrap().unwrap()
+        rebuilds::find(self.analytics.database(), asked.generation).await.unwrap().unwrap()
     }
 
     /// Asks for a rebuild that crashes at `crash`, then makes it anew. Tells whether it crashed.
     async fn rebuild_with(&self, crash: Crash) -> (bool, rebuilds::Rebuild) {
-        let asked = rebuilds::begin(self.analytics.pool(), now()).await.unwrap().unwrap();
+        let asked = rebuilds::begin(self.analytics.database(), now()).await.unwrap().unwrap();
         let (after, at_swap) = match crash {
             Crash::After(steps) => (Some(steps), false),
             Crash::AtTheSwap => (None, true),
@@ -124,7 +124,7 @@ impl Live {
         let crashed = rebuilder().make_next().await.is_err();
         sqlx::query("DELETE FROM crashes").execute(self.analytics.pool()).await.unwrap();
         rebuilder().make_next().await.unwrap();
-        let made = rebuilds::find(self.analytics.pool(), asked.generation).await.unwrap().unwrap();
+        let made = rebuilds::find(self.analytics.database(), asked.generation).await.unwrap().unwrap();
         (crashed, made)
     }
 
@@ -289,7 +289,7 @@ async fn a_partition_whose_first_batch_commits_at_the_swap_is_not_left_out() {
     let live = Live::start().await;
     live.publish(&story(3)).await;
     live.quiet().await;
-    rebuilds::begin(live.analytics.pool(), now()).await.unwrap().unwrap();
+    rebuilds::begin(live.analytics.database(), now()).await.unwrap().unwrap();
 
     let mut batch = live.analytics.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM generations WHERE state = 'live' FOR KEY SHARE")
@@ -315,6 +315,6 @@ async fn a_partition_whose_first_batch_commits_at_the_swap_is_not_left_out() {
         refused.contains("not assigned to the rebuild"),
         "what it can't read it does not leave out: {refused}"
     );
-    let rebuild = rebuilds::building(live.analytics.pool()).await.unwrap();
+    let rebuild = rebuilds::building(live.analytics.database()).await.unwrap();
     assert!(rebuild.is_some(), "it is tried again, with that partition");
 }

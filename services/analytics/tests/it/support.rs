@@ -11,6 +11,7 @@ use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
 use contracts::stock::{StockLevelLow, StockReplenished};
 use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, ambient};
+use database::{Database, Operation, Transaction};
 use inbox::{Context, HandlerError, Received, Rejection, UnitOfWork};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -46,13 +47,17 @@ pub(crate) struct Seen {
 impl Analytics {
     pub(crate) async fn start() -> Self {
         let database = TestDatabase::create("analytics", async |pool: &PgPool| {
-            inbox::migrate(pool).await?;
-            outbox::migrate(pool).await?;
+            inbox::migrate(&mut *pool.acquire().await?).await?;
+            outbox::migrate(&mut *pool.acquire().await?).await?;
             postgres::migrator().run(pool).await?;
             Ok(())
         })
         .await;
         Self { database }
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        self.database.database()
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -65,41 +70,42 @@ impl Analytics {
 
     /// One transaction, as the runtime runs it: a rejection rolls everything back.
     pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), Failure> {
-        apply_through(self.pool(), Generation::Live, events).await
+        apply_through(self.database(), Generation::Live, events).await
     }
 
     pub(crate) async fn seen(&self) -> Seen {
-        let pool = self.pool();
-        let funnel = queries::funnel(pool).await.unwrap();
+        let database = self.database();
+        let funnel = queries::funnel(database).await.unwrap();
         let reached = funnel.into_iter().filter(|(_, orders)| *orders > 0);
-        let times = queries::time_to_confirm(pool).await.unwrap();
+        let times = queries::time_to_confirm(database).await.unwrap();
         Seen {
             funnel: reached.map(|(stage, orders): (Stage, i64)| (stage.name(), orders)).collect(),
-            revenue: queries::revenue(pool).await.unwrap(),
-            best_sellers: queries::best_sellers_by_units(pool, None, 100).await.unwrap(),
+            revenue: queries::revenue(database).await.unwrap(),
+            best_sellers: queries::best_sellers_by_units(database, None, 100).await.unwrap(),
             times: times.into_iter().map(|(bound, orders)| (bound.0, orders)).collect(),
-            alerts: queries::standing_alerts(pool, 100).await.unwrap(),
+            alerts: queries::standing_alerts(database, 100).await.unwrap(),
         }
     }
 }
 
 /// Load, react, store, commit, as the runtime does.
 pub(crate) async fn apply_through(
-    pool: &PgPool,
+    database: &Database,
     generation: Generation,
     events: &[AnyEvent],
 ) -> Result<(), Failure> {
     let subscriptions = reactions::subscriptions();
     let received: Vec<Received> = events.iter().map(received).collect();
-    let mut transaction = pool.begin().await?;
-    let mut batch = ReadModels::load(&generation, &mut transaction, &received).await?;
-    for received in &received {
-        let context = Context { envelope: &received.envelope, now: ambient::now() };
-        subscriptions.react(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
-    }
-    batch.store(&generation, &mut transaction).await?;
-    transaction.commit().await?;
-    Ok(())
+    let applying = async |mut transaction: Transaction| {
+        let mut batch = ReadModels::load(&generation, &mut transaction, &received).await?;
+        for received in &received {
+            let context = Context { envelope: &received.envelope, now: ambient::now() };
+            subscriptions.react(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
+        }
+        batch.store(&generation, &mut transaction).await?;
+        Ok(transaction.commit().await?)
+    };
+    database.transaction(Operation::Batch, applying).await
 }
 
 fn received(event: &AnyEvent) -> Received {

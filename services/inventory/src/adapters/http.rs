@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use contracts::envelope::correlation_id_of;
 use contracts::{Cause, ambient};
+use database::Operation;
 use outbox::AppendError;
 use service::Deps;
 use service::http::{Fault, Json, Path, Problem, Query};
@@ -78,7 +79,7 @@ async fn list_stock(
 ) -> Result<Json<StockPage>, Problem> {
     let page = Page::try_from(query)?;
     // One more than asked for tells whether another page follows.
-    let mut levels = postgres::page(&api.deps.pool, &page.after, page.limit + 1).await?;
+    let mut levels = postgres::page(&api.deps.database, &page.after, page.limit + 1).await?;
     let more = levels.len() > page.length();
     levels.truncate(page.length());
     let next_cursor = levels.last().filter(|_| more).map(|(sku, _)| sku.to_string());
@@ -103,7 +104,7 @@ async fn show_stock(
         Problem::new(StatusCode::NOT_FOUND, "not-found", "This SKU is not kept").detail(format!("{sku:?}"))
     };
     let sku = Sku::parse(&sku).map_err(|_| unknown())?;
-    match postgres::find(&api.deps.pool, &sku).await? {
+    match postgres::find(&api.deps.database, &sku).await? {
         Some(books) => Ok(Json(StockView::new(&sku, books))),
         None => Err(unknown()),
     }
@@ -138,17 +139,14 @@ async fn replenish(
         trace: trace_of(&span),
     };
     let sku = command.sku.clone();
-    let deps = api.deps.clone();
-    let replenishing = async move {
-        let transaction = PgReplenishment::begin(&deps.pool, &deps.outbox).await?;
-        Ok(replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await)
-    };
-    match api
-        .deps
-        .detached(replenishing.instrument(span))
-        .await
-        .map_err(|error: sqlx::Error| Problem::from(error))?
-    {
+    let deps = &api.deps;
+    let replenishing = deps.database.transaction(Operation::Request, |transaction| async {
+        let transaction = PgReplenishment::new(transaction, &deps.outbox);
+        let outcome =
+            replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await;
+        Ok::<_, sqlx::Error>(outcome)
+    });
+    match replenishing.instrument(span).await? {
         Ok(Outcome::Done(answer)) => Ok(answered(&sku, &answer, false)),
         Ok(Outcome::Replayed(answer)) => Ok(answered(&sku, &answer, true)),
         Ok(Outcome::KeyReused) => Err(Problem::new(

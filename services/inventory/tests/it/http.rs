@@ -17,7 +17,10 @@ use crate::support::{Inventory, Row};
 fn routes(inventory: &Inventory) -> Router {
     let bus = Arc::new(InMemoryBus::new());
     let (codec, outbox) = (inventory.codec.clone(), inventory.outbox.clone());
-    http::routes(&Config::default(), &Deps::new("inventory", inventory.pool().clone(), bus, codec, outbox))
+    http::routes(
+        &Config::default(),
+        &Deps::new("inventory", inventory.database().clone(), bus, codec, outbox),
+    )
 }
 
 async fn send(inventory: &Inventory, request: Request<Body>) -> (StatusCode, HeaderMap, Value) {

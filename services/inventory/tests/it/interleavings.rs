@@ -47,18 +47,18 @@ async fn two_batches_that_want_the_same_last_units_take_turns() {
         &inventory.options(),
         5_000,
         async || case(&inventory, 15).await,
-        |case, pool| {
+        |case, database| {
             let inventory = &inventory;
             async move {
                 let order = placed(case.left, &[(&case.mug, 10), (&case.lamp, 1)]);
-                inventory.apply_through(&pool, &[order]).await.unwrap();
+                inventory.apply_through(&database, &[order]).await.unwrap();
             }
         },
-        |case, pool| {
+        |case, database| {
             let inventory = &inventory;
             async move {
                 let order = placed(case.right, &[(&case.lamp, 1), (&case.mug, 10)]);
-                inventory.apply_through(&pool, &[order]).await.unwrap();
+                inventory.apply_through(&database, &[order]).await.unwrap();
             }
         },
         |case, schedule| {
@@ -91,15 +91,15 @@ async fn an_order_and_its_cancellation_in_two_transactions_leave_nothing_held() 
         &inventory.options(),
         5_000,
         async || case(&inventory, 15).await,
-        |case, pool| {
+        |case, database| {
             let inventory = &inventory;
             async move {
-                inventory.apply_through(&pool, &[placed(case.left, &[(&case.mug, 10)])]).await.unwrap();
+                inventory.apply_through(&database, &[placed(case.left, &[(&case.mug, 10)])]).await.unwrap();
             }
         },
-        |case, pool| {
+        |case, database| {
             let inventory = &inventory;
-            async move { inventory.apply_through(&pool, &[cancelled(case.left)]).await.unwrap() }
+            async move { inventory.apply_through(&database, &[cancelled(case.left)]).await.unwrap() }
         },
         |case, schedule| {
             let inventory = &inventory;
@@ -124,9 +124,9 @@ async fn an_order_and_its_cancellation_in_two_transactions_leave_nothing_held() 
 #[tokio::test]
 async fn a_cancellation_applied_twice_at_once_gives_the_units_back_once() {
     let inventory = Inventory::start().await;
-    let cancel = |case: Case, pool: sqlx::PgPool| {
+    let cancel = |case: Case, database: database::Database| {
         let inventory = &inventory;
-        async move { inventory.apply_through(&pool, &[cancelled(case.left)]).await.unwrap() }
+        async move { inventory.apply_through(&database, &[cancelled(case.left)]).await.unwrap() }
     };
     let explored = Box::pin(every_interleaving(
         &inventory.options(),
@@ -160,16 +160,16 @@ async fn a_batch_and_a_replenishment_of_its_sku_take_turns() {
         &inventory.options(),
         5_000,
         async || case(&inventory, 5).await,
-        |case, pool| {
+        |case, database| {
             let inventory = &inventory;
             async move {
-                inventory.apply_through(&pool, &[placed(case.left, &[(&case.mug, 10)])]).await.unwrap();
+                inventory.apply_through(&database, &[placed(case.left, &[(&case.mug, 10)])]).await.unwrap();
             }
         },
-        |case, pool| {
+        |case, database| {
             let inventory = &inventory;
             async move {
-                let outcome = inventory.replenish_through(&pool, &units(&case.mug, 10, "more")).await;
+                let outcome = inventory.replenish_through(&database, &units(&case.mug, 10, "more")).await;
                 assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
             }
         },
@@ -194,10 +194,10 @@ async fn a_batch_and_a_replenishment_of_its_sku_take_turns() {
 #[tokio::test]
 async fn a_replenishment_asked_for_twice_at_once_adds_once() {
     let inventory = Inventory::start().await;
-    let ask = |case: Case, pool: sqlx::PgPool| {
+    let ask = |case: Case, database: database::Database| {
         let inventory = &inventory;
         async move {
-            let outcome = inventory.replenish_through(&pool, &units(&case.mug, 10, "twice")).await;
+            let outcome = inventory.replenish_through(&database, &units(&case.mug, 10, "twice")).await;
             assert!(matches!(outcome, Outcome::Done(_) | Outcome::Replayed(_)), "{outcome:?}");
         }
     };

@@ -38,7 +38,7 @@ async fn a_key_stands_for_one_replenishment_only() {
         quantity: 5,
         reorder_threshold: Some(3),
     };
-    assert_eq!(inventory.replenish_through(inventory.pool(), &other_threshold).await, Outcome::KeyReused);
+    assert_eq!(inventory.replenish_through(inventory.database(), &other_threshold).await, Outcome::KeyReused);
     assert_eq!(inventory.stock("mug").await.available, 5);
     let skus: i64 =
         sqlx::query_scalar("SELECT count(*) FROM stock").fetch_one(inventory.pool()).await.unwrap();

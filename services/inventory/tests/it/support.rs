@@ -2,6 +2,7 @@
 
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, ambient};
+use database::{Database, Operation, Transaction};
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use inventory::adapters::postgres::{self, PgReplenishment, StockBatch};
 use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock};
@@ -45,13 +46,17 @@ pub(crate) struct Row {
 impl Inventory {
     pub(crate) async fn start() -> Self {
         let database = TestDatabase::create("inventory", async |pool: &PgPool| {
-            outbox::migrate(pool).await?;
+            outbox::migrate(&mut *pool.acquire().await?).await?;
             postgres::migrator().run(pool).await?;
             Ok(())
         })
         .await;
         let codec = Codec::offline(Topics::default());
         Self { outbox: Outbox::new(codec.clone(), "inventory", 1_000_000), codec, database }
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        self.database.database()
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -64,15 +69,20 @@ impl Inventory {
 
     /// One transaction, as the runtime runs it: a rejection rolls everything back.
     pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), Failure> {
-        self.apply_through(self.pool(), events).await
+        self.apply_through(self.database(), events).await
     }
 
-    /// The same, on a connection of this pool.
-    pub(crate) async fn apply_through(&self, pool: &PgPool, events: &[AnyEvent]) -> Result<(), Failure> {
-        let mut transaction = pool.begin().await?;
-        apply_on(&mut transaction, &self.outbox, events).await?;
-        transaction.commit().await?;
-        Ok(())
+    /// The same, on a connection of this database.
+    pub(crate) async fn apply_through(
+        &self,
+        database: &Database,
+        events: &[AnyEvent],
+    ) -> Result<(), Failure> {
+        let applying = async |mut transaction: Transaction| {
+            apply_on(&mut transaction, &self.outbox, events).await?;
+            Ok(transaction.commit().await?)
+        };
+        database.transaction(Operation::Batch, applying).await
     }
 
     pub(crate) async fn replenish(&self, sku: &str, quantity: i64, key: &str) -> Outcome {
@@ -82,13 +92,17 @@ impl Inventory {
             quantity,
             reorder_threshold: None,
         };
-        self.replenish_through(self.pool(), &command).await
+        self.replenish_through(self.database(), &command).await
     }
 
-    /// The same, on a connection of this pool.
-    pub(crate) async fn replenish_through(&self, pool: &PgPool, command: &ReplenishStock) -> Outcome {
-        let transaction = PgReplenishment::begin(pool, &self.outbox).await.unwrap();
-        replenish_stock(transaction, command, THRESHOLD, &cause(), ambient::now()).await.unwrap()
+    /// The same, on a connection of this database.
+    pub(crate) async fn replenish_through(&self, database: &Database, command: &ReplenishStock) -> Outcome {
+        let replenishing = async |transaction: Transaction| {
+            let transaction = PgReplenishment::new(transaction, &self.outbox);
+            let outcome = replenish_stock(transaction, command, THRESHOLD, &cause(), ambient::now()).await;
+            Ok::<_, sqlx::Error>(outcome.unwrap())
+        };
+        database.transaction(Operation::Request, replenishing).await.unwrap()
     }
 
     /// Available, reserved and committed units.

@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
+use database::Database;
 use serde::{Deserialize, Serialize};
 use service::http::{Json, Problem, Query};
-use sqlx::PgPool;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
@@ -66,8 +66,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The routes.
-pub fn routes(pool: PgPool) -> Router {
-    Router::new().route("/notifications", get(list_notifications)).with_state(pool)
+pub fn routes(database: Database) -> Router {
+    Router::new().route("/notifications", get(list_notifications)).with_state(database)
 }
 
 /// The mails about an order, oldest first.
@@ -83,11 +83,11 @@ pub fn routes(pool: PgPool) -> Router {
     )
 )]
 async fn list_notifications(
-    State(pool): State<PgPool>,
+    State(database): State<Database>,
     Query(query): Query<OrderQuery>,
 ) -> Result<Json<NotificationsView>, Problem> {
     let order_id = query.order_id;
-    let found = find(&pool, order_id).await.map_err(|error| {
+    let found = find(&database, order_id).await.map_err(|error| {
         tracing::warn!(%order_id, %error, "notifications could not be read");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available just now")
             .detail("The database did not answer; try again.")

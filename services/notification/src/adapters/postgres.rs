@@ -4,7 +4,7 @@ pub mod batch;
 pub mod mails;
 mod row;
 
-use sqlx::PgPool;
+use database::{Database, Operation};
 use uuid::Uuid;
 
 /// The migrations of notification's own tables.
@@ -41,11 +41,14 @@ pub struct MailRecord {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<(String, Vec<MailRecord>)>, sqlx::Error> {
+pub async fn find(
+    database: &Database,
+    order_id: Uuid,
+) -> Result<Option<(String, Vec<MailRecord>)>, sqlx::Error> {
     let recipient_status: Option<String> =
         sqlx::query_scalar("SELECT recipient_status FROM orders WHERE order_id = $1")
             .bind(order_id)
-            .fetch_optional(pool)
+            .fetch_optional(database.statement(Operation::Request))
             .await?;
     let Some(recipient_status) = recipient_status else { return Ok(None) };
     let mails = sqlx::query_as(
@@ -55,7 +58,7 @@ pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<(String, Vec<M
              ARRAY['order_received', 'order_confirmed', 'order_cancelled', 'payment_refunded'], kind)",
     )
     .bind(order_id)
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await?;
     Ok(Some((recipient_status, mails)))
 }

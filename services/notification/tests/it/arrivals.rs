@@ -41,7 +41,7 @@ async fn every_arrival(facts: impl Fn(Uuid) -> Vec<AnyEvent>, expected: &[&str])
                 .flat_map(|(_, facts, _)| facts.chunks(size).nth(round).unwrap_or_default())
                 .cloned()
                 .collect();
-            apply(stack.pool(), &batch).await;
+            apply(stack.database(), &batch).await;
         }
     }
     for (order_id, facts, _) in orders {
@@ -68,7 +68,7 @@ async fn every_order_of_arrival_of_doubled_facts_gives_the_same_mails_once() {
 async fn an_order_without_a_recipient_is_recorded_as_such() {
     let stack = Stack::start().await;
     let order_id = new_id();
-    apply(stack.pool(), &[placed_by(order_id, None), confirmed(order_id)]).await;
+    apply(stack.database(), &[placed_by(order_id, None), confirmed(order_id)]).await;
     let recipient_status: String =
         sqlx::query_scalar("SELECT recipient_status FROM orders WHERE order_id = $1")
             .bind(order_id)
@@ -83,8 +83,8 @@ async fn an_order_without_a_recipient_is_recorded_as_such() {
 async fn a_second_end_is_rejected_and_changes_nothing() {
     let stack = Stack::start().await;
     let order_id = new_id();
-    apply(stack.pool(), &[placed(order_id), confirmed(order_id)]).await;
-    let refused = try_apply(stack.pool(), &[cancelled(order_id)]).await;
+    apply(stack.database(), &[placed(order_id), confirmed(order_id)]).await;
+    let refused = try_apply(stack.database(), &[cancelled(order_id)]).await;
     let Err(HandlerError::Rejected { rejection, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(rejection.reason, "contradicting_end");
     assert_eq!(stack.kinds(order_id).await, ["order_confirmed", "order_received"]);
@@ -94,7 +94,7 @@ async fn a_second_end_is_rejected_and_changes_nothing() {
 async fn the_table_itself_refuses_a_second_mail_of_a_kind() {
     let stack = Stack::start().await;
     let order_id = new_id();
-    apply(stack.pool(), &[placed(order_id)]).await;
+    apply(stack.database(), &[placed(order_id)]).await;
     let second = sqlx::query(
         "INSERT INTO mails (order_id, kind, message_id, recipient_name, recipient_email, subject, body_text,
                             body_html, due_at, created_at)

@@ -11,7 +11,7 @@ use crate::stack::{Stack, confirmed, placed};
 
 async fn get(stack: &Stack, path: &str) -> (StatusCode, Value) {
     let request = Request::get(path).body(Body::empty()).expect("a request");
-    let response = routes(stack.pool().clone()).oneshot(request).await.expect("an answer");
+    let response = routes(stack.database().clone()).oneshot(request).await.expect("an answer");
     let status = response.status();
     let body = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))

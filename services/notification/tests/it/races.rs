@@ -12,8 +12,8 @@ async fn an_order_and_its_refund_at_the_same_time_lose_no_mail() {
         stack.pool().connect_options().as_ref(),
         5_000,
         async || new_id(),
-        |order_id, pool| async move { apply(&pool, &[placed(order_id), cancelled(order_id)]).await },
-        |order_id, pool| async move { apply(&pool, &[refunded(order_id)]).await },
+        |order_id, database| async move { apply(&database, &[placed(order_id), cancelled(order_id)]).await },
+        |order_id, database| async move { apply(&database, &[refunded(order_id)]).await },
         async |order_id, schedule| {
             let expected = ["order_cancelled", "order_received", "payment_refunded"];
             assert_eq!(stack.kinds(order_id).await, expected, "schedule {schedule}");
@@ -32,11 +32,11 @@ async fn a_cancellation_and_a_refund_at_the_same_time_lose_no_mail_and_no_fact()
         5_000,
         async || {
             let order_id = new_id();
-            apply(stack.pool(), &[placed(order_id)]).await;
+            apply(stack.database(), &[placed(order_id)]).await;
             order_id
         },
-        |order_id, pool| async move { apply(&pool, &[cancelled(order_id)]).await },
-        |order_id, pool| async move { apply(&pool, &[refunded(order_id)]).await },
+        |order_id, database| async move { apply(&database, &[cancelled(order_id)]).await },
+        |order_id, database| async move { apply(&database, &[refunded(order_id)]).await },
         async |order_id, schedule| {
             let expected = ["order_cancelled", "order_received", "payment_refunded"];
             assert_eq!(stack.kinds(order_id).await, expected, "schedule {schedule}");

@@ -9,6 +9,7 @@ use contracts::order::{
 };
 use contracts::payment::PaymentRefunded;
 use contracts::{AnyEvent, Envelope, Event, TraceContext};
+use database::{Database, Operation, Transaction};
 use inbox::{Context, HandlerError, Received, UnitOfWork};
 use notification::adapters::postgres::batch::BatchDeps;
 use notification::adapters::postgres::mails::{PostgresMails, RetryPolicy};
@@ -65,12 +66,16 @@ impl Stack {
         Self { database, wake: Arc::new(Notify::new()) }
     }
 
+    pub(crate) fn database(&self) -> &Database {
+        self.database.database()
+    }
+
     pub(crate) fn pool(&self) -> &PgPool {
         self.database.pool()
     }
 
     pub(crate) fn store(&self) -> Arc<dyn MailStore> {
-        Arc::new(PostgresMails::new(self.database.another_pool(), POLICY))
+        Arc::new(PostgresMails::new(self.database.another(), POLICY))
     }
 
     /// A worker of its own that sends to `url`, or nowhere if that is empty.
@@ -89,7 +94,7 @@ impl Stack {
     }
 
     pub(crate) async fn apply(&self, events: &[AnyEvent]) {
-        apply(self.pool(), events).await;
+        apply(self.database(), events).await;
         self.wake.notify_one();
     }
 
@@ -150,25 +155,27 @@ impl RunningWorker {
 }
 
 /// What the inbox does with a batch, in a transaction of its own.
-pub(crate) async fn apply(pool: &PgPool, events: &[AnyEvent]) {
-    try_apply(pool, events).await.expect("possible facts");
+pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
+    try_apply(database, events).await.expect("possible facts");
 }
 
-pub(crate) async fn try_apply(pool: &PgPool, events: &[AnyEvent]) -> Result<(), HandlerError> {
+pub(crate) async fn try_apply(database: &Database, events: &[AnyEvent]) -> Result<(), HandlerError> {
     let received: Vec<Received> = events.iter().cloned().map(received).collect();
     let renderer = Renderer::try_new("tidings.example").expect("templates");
     let deps = BatchDeps { renderer, wake: Arc::new(Notify::new()) };
     let subscriptions = subscriptions();
-    let mut tx = pool.begin().await?;
-    let mut orders = Orders::load(&deps, &mut tx, &received).await?;
-    for received in &received {
-        let context = Context { envelope: &received.envelope, now: now() };
-        subscriptions.react(&mut orders, &received.event, context).map_err(|rejection| {
-            HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
-        })?;
-    }
-    orders.store(&deps, &mut tx).await?;
-    Ok(tx.commit().await?)
+    let applying = async |mut tx: Transaction| {
+        let mut orders = Orders::load(&deps, &mut tx, &received).await?;
+        for received in &received {
+            let context = Context { envelope: &received.envelope, now: now() };
+            subscriptions.react(&mut orders, &received.event, context).map_err(|rejection| {
+                HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
+            })?;
+        }
+        orders.store(&deps, &mut tx).await?;
+        Ok(tx.commit().await?)
+    };
+    database.transaction(Operation::Batch, applying).await
 }
 
 fn received(event: AnyEvent) -> Received {

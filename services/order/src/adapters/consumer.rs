@@ -98,8 +98,6 @@ fn handler_error(error: StoreError) -> HandlerError {
         StoreError::Database(error) => error.into(),
         StoreError::Append(error) => error.into(),
         // A corrupt row is nobody's event's fault: it stops the partition until somebody has looked.
-        StoreError::Refused(_) | StoreError::Corrupt { .. } | StoreError::Aborted(_) => {
-            HandlerError::Retry(Box::new(error))
-        }
+        StoreError::Refused(_) | StoreError::Corrupt { .. } => HandlerError::Retry(Box::new(error)),
     }
 }

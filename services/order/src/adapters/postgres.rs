@@ -11,10 +11,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Cause, Topic, TraceContext, ambient};
+use database::{Database, Operation, Transaction};
 use outbox::{AppendError, Message, Numbered, Outbox};
-use sqlx::{PgConnection, PgPool};
-use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use sqlx::PgConnection;
 
 pub use deadlines::Position;
 pub use idempotency::{Answer, IdempotencyKey, PlaceOutcome};
@@ -53,9 +52,6 @@ pub enum StoreError {
     /// The database refused or did not answer.
     #[error("the order database: {0}")]
     Database(#[from] sqlx::Error),
-    /// The task that ran the transaction ended early: the service stops.
-    #[error("the transaction was given up: {0}")]
-    Aborted(#[from] tokio::task::JoinError),
 }
 
 impl StoreError {
@@ -85,9 +81,8 @@ impl From<AppendError> for StoreError {
 /// The order database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OrderStore {
-    pool: PgPool,
+    database: Database,
     outbox: Outbox,
-    tasks: TaskTracker,
 }
 
 /// An order, decided and sealed, ready to be written.
@@ -100,10 +95,10 @@ pub struct Placing {
 }
 
 impl OrderStore {
-    /// The order database behind this pool, publishing through this outbox.
+    /// The order database, publishing through this outbox.
     #[must_use]
-    pub fn new(pool: PgPool, outbox: Outbox) -> Self {
-        Self { pool, outbox, tasks: TaskTracker::new() }
+    pub const fn new(database: Database, outbox: Outbox) -> Self {
+        Self { database, outbox }
     }
 
     /// Decides about a new order and checks that its event can be published; writes nothing.
@@ -129,8 +124,6 @@ impl OrderStore {
 
     /// Writes a new order and the answer to its request, unless this key has placed one before.
     ///
-    /// The transaction runs in a task of its own: a client that hangs up leaves no connection in mid-transaction.
-    ///
     /// # Errors
     /// When the database refuses or does not answer.
     pub async fn place(
@@ -139,24 +132,20 @@ impl OrderStore {
         key: IdempotencyKey,
         answer: Answer,
     ) -> Result<PlaceOutcome, StoreError> {
-        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
-        let transaction = async move {
-            let mut tx = pool.begin().await?;
+        let placing = async |mut tx: Transaction| {
             let order_id = placing.view.order_id;
             if !idempotency::insert(&mut tx, &key, order_id, &answer).await? {
-                let outcome = idempotency::stored(&mut tx, &key).await?;
-                tx.rollback().await?;
-                return Ok(outcome);
+                return idempotency::stored(&mut tx, &key).await;
             }
-            let numbered = outbox.number(&mut tx, placing.messages).await?;
+            let numbered = self.outbox.number(&mut tx, placing.messages).await?;
             writes::insert(&mut tx, &placing.outcome, &numbered).await?;
-            outbox.append(&mut tx, &numbered).await?;
+            self.outbox.append(&mut tx, &numbered).await?;
             tx.commit().await?;
             Counts::of(&placing.outcome.dispatched.journal).add();
-            outbox.wake();
+            self.outbox.wake();
             Ok(PlaceOutcome::Placed)
         };
-        self.tasks.spawn(transaction.in_current_span()).await?
+        self.database.transaction(Operation::Request, placing).await
     }
 
     /// Cancels an order for its customer.
@@ -169,20 +158,18 @@ impl OrderStore {
         trace: TraceContext,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
-        let transaction = async move {
-            let mut tx = pool.begin().await?;
+        let cancelling = async |mut tx: Transaction| {
             let mut work = lock(&mut tx, &[order_id]).await?;
             cancel_order::cancel_order(&mut work, order_id, trace, now)
                 .map_err(|error| StoreError::of(order_id, error))?;
             let counts = Counts::of(work.journal());
-            store(&mut tx, work.finish(), &outbox).await?;
+            store(&mut tx, work.finish(), &self.outbox).await?;
             tx.commit().await?;
             counts.add();
-            outbox.wake();
+            self.outbox.wake();
             Ok(())
         };
-        self.tasks.spawn(transaction.in_current_span()).await?
+        self.database.transaction(Operation::Request, cancelling).await
     }
 
     /// Cancels at most `limit` open orders whose deadline had passed at `now`; says how many deadlines were answered.
@@ -192,7 +179,15 @@ impl OrderStore {
     /// # Errors
     /// When the database refuses or does not answer.
     pub async fn expire(&self, now: DateTime<Utc>, limit: i64) -> Result<usize, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        self.database.transaction(Operation::Worker, |tx| self.expire_in(tx, now, limit)).await
+    }
+
+    async fn expire_in(
+        &self,
+        mut tx: Transaction,
+        now: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<usize, StoreError> {
         let due = deadlines::due(&mut tx, now, limit).await?;
         let mut work = lock(&mut tx, &due).await?;
         if let (Err(error), Some(first)) = (expire_orders::expire_orders(&mut work, &due, now), due.first()) {

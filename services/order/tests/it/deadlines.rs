@@ -43,7 +43,7 @@ async fn publish(stack: &Stack, event: contracts::AnyEvent) {
 /// Runs order's consumer until `shutdown`.
 fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let consumer = Consumer::new(Parts {
-        pool: stack.pool().clone(),
+        database: stack.database().clone(),
         bus: Arc::clone(&stack.bus) as Arc<dyn Bus>,
         codec: Arc::clone(&stack.codec),
         subscriptions: subscriptions(),

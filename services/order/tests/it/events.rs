@@ -3,25 +3,28 @@
 use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
 use contracts::{AnyEvent, Cause, Envelope, Event, Topics, TraceContext, ambient};
+use database::{Database, Operation, Transaction};
 use inbox::{Context, Received, UnitOfWork};
 use order::adapters::consumer::{OrderBatch, OrderBatchDeps, subscriptions};
 use order::domain::OrderId;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 /// Applies these events as one batch on this database, as the inbox would.
-pub(crate) async fn apply(pool: &PgPool, deps: OrderBatchDeps, events: Vec<AnyEvent>) {
+pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec<AnyEvent>) {
     let received: Vec<Received> = events.into_iter().map(received).collect();
-    let mut tx = pool.begin().await.unwrap();
-    let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
     let subscriptions = subscriptions();
-    for received in &received {
-        let context = Context { envelope: &received.envelope, now: ambient::now() };
-        subscriptions.react(&mut batch, &received.event, context).unwrap();
-    }
-    let after_commit = batch.after_commit();
-    batch.store(&deps, &mut tx).await.unwrap();
-    tx.commit().await.unwrap();
+    let applying = async |mut tx: Transaction| {
+        let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
+        for received in &received {
+            let context = Context { envelope: &received.envelope, now: ambient::now() };
+            subscriptions.react(&mut batch, &received.event, context).unwrap();
+        }
+        let after_commit = batch.after_commit();
+        batch.store(&deps, &mut tx).await.unwrap();
+        tx.commit().await?;
+        Ok::<_, sqlx::Error>(after_commit)
+    };
+    let after_commit = database.transaction(Operation::Batch, applying).await.unwrap();
     after_commit();
     OrderBatch::committed(&deps);
 }

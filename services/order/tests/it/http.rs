@@ -296,7 +296,7 @@ async fn the_largest_order_that_the_limits_allow_is_placed() {
 #[tokio::test]
 async fn an_unreachable_database_is_an_honest_503() {
     let stack = Stack::start().await;
-    stack.pool().close().await;
+    stack.database().close();
     for answered in [
         stack.replica.ask(post_order("k", &valid_order(), &[])).await,
         stack.replica.get("/orders").await,

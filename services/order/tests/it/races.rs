@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use database::Database;
 use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::postgres::OrderStore;
 use order::adapters::watch::Watcher;
 use order::config::Config;
 use order::domain::OrderId;
 use outbox::Outbox;
-use sqlx::PgPool;
 use testkit::interleave::every_interleaving;
 use tokio_util::sync::CancellationToken;
 
@@ -21,12 +21,12 @@ use crate::stack::{Replica, Settings, Stack};
 const MOST: usize = 2_000;
 
 /// Lets `input` happen to `order_id` on this connection, by the code that production runs.
-async fn happen(input: Input, order_id: OrderId, pool: PgPool, outbox: Outbox) {
-    let store = OrderStore::new(pool.clone(), outbox.clone());
+async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Outbox) {
+    let store = OrderStore::new(database.clone(), outbox.clone());
     match input.event(order_id) {
         Some(event) => {
             let watcher = Watcher::new(&Config::default(), CancellationToken::new());
-            apply(&pool, OrderBatchDeps { outbox, watcher }, vec![event]).await;
+            apply(&database, OrderBatchDeps { outbox, watcher }, vec![event]).await;
         }
         None if input == Input::Cancellation => {
             // Refused if the other one has confirmed it.
@@ -57,8 +57,8 @@ async fn races(left: Input) {
                 }
                 order_id
             },
-            |order_id, pool| happen(pair[0], order_id, pool, stack.replica.outbox.clone()),
-            |order_id, pool| happen(pair[1], order_id, pool, stack.replica.outbox.clone()),
+            |order_id, database| happen(pair[0], order_id, database, stack.replica.outbox.clone()),
+            |order_id, database| happen(pair[1], order_id, database, stack.replica.outbox.clone()),
             |order_id, schedule| check(&stack, pair, order_id, schedule),
         ))
         .await;
@@ -112,8 +112,8 @@ async fn one_key_places_one_order_in_every_interleaving() {
     let stack = Stack::start().await;
     let options = stack.database.url().parse().unwrap();
     let (bus, codec) = (Arc::clone(&stack.bus), Arc::clone(&stack.codec));
-    let post = |key: String, pool: PgPool| {
-        let replica = Replica::start(pool, &bus, &codec, &Settings::default());
+    let post = |key: String, database: Database| {
+        let replica = Replica::start(database, &bus, &codec, &Settings::default());
         async move {
             let answered = replica.post_order(&key, &crate::stack::valid_order()).await;
             assert_eq!(answered.status, StatusCode::ACCEPTED);

@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Codec, Topics, ambient};
+use database::Database;
 use messaging::{Bus, InMemoryBus, TopicSpec};
 use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::http::{OrderApi, routes};
@@ -26,6 +27,7 @@ use telemetry::metrics::Metrics;
 use testkit::postgres::TestDatabase;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use utoipa::OpenApi;
 use uuid::Uuid;
@@ -97,8 +99,8 @@ impl Answered {
 
 pub(crate) async fn migrated() -> TestDatabase {
     TestDatabase::create("order", async |pool| {
-        outbox::migrate(pool).await?;
-        inbox::migrate(pool).await?;
+        outbox::migrate(&mut *pool.acquire().await?).await?;
+        inbox::migrate(&mut *pool.acquire().await?).await?;
         migrator().run(pool).await?;
         Ok(())
     })
@@ -123,13 +125,17 @@ impl Stack {
             })
             .collect();
         bus.create_topics(&topics).await.unwrap();
-        let replica = Replica::start(database.pool().clone(), &bus, &codec, settings);
+        let replica = Replica::start(database.database().clone(), &bus, &codec, settings);
         Self { database, bus, codec, replica }
     }
 
     /// A second process on the same database.
     pub(crate) fn another_replica(&self) -> Replica {
-        Replica::start(self.database.another_pool(), &self.bus, &self.codec, &Settings::default())
+        Replica::start(self.database.another(), &self.bus, &self.codec, &Settings::default())
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        self.database.database()
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -171,7 +177,7 @@ impl Stack {
 
     /// Applies these events as one batch, as the inbox would.
     pub(crate) async fn apply(&self, events: Vec<AnyEvent>) {
-        apply(self.pool(), self.replica.batch_deps(), events).await;
+        apply(self.database(), self.replica.batch_deps(), events).await;
     }
 
     /// Status and reason of an order, from the head of its stream.
@@ -239,7 +245,7 @@ impl Stack {
 
 impl Replica {
     pub(crate) fn start(
-        pool: PgPool,
+        database: Database,
         bus: &Arc<InMemoryBus>,
         codec: &Arc<Codec>,
         settings: &Settings,
@@ -247,16 +253,17 @@ impl Replica {
         static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
         let config = &settings.order;
         let outbox = Outbox::new(Arc::clone(codec), "order", settings.max_message_bytes);
-        let store = OrderStore::new(pool.clone(), outbox.clone());
+        let store = OrderStore::new(database.clone(), outbox.clone());
         let shutdown = CancellationToken::new();
         let watcher = Watcher::new(config, shutdown.clone());
         let mut poller = WatchPoller::new(watcher.clone(), store.clone());
         let mut tasks = JoinSet::new();
         let stop = shutdown.clone();
         tasks.spawn(async move { poller.run(stop).await.unwrap() });
-        let health = Health::new("order", pool, Arc::clone(bus) as Arc<dyn Bus>, shutdown.clone());
+        let health = Health::new("order", database, Arc::clone(bus) as Arc<dyn Bus>, shutdown.clone());
         let routes = routes(store.clone(), watcher.clone(), config);
-        let router = edge(routes, OrderApi::openapi(), &settings.http, health, METRICS.clone());
+        let router =
+            edge(routes, OrderApi::openapi(), &settings.http, health, METRICS.clone(), TaskTracker::new());
         Self { outbox, store, watcher, shutdown, router, _tasks: tasks }
     }
 

@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
+use database::Database;
 use serde::Serialize;
 use service::http::{Json, Path, Problem};
-use sqlx::PgPool;
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use crate::domain::{Answer, Charge, State as PaymentState};
 #[derive(Clone, Debug)]
 pub struct Http {
     /// Payment's database.
-    pub pool: PgPool,
+    pub database: Database,
     /// Who keeps the ledger.
     pub provider: Arc<dyn Provider>,
 }
@@ -104,7 +104,7 @@ async fn get_payment(
     Path(order_id): Path<Uuid>,
 ) -> Result<Json<PaymentView>, Problem> {
     let entry =
-        find(&http.pool, order_id).await.map_err(|error| unavailable(order_id, "database", &error))?;
+        find(&http.database, order_id).await.map_err(|error| unavailable(order_id, "database", &error))?;
     let Some(entry) = entry else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "No such payment").detail(format!(
             "Payment has not heard of an order {order_id}; events may still be on their way."

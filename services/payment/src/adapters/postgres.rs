@@ -5,9 +5,10 @@ pub mod row;
 pub mod saga;
 
 use contracts::Topic;
+use database::{Database, Operation};
 use outbox::{AppendError, Numbered, expect_stored};
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::application::Entry;
@@ -23,7 +24,7 @@ pub fn migrator() -> sqlx::migrate::Migrator {
 ///
 /// # Errors
 /// When the database refuses, or the row contradicts itself.
-pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
+pub async fn find(database: &Database, order_id: Uuid) -> Result<Option<Entry>, sqlx::Error> {
     let row: Option<PaymentRow> = sqlx::query_as(
         "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
              capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
@@ -31,7 +32,7 @@ pub async fn find(pool: &PgPool, order_id: Uuid) -> Result<Option<Entry>, sqlx::
          FROM payments WHERE order_id = $1",
     )
     .bind(order_id)
-    .fetch_optional(pool)
+    .fetch_optional(database.statement(Operation::Request))
     .await?;
     row.map(PaymentRow::into_entry).transpose()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::ambient::{new_id, now};
-use sqlx::PgPool;
+use database::Database;
 
 use crate::application::provider::{CallError, LedgerEntry, Provider};
 use crate::domain::{Answer, Charge, PaymentId, Step, TransactionId};
@@ -33,10 +33,10 @@ pub struct BuiltInProvider {
 }
 
 impl BuiltInProvider {
-    /// A provider that keeps its books in `pool`'s database.
+    /// A provider that keeps its books in `database`.
     #[must_use]
-    pub const fn new(pool: PgPool, delays: Delays) -> Self {
-        Self { ledger: Ledger::new(pool), delays }
+    pub const fn new(database: Database, delays: Delays) -> Self {
+        Self { ledger: Ledger::new(database), delays }
     }
 
     async fn act(&self, step: Step, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError> {
@@ -66,7 +66,7 @@ impl BuiltInProvider {
 #[async_trait]
 impl Provider for BuiltInProvider {
     async fn prepare(&self) -> anyhow::Result<()> {
-        Ok(migrate(self.ledger.pool()).await?)
+        Ok(migrate(self.ledger.database()).await?)
     }
 
     async fn authorize(&self, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::stack::{AMOUNT_MINOR, Stack, cancelled, placed, reserved};
 
 async fn get(stack: &Stack, path: &str) -> (StatusCode, Value) {
-    let http = Http { pool: stack.pool().clone(), provider: stack.provider() };
+    let http = Http { database: stack.database().clone(), provider: stack.provider() };
     let request = Request::get(path).body(Body::empty()).expect("a request");
     let response = routes(http).oneshot(request).await.expect("an answer");
     let status = response.status();

@@ -2,8 +2,8 @@
 
 use contracts::AnyEvent;
 use contracts::ambient::new_id;
+use database::Database;
 use payment::domain::{State, Task};
-use sqlx::PgPool;
 use testkit::interleave::every_interleaving;
 use uuid::Uuid;
 
@@ -20,7 +20,8 @@ async fn race(
     check: impl Fn(&State, Option<Task>) -> bool,
 ) {
     let stack = Stack::start().await;
-    let batch = |facts: Vec<AnyEvent>| move |pool: PgPool| async move { apply(&pool, &facts).await };
+    let batch =
+        |facts: Vec<AnyEvent>| move |database: Database| async move { apply(&database, &facts).await };
     let explored = every_interleaving(
         stack.pool().connect_options().as_ref(),
         MOST,
@@ -32,8 +33,8 @@ async fn race(
             }
             order_id
         },
-        |order_id, pool| batch(left(order_id))(pool),
-        |order_id, pool| batch(right(order_id))(pool),
+        |order_id, database| batch(left(order_id))(database),
+        |order_id, database| batch(right(order_id))(database),
         async |order_id, schedule| {
             let payment = stack.entry(order_id).await.payment;
             assert!(check(&payment.state, payment.due()), "{name}, schedule {schedule}: {payment:?}");
@@ -89,10 +90,10 @@ async fn batches_that_share_two_orders_in_opposite_order_do_not_deadlock() {
         stack.pool().connect_options().as_ref(),
         MOST,
         async || (new_id(), new_id()),
-        |(one, two), pool| async move {
-            apply(&pool, &[placed(one, "tok_visa"), placed(two, "tok_visa")]).await;
+        |(one, two), database| async move {
+            apply(&database, &[placed(one, "tok_visa"), placed(two, "tok_visa")]).await;
         },
-        |(one, two), pool| async move { apply(&pool, &[reserved(two), reserved(one)]).await },
+        |(one, two), database| async move { apply(&database, &[reserved(two), reserved(one)]).await },
         async |(one, two), schedule| {
             for order_id in [one, two] {
                 let state = stack.entry(order_id).await.payment.state;
@@ -117,9 +118,9 @@ async fn a_cancellation_while_an_answer_is_being_stored_gives_everything_back() 
             let performed = capture(&stack, order_id).await;
             (order_id, performed)
         },
-        |(_, performed), pool| async move {
+        |(_, performed), database| async move {
             let store = payment::adapters::postgres::saga::PostgresSaga::new(
-                pool,
+                database,
                 crate::stack::outbox(),
                 crate::stack::POLICY,
             );
@@ -127,7 +128,7 @@ async fn a_cancellation_while_an_answer_is_being_stored_gives_everything_back() 
                 .await
                 .expect("recording");
         },
-        |(order_id, _), pool| async move { apply(&pool, &[cancelled(order_id)]).await },
+        |(order_id, _), database| async move { apply(&database, &[cancelled(order_id)]).await },
         async |(order_id, _), schedule| {
             let worker = stack.worker();
             stack.rest().await;

@@ -7,6 +7,7 @@ use contracts::ambient::{new_id, now};
 use contracts::order::{CancellationReason, OrderCancelled, OrderLine, OrderPlaced};
 use contracts::reservation::{ReservedLine, StockReserved};
 use contracts::{AnyEvent, Codec, Envelope, Event, Topics, TraceContext};
+use database::{Bounds, Database, Operation, Transaction};
 use inbox::{Context, Received, UnitOfWork};
 use outbox::Outbox;
 use payment::adapters::postgres::batch::BatchDeps;
@@ -55,12 +56,17 @@ pub(crate) struct Stack {
 impl Stack {
     pub(crate) async fn start() -> Self {
         let database = TestDatabase::create("payment", async |pool: &PgPool| {
-            outbox::migrate(pool).await?;
+            outbox::migrate(&mut *pool.acquire().await?).await?;
             migrator().run(pool).await?;
-            Ok(migrate(pool).await?)
+            let options = pool.connect_options().as_ref().clone();
+            Ok(migrate(&Database::new(options, 1, Bounds::default())).await?)
         })
         .await;
         Self { database, wake: Arc::new(Notify::new()) }
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        self.database.database()
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -72,11 +78,11 @@ impl Stack {
     }
 
     pub(crate) fn provider_with(&self, delays: Delays) -> Arc<dyn Provider> {
-        Arc::new(BuiltInProvider::new(self.database.another_pool(), delays))
+        Arc::new(BuiltInProvider::new(self.database.another(), delays))
     }
 
     pub(crate) fn store(&self) -> Arc<dyn SagaStore> {
-        Arc::new(PostgresSaga::new(self.database.another_pool(), outbox(), POLICY))
+        Arc::new(PostgresSaga::new(self.database.another(), outbox(), POLICY))
     }
 
     /// A worker of its own, as another process would be. It lives as long as the value.
@@ -98,12 +104,12 @@ impl Stack {
     }
 
     pub(crate) async fn apply(&self, events: &[AnyEvent]) {
-        apply(self.pool(), events).await;
+        apply(self.database(), events).await;
         self.wake.notify_one();
     }
 
     pub(crate) async fn entry(&self, order_id: Uuid) -> Entry {
-        find(self.pool(), order_id).await.expect("reading").expect("a payment")
+        find(self.database(), order_id).await.expect("reading").expect("a payment")
     }
 
     /// A row in this state, whatever led to it.
@@ -183,18 +189,20 @@ pub(crate) fn outbox() -> Outbox {
 }
 
 /// What the inbox does with a batch, in a transaction of its own.
-pub(crate) async fn apply(pool: &PgPool, events: &[AnyEvent]) {
+pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
     let received: Vec<Received> = events.iter().cloned().map(received).collect();
     let deps = BatchDeps { wake: Arc::new(Notify::new()) };
     let subscriptions = subscriptions();
-    let mut tx = pool.begin().await.expect("beginning");
-    let mut payments = Payments::load(&deps, &mut tx, &received).await.expect("loading");
-    for received in &received {
-        let context = Context { envelope: &received.envelope, now: now() };
-        subscriptions.react(&mut payments, &received.event, context).expect("a possible fact");
-    }
-    payments.store(&deps, &mut tx).await.expect("storing");
-    tx.commit().await.expect("committing");
+    let applying = async |mut tx: Transaction| {
+        let mut payments = Payments::load(&deps, &mut tx, &received).await.expect("loading");
+        for received in &received {
+            let context = Context { envelope: &received.envelope, now: now() };
+            subscriptions.react(&mut payments, &received.event, context).expect("a possible fact");
+        }
+        payments.store(&deps, &mut tx).await.expect("storing");
+        tx.commit().await
+    };
+    database.transaction(Operation::Batch, applying).await.expect("applying");
 }
 
 pub(crate) fn received(event: AnyEvent) -> Received {

@@ -1,6 +1,7 @@
 //! The statements of a redrive on dead letters, their keys and the audit.
 
-use sqlx::{PgConnection, PgPool};
+use database::{Database, Operation};
+use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ pub(super) struct Letter {
 
 /// A record without a key has no order to keep: it is redriven alone.
 pub(super) async fn oldest(
-    pool: &PgPool,
+    database: &Database,
     id: i64,
     topic: &str,
     key: Option<&[u8]>,
@@ -43,12 +44,12 @@ pub(super) async fn oldest(
     .bind(id)
     .bind(topic)
     .bind(key)
-    .fetch_optional(pool)
+    .fetch_optional(database.statement(Operation::Batch))
     .await
 }
 
 pub(super) async fn waiting(
-    pool: &PgPool,
+    database: &Database,
     id: i64,
     topic: &str,
     key: Option<&[u8]>,
@@ -60,7 +61,7 @@ pub(super) async fn waiting(
     .bind(id)
     .bind(topic)
     .bind(key)
-    .fetch_one(pool)
+    .fetch_one(database.statement(Operation::Batch))
     .await
 }
 
@@ -98,19 +99,22 @@ pub(super) async fn remove(conn: &mut PgConnection, letter: &Letter) -> Result<(
 
 /// A transaction of its own: that of the redrive was rolled back. Only a letter that is still there is restated.
 pub(super) async fn restate(
-    pool: &PgPool,
+    database: &Database,
     letter: &Letter,
     event_type: Option<&str>,
     rejection: &Rejection,
     actor: &str,
 ) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    if !lock(&mut tx, letter).await? {
-        return Ok(());
-    }
-    dead_letters::restate(&mut tx, letter.id, event_type, rejection).await?;
-    audit(&mut tx, letter, actor, Some(rejection.reason), "rejected").await?;
-    tx.commit().await
+    database
+        .transaction(Operation::Batch, |mut tx| async move {
+            if lock(&mut tx, letter).await? {
+                dead_letters::restate(&mut tx, letter.id, event_type, rejection).await?;
+                audit(&mut tx, letter, actor, Some(rejection.reason), "rejected").await?;
+                tx.commit().await?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 /// Notes who redrove a letter, and what came of it. `reason` is why it was rejected; else the letter's own stands.

@@ -28,7 +28,7 @@ async fn until(recorded: &Recorded, name: &str, labels: &[(&str, &str)], wanted:
 
 async fn total_lag(stack: &Stack) -> i64 {
     let topics = [stack.codec.topics().name(Topic::Orders)];
-    let lags = lag(stack.database.pool(), &*stack.bus, &topics).await.unwrap();
+    let lags = lag(stack.database.database(), &*stack.bus, &topics).await.unwrap();
     lags.iter().map(|lag| lag.records).sum()
 }
 

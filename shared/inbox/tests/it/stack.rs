@@ -34,7 +34,7 @@ impl Stack {
     /// Without a consumer yet.
     pub(crate) async fn start() -> Self {
         let database = TestDatabase::create("inbox", async |pool| {
-            inbox::migrate(pool).await?;
+            inbox::migrate(&mut *pool.acquire().await?).await?;
             sqlx::query(TABLE).execute(pool).await?;
             Ok(())
         })
@@ -60,7 +60,7 @@ impl Stack {
     /// Adds a consumer. Two of different groups read everything twice, as two owners of one partition would.
     pub(crate) fn consume_as(&mut self, group: &str) -> ConsumerStatus {
         let consumer = Consumer::new(Parts {
-            pool: self.database.pool().clone(),
+            database: self.database.database().clone(),
             bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
             codec: Arc::clone(&self.codec),
             subscriptions: subscriptions(),
@@ -174,7 +174,7 @@ impl Stack {
 
     /// What an operator sees.
     pub(crate) async fn listed(&self) -> Vec<DeadLetter> {
-        redrive::list(self.database.pool(), 0, 100).await.unwrap()
+        redrive::list(self.database.database(), 0, 100).await.unwrap()
     }
 
     /// The dead letters: event id and reason, in the order of redrive.

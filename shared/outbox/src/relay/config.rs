@@ -55,7 +55,7 @@ impl Default for RelayConfig {
             poll_interval_ms: 500,
             takeover_interval_ms: 1_000,
             idle_session_timeout_ms: 10_000,
-            statement_timeout_ms: 30_000,
+            statement_timeout_ms: 8_000,
             max_in_flight_records: 1_000,
             buffer_messages: 4_000,
             buffer_bytes: 16 * 1024 * 1024,
@@ -117,6 +117,11 @@ impl RelayConfig {
 
     pub(crate) const fn statement_timeout(&self) -> Duration {
         Duration::from_millis(self.statement_timeout_ms)
+    }
+
+    /// How long the answer to a statement may take: the server's bound, and half as long for the way.
+    pub(crate) const fn answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.statement_timeout_ms * 3 / 2)
     }
 
     pub(crate) const fn delivery_timeout(&self) -> Duration {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use database::{Database, Operation};
 use messaging::Bus;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ use leader::{Lead, Leader};
 /// Publishes the unpublished messages of one database, on the connection that holds the leader lock.
 #[derive(Debug)]
 pub struct PollRelay {
-    pool: PgPool,
+    database: Database,
     wake: Arc<Notify>,
     bus: Arc<dyn Bus>,
     config: RelayConfig,
@@ -36,19 +37,19 @@ pub struct PollRelay {
 }
 
 impl PollRelay {
-    /// A relay of `outbox` in `pool`'s database. It takes connections of its own, with `pool`'s settings.
+    /// A relay of `outbox` in `database`. It takes connections of its own.
     ///
     /// # Errors
     /// When the configuration contradicts itself.
     pub fn try_new(
-        pool: PgPool,
+        database: Database,
         outbox: &Outbox,
         bus: Arc<dyn Bus>,
         config: RelayConfig,
     ) -> Result<Self, RelayError> {
         config.validate()?;
         let (probe, status) = (Arc::new(NoProbe), RelayStatus::default());
-        Ok(Self { pool, wake: outbox.wakes(), bus, config, probe, status, topics: Vec::new() })
+        Ok(Self { database, wake: outbox.wakes(), bus, config, probe, status, topics: Vec::new() })
     }
 
     /// Tells `probe` of every step, so that a test can crash the relay there.
@@ -70,10 +71,13 @@ impl PollRelay {
     async fn check(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
         let mut backoff = Backoff::new(self.config.backoff_max());
         loop {
-            match timeout(self.config.statement_timeout(), table::check(&self.pool)).await {
-                Ok(Ok(verdict)) => return verdict,
-                Ok(Err(error)) => self.retrying("outbox: the database can't be asked", &error),
-                Err(elapsed) => self.retrying("outbox: the database does not answer", &elapsed),
+            let checked = self
+                .database
+                .connection(Operation::Maintenance, |mut conn| async move { table::check(&mut conn).await })
+                .await;
+            match checked {
+                Ok(verdict) => return verdict,
+                Err(error) => self.retrying("outbox: the database can't be asked", &error),
             }
             if wait(&mut backoff, shutdown).await.is_break() {
                 return Ok(());
@@ -82,10 +86,12 @@ impl PollRelay {
     }
 
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let options = self.pool.connect_options();
-        timeout(self.config.statement_timeout(), table::connect(&options, &self.config))
-            .await
-            .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+        let connecting = async {
+            let mut conn = self.database.session().await?;
+            table::prepare(&mut conn, &self.config).await?;
+            Ok(conn)
+        };
+        self.bounded(connecting).await
     }
 
     /// Stands by on this session until it leads, then leads until `shutdown`.
@@ -97,7 +103,7 @@ impl PollRelay {
                 }
                 tracing::info!("outbox: this relay leads");
                 let relay = Lead {
-                    options: self.pool.connect_options(),
+                    options: Arc::new(self.database.options().clone()),
                     wake: Arc::clone(&self.wake),
                     bus: Arc::clone(&self.bus),
                     probe: Arc::clone(&self.probe),
@@ -129,9 +135,7 @@ impl PollRelay {
         &self,
         statement: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        timeout(self.config.statement_timeout() * 2, statement)
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        timeout(self.config.answer_timeout(), statement).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// Leads or stands by until `shutdown`.
@@ -171,14 +175,20 @@ impl PollRelay {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.bounded(table::add_table_partitions(&self.pool)).await {
+            let adding = self.database.connection(Operation::Maintenance, |mut conn| async move {
+                table::add_table_partitions(&mut conn).await
+            });
+            match adding.await {
                 Ok(partitions) => metrics::gauge!("outbox_table_partitions").set(f64::from(partitions)),
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "outbox: no table partition can be made; trying again"
                     );
-                    if let Ok(left) = self.bounded(table::table_partitions(&self.pool)).await {
+                    let counting = self.database.connection(Operation::Maintenance, |mut conn| async move {
+                        table::table_partitions(&mut conn).await
+                    });
+                    if let Ok(left) = counting.await {
                         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
                         metrics::gauge!("outbox_table_partitions").set(left as f64);
                     }

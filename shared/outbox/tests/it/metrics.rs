@@ -26,7 +26,7 @@ async fn backdate(stage: &Stage, key: &str, seconds: f64) {
 async fn the_oldest_age_is_of_the_oldest_unpublished_message_on_any_topic_that_no_blocked_key_holds() {
     let (stage, _bus) = Stage::in_memory().await;
     let empty = Backlog { unpublished: 0, oldest_age_s: 0.0, blocked_keys: 0 };
-    assert_eq!(Backlog::read(stage.pool()).await.unwrap(), empty);
+    assert_eq!(stage.backlog().await.unwrap(), empty);
 
     stage.commit(&stage.orders, &["finished", "old", "new"]).await;
     stage.commit(&stage.stock, &["older"]).await;
@@ -37,7 +37,7 @@ async fn the_oldest_age_is_of_the_oldest_unpublished_message_on_any_topic_that_n
         .execute(stage.pool())
         .await
         .unwrap();
-    let backlog = Backlog::read(stage.pool()).await.unwrap();
+    let backlog = stage.backlog().await.unwrap();
     assert_eq!((backlog.unpublished, backlog.blocked_keys), (3, 0));
     assert!((500.0..600.0).contains(&backlog.oldest_age_s), "{backlog:?}");
 
@@ -48,7 +48,7 @@ async fn the_oldest_age_is_of_the_oldest_unpublished_message_on_any_topic_that_n
     .execute(stage.pool())
     .await
     .unwrap();
-    let backlog = Backlog::read(stage.pool()).await.unwrap();
+    let backlog = stage.backlog().await.unwrap();
     assert_eq!((backlog.unpublished, backlog.blocked_keys), (3, 1));
     assert!((100.0..200.0).contains(&backlog.oldest_age_s), "{backlog:?}");
 
@@ -84,8 +84,8 @@ struct Replica {
 
 impl Replica {
     fn start(stage: &Stage, config: RelayConfig) -> Self {
-        let pool = stage.database.another_pool();
-        let relay = Poll(config).relay(&pool, &stage.outbox, Arc::clone(&stage.bus), Arc::new(NoProbe));
+        let database = stage.database.another();
+        let relay = Poll(config).relay(&database, &stage.outbox, Arc::clone(&stage.bus), Arc::new(NoProbe));
         let (status, shutdown) = (relay.status(), CancellationToken::new());
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

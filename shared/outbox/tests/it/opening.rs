@@ -52,7 +52,7 @@ async fn a_leaders_producers_are_open_before_the_first_row() {
     assert!(topics > 1);
     let relay = from_config(
         RelayConfig::default(),
-        stage.pool().clone(),
+        stage.database.database().clone(),
         &stage.outbox,
         Arc::clone(&bus) as Arc<dyn Bus>,
     )

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use database::{Bounds, Database};
 use messaging::{KafkaBus, KafkaConfig};
 use outbox::relay::{Probe, Step};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgPoolOptions;
 use testkit::broker::{EmbeddedBroker, test_kafka};
 use testkit::wait::eventually;
 use tokio::process::{Child, Command};
@@ -75,7 +75,7 @@ async fn relay_process() {
     #[expect(clippy::disallowed_methods, reason = "the parent test hands the task over in the environment")]
     let Ok(task) = std::env::var(ORDER) else { return };
     let task: Task = serde_json::from_str(&task).unwrap();
-    let pool = PgPoolOptions::new().connect(&task.database).await.unwrap();
+    let database = Database::new(task.database.parse().unwrap(), 10, Bounds::default());
     let bus = Arc::new(KafkaBus::try_new(KafkaConfig::new(&task.kafka)).unwrap());
     let probe: Arc<dyn Probe> = match task.fault {
         Some(fault) => Arc::new(Trap { fault, reached: AtomicUsize::new(0) }),
@@ -86,7 +86,7 @@ async fn relay_process() {
         // Its successor waits for the end of its session.
         factory.0.idle_session_timeout_ms = 2_000;
     }
-    let relay = factory.relay(&pool, &outbox(), bus, probe);
+    let relay = factory.relay(&database, &outbox(), bus, probe);
     // A process that outlives its test ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(120), relay.run(CancellationToken::new())).await;
 }

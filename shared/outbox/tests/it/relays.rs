@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use database::Database;
 use messaging::Bus;
 use outbox::Outbox;
 use outbox::relay::{PollRelay, Probe, Relay, RelayConfig};
-use sqlx::PgPool;
 
 /// Makes relays of one kind.
 pub(crate) trait RelayFactory: Send + Sync {
-    /// A relay of `outbox` in `pool`'s database; `probe` hears its steps.
+    /// A relay of `outbox` in `database`; `probe` hears its steps.
     fn relay(
         &self,
-        pool: &PgPool,
+        database: &Database,
         outbox: &Outbox,
         bus: Arc<dyn Bus>,
         probe: Arc<dyn Probe>,
@@ -39,12 +39,12 @@ impl Default for Poll {
 impl RelayFactory for Poll {
     fn relay(
         &self,
-        pool: &PgPool,
+        database: &Database,
         outbox: &Outbox,
         bus: Arc<dyn Bus>,
         probe: Arc<dyn Probe>,
     ) -> Box<dyn Relay> {
-        let relay = PollRelay::try_new(pool.clone(), outbox, bus, self.0.clone()).unwrap();
+        let relay = PollRelay::try_new(database.clone(), outbox, bus, self.0.clone()).unwrap();
         Box::new(relay.with_probe(probe))
     }
 }

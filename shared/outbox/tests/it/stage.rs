@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::{Codec, Envelope, Topic, Topics, TraceContext, ambient};
+use database::Operation;
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
 use outbox::relay::{NoProbe, Probe, RelayError};
-use outbox::{AppendError, Message, Outbox, expect_stored};
+use outbox::{AppendError, Backlog, Message, Outbox, expect_stored};
 use sqlx::{PgConnection, PgPool};
 use testkit::broker::{EmbeddedBroker, test_kafka, unique};
 use testkit::postgres::TestDatabase;
@@ -60,7 +61,7 @@ impl Stage {
     /// On this bus, with topics of its own: a broker that tests share keeps what the others published.
     async fn on(bus: Arc<dyn Bus>) -> Self {
         let database = TestDatabase::create("outbox", async |pool| {
-            outbox::migrate(pool).await?;
+            outbox::migrate(&mut *pool.acquire().await?).await?;
             sqlx::query(AGGREGATES).execute(pool).await?;
             Ok(())
         })
@@ -83,6 +84,11 @@ impl Stage {
         self.database.pool()
     }
 
+    pub(crate) async fn backlog(&self) -> Result<Backlog, sqlx::Error> {
+        let database = self.database.database();
+        database.transaction(Operation::Sample, |mut tx| async move { Backlog::read(&mut tx).await }).await
+    }
+
     /// Starts a relay that shares this stage's outbox, as it does within a service.
     pub(crate) fn start(&self, factory: &dyn RelayFactory) -> Running {
         self.start_with(factory, &self.outbox, Arc::new(NoProbe))
@@ -94,7 +100,7 @@ impl Stage {
         outbox: &Outbox,
         probe: Arc<dyn Probe>,
     ) -> Running {
-        let relay = factory.relay(&self.database.another_pool(), outbox, Arc::clone(&self.bus), probe);
+        let relay = factory.relay(&self.database.another(), outbox, Arc::clone(&self.bus), probe);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(relay.run(shutdown.clone()));

@@ -101,7 +101,7 @@ async fn a_row_that_came_before_the_drop_is_kept() {
     stage.continue_in_partition(1).await;
     stage.commit(&stage.orders, &["b"]).await;
     // The look sees nothing of what is not committed; the lock waits for it.
-    let dropping = async { stage.database.another_pool().execute(DROP).await };
+    let dropping = async { stage.pool().execute(DROP).await };
     let committing = async {
         until_somebody_waits(&stage).await;
         late.execute("COMMIT").await.unwrap();

@@ -188,9 +188,8 @@ impl Common {
             ("http.max_in_flight", self.http.max_in_flight as u64),
             ("http.max_connections", self.http.max_connections as u64),
             ("http.header_timeout_ms", self.http.header_timeout_ms),
-            ("database.acquire_timeout_ms", self.database.acquire_timeout_ms),
-            ("database.statement_timeout_ms", self.database.statement_timeout_ms),
-            ("database.lock_timeout_ms", self.database.lock_timeout_ms),
+            ("database.work_timeout_ms", self.database.work_timeout_ms),
+            ("database.request_timeout_ms", self.database.request_timeout_ms),
             ("topics.max_message_bytes", self.topics.max_message_bytes as u64),
             ("lifecycle.start_timeout_ms", self.lifecycle.start_timeout_ms),
             ("lifecycle.grace_ms", self.lifecycle.grace_ms),
@@ -270,6 +269,27 @@ mod tests {
         assert_eq!((own.token.as_str(), own.rate, own.note.as_deref()), ("0123", 5, Some("42")));
         let settings = load("", &[("TIDINGS_REGISTRY__AUTO_REGISTER_SCHEMAS", "false")]).unwrap();
         assert!(!settings.common.registry.auto_register_schemas);
+    }
+
+    #[test]
+    fn settings_of_the_release_before_are_taken_and_unknown_ones_are_not() {
+        let former = "[database]\nacquire_timeout_ms = 1\nstatement_timeout_ms = 2\nlock_timeout_ms = 3";
+        let settings =
+            load(former, &[("TIDINGS_DATABASE__IDLE_IN_TRANSACTION_SESSION_TIMEOUT_MS", "4")]).unwrap();
+        assert!(!settings.print("probe").unwrap().contains("acquire_timeout_ms"));
+        assert!(refused("[database]\npatience_ms = 5", &[]).contains("patience_ms"));
+    }
+
+    #[test]
+    fn a_request_hears_what_became_of_its_transaction() {
+        let bounds = |toml: &str| load(toml, &[]).unwrap().common.database_bounds();
+        let request = |toml: &str| bounds(toml).request.as_millis();
+        assert_eq!((request(""), bounds("").work.as_millis()), (6_000, 12_000));
+        assert_eq!(request("[http]\nrequest_timeout_ms = 1000"), 750);
+        assert_eq!(
+            request("[http]\nrequest_timeout_ms = 60000\n[database]\nrequest_timeout_ms = 9000"),
+            9_000
+        );
     }
 
     #[test]

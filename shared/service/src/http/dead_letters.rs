@@ -106,7 +106,7 @@ pub(super) async fn list(
     State(operations): State<Operations>,
     Query(page): Query<Page>,
 ) -> Result<Json<DeadLetterPage>, Problem> {
-    let letters = redrive::list(&operations.deps.pool, page.cursor, PAGE).await?;
+    let letters = redrive::list(&operations.deps.database, page.cursor, PAGE).await?;
     let next_cursor = letters.last().filter(|_| letters.len() == usize::from(PAGE)).map(|letter| letter.id);
     let body = letters.into_iter().map(|letter| DeadLetterBody {
         id: letter.id,
@@ -139,11 +139,7 @@ pub(super) async fn redrive(
     Path(id): Path<i64>,
 ) -> Result<Json<RedrivenBody>, Problem> {
     let redriven = match &operations.redrive {
-        Some(consumer) => {
-            let consumer = Arc::clone(consumer);
-            let redriving = operations.deps.detached(async move { consumer.redrive(id, ACTOR).await });
-            redriving.await.map_err(|error| unavailable(&error))?
-        }
+        Some(consumer) => consumer.redrive(id, ACTOR).await.map_err(|error| unavailable(&error))?,
         None => None,
     };
     let redriven =

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use contracts::TraceContext;
 use telemetry::metrics::Metrics;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, field};
 use utoipa::OpenApi;
@@ -19,6 +20,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::Problem;
 use super::body::read_whole;
 use super::limits::{Limits, limit};
+use super::outlive::outlive;
 use crate::config::HttpConfig;
 use crate::health::{self, Health};
 
@@ -30,17 +32,20 @@ use crate::health::{self, Health};
 )]
 struct CommonRoutes;
 
-/// All routes of a service: `routes` within `config`'s limits, health, metrics, and the API's documentation.
+/// All routes of a service: `routes` within `config`'s limits, health, metrics, and the API's documentation. Handlers run in `tasks`,
+/// which whoever ends the service waits for.
 pub fn edge(
     routes: Router,
     mut openapi: utoipa::openapi::OpenApi,
     config: &HttpConfig,
     health: Health,
     metrics: Metrics,
+    tasks: TaskTracker,
 ) -> Router {
     openapi.merge(CommonRoutes::openapi());
     let business = routes
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(tasks, outlive))
         .layer(middleware::from_fn_with_state(config.max_body_bytes, read_whole))
         .layer(middleware::from_fn_with_state(Limits::new(config), limit));
     // Health and metrics answer even when the business routes are full.

@@ -41,9 +41,13 @@ impl Limits {
 pub struct InFlight(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl InFlight {
-    /// Gives the place back before the answer.
+    /// Gives the place back before the answer. From now on the handler may be dropped where it waits.
     pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }
 
@@ -77,11 +81,9 @@ pub(super) async fn limit(State(limits): State<Limits>, mut request: Request, ne
             .into_response();
     };
     let permit = InFlight(Arc::new(Mutex::new(Some(permit))));
-    request.extensions_mut().insert(permit.clone());
+    request.extensions_mut().insert(permit);
     let bound = limits.request_timeout + preferred_wait(request.headers()).unwrap_or_default();
-    let answer = tokio::time::timeout(bound, next.run(request)).await;
-    permit.release();
-    answer.unwrap_or_else(|_| {
+    tokio::time::timeout(bound, next.run(request)).await.unwrap_or_else(|_| {
         Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long")
             .detail(format!(
                 "no answer within {} ms; what it asked for may have been done or not: repeat it, with the same \

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use database::Operation;
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 
 use super::parts::{ConsumerDeps, Service};
@@ -132,6 +134,9 @@ fn describe(definition: &Definition) {
     for table in [messaging::METRICS, outbox::METRICS, inbox::METRICS, crate::METRICS, definition.metrics] {
         telemetry::metrics::describe(table);
     }
+    for operation in Operation::ALL {
+        metrics::counter!("database_timeouts_total", "operation" => operation.label()).increment(0);
+    }
     let version = env!("CARGO_PKG_VERSION");
     metrics::gauge!("build_info", "service" => definition.name, "version" => version).set(1.0);
 }
@@ -180,6 +185,8 @@ struct Running {
     parts: JoinSet<Result<(), anyhow::Error>>,
     /// The relay stops last, because the others append to the outbox until they end.
     relay: JoinSet<Result<(), anyhow::Error>>,
+    /// Handlers whose client has left, among others.
+    requests: TaskTracker,
     relay_stop: CancellationToken,
 }
 
@@ -190,7 +197,8 @@ impl Running {
         service: Service,
         telemetry: &Telemetry,
     ) -> anyhow::Result<Self> {
-        let health = Health::new(deps.name, deps.pool.clone(), Arc::clone(&deps.bus), deps.shutdown.clone());
+        let health =
+            Health::new(deps.name, deps.database.clone(), Arc::clone(&deps.bus), deps.shutdown.clone());
         let consumes = service.consumer.as_ref().map(|consumption| consumption.event_types.clone());
         start::preload(&deps.codec, &consumes.unwrap_or_default(), config).await?;
         let listener = TcpListener::bind(&config.http.listen).await.with_context(|| {
@@ -209,6 +217,7 @@ impl Running {
             relay_grace: Duration::from_millis(config.outbox.shutdown_grace_ms),
             parts: JoinSet::new(),
             relay: JoinSet::new(),
+            requests: TaskTracker::new(),
             relay_stop: CancellationToken::new(),
         };
         running.start_relay(config, &health)?;
@@ -227,14 +236,14 @@ impl Running {
                 Ok(())
             }));
         }
-        let sampling = sampling::run(deps.pool.clone(), service.samplers, deps.shutdown.clone());
+        let sampling = sampling::run(deps.database.clone(), service.samplers, deps.shutdown.clone());
         running.parts.spawn(part("sampling", async {
             sampling.await;
             Ok(())
         }));
         let routes = service.routes.merge(dead_letters::routes(operations));
         let openapi = service.openapi.merge_from(DeadLetterRoutes::openapi());
-        let app = edge(routes, openapi, &config.http, health, telemetry.metrics());
+        let app = edge(routes, openapi, &config.http, health, telemetry.metrics(), running.requests.clone());
         running.start_http(listener, app, config);
         tracing::info!(
             "{} listens on http://{address}, its API is described at http://{address}/docs",
@@ -246,7 +255,7 @@ impl Running {
     fn consumer_deps(&self, config: &Common) -> ConsumerDeps {
         let outbox = self.deps.outbox.clone();
         ConsumerDeps {
-            pool: self.deps.pool.clone(),
+            database: self.deps.database.clone(),
             bus: Arc::clone(&self.deps.bus),
             codec: Arc::clone(&self.deps.codec),
             group: format!("{}.{}", config.topics.prefix, self.deps.name),
@@ -258,7 +267,7 @@ impl Running {
     fn start_relay(&mut self, config: &Common, health: &Health) -> anyhow::Result<()> {
         let relay = outbox::relay::from_config(
             config.outbox.clone(),
-            self.deps.pool.clone(),
+            self.deps.database.clone(),
             &self.deps.outbox,
             Arc::clone(&self.deps.bus),
         )?;
@@ -299,8 +308,8 @@ impl Running {
         let deadline = Instant::now() + self.grace;
         let finishing = async {
             while self.parts.join_next().await.is_some() {}
-            self.deps.tasks.close();
-            self.deps.tasks.wait().await;
+            self.requests.close();
+            self.requests.wait().await;
         };
         if tokio::time::timeout_at(deadline, finishing).await.is_err() {
             tracing::warn!(
@@ -316,7 +325,7 @@ impl Running {
         if tokio::time::timeout(bound, relayed).await.is_err() {
             tracing::warn!("the relay did not end in time; what it had not finished is published later");
         }
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.deps.pool.close()).await;
+        self.deps.database.close();
         tracing::info!("{} has stopped", self.deps.name);
     }
 }

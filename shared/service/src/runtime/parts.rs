@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contracts::Codec;
+use database::Database;
 use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive, Subscriptions, UnitOfWork};
 use messaging::Bus;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::Sampler;
@@ -73,7 +73,7 @@ impl Service {
 
 /// What a consumer needs that every consumer has.
 pub(super) struct ConsumerDeps {
-    pub(super) pool: PgPool,
+    pub(super) database: Database,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) codec: Arc<Codec>,
     pub(super) group: String,
@@ -99,7 +99,7 @@ impl Consumption {
         let event_types = subscriptions.event_types().collect();
         let build = Box::new(move |common: ConsumerDeps| {
             let consumer = Consumer::new(Parts {
-                pool: common.pool,
+                database: common.database,
                 bus: common.bus,
                 codec: common.codec,
                 subscriptions,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::ambient;
-use metrics::{counter, gauge, histogram};
+use database::{Database, Operation, Status};
+use metrics::{counter, gauge};
 use outbox::Backlog;
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,13 +31,13 @@ pub trait Sampler: Send + Sync + 'static {
 }
 
 /// Samples until `shutdown`.
-pub(super) async fn run(pool: PgPool, samplers: Vec<Arc<dyn Sampler>>, shutdown: CancellationToken) {
+pub(super) async fn run(database: Database, samplers: Vec<Arc<dyn Sampler>>, shutdown: CancellationToken) {
     let failures = counter!("worker_failures_total", "worker" => "sampling");
     loop {
         let began = Instant::now();
         let sampled = tokio::select! {
             () = shutdown.cancelled() => return,
-            sampled = sample(&pool, &samplers) => sampled,
+            sampled = sample(&database, &samplers) => sampled,
         };
         if let Err(error) = sampled {
             failures.increment(1);
@@ -51,13 +51,11 @@ pub(super) async fn run(pool: PgPool, samplers: Vec<Arc<dyn Sampler>>, shutdown:
     }
 }
 
-async fn sample(pool: &PgPool, samplers: &[Arc<dyn Sampler>]) -> anyhow::Result<()> {
-    show_pool(pool);
-    let began = Instant::now();
-    let connection = pool.acquire().await;
-    histogram!("database_pool_acquire_duration_seconds").record(began.elapsed().as_secs_f64());
-    drop(connection?);
-    Backlog::read(pool).await?.show();
+async fn sample(database: &Database, samplers: &[Arc<dyn Sampler>]) -> anyhow::Result<()> {
+    show_pool(database.status());
+    let backlog =
+        database.transaction(Operation::Sample, |mut tx| async move { Backlog::read(&mut tx).await });
+    backlog.await?.show();
     for sampler in samplers {
         sampler.sample().await?;
     }
@@ -66,9 +64,9 @@ async fn sample(pool: &PgPool, samplers: &[Arc<dyn Sampler>]) -> anyhow::Result<
     Ok(())
 }
 
-fn show_pool(pool: &PgPool) {
-    let (size, idle) = (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
-    gauge!("database_pool_connections", "state" => "idle").set(idle);
-    gauge!("database_pool_connections", "state" => "in_use").set(size.saturating_sub(idle));
-    gauge!("database_pool_max_connections").set(pool.options().get_max_connections());
+#[expect(clippy::cast_precision_loss, reason = "gauges")]
+fn show_pool(Status { max, open, idle }: Status) {
+    gauge!("database_pool_connections", "state" => "idle").set(idle as f64);
+    gauge!("database_pool_connections", "state" => "in_use").set(open.saturating_sub(idle) as f64);
+    gauge!("database_pool_max_connections").set(max as f64);
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use contracts::{Codec, RegistryConfig, Topic, Topics};
+use database::Database;
 use messaging::{Bus, BusError, KafkaBus, TopicSpec};
 use outbox::Outbox;
-use sqlx::PgPool;
 use tokio::time::Instant;
 
 use super::{Definition, Deps};
 use crate::config::Common;
-use crate::database::{self, DatabaseError};
+use crate::database::{DatabaseError, open};
 
 /// How long to wait for what isn't there yet.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +34,14 @@ impl Patience {
 /// Connects to everything that the service needs.
 pub(super) async fn dependencies(definition: &Definition, config: &Common) -> anyhow::Result<Deps> {
     let patience = Patience::until(Instant::now() + config.lifecycle.start_timeout());
-    let pool = database(definition, config, patience).await?;
+    config.database.warn_of_former();
+    let database = database(definition, config, patience).await?;
     let topics = Topics::new(config.topics.prefix.clone());
     let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(config.kafka.clone())?);
     create_topics(&*bus, &topics, config, patience).await?;
     let codec = codec(definition, config, topics, patience).await?;
     let outbox = Outbox::new(Arc::clone(&codec), definition.name, config.topics.max_message_bytes);
-    Ok(Deps::new(definition.name, pool, bus, codec, outbox))
+    Ok(Deps::new(definition.name, database, bus, codec, outbox))
 }
 
 /// Applies the migrations, as a step of its own.
@@ -48,17 +49,15 @@ pub(super) async fn migrate(definition: &Definition, config: &Common) -> anyhow:
     let patience = Patience::until(Instant::now() + config.lifecycle.start_timeout());
     let mut config = config.clone();
     config.database.migrate = true;
-    database(definition, &config, patience).await?.close().await;
+    database(definition, &config, patience).await?;
     tracing::info!("all migrations of {} are applied", definition.name);
     Ok(())
 }
 
-async fn database(definition: &Definition, config: &Common, patience: Patience) -> anyhow::Result<PgPool> {
-    patiently("the database", patience, DatabaseError::is_transient, || {
-        database::open(definition, &config.database)
-    })
-    .await
-    .context("the database is needed; its address is database.url (TIDINGS_DATABASE__URL)")
+async fn database(definition: &Definition, config: &Common, patience: Patience) -> anyhow::Result<Database> {
+    patiently("the database", patience, DatabaseError::is_transient, || open(definition, config))
+        .await
+        .context("the database is needed; its address is database.url (TIDINGS_DATABASE__URL)")
 }
 
 async fn create_topics(

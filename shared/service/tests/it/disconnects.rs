@@ -8,8 +8,11 @@ use crate::stack::{PATIENCE, Process, Stack, client};
 
 /// Locks wait longer than the test does.
 async fn patient(stack: &Stack) -> Process {
-    let settings =
-        [("TIDINGS_DATABASE__LOCK_TIMEOUT_MS", "30000"), ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "30000")];
+    let settings = [
+        ("TIDINGS_DATABASE__WORK_TIMEOUT_MS", "180000"),
+        ("TIDINGS_DATABASE__REQUEST_TIMEOUT_MS", "180000"),
+        ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "200000"),
+    ];
     stack.service(&settings).await
 }
 

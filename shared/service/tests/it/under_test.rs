@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use contracts::ambient::{new_id, now};
 use contracts::order::OrderConfirmed;
 use contracts::{AnyEvent, Cause, Event, TraceContext};
+use database::{Operation, Transaction};
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
@@ -97,13 +98,13 @@ async fn polite(in_flight: axum::Extension<InFlight>) {
 }
 
 async fn confirm(State(deps): State<Deps>, Path(order_id): Path<Uuid>) -> Result<StatusCode, Problem> {
-    deps.clone().detached(async move { store(&deps, order_id, Duration::ZERO).await }).await?;
+    store(&deps, order_id, Duration::ZERO).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
 /// Its transaction takes a while.
 async fn confirm_slowly(State(deps): State<Deps>, Path(order_id): Path<Uuid>) -> Result<StatusCode, Problem> {
-    deps.clone().detached(async move { store(&deps, order_id, Duration::from_secs(2)).await }).await?;
+    store(&deps, order_id, Duration::from_secs(2)).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -118,16 +119,18 @@ async fn store(deps: &Deps, order_id: Uuid, pause: Duration) -> Result<(), Probl
     let cause =
         Cause { correlation_id: new_id(), causation_id: None, user_id: None, trace: TraceContext::default() };
     let message = deps.outbox.seal(&event.into_any(), &cause, None).map_err(|_| Problem::internal())?;
-    let mut transaction = deps.pool.begin().await?;
-    sqlx::query("INSERT INTO confirmed (order_id) VALUES ($1)")
-        .bind(order_id)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query("SELECT pg_sleep($1)").bind(pause.as_secs_f64()).execute(&mut *transaction).await?;
-    let numbered =
-        deps.outbox.number(&mut transaction, vec![message]).await.map_err(|_| Problem::internal())?;
-    deps.outbox.append(&mut transaction, &numbered).await.map_err(|_| Problem::internal())?;
-    transaction.commit().await?;
+    let storing = async |mut transaction: Transaction| {
+        sqlx::query("INSERT INTO confirmed (order_id) VALUES ($1)")
+            .bind(order_id)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("SELECT pg_sleep($1)").bind(pause.as_secs_f64()).execute(&mut *transaction).await?;
+        let numbered =
+            deps.outbox.number(&mut transaction, vec![message]).await.map_err(|_| Problem::internal())?;
+        deps.outbox.append(&mut transaction, &numbered).await.map_err(|_| Problem::internal())?;
+        Ok::<_, Problem>(transaction.commit().await?)
+    };
+    deps.database.transaction(Operation::Request, storing).await?;
     deps.outbox.wake();
     Ok(())
 }

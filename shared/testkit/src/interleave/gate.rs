@@ -157,9 +157,10 @@ async fn authenticate(client: &mut TcpStream, server: &mut TcpStream) -> io::Res
     }
 }
 
-/// A simple query that begins a transaction with the database's default, read committed: it takes neither a lock nor a
-/// snapshot.
-const BEGIN: &[u8] = b"Q\0\0\0\x0aBEGIN\0";
+/// How a simple query begins a transaction, read committed, and sets its time-outs: it takes neither a lock nor a snapshot.
+const BEGIN: &[u8] = b"BEGIN";
+/// Type and length of a message.
+const HEADER: usize = 5;
 
 /// All messages up to a `Sync` or `Query`, and whether they are a step: whether they execute anything whose place among
 /// the other side's statements matters.
@@ -169,7 +170,7 @@ async fn request(client: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
     loop {
         match message(client, &mut bytes).await? {
             b'Q' => {
-                let is_step = bytes != BEGIN;
+                let is_step = !bytes.get(HEADER..).is_some_and(|query| query.starts_with(BEGIN));
                 return Ok((bytes, is_step));
             }
             b'E' => executes = true,

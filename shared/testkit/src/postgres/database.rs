@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use database::{Bounds, Database};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tokio::sync::OnceCell;
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct TestDatabase {
     pool: PgPool,
-    options: PgConnectOptions,
+    database: Database,
     url: String,
     name: String,
     server: String,
@@ -75,19 +76,27 @@ impl TestDatabase {
         let options = server.parse::<PgConnectOptions>()?.database(&database);
         let pool = pool(options.clone());
         let url = with_database(server, &database);
-        Ok(Self { pool, options, url, name: database, server: server.to_owned() })
+        let name = database;
+        let database = Database::new(options, 10, Bounds::default());
+        Ok(Self { pool, database, url, name, server: server.to_owned() })
     }
 
-    /// Its connections, up to 10.
+    /// What production code is given: connections of its own, up to 10.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Connections for what a test does itself, up to 10.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// A further pool on the same database, as a second process would have.
+    /// Further connections to the same database, as a second process would have.
     #[must_use]
-    pub fn another_pool(&self) -> PgPool {
-        pool(self.options.clone())
+    pub fn another(&self) -> Database {
+        self.database.another(10)
     }
 
     /// Waits until somebody in it waits for a lock.

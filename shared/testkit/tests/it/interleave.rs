@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use database::{Database, Operation, Transaction};
+use sqlx::postgres::PgConnectOptions;
 use testkit::interleave::{Explored, every_interleaving};
 use testkit::postgres::TestDatabase;
 
@@ -16,16 +17,17 @@ async fn count_to_two(read: &'static str) -> (Explored, BTreeSet<i32>, usize) {
     })
     .await;
     let pool = database.pool();
-    let add_one = |id: i32, pool: PgPool| async move {
-        let mut tx = pool.begin().await.unwrap();
-        let value: i32 = sqlx::query_scalar(read).bind(id).fetch_one(&mut *tx).await.unwrap();
-        sqlx::query("UPDATE counters SET value = $2 WHERE id = $1")
-            .bind(id)
-            .bind(value + 1)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
+    let add_one = |id: i32, database: Database| async move {
+        let adding = async |mut tx: Transaction| {
+            let value: i32 = sqlx::query_scalar(read).bind(id).fetch_one(&mut *tx).await?;
+            sqlx::query("UPDATE counters SET value = $2 WHERE id = $1")
+                .bind(id)
+                .bind(value + 1)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await
+        };
+        database.transaction::<(), sqlx::Error, _>(Operation::Worker, adding).await.unwrap();
     };
     let ends = RefCell::new(BTreeSet::new());
     let schedules = RefCell::new(BTreeSet::new());

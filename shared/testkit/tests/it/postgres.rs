@@ -39,8 +39,7 @@ async fn a_dropped_test_database_is_gone_although_connections_are_open() {
     let observer = TestDatabase::create("observer", async |_| Ok(())).await;
     let database = TestDatabase::create("observer", async |_| Ok(())).await;
     let name = database.url().rsplit('/').next().unwrap().to_owned();
-    let pool = database.another_pool();
-    let _open = pool.acquire().await.unwrap();
+    let _open = database.another().session().await.unwrap();
     assert!(databases(&observer).await.contains(&name));
     drop(database);
     assert!(!databases(&observer).await.contains(&name));

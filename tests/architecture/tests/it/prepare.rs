@@ -44,8 +44,8 @@ fn services() -> Vec<String> {
 /// As the service does at its start; `<schema>-migrations` beside `migrations` belong to a foreign system that lives in
 /// a schema of its own.
 async fn migrate(pool: &PgPool, service: &str) -> anyhow::Result<()> {
-    outbox::migrate(pool).await?;
-    inbox::migrate(pool).await?;
+    outbox::migrate(&mut *pool.acquire().await?).await?;
+    inbox::migrate(&mut *pool.acquire().await?).await?;
     let folder = sources::root().join("services").join(service);
     Migrator::new(folder.join("migrations")).await?.run(pool).await?;
     for entry in std::fs::read_dir(folder)? {

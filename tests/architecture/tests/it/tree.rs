@@ -1,6 +1,6 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{dependencies, layers, names, profiles, sources, targets};
+use architecture::{dependencies, doors, layers, names, profiles, sources, targets};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
@@ -40,4 +40,13 @@ fn every_crate_of_the_workspace_is_built_unoptimised() {
 fn names_of_before_are_nowhere() {
     let violations = names::violations(&sources::root().canonicalize().unwrap()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn every_wait_for_a_foreign_system_has_a_bound_and_stands_in_the_architecture() {
+    let violations = doors::violations(&sources::rust_files().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+    let architecture = std::fs::read_to_string(sources::root().join("ARCHITECTURE.md")).unwrap();
+    let table = doors::table();
+    assert!(architecture.contains(&table), "ARCHITECTURE.md lacks this table:\n{table}");
 }

@@ -6,10 +6,11 @@ use observability::catalogue::all;
 use telemetry::metrics::Kind;
 
 /// Labels whose values are few. Ids, SKUs and customers can't be among them.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 15] = [
     "change",
     "currency",
     "method",
+    "operation",
     "outcome",
     "partition",
     "reason",

@@ -1,10 +1,15 @@
 //! The five databases on one server: created where missing, refused where an embedded broker would contradict them.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::services::ServiceName;
+
+/// How long the server may take for what is asked of its five databases.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The URL of one database of the server at `base`; parameters behind a `?` stay.
 #[must_use]
@@ -28,6 +33,11 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
+async fn bounded(base: &str, asking: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let silence = || format!("{} did not answer within {} s", without_password(base), TIMEOUT.as_secs());
+    tokio::time::timeout(TIMEOUT, asking).await.with_context(silence)?
+}
+
 async fn connect(url: &str) -> anyhow::Result<PgConnection> {
     let options: PgConnectOptions =
         url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(url)))?;
@@ -39,6 +49,10 @@ async fn connect(url: &str) -> anyhow::Result<PgConnection> {
 /// # Errors
 /// When the server can't be reached or refuses.
 pub async fn create_missing(base: &str) -> anyhow::Result<()> {
+    bounded(base, create(base)).await
+}
+
+async fn create(base: &str) -> anyhow::Result<()> {
     let mut server = connect(&database_url(base, "postgres")).await?;
     let existing: Vec<String> =
         sqlx::query_scalar("SELECT datname::text FROM pg_database").fetch_all(&mut server).await?;
@@ -64,6 +78,10 @@ pub async fn create_missing(base: &str) -> anyhow::Result<()> {
 /// # Errors
 /// When one of them holds orders, or positions in topics.
 pub async fn refuse_used(base: &str) -> anyhow::Result<()> {
+    bounded(base, look(base)).await
+}
+
+async fn look(base: &str) -> anyhow::Result<()> {
     for service in ServiceName::ALL {
         let mut database = connect(&database_url(base, &service.database())).await?;
         let has_tables: bool = sqlx::query_scalar(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use database::{Database, Operation};
 
 use crate::domain::{Bound, Revenue, Stage};
 
@@ -39,12 +39,12 @@ pub struct StandingAlert {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn funnel(pool: &PgPool) -> Result<BTreeMap<Stage, i64>, sqlx::Error> {
+pub async fn funnel(database: &Database) -> Result<BTreeMap<Stage, i64>, sqlx::Error> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "SELECT stage, orders FROM funnel
          WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
     )
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await?;
     let orders: BTreeMap<String, i64> = rows.into_iter().collect();
     Ok(Stage::ALL.into_iter().map(|stage| (stage, orders.get(stage.name()).copied().unwrap_or(0))).collect())
@@ -54,12 +54,12 @@ pub async fn funnel(pool: &PgPool) -> Result<BTreeMap<Stage, i64>, sqlx::Error> 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn revenue(pool: &PgPool) -> Result<BTreeMap<String, Revenue>, sqlx::Error> {
+pub async fn revenue(database: &Database) -> Result<BTreeMap<String, Revenue>, sqlx::Error> {
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
         "SELECT currency, orders, units, revenue_minor FROM revenue
          WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
     )
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await?;
     let entry =
         |(currency, orders, units, revenue_minor)| (currency, Revenue { orders, units, revenue_minor });
@@ -71,7 +71,7 @@ pub async fn revenue(pool: &PgPool) -> Result<BTreeMap<String, Revenue>, sqlx::E
 /// # Errors
 /// When the database fails.
 pub async fn best_sellers_by_units(
-    pool: &PgPool,
+    database: &Database,
     currency: Option<&str>,
     limit: i64,
 ) -> Result<Vec<BestSeller>, sqlx::Error> {
@@ -83,7 +83,7 @@ pub async fn best_sellers_by_units(
     )
     .bind(currency)
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await
 }
 
@@ -92,7 +92,7 @@ pub async fn best_sellers_by_units(
 /// # Errors
 /// When the database fails.
 pub async fn best_sellers_by_revenue(
-    pool: &PgPool,
+    database: &Database,
     currency: Option<&str>,
     limit: i64,
 ) -> Result<Vec<BestSeller>, sqlx::Error> {
@@ -104,7 +104,7 @@ pub async fn best_sellers_by_revenue(
     )
     .bind(currency)
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await
 }
 
@@ -112,12 +112,12 @@ pub async fn best_sellers_by_revenue(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn time_to_confirm(pool: &PgPool) -> Result<Vec<(Bound, i64)>, sqlx::Error> {
+pub async fn time_to_confirm(database: &Database) -> Result<Vec<(Bound, i64)>, sqlx::Error> {
     let rows: Vec<(i64, i64)> = sqlx::query_as(
         "SELECT upper_bound_ms, orders FROM time_to_confirm
          WHERE generation = (SELECT generation FROM generations WHERE state = 'live') ORDER BY upper_bound_ms",
     )
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await?;
     Ok(rows.into_iter().map(|(upper_bound_ms, orders)| (Bound(upper_bound_ms), orders)).collect())
 }
@@ -126,13 +126,13 @@ pub async fn time_to_confirm(pool: &PgPool) -> Result<Vec<(Bound, i64)>, sqlx::E
 ///
 /// # Errors
 /// When the database fails.
-pub async fn standing_alerts(pool: &PgPool, limit: i64) -> Result<Vec<StandingAlert>, sqlx::Error> {
+pub async fn standing_alerts(database: &Database, limit: i64) -> Result<Vec<StandingAlert>, sqlx::Error> {
     sqlx::query_as(
         "SELECT sku, available, threshold, raised_at, times_raised FROM stock_alerts
          WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND raised_at IS NOT NULL
          ORDER BY raised_at DESC, sku LIMIT $1",
     )
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await
 }

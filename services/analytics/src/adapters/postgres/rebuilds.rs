@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use database::{Database, Operation};
 use messaging::TopicPartition;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 /// A generation of read models and what has become of it.
@@ -26,27 +27,27 @@ pub struct Rebuild {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn begin(pool: &PgPool, now: DateTime<Utc>) -> Result<Option<Rebuild>, sqlx::Error> {
+pub async fn begin(database: &Database, now: DateTime<Utc>) -> Result<Option<Rebuild>, sqlx::Error> {
     sqlx::query(
         "INSERT INTO generations (generation, state, started_at)
          SELECT max(generation) + 1, 'building', $1 FROM generations
          ON CONFLICT DO NOTHING",
     )
     .bind(now)
-    .execute(pool)
+    .execute(database.statement(Operation::Worker))
     .await?;
-    building(pool).await
+    building(database).await
 }
 
 /// The generation in the making, if there is one.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn building(pool: &PgPool) -> Result<Option<Rebuild>, sqlx::Error> {
+pub async fn building(database: &Database) -> Result<Option<Rebuild>, sqlx::Error> {
     sqlx::query_as(
         "SELECT generation, state, started_at, live_since, detail FROM generations WHERE state = 'building'",
     )
-    .fetch_optional(pool)
+    .fetch_optional(database.statement(Operation::Request))
     .await
 }
 
@@ -54,18 +55,24 @@ pub async fn building(pool: &PgPool) -> Result<Option<Rebuild>, sqlx::Error> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(pool: &PgPool, generation: i32) -> Result<Option<Rebuild>, sqlx::Error> {
+pub async fn find(database: &Database, generation: i32) -> Result<Option<Rebuild>, sqlx::Error> {
     sqlx::query_as(
         "SELECT generation, state, started_at, live_since, detail FROM generations WHERE generation = $1",
     )
     .bind(generation)
-    .fetch_optional(pool)
+    .fetch_optional(database.statement(Operation::Request))
     .await
 }
 
 /// One replica rebuilds: takes the lock for as long as the connection lives, unless another one has it.
 pub(in crate::adapters) async fn lead(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('analytics.rebuild'))").fetch_one(conn).await
+}
+
+/// Whether the session that holds the lock is there; the server would end it if it said nothing for long.
+pub(in crate::adapters) async fn still_leads(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT 1").execute(conn).await?;
+    Ok(())
 }
 
 /// Gives the lock back. A connection that is just closed keeps it until the server has noticed, and whoever asks meanwhile is
@@ -157,7 +164,7 @@ pub(in crate::adapters) async fn swap(
 
 /// Gives a generation up.
 pub(in crate::adapters) async fn fail(
-    pool: &PgPool,
+    database: &Database,
     generation: i32,
     detail: &str,
 ) -> Result<(), sqlx::Error> {
@@ -166,33 +173,33 @@ pub(in crate::adapters) async fn fail(
     )
     .bind(generation)
     .bind(detail)
-    .execute(pool)
+    .execute(database.statement(Operation::Worker))
     .await?;
     Ok(())
 }
 
 /// Deletes some rows of generations that nobody reads any more, each statement a bounded number; tells how many.
-pub(in crate::adapters) async fn forget(pool: &PgPool) -> Result<u64, sqlx::Error> {
+pub(in crate::adapters) async fn forget(database: &Database) -> Result<u64, sqlx::Error> {
     let orders = sqlx::query(
         "DELETE FROM orders WHERE (generation, order_id) IN (
              SELECT o.generation, o.order_id FROM orders o JOIN generations g USING (generation)
              WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
     )
-    .execute(pool)
+    .execute(database.statement(Operation::Worker))
     .await?;
     let sellers = sqlx::query(
         "DELETE FROM best_sellers WHERE (generation, currency, sku) IN (
              SELECT b.generation, b.currency, b.sku FROM best_sellers b JOIN generations g USING (generation)
              WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
     )
-    .execute(pool)
+    .execute(database.statement(Operation::Worker))
     .await?;
     let alerts = sqlx::query(
         "DELETE FROM stock_alerts WHERE (generation, sku) IN (
              SELECT a.generation, a.sku FROM stock_alerts a JOIN generations g USING (generation)
              WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
     )
-    .execute(pool)
+    .execute(database.statement(Operation::Worker))
     .await?;
     Ok(orders.rows_affected() + sellers.rows_affected() + alerts.rows_affected())
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use contracts::Topic;
+use database::{Database, Operation};
 use outbox::{AppendError, Numbered, expect_stored};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::announcements::Last;
 use crate::domain::{Books, Sku, StockLevel};
@@ -125,14 +126,14 @@ pub(super) async fn store(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(pool: &PgPool, sku: &Sku) -> Result<Option<Books>, sqlx::Error> {
+pub async fn find(database: &Database, sku: &Sku) -> Result<Option<Books>, sqlx::Error> {
     let row: Option<LevelRow> = sqlx::query_as(
         "SELECT sku, replenished, available, reserved, committed, reorder_threshold, last_sequence,
              last_message_id
          FROM stock WHERE sku = $1",
     )
     .bind(sku.as_str())
-    .fetch_optional(pool)
+    .fetch_optional(database.statement(Operation::Request))
     .await?;
     Ok(row.map(|row| row.books()))
 }
@@ -141,7 +142,7 @@ pub async fn find(pool: &PgPool, sku: &Sku) -> Result<Option<Books>, sqlx::Error
 ///
 /// # Errors
 /// When the database fails.
-pub async fn page(pool: &PgPool, after: &str, limit: i64) -> Result<Vec<(Sku, Books)>, sqlx::Error> {
+pub async fn page(database: &Database, after: &str, limit: i64) -> Result<Vec<(Sku, Books)>, sqlx::Error> {
     let rows: Vec<LevelRow> = sqlx::query_as(
         "SELECT sku, replenished, available, reserved, committed, reorder_threshold, last_sequence,
              last_message_id
@@ -149,7 +150,7 @@ pub async fn page(pool: &PgPool, after: &str, limit: i64) -> Result<Vec<(Sku, Bo
     )
     .bind(after)
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(database.statement(Operation::Request))
     .await?;
     rows.iter().map(|row| Ok((row.sku()?, row.books()))).collect()
 }

@@ -1,10 +1,10 @@
 //! The table `replenishments`: what each Idempotency-Key stands for.
 
 use chrono::{DateTime, Utc};
+use database::Transaction as SqlTransaction;
 use outbox::{AppendError, Outbox};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, Transaction as SqlTransaction};
 
 use super::announcements::{self, Published};
 use super::levels;
@@ -16,18 +16,16 @@ use crate::domain::{Books, Sku, StockLevel};
 /// One replenishment's transaction. Dropped without a commit it leaves nothing.
 #[derive(Debug)]
 pub struct PgReplenishment<'a> {
-    transaction: SqlTransaction<'static, Postgres>,
+    transaction: SqlTransaction,
     outbox: &'a Outbox,
     published: Published,
 }
 
 impl<'a> PgReplenishment<'a> {
-    /// Begins the transaction.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn begin(pool: &PgPool, outbox: &'a Outbox) -> Result<Self, sqlx::Error> {
-        Ok(Self { transaction: pool.begin().await?, outbox, published: Published::default() })
+    /// In this transaction, publishing through `outbox`.
+    #[must_use]
+    pub fn new(transaction: SqlTransaction, outbox: &'a Outbox) -> Self {
+        Self { transaction, outbox, published: Published::default() }
     }
 }
 

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::TraceContext;
 use contracts::ambient::{new_id, now};
+use database::{Database, Operation};
 use serde::Serialize;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::adapters::rendering::Rendered;
@@ -91,7 +92,7 @@ impl RetryPolicy {
 /// The mails' store in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresMails {
-    pool: PgPool,
+    database: Database,
     policy: RetryPolicy,
 }
 
@@ -125,10 +126,10 @@ struct Outcome<'a> {
 }
 
 impl PostgresMails {
-    /// The mails in `pool`'s database.
+    /// The mails in `database`.
     #[must_use]
-    pub const fn new(pool: PgPool, policy: RetryPolicy) -> Self {
-        Self { pool, policy }
+    pub const fn new(database: Database, policy: RetryPolicy) -> Self {
+        Self { database, policy }
     }
 
     async fn lease_due(&self, limit: usize) -> Result<Vec<Mail>, sqlx::Error> {
@@ -147,7 +148,7 @@ impl PostgresMails {
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .bind(lease_id)
         .bind(now + self.policy.lease)
-        .fetch_all(&self.pool)
+        .fetch_all(self.database.statement(Operation::Worker))
         .await?;
         Ok(rows.into_iter().map(|row| row.into_mail(lease_id)).collect())
     }
@@ -162,7 +163,7 @@ impl PostgresMails {
              WHERE mails.order_id = new.order_id AND mails.kind = new.kind AND mails.lease_id = new.lease_id",
         )
         .bind(Json(outcomes))
-        .execute(&self.pool)
+        .execute(self.database.statement(Operation::Worker))
         .await?;
         Ok(())
     }

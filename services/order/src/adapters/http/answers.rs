@@ -267,12 +267,6 @@ pub(super) fn problem(error: StoreError) -> Problem {
                 ))
         }
         StoreError::Database(error) => Problem::from(error),
-        StoreError::Aborted(error) => {
-            tracing::warn!(%error, "a request's transaction was given up");
-            Problem::unavailable(
-                "whether anything was done is unknown; repeat it with the same Idempotency-Key",
-            )
-        }
         StoreError::Refused(
             Refusal::AlreadyPlaced | Refusal::WrongAmount { .. } | Refusal::SecondPayment { .. },
         )

@@ -1,6 +1,7 @@
 //! Durable deadlines, and the positions that tell whether an expired one may act.
 
 use chrono::{DateTime, Utc};
+use database::Operation;
 use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
@@ -27,7 +28,7 @@ impl OrderStore {
     pub async fn any_due(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let due = sqlx::query_scalar("SELECT EXISTS (SELECT FROM deadlines WHERE look_at <= $1)")
             .bind(now)
-            .fetch_one(&self.pool)
+            .fetch_one(self.database.statement(Operation::Worker))
             .await?;
         Ok(due)
     }
@@ -39,7 +40,7 @@ impl OrderStore {
     pub async fn count_due(&self, now: DateTime<Utc>) -> Result<i64, StoreError> {
         let due = sqlx::query_scalar("SELECT count(*) FROM deadlines WHERE look_at <= $1")
             .bind(now)
-            .fetch_one(&self.pool)
+            .fetch_one(self.database.statement(Operation::Worker))
             .await?;
         Ok(due)
     }
@@ -53,7 +54,7 @@ impl OrderStore {
             "SELECT topic, partition, next_offset FROM inbox.consumer_positions WHERE topic = ANY($1)",
         )
         .bind(topics)
-        .fetch_all(&self.pool)
+        .fetch_all(self.database.statement(Operation::Worker))
         .await?;
         Ok(positions)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use contracts::TraceContext;
+use database::Operation;
 use serde_json::Value;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
@@ -122,7 +123,7 @@ impl OrderStore {
              WHERE order_id = $1",
         )
         .bind(order_id.0)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.database.statement(Operation::Request))
         .await?;
         let Some(ViewRow { listed, placement }) = row else { return Ok(None) };
         let placement: Placement =
@@ -145,7 +146,7 @@ impl OrderStore {
         let row: Option<(Option<String>, Option<String>)> =
             sqlx::query_as("SELECT traceparent, tracestate FROM orders WHERE order_id = $1")
                 .bind(order_id.0)
-                .fetch_optional(&self.pool)
+                .fetch_optional(self.database.statement(Operation::Request))
                 .await?;
         let (traceparent, tracestate) = row.unwrap_or_default();
         Ok(TraceContext { traceparent, tracestate })
@@ -163,7 +164,7 @@ impl OrderStore {
              ORDER BY version",
         )
         .bind(order_id.0)
-        .fetch_all(&self.pool)
+        .fetch_all(self.database.statement(Operation::Request))
         .await?;
         let mut events: Vec<(OrderEvent, DateTime<Utc>)> = Vec::with_capacity(rows.len());
         for EventRow { kind, schema_version, data, occurred_at } in rows {
@@ -194,7 +195,7 @@ impl OrderStore {
         .bind(query.status.map(Status::as_str))
         .bind(query.before.map(|id| id.0))
         .bind(query.limit)
-        .fetch_all(&self.pool)
+        .fetch_all(self.database.statement(Operation::Request))
         .await?;
         let listed = rows.into_iter().map(|row| {
             Ok(Listed {
@@ -219,7 +220,7 @@ impl OrderStore {
             "SELECT order_id, version, status <> 'placed' FROM orders WHERE order_id = ANY($1)",
         )
         .bind(order_ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
-        .fetch_all(&self.pool)
+        .fetch_all(self.database.statement(Operation::Request))
         .await?;
         Ok(rows
             .into_iter()

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use contracts::Cause;
 use contracts::ambient::{new_id, now};
+use database::{Database, Operation, Transaction};
 use outbox::{AppendError, Message, Numbered, Outbox};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::row::PaymentRow;
@@ -20,21 +20,20 @@ use crate::domain::{OrderId, RefundId};
 /// The saga's store in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresSaga {
-    pool: PgPool,
+    database: Database,
     outbox: Outbox,
     policy: LeasePolicy,
 }
 
 impl PostgresSaga {
-    /// Steps of the payments in `pool`'s database, publishing through `outbox`.
+    /// Steps of the payments in `database`, publishing through `outbox`.
     #[must_use]
-    pub const fn new(pool: PgPool, outbox: Outbox, policy: LeasePolicy) -> Self {
-        Self { pool, outbox, policy }
+    pub const fn new(database: Database, outbox: Outbox, policy: LeasePolicy) -> Self {
+        Self { database, outbox, policy }
     }
 
-    async fn lease_due(&self, limit: usize) -> Result<Vec<Leased>, AppendError> {
+    async fn lease_due(&self, mut tx: Transaction, limit: usize) -> Result<Vec<Leased>, AppendError> {
         let (now, lease_id) = (now(), new_id());
-        let mut tx = self.pool.begin().await?;
         let rows: Vec<PaymentRow> = sqlx::query_as(
             "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
                  capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
@@ -57,12 +56,16 @@ impl PostgresSaga {
         Ok(leased)
     }
 
-    async fn record_all(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, AppendError> {
+    async fn record_all(
+        &self,
+        mut tx: Transaction,
+        performed: &[Performed],
+        go_on: bool,
+    ) -> Result<Vec<Leased>, AppendError> {
         let (now, lease_id) = (now(), new_id());
         let mut by_order: BTreeMap<OrderId, Performed> =
             performed.iter().map(|performed| (performed.order_id, performed.clone())).collect();
         let order_ids: Vec<Uuid> = by_order.keys().map(|order_id| order_id.0).collect();
-        let mut tx = self.pool.begin().await?;
         let mut messages = Vec::new();
         let mut entries = Vec::with_capacity(order_ids.len());
         let mut leased = Vec::new();
@@ -128,12 +131,13 @@ impl PostgresSaga {
 #[async_trait]
 impl SagaStore for PostgresSaga {
     async fn lease(&self, limit: usize) -> Result<Vec<Leased>, StoreError> {
-        self.lease_due(limit).await.map_err(|error| StoreError { action: "leased", source: Box::new(error) })
+        let leasing = self.database.transaction(Operation::Worker, |tx| self.lease_due(tx, limit));
+        leasing.await.map_err(|error| StoreError { action: "leased", source: Box::new(error) })
     }
 
     async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {
-        self.record_all(performed, go_on)
-            .await
-            .map_err(|error| StoreError { action: "recorded", source: Box::new(error) })
+        let recording =
+            self.database.transaction(Operation::Worker, |tx| self.record_all(tx, performed, go_on));
+        recording.await.map_err(|error| StoreError { action: "recorded", source: Box::new(error) })
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use database::{Database, Operation};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx_macros::FromRow;
 
@@ -14,17 +14,17 @@ use crate::domain::{Answer, PaymentId, Step, TransactionId};
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+pub async fn migrate(database: &Database) -> Result<(), MigrateError> {
     let mut migrator: Migrator = sqlx_macros::migrate!("./provider-migrations");
     migrator.table_name = Cow::Borrowed("provider.migrations");
     migrator.create_schemas = Cow::Borrowed(&[Cow::Borrowed("provider")]);
-    migrator.run(pool).await
+    database.migrate(&migrator).await
 }
 
 /// The books.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
-    pool: PgPool,
+    database: Database,
 }
 
 /// One call as the provider sees it.
@@ -59,12 +59,12 @@ impl Line {
 }
 
 impl Ledger {
-    pub(super) const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub(super) const fn new(database: Database) -> Self {
+        Self { database }
     }
 
-    pub(super) const fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Acts once under this key; a repeated call gets the first one's answer.
@@ -98,7 +98,7 @@ impl Ledger {
         )
         .bind(payment_id.0)
         .bind(step.name())
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.database.statement(Operation::Worker))
         .await
         .map_err(unknown)?;
         Ok(line.map(Line::answer))
@@ -111,7 +111,7 @@ impl Ledger {
              FROM provider.ledger WHERE payment_id = $1 ORDER BY recorded_at, transaction_id",
         )
         .bind(payment_id.0)
-        .fetch_all(&self.pool)
+        .fetch_all(self.database.statement(Operation::Worker))
         .await
         .map_err(unknown)?;
         Ok(lines.into_iter().filter_map(entry).collect())
@@ -125,7 +125,7 @@ impl Ledger {
         )
         .bind(payment_id.0)
         .bind(step.name())
-        .fetch_one(&self.pool)
+        .fetch_one(self.database.statement(Operation::Worker))
         .await
         .map_err(|error| CallError::Unavailable(error.to_string()))
     }
@@ -152,7 +152,7 @@ impl Ledger {
         .bind(request.amount_minor)
         .bind(request.currency)
         .bind(request.now)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.database.statement(Operation::Worker))
         .await
     }
 
@@ -170,7 +170,7 @@ impl Ledger {
         .bind(request.amount_minor)
         .bind(request.currency)
         .bind(request.now)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.database.statement(Operation::Worker))
         .await
     }
 
@@ -196,7 +196,7 @@ impl Ledger {
         .bind(request.amount_minor)
         .bind(request.currency)
         .bind(request.now)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.database.statement(Operation::Worker))
         .await
     }
 
@@ -220,7 +220,7 @@ impl Ledger {
         .bind(request.amount_minor)
         .bind(request.currency)
         .bind(request.now)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.database.statement(Operation::Worker))
         .await
     }
 
@@ -244,7 +244,7 @@ impl Ledger {
         .bind(request.amount_minor)
         .bind(request.currency)
         .bind(request.now)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.database.statement(Operation::Worker))
         .await
     }
 }
@@ -256,9 +256,7 @@ fn entry(line: Line) -> Option<LedgerEntry> {
 }
 
 /// A broken connection says nothing about whether the statement was committed.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unknown(error: sqlx::Error) -> CallError {
-    match error {
-        sqlx::Error::PoolTimedOut => CallError::Unavailable("no connection is free".to_owned()),
-        error => CallError::Unknown(error.to_string()),
-    }
+    CallError::Unknown(error.to_string())
 }

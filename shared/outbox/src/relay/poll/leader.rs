@@ -327,7 +327,7 @@ impl Leader {
 
 /// Works on the session. The connection comes back with the result; dropping this closes it.
 async fn perform(mut conn: PgConnection, work: Work, config: RelayConfig) -> Session {
-    let bound = config.statement_timeout() * 2;
+    let bound = config.answer_timeout();
     let done = timeout(bound, perform_on(&mut conn, work, &config)).await;
     (conn, done.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
 }

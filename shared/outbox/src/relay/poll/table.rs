@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::held::Room;
 use crate::relay::RelayError;
@@ -19,11 +18,11 @@ const TABLE_PARTITIONS: i32 = 4;
 const FEWEST_TABLE_PARTITIONS: i32 = 2;
 
 /// Checks what the relay's correctness needs of the database.
-pub(super) async fn check(pool: &PgPool) -> Result<Result<(), RelayError>, sqlx::Error> {
+pub(super) async fn check(conn: &mut PgConnection) -> Result<Result<(), RelayError>, sqlx::Error> {
     let cache: Option<i64> = sqlx::query_scalar(
         "SELECT cache_size FROM pg_sequences WHERE schemaname = 'outbox' AND sequencename = 'message_ids'",
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *conn)
     .await?;
     match cache {
         Some(1) => {}
@@ -39,7 +38,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<Result<(), RelayError>, sqlx:
             )));
         }
     }
-    let partitions = match add_table_partitions(pool).await {
+    let partitions = match add_table_partitions(&mut *conn).await {
         Ok(partitions) => partitions,
         Err(error) if lacks_right(&error) => {
             return Ok(Err(RelayError::Setup(format!(
@@ -57,7 +56,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<Result<(), RelayError>, sqlx:
     let may_drop: bool = sqlx::query_scalar(
         "SELECT has_function_privilege('outbox.drop_table_partition(interval)', 'EXECUTE')",
     )
-    .fetch_one(pool)
+    .fetch_one(&mut *conn)
     .await?;
     if !may_drop {
         return Ok(Err(RelayError::Setup(
@@ -66,8 +65,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<Result<(), RelayError>, sqlx:
                 .to_owned(),
         )));
     }
-    let mut conn = pool.acquire().await?;
-    check_ids(&mut conn).await
+    check_ids(conn).await
 }
 
 /// Checks that new ids will be above all that were given: a logical copy of a database does not copy sequences.
@@ -91,18 +89,18 @@ pub(super) async fn check_ids(conn: &mut PgConnection) -> Result<Result<(), Rela
 }
 
 /// How many table partitions can take messages.
-pub(super) async fn table_partitions(pool: &PgPool) -> Result<i64, sqlx::Error> {
+pub(super) async fn table_partitions(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT count(*) FROM outbox.table_partitions p, outbox.message_ids s
          WHERE p.end_id > s.last_value AND p.dropped_at IS NULL",
     )
-    .fetch_one(pool)
+    .fetch_one(conn)
     .await
 }
 
 /// Makes table partitions ahead of time; tells how many can take messages.
-pub(super) async fn add_table_partitions(pool: &PgPool) -> Result<i32, sqlx::Error> {
-    sqlx::query_scalar("SELECT outbox.add_table_partitions($1)").bind(TABLE_PARTITIONS).fetch_one(pool).await
+pub(super) async fn add_table_partitions(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("SELECT outbox.add_table_partitions($1)").bind(TABLE_PARTITIONS).fetch_one(conn).await
 }
 
 fn lacks_right(error: &sqlx::Error) -> bool {
@@ -113,12 +111,8 @@ fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code)
 }
 
-/// A session of the relay's own.
-pub(super) async fn connect(
-    options: &PgConnectOptions,
-    config: &RelayConfig,
-) -> Result<PgConnection, sqlx::Error> {
-    let mut conn = options.clone().application_name("tidings-relay").connect().await?;
+/// Sets what a session of the relay's own needs.
+pub(super) async fn prepare(conn: &mut PgConnection, config: &RelayConfig) -> Result<(), sqlx::Error> {
     // - The database ends a session that is silent (a frozen leader) or no longer reads, and with it its lock.
     // - A lost `finished_at` only repeats a record, so the relay need not wait for the disk.
     // - The plans must not depend on statistics that a burst has made stale: the reads have an index each.
@@ -127,13 +121,14 @@ pub(super) async fn connect(
              set_config('idle_in_transaction_session_timeout', $1, false),
              set_config('lock_timeout', $2, false), set_config('tcp_user_timeout', $1, false),
              set_config('synchronous_commit', 'off', false), set_config('enable_seqscan', 'off', false),
-             set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false)",
+             set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false),
+             set_config('application_name', 'tidings-relay', false)",
     )
     .bind(config.idle_session_timeout_ms.to_string())
     .bind(config.statement_timeout_ms.to_string())
-    .execute(&mut conn)
+    .execute(conn)
     .await?;
-    Ok(conn)
+    Ok(())
 }
 
 /// Tries to become the leader. Waiting for the lock would hold a snapshot, and with it back the vacuum.

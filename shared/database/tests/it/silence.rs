@@ -1,0 +1,119 @@
+//! The way to the server falls silent: after each byte of a conversation, and for the whole pool at once.
+
+use std::time::Duration;
+
+use database::{Bounds, Database, Operation};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use testkit::postgres::TestDatabase;
+use testkit::proxy::Proxy;
+use tokio::task::JoinSet;
+
+use crate::conversations::{insert, numbers, stored};
+
+/// Short for conversations that fall silent, long for those after them.
+const BOUNDS: Bounds = Bounds { work: Duration::from_secs(30), request: Duration::from_secs(1) };
+
+async fn through_a_proxy(database: &TestDatabase, max_connections: usize) -> (Proxy, Database) {
+    let server = database.database().options();
+    let proxy = Proxy::start(format!("{}:{}", server.get_host(), server.get_port())).await.unwrap();
+    (proxy.clone(), at(server, &proxy, max_connections))
+}
+
+fn at(server: &PgConnectOptions, proxy: &Proxy, max_connections: usize) -> Database {
+    let options = server.clone().host("127.0.0.1").port(proxy.address().port()).ssl_mode(PgSslMode::Disable);
+    Database::new(options, max_connections, BOUNDS)
+}
+
+/// How many bytes a conversation on a connection that is open takes, both ways together.
+async fn length(numbers: &TestDatabase) -> usize {
+    let (proxy, database) = through_a_proxy(numbers, 1).await;
+    database.transaction(Operation::Request, |tx| insert(tx, -2)).await.unwrap();
+    let opened = proxy.forwarded();
+    database.transaction(Operation::Request, |tx| insert(tx, -1)).await.unwrap();
+    proxy.forwarded() - opened
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_silent_from_any_byte_costs_its_bound_and_nothing_else() {
+    let numbers = numbers().await;
+    let length = length(&numbers).await;
+    assert!(length > 100, "{length}");
+    let server = numbers.database().options().clone();
+    let mut cases = JoinSet::new();
+    let mut bytes = 0..=length;
+    let mut done = 0;
+    loop {
+        while cases.len() < 60
+            && let Some(byte) = bytes.next()
+        {
+            let server = server.clone();
+            cases.spawn(async move { (byte, silent_from(byte, &server).await) });
+        }
+        let Some(case) = cases.join_next().await else { break };
+        let (byte, committed) = case.unwrap();
+        let found = stored_number(&numbers, byte).await;
+        assert!(found || !committed, "byte {byte}: told as committed, and not there");
+        done += 1;
+    }
+    assert_eq!(done, length + 1);
+}
+
+async fn stored_number(numbers: &TestDatabase, byte: usize) -> bool {
+    let number = i64::try_from(byte).unwrap();
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM numbers WHERE number = $1)")
+        .bind(number)
+        .fetch_one(numbers.pool())
+        .await
+        .unwrap()
+}
+
+/// Tells whether a conversation whose way falls silent after so many bytes was told to be committed. Its pool of one connection
+/// serves the next conversation.
+async fn silent_from(byte: usize, server: &PgConnectOptions) -> bool {
+    let proxy = Proxy::start(format!("{}:{}", server.get_host(), server.get_port())).await.unwrap();
+    let database = at(server, &proxy, 1);
+    sqlx::query("SELECT count(*) FROM numbers WHERE number = $1")
+        .bind(0_i64)
+        .execute(database.statement(Operation::Worker))
+        .await
+        .unwrap();
+    proxy.silence_after(byte);
+    let number = i64::try_from(byte).unwrap();
+    let outcome = database.transaction(Operation::Request, |tx| insert(tx, number)).await;
+    if let Err(error) = &outcome {
+        assert!(matches!(error, sqlx::Error::Io(_)), "byte {byte}: {error}");
+    }
+    proxy.serve();
+    let one: i32 = sqlx::query_scalar("SELECT 1")
+        .fetch_one(database.statement(Operation::Worker))
+        .await
+        .unwrap_or_else(|error| panic!("byte {byte}: the next conversation: {error}"));
+    assert_eq!((one, database.status().open), (1, 1));
+    outcome.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_pool_serves_again_after_one_bound() {
+    let numbers = numbers().await;
+    let (proxy, database) = through_a_proxy(&numbers, 8).await;
+    for round in 0..3 {
+        let mut tasks = JoinSet::new();
+        for number in 0..8 {
+            let database = database.clone();
+            tasks.spawn(async move {
+                let number = round * 8 + number;
+                database.transaction(Operation::Worker, |tx| insert(tx, number)).await.unwrap();
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        proxy.silence();
+        // One pays for all of them, if it is not asked after a second of idleness.
+        let first = database.transaction(Operation::Request, |tx| insert(tx, 100 + round)).await;
+        let opened = proxy.opened();
+        database.transaction(Operation::Worker, |tx| insert(tx, 200 + round)).await.unwrap();
+        assert!(first.is_ok() || proxy.opened() == opened + 1, "the next one finds none of the silent ones");
+    }
+    assert!(stored(&numbers).await.len() >= 27);
+}

@@ -1,0 +1,215 @@
+//! Every wait for a foreign system has a bound on our side. Each system is spoken to through few files, and each of them names its
+//! bound; whoever would open another way is found by the name of the client's types.
+
+use std::fmt::Write as _;
+
+use proc_macro2::{TokenStream, TokenTree};
+
+use crate::Violation;
+use crate::layers::colons;
+use crate::sources::Source;
+
+/// A foreign system, and the only files that speak to it.
+pub struct System {
+    name: &'static str,
+    /// What nobody else names.
+    client: &'static [&'static str],
+    doors: &'static [Door],
+}
+
+/// A file, or a folder, that speaks to a foreign system.
+pub struct Door {
+    path: &'static str,
+    /// What in it names the bound.
+    bound: &'static str,
+    /// The bound in words.
+    told: &'static str,
+}
+
+const fn door(path: &'static str, bound: &'static str, told: &'static str) -> Door {
+    Door { path, bound, told }
+}
+
+/// All of them.
+pub const SYSTEMS: &[System] = &[
+    System {
+        name: "PostgreSQL",
+        client: &["ConnectOptions", "PgListener", "PgPool", "PgPoolOptions", "connect_with"],
+        doors: &[
+            door(
+                "shared/database/src/",
+                "timeout",
+                "`database.work_timeout_ms` (12 s), `database.request_timeout_ms` (6 s): the connection is dropped",
+            ),
+            door(
+                "shared/outbox/src/relay/poll/listener.rs",
+                "acquire_timeout",
+                "none: it wakes the relay, which polls without it",
+            ),
+            door(
+                "tools/tidings/src/verify/databases.rs",
+                "CONNECT_TIMEOUT",
+                "10 s to connect, 60 s for a round of `--follow`; a whole comparison has none, and shows its progress",
+            ),
+            door("tools/tidings/src/up/databases.rs", "timeout", "30 s for all five"),
+        ],
+    },
+    System {
+        name: "Kafka",
+        client: &["rdkafka"],
+        doors: &[
+            door(
+                "shared/messaging/src/",
+                "request_timeout",
+                "`kafka.request_timeout_ms` (5 s) for each question; delivery has the relay's clock, `outbox.delivery_timeout_ms` (60 s)",
+            ),
+            door(
+                "tools/tidings/src/verify/topics.rs",
+                "ANSWER_TIMEOUT",
+                "10 s for each answer, 30 s without a record",
+            ),
+            door("tools/tidings/src/follow.rs", "ANSWER_TIMEOUT", "10 s for each answer"),
+        ],
+    },
+    System {
+        name: "schema registry",
+        client: &["schema_registry_converter"],
+        doors: &[door("shared/contracts/src/codec/registry.rs", "CALL_TIMEOUT", "3 s for each call")],
+    },
+    System {
+        name: "mail server",
+        client: &["lettre"],
+        doors: &[door(
+            "services/notification/src/adapters/smtp.rs",
+            "timeout",
+            "`notification.send_timeout_ms` (10 s); then the mail's lease ends",
+        )],
+    },
+    System {
+        name: "collector of traces",
+        client: &["opentelemetry_otlp"],
+        doors: &[door(
+            "shared/telemetry/src/",
+            "with_timeout",
+            "`telemetry.otlp_timeout_ms` (5 s); spans are dropped, work goes on",
+        )],
+    },
+    System {
+        name: "HTTP",
+        client: &["reqwest"],
+        doors: &[
+            door("shared/contracts/src/http.rs", "connect_timeout", "its callers' own"),
+            door("shared/contracts/src/codec/registry.rs", "CALL_TIMEOUT", "3 s for each call"),
+            door("tools/tidings/src/client.rs", "REQUEST_TIMEOUT", "40 s: above the longest `Prefer: wait`"),
+            door("tools/tidings/src/verify/topics.rs", "ANSWER_TIMEOUT", "10 s for each answer"),
+        ],
+    },
+];
+
+/// Where foreign systems are played, not spoken to.
+const PLAYED: [&str; 2] = ["shared/embedded/", "shared/testkit/"];
+
+/// Uses of a client outside of its doors, and doors that name no bound.
+///
+/// # Errors
+/// When a file is no Rust.
+pub fn violations(sources: &[Source]) -> anyhow::Result<Vec<Violation>> {
+    let mut violations = Vec::new();
+    for source in sources {
+        let is_ours = ["services/", "shared/", "tools/"].iter().any(|folder| source.path.starts_with(folder));
+        let is_tested = source.path.contains("/tests/") || source.path.ends_with("/tests.rs");
+        if !is_ours || is_tested || PLAYED.iter().any(|folder| source.path.starts_with(folder)) {
+            continue;
+        }
+        let tokens: TokenStream =
+            source.text.parse().map_err(|error| anyhow::anyhow!("{} is no Rust: {error}", source.path))?;
+        for system in SYSTEMS {
+            if !system.doors.iter().any(|door| source.path.starts_with(door.path)) {
+                find(&source.path, tokens.clone(), system, &mut violations);
+            }
+        }
+    }
+    for door in SYSTEMS.iter().flat_map(|system| system.doors) {
+        let named = |source: &&Source| source.path.starts_with(door.path) && source.text.contains(door.bound);
+        if !sources.iter().any(|source| named(&source)) {
+            violations.push(Violation::new(door.path, 0, format!("its bound {} is not there", door.bound)));
+        }
+    }
+    Ok(violations)
+}
+
+/// The table of all doors, as ARCHITECTURE.md has it.
+#[must_use]
+pub fn table() -> String {
+    let mut table = "| system | spoken to in | bound |\n|---|---|---|\n".to_owned();
+    for System { name, doors, .. } in SYSTEMS {
+        for Door { path, told, .. } in *doors {
+            let _ = writeln!(table, "| {name} | `{path}` | {told} |");
+        }
+    }
+    table
+}
+
+fn find(path: &str, tokens: TokenStream, system: &System, violations: &mut Vec<Violation>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        if let Some(after) = crate::sql::test_module(&tokens, at) {
+            at = after;
+            continue;
+        }
+        match &tokens[at] {
+            TokenTree::Group(group) => find(path, group.stream(), system, violations),
+            TokenTree::Ident(ident) if system.client.iter().any(|client| ident == client) => {
+                // A field or a variable of that name is none.
+                let is_path = colons(&tokens, at + 1)
+                    || (at >= 2 && colons(&tokens, at - 2))
+                    || ident.to_string().starts_with(char::is_uppercase);
+                if is_path {
+                    let line = ident.span().start().line;
+                    let rule = format!("{ident} is {}: speak to it where its bound is", system.name);
+                    violations.push(Violation::new(path, line, rule));
+                }
+            }
+            TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, text: &str) -> usize {
+        let source = Source { path: path.to_owned(), text: text.to_owned() };
+        let missing = SYSTEMS.iter().map(|system| system.doors.len()).sum::<usize>();
+        violations(&[source]).unwrap().len() - missing
+    }
+
+    #[test]
+    fn another_way_to_a_foreign_system_is_found() {
+        for text in [
+            "use sqlx::PgPool;",
+            "use sqlx::{Connection, PgPool};",
+            "async fn f() { sqlx::postgres::PgListener::connect(url).await; }",
+            "async fn f() { sqlx::PgConnection::connect_with(&options).await; }",
+            "use rdkafka::ClientConfig;",
+            "fn f() -> lettre::Message { g() }",
+        ] {
+            assert_eq!(found("services/order/src/adapters/x.rs", text), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn doors_tests_and_stand_ins_are_left_alone() {
+        for (path, text) in [
+            ("shared/embedded/src/broker.rs", "use rdkafka::ClientConfig;"),
+            ("services/order/tests/it/x.rs", "use sqlx::PgPool;"),
+            ("services/order/src/adapters/x.rs", "#[cfg(test)] mod tests { use sqlx::PgPool; }"),
+            ("services/order/src/adapters/x.rs", "fn f(reqwest: u8) -> u8 { reqwest }"),
+        ] {
+            assert_eq!(found(path, text), 0, "{path}: {text}");
+        }
+    }
+}
