@@ -12,3 +12,4 @@ mod logs;
 mod metrics;
 mod redrive;
 mod stack;
+mod verdicts;
