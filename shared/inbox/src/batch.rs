@@ -315,15 +315,3 @@ pub(crate) fn below_floor(event_id: Uuid) -> Rejection {
         ),
     )
 }
-
-impl Tally {
-    /// Both tallies together.
-    pub(crate) const fn plus(self, other: Self) -> Self {
-        Self {
-            applied: self.applied + other.applied,
-            duplicate: self.duplicate + other.duplicate,
-            skipped: self.skipped + other.skipped,
-            dead_lettered: self.dead_lettered + other.dead_lettered,
-        }
-    }
-}

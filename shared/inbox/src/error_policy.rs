@@ -4,6 +4,8 @@ use contracts::DecodeError;
 use outbox::AppendError;
 use uuid::Uuid;
 
+use crate::sqlstate::{self, Verdict};
+
 /// A typed rejection of an event: impossible by the domain's rules. It becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
@@ -37,33 +39,37 @@ pub enum HandlerError {
         #[source]
         rejection: Rejection,
     },
-    /// The database refuses the data itself (SQLSTATE classes 22 and 23): some event of the batch is at fault.
-    /// The runtime finds out which by applying them one by one.
-    #[error("the database refuses the data: {0}")]
-    Data(#[source] sqlx::Error),
+    /// The database refuses. Its SQLSTATE says whether the world, an operator or some event of the batch is at fault; the runtime finds
+    /// out which event by applying parts.
+    #[error("{0}")]
+    Database(#[source] sqlx::Error),
 }
 
 impl From<sqlx::Error> for HandlerError {
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
-            // An id is refused: no table partition takes it any more, or the sequence lies behind its table. No event is at
-            // fault, and the next try has new ids.
-            Some(code) if code == "23514" && is_of_ids(&error) => Self::Retry(Box::new(error)),
-            // A unique violation is a version conflict of an event stream: somebody else was faster.
-            Some(code) if code == "23505" => Self::Retry(Box::new(error)),
-            Some(code) if code.starts_with("22") || code.starts_with("23") => Self::Data(error),
-            _ => Self::Retry(Box::new(error)),
-        }
+        Self::Database(error)
     }
 }
 
-/// Refusals by the tables of outbox and inbox that blame no event. PostgreSQL names no constraint where a row fits no table
-/// partition, or the default one no longer.
-fn is_of_ids(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| match error.constraint() {
-        None => matches!(error.table(), Some("messages" | "events_default")),
-        Some(constraint) => constraint.starts_with("messages_"),
-    })
+impl HandlerError {
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Database(error) => sqlstate::verdict(error),
+            // One that is left over is a bug of ours, not the event's.
+            Self::Retry(_) | Self::Rejected { .. } => Verdict::Transient,
+        }
+    }
+
+    /// Why the event that brings this error is a dead letter; none while somebody else may be at fault.
+    pub(crate) fn rejection(&self) -> Option<Rejection> {
+        let Self::Database(error) = self else { return None };
+        let reason = match sqlstate::verdict(error) {
+            Verdict::Data => "data_error",
+            Verdict::Unknown => "unexpected_error",
+            Verdict::Transient | Verdict::Operator => return None,
+        };
+        Some(Rejection::new(reason, sqlstate::described(error)))
+    }
 }
 
 impl From<AppendError> for HandlerError {

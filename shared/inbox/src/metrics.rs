@@ -35,7 +35,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "inbox_partitions_stopped_total",
         &["topic", "reason"],
-        "Times that a partition was stopped: `out_of_range` (its position lies outside what the topic holds), `another_log` (the record that was applied last does not stand where it stood).",
+        "Times that a partition was stopped: `out_of_range` (its position lies outside what the topic holds), `another_log` (the record that was applied last does not stand where it stood), `dead_letter_refused` (the database takes not even a dead letter).",
     ),
     Metric::counter(
         "inbox_rebalances_total",
@@ -48,7 +48,12 @@ pub const METRICS: &[Metric] = &[
         "Records behind the position: `applied`, `duplicate` (handled before), `skipped` (nobody here subscribed) \
          or `dead_lettered`.",
     ),
-    Metric::counter("inbox_retries_total", &["topic"], "Batches that failed and were tried again."),
+    Metric::counter(
+        "inbox_retries_total",
+        &["topic", "reason"],
+        "Times that a batch, or a part of one, failed and was tried again: `transient` (it passes), `operator` (rights, schema or \
+         settings; it does not pass by itself), `data` or `unknown` (some event may be at fault).",
+    ),
 ];
 
 /// What becomes of a record.
@@ -61,6 +66,8 @@ pub(crate) const STATES: [&str; 3] = ["running", "retrying", "stopped"];
 pub(crate) const OUT_OF_RANGE: &str = "out_of_range";
 /// A partition was stopped because the topic was made anew, restored, or is a mirror.
 pub(crate) const ANOTHER_LOG: &str = "another_log";
+/// A partition was stopped because the database refuses a record's dead letter.
+pub(crate) const LETTER_REFUSED: &str = "dead_letter_refused";
 
 /// How assignments change.
 pub(crate) const ASSIGNED: &str = "assigned";

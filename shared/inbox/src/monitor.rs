@@ -11,8 +11,9 @@ use metrics::{counter, gauge};
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{self, BEHIND};
-use crate::metrics::{ANOTHER_LOG, ASSIGNED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
+use crate::metrics::{ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
 use crate::positions;
+use crate::sqlstate::Verdict;
 use crate::standing;
 use crate::status::{ConsumerStatus, PartitionState};
 use crate::worker::Shared;
@@ -68,8 +69,10 @@ pub(crate) fn begin(topics: &[&'static str]) {
         for outcome in OUTCOMES {
             counter!("inbox_records_total", "topic" => topic, "outcome" => outcome).increment(0);
         }
-        counter!("inbox_retries_total", "topic" => topic).increment(0);
-        for reason in [OUT_OF_RANGE, ANOTHER_LOG] {
+        for verdict in Verdict::ALL {
+            counter!("inbox_retries_total", "topic" => topic, "reason" => verdict.label()).increment(0);
+        }
+        for reason in [OUT_OF_RANGE, ANOTHER_LOG, LETTER_REFUSED] {
             counter!("inbox_partitions_stopped_total", "topic" => topic, "reason" => reason).increment(0);
         }
     }

@@ -213,10 +213,7 @@ impl Shared {
             Known::Open => match self.applier.effect.of(&mut tx, &[received]).await {
                 Ok(after_commit) => (Step::Applied, "applied", after_commit),
                 Err(HandlerError::Rejected { rejection, .. }) => return Ok(Step::Rejected(rejection)),
-                Err(HandlerError::Data(error)) => {
-                    return Ok(Step::Rejected(Rejection::new("data_error", error.to_string())));
-                }
-                Err(error) => return Err(error),
+                Err(error) => return error.rejection().map(Step::Rejected).ok_or(error),
             },
         };
         outcomes.set(&mut tx).await?;

@@ -7,13 +7,14 @@ use messaging::{Batch, Bus, Partition, TopicPartition};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use crate::batch::{Applier, Outcome, Tally};
 use crate::config::ConsumerConfig;
 use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
-use crate::metrics::{OUT_OF_RANGE, OUTCOMES};
+use crate::metrics::{LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES};
+use crate::parts::{Next, Parts};
 use crate::positions;
 use crate::resume::Resumed;
 use crate::spans::BatchSpans;
@@ -21,9 +22,6 @@ use crate::status::{ConsumerStatus, PartitionState, WorkerStatus};
 
 /// How often a stopped partition looks whether an operator has fixed its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
-
-/// A batch's records, decoded, and the spans under which they are worked on.
-type Work = (Vec<Item>, BatchSpans);
 
 /// What all workers of a service share.
 pub(crate) struct Shared {
@@ -86,7 +84,7 @@ impl Shared {
                     return Turn::End;
                 }
                 Ok(Resumed::Revoked) => return Turn::End,
-                Err(error) => error.to_string(),
+                Err(error) => error,
             };
             attempts += 1;
             if !self.back_off(id, status, attempts, &failure, shutdown).await {
@@ -129,31 +127,91 @@ impl Shared {
         batch: &Batch,
         shutdown: &CancellationToken,
     ) -> Turn {
+        let Some((items, spans)) = self.until_decoded(id, status, batch, shutdown).await else {
+            return Turn::End;
+        };
+        let work = self.until_parts_applied(id, status, batch, (&items, &spans), shutdown);
+        let turn = work.instrument(spans.batch().clone()).await;
+        if matches!(turn, Turn::Continue) {
+            partition.commit(batch.to);
+        }
+        turn
+    }
+
+    /// Decoded once, so that all tries are one span; none when the service stops meanwhile.
+    async fn until_decoded(
+        &self,
+        id: &TopicPartition,
+        status: &WorkerStatus,
+        batch: &Batch,
+        shutdown: &CancellationToken,
+    ) -> Option<(Vec<Item>, BatchSpans)> {
         let mut attempts = 0;
-        let mut work = None;
         loop {
-            let applied = self.decode_and_apply(id, batch, &mut work).await;
-            let span = work.as_ref().map_or_else(Span::none, |(_, spans)| spans.batch().clone());
-            match applied {
+            match self.applier.decode(id, batch).await {
+                Ok(mut items) => {
+                    let spans = BatchSpans::begin(&self.applier.group, id, batch, &mut items);
+                    return Some((items, spans));
+                }
+                Err(error) => {
+                    attempts += 1;
+                    if !self.back_off(id, status, attempts, &error, shutdown).await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn until_parts_applied(
+        &self,
+        id: &TopicPartition,
+        status: &WorkerStatus,
+        batch: &Batch,
+        (items, spans): (&[Item], &BatchSpans),
+        shutdown: &CancellationToken,
+    ) -> Turn {
+        let (mut parts, mut attempts, mut blamed) = (Parts::new(items.len()), 0, None);
+        loop {
+            let part = parts.of(batch);
+            let items = &items[parts.range()];
+            let error = match self.apply(id, &part, items, spans, blamed.as_ref()).await {
                 Ok(Outcome::Applied(_)) => {
-                    partition.commit(batch.to);
-                    status.set(PartitionState::Running { next_offset: batch.to });
-                    return Turn::Continue;
+                    (attempts, blamed) = (0, None);
+                    status.set(PartitionState::Running { next_offset: part.to });
+                    if parts.applied() {
+                        return Turn::Continue;
+                    }
+                    continue;
                 }
                 Ok(Outcome::Moved { next_offset }) => {
                     tracing::info!(
                         topic = id.topic,
                         partition = id.partition,
-                        found = batch.from,
+                        found = part.from,
                         next_offset,
                         "another consumer was here"
                     );
                     return Turn::Reposition;
                 }
-                Err(error) => {
-                    attempts += 1;
-                    let error = error.to_string();
-                    if !self.back_off(id, status, attempts, &error, shutdown).instrument(span).await {
+                Err(error) => error,
+            };
+            attempts += 1;
+            let rejection = error.rejection();
+            if blamed.is_some() && rejection.is_some() {
+                self.stop_at_letter(id, status, &error);
+                if wait(STOPPED_PAUSE, shutdown).await {
+                    continue;
+                }
+                return Turn::End;
+            }
+            match parts.failed(error.verdict()) {
+                Next::AtOnce => {
+                    tracing::warn!(topic = id.topic, partition = id.partition, %error, "a batch is refused: applying its parts");
+                }
+                Next::DeadLetter => blamed = rejection,
+                Next::Later => {
+                    if !self.back_off(id, status, attempts, &error, shutdown).await {
                         return Turn::End;
                     }
                 }
@@ -161,78 +219,34 @@ impl Shared {
         }
     }
 
-    /// Decodes the batch unless `work` holds it from the last try, so that all tries are one span, and applies it.
-    async fn decode_and_apply(
-        &self,
-        id: &TopicPartition,
-        batch: &Batch,
-        work: &mut Option<Work>,
-    ) -> Result<Outcome, HandlerError> {
-        let (items, spans) = match work {
-            Some(work) => work,
-            None => {
-                let mut items = self.applier.decode(id, batch).await?;
-                let spans = BatchSpans::begin(&self.applier.group, id, batch, &mut items);
-                work.insert((items, spans))
-            }
-        };
-        self.apply(id, batch, items, spans).instrument(spans.batch().clone()).await
+    /// The record can be neither applied nor kept as a dead letter, so nothing behind it can be applied.
+    fn stop_at_letter(&self, id: &TopicPartition, status: &WorkerStatus, error: &HandlerError) {
+        counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => LETTER_REFUSED)
+            .increment(1);
+        tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: a dead letter is refused");
+        status.set(PartitionState::Stopped { error: format!("a dead letter is refused: {error}") });
     }
 
-    /// Applies the batch as a whole or, when the database refuses some event's data, record by record.
+    /// Applies a part of a batch; or dead-letters it, for this reason.
     async fn apply(
         &self,
         id: &TopicPartition,
-        batch: &Batch,
+        part: &Batch,
         items: &[Item],
         spans: &BatchSpans,
+        blamed: Option<&Rejection>,
     ) -> Result<Outcome, HandlerError> {
         let began = Instant::now();
-        let outcome = match self.applier.apply(id, batch, items, spans).await {
-            Err(HandlerError::Data(error)) => {
-                tracing::warn!(topic = id.topic, partition = id.partition, %error, "a batch's data is refused: applying its records one by one");
-                self.one_by_one(id, batch, items, spans).await
-            }
-            other => other,
+        let outcome = match blamed {
+            None => self.applier.apply(id, part, items, spans).await?,
+            Some(rejection) => self.applier.reject_all(id, part, items, spans, rejection).await?,
         };
-        if let Ok(Outcome::Applied(tally)) = &outcome {
-            self.count(id, *tally, began.elapsed());
-        }
-        if let Ok(Outcome::Applied(_)) = &outcome {
+        if let Outcome::Applied(tally) = outcome {
+            self.count(id, tally, began.elapsed());
             (self.on_commit)();
             self.applier.effect.committed();
         }
-        outcome
-    }
-
-    async fn one_by_one(
-        &self,
-        id: &TopicPartition,
-        batch: &Batch,
-        items: &[Item],
-        spans: &BatchSpans,
-    ) -> Result<Outcome, HandlerError> {
-        let mut total = Tally::default();
-        let mut from = batch.from;
-        for (index, (record, item)) in batch.records.iter().zip(items).enumerate() {
-            let item = std::slice::from_ref(item);
-            let is_last = index + 1 == batch.records.len();
-            let to = if is_last { batch.to } else { record.offset + 1 };
-            let single = Batch { from, to, records: vec![record.clone()] };
-            let outcome = match self.applier.apply(id, &single, item, spans).await {
-                Err(HandlerError::Data(error)) => {
-                    let rejection = Rejection::new("data_error", error.to_string());
-                    self.applier.reject_all(id, &single, item, spans, &rejection).await?
-                }
-                other => other?,
-            };
-            match outcome {
-                Outcome::Applied(tally) => total = total.plus(tally),
-                moved @ Outcome::Moved { .. } => return Ok(moved),
-            }
-            from = to;
-        }
-        Ok(Outcome::Applied(total))
+        Ok(outcome)
     }
 
     /// Waits before the next try; `false` when the service stops meanwhile.
@@ -241,20 +255,22 @@ impl Shared {
         id: &TopicPartition,
         status: &WorkerStatus,
         attempts: u32,
-        error: &str,
+        error: &HandlerError,
         shutdown: &CancellationToken,
     ) -> bool {
-        counter!("inbox_retries_total", "topic" => self.label(id)).increment(1);
+        let verdict = error.verdict();
+        counter!("inbox_retries_total", "topic" => self.label(id), "reason" => verdict.label()).increment(1);
         if attempts.is_power_of_two() {
             tracing::warn!(
                 topic = id.topic,
                 partition = id.partition,
                 attempts,
-                error,
+                reason = verdict.label(),
+                %error,
                 "batch failed, will be retried"
             );
         }
-        status.set(PartitionState::Retrying { attempts, error: error.to_owned() });
+        status.set(PartitionState::Retrying { attempts, error: error.to_string() });
         wait(self.config.pause(attempts, rand::random()), shutdown).await
     }
 

@@ -1,0 +1,191 @@
+//! A batch that fails is applied in parts, until it is known which record is at fault, or the part is small enough to pass.
+//!
+//! Refused data halves the part at once; an error that nobody knows halves it after some tries; what passes by itself halves it from
+//! the second failure on, because a smaller transaction is quicker and holds fewer locks. Each part that is applied moves the position,
+//! and doubles the next one. One refused record of n costs about 2 log n transactions (docs/adr/0016).
+
+use std::ops::Range;
+
+use messaging::Batch;
+
+use crate::sqlstate::Verdict;
+
+/// How often an error that nobody knows is tried, before an event is taken to bring it.
+const TRIES: u32 = 5;
+
+/// Where a batch stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    records: usize,
+    start: usize,
+    size: usize,
+    /// Failures of the part as it is.
+    tries: u32,
+    /// Whether it was halved for an error that nobody knows.
+    searching: bool,
+}
+
+/// What is done after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The part, which is smaller now, at once.
+    AtOnce,
+    /// The part after a pause.
+    Later,
+    /// The part is one record, and that is at fault.
+    DeadLetter,
+}
+
+impl Parts {
+    /// The whole batch.
+    pub(crate) const fn new(records: usize) -> Self {
+        Self { records, start: 0, size: records, tries: 0, searching: false }
+    }
+
+    /// The records that come next.
+    pub(crate) const fn range(&self) -> Range<usize> {
+        self.start..self.start + self.size
+    }
+
+    /// The part as a batch of its own.
+    pub(crate) fn of(&self, batch: &Batch) -> Batch {
+        let Range { start, end } = self.range();
+        let behind =
+            |records: usize| batch.records.get(records - 1).map_or(batch.from, |last| last.offset + 1);
+        Batch {
+            from: if start == 0 { batch.from } else { behind(start) },
+            to: if end == self.records { batch.to } else { behind(end) },
+            records: batch.records.get(start..end).unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// The part was applied, or is a dead letter. Tells whether that was the last one.
+    pub(crate) fn applied(&mut self) -> bool {
+        self.start += self.size;
+        self.size = self.size.saturating_mul(2).min(self.records - self.start);
+        self.tries = 0;
+        self.start == self.records
+    }
+
+    /// The part failed, and nothing of it is left.
+    pub(crate) fn failed(&mut self, verdict: Verdict) -> Next {
+        self.tries += 1;
+        match verdict {
+            Verdict::Data if self.size <= 1 => Next::DeadLetter,
+            Verdict::Data => self.halve(Next::AtOnce),
+            Verdict::Unknown if self.size <= 1 => {
+                if self.tries < TRIES {
+                    Next::Later
+                } else {
+                    Next::DeadLetter
+                }
+            }
+            Verdict::Unknown if self.searching || self.tries >= TRIES => {
+                self.searching = true;
+                self.halve(Next::AtOnce)
+            }
+            Verdict::Unknown => Next::Later,
+            Verdict::Transient | Verdict::Operator if self.tries >= 2 && self.size > 1 => {
+                self.halve(Next::Later)
+            }
+            Verdict::Transient | Verdict::Operator => Next::Later,
+        }
+    }
+
+    fn halve(&mut self, next: Next) -> Next {
+        self.size /= 2;
+        self.tries = 0;
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use messaging::Delivered;
+
+    use super::*;
+
+    /// Applies a batch of which some records are refused; gives the dead letters and the number of transactions.
+    fn run(records: usize, refused: &BTreeSet<usize>, verdict: Verdict) -> (Vec<usize>, usize) {
+        let (mut parts, mut letters, mut transactions) = (Parts::new(records), Vec::new(), 0);
+        loop {
+            transactions += 1;
+            let is_last = if parts.range().any(|record| refused.contains(&record)) {
+                match parts.failed(verdict) {
+                    Next::AtOnce | Next::Later => continue,
+                    Next::DeadLetter => {
+                        transactions += 1;
+                        letters.push(parts.range().start);
+                        parts.applied()
+                    }
+                }
+            } else {
+                parts.applied()
+            };
+            if is_last {
+                return (letters, transactions);
+            }
+        }
+    }
+
+    #[test]
+    fn the_refused_records_are_found_and_no_others_at_the_cost_of_a_search() {
+        for records in [0, 1, 2, 3, 7, 64, 500] {
+            assert_eq!(run(records, &BTreeSet::new(), Verdict::Data), (Vec::new(), 1), "{records}");
+            let logarithm = usize::BITS - records.leading_zeros();
+            for refused in 0..records {
+                let (letters, transactions) = run(records, &BTreeSet::from([refused]), Verdict::Data);
+                assert_eq!(letters, [refused], "of {records}");
+                assert!(transactions <= 4 * logarithm as usize + 2, "{refused} of {records}: {transactions}");
+            }
+            let all: BTreeSet<usize> = (0..records).collect();
+            let (letters, transactions) = run(records, &all, Verdict::Unknown);
+            assert_eq!(letters, all.into_iter().collect::<Vec<_>>());
+            assert!(transactions <= 12 * records + 10, "{records}: {transactions}");
+        }
+    }
+
+    #[test]
+    fn an_error_that_nobody_knows_is_tried_before_an_event_is_blamed() {
+        let mut parts = Parts::new(2);
+        for _ in 1..TRIES {
+            assert_eq!((parts.failed(Verdict::Unknown), parts.range()), (Next::Later, 0..2));
+        }
+        assert_eq!((parts.failed(Verdict::Unknown), parts.range()), (Next::AtOnce, 0..1));
+        for _ in 1..TRIES {
+            assert_eq!(parts.failed(Verdict::Unknown), Next::Later);
+        }
+        assert_eq!(parts.failed(Verdict::Unknown), Next::DeadLetter);
+    }
+
+    #[test]
+    fn what_passes_by_itself_blames_nobody_and_shrinks() {
+        let mut parts = Parts::new(8);
+        for size in [8, 4, 4, 2, 2, 1, 1, 1, 1] {
+            assert_eq!(parts.failed(Verdict::Transient), Next::Later);
+            assert_eq!(parts.range(), 0..size);
+        }
+        assert!(!parts.applied());
+        assert_eq!(parts.range(), 1..3);
+    }
+
+    #[test]
+    fn parts_join_without_a_hole() {
+        let record =
+            |offset| Delivered { offset, key: None, value: None, headers: Vec::new(), timestamp_ms: None };
+        let batch = Batch { from: 3, to: 20, records: [5, 6, 9, 14].map(record).to_vec() };
+        let mut parts = Parts::new(4);
+        assert_eq!(parts.of(&batch).records.len(), 4);
+        assert_eq!(parts.failed(Verdict::Data), Next::AtOnce);
+        let first = parts.of(&batch);
+        assert!(!parts.applied());
+        let second = parts.of(&batch);
+        assert!(parts.applied());
+        assert_eq!((first.from, first.to, second.from, second.to), (3, 7, 7, 20));
+        let empty = Batch { from: 3, to: 20, records: Vec::new() };
+        let whole = Parts::new(0).of(&empty);
+        assert_eq!((whole.from, whole.to), (3, 20));
+    }
+}
