@@ -11,5 +11,6 @@ mod ledger;
 mod logs;
 mod metrics;
 mod redrive;
+mod rights;
 mod stack;
 mod verdicts;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed};
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, ambient};
+use database::Database;
 use inbox::redrive::{self, DeadLetter, Redriven};
 use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
@@ -59,8 +60,17 @@ impl Stack {
 
     /// Adds a consumer. Two of different groups read everything twice, as two owners of one partition would.
     pub(crate) fn consume_as(&mut self, group: &str) -> ConsumerStatus {
-        let consumer = Consumer::new(Parts {
-            database: self.database.database().clone(),
+        let consumer = self.consumer(self.database.database().clone(), group);
+        let status = consumer.status();
+        self.redrive = Some(consumer.redrive());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
+        status
+    }
+
+    pub(crate) fn consumer(&self, database: Database, group: &str) -> Consumer {
+        Consumer::new(Parts {
+            database,
             bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
             codec: Arc::clone(&self.codec),
             subscriptions: subscriptions(),
@@ -73,12 +83,7 @@ impl Stack {
                 ..ConsumerConfig::default()
             },
             on_commit: Arc::new(|| {}),
-        });
-        let status = consumer.status();
-        self.redrive = Some(consumer.redrive());
-        let shutdown = self.shutdown.clone();
-        self.tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
-        status
+        })
     }
 
     /// Stops all consumers and waits for them.

@@ -1,0 +1,61 @@
+//! A role that may not make table partitions: known at the start, seen weeks ahead, and never the events' fault.
+
+use contracts::ambient::{new_id, now};
+use database::{Bounds, Database};
+use sqlx::AssertSqlSafe;
+use testkit::exposition::Recorded;
+use testkit::wait::eventually;
+
+use crate::stack::{PATIENCE, Stack, confirmed};
+
+/// The database as a role that may read and write rows, and nothing else. The role goes with the database's owner's consent.
+async fn as_a_writer(stack: &Stack) -> (Database, String) {
+    let role = format!("writer_{}", new_id().simple());
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'writer';
+         GRANT USAGE ON SCHEMA inbox TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA inbox TO {role};
+         GRANT SELECT, INSERT, UPDATE ON ledger TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA inbox TO {role}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(stack.database.pool()).await.unwrap();
+    let options = stack.database.database().options().clone().username(&role).password("writer");
+    (Database::new(options, 4, Bounds::default()), role)
+}
+
+async fn drop_role(stack: &Stack, role: &str) {
+    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(stack.database.pool()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_can_not_make_table_partitions_is_refused_at_the_start() {
+    let stack = Stack::start().await;
+    let (database, role) = as_a_writer(&stack).await;
+    let refused = tokio::time::timeout(
+        PATIENCE,
+        stack.consumer(database.clone(), "tidings.ledger").run(stack.shutdown.clone()),
+    );
+    let error = refused.await.expect("it ends by itself").expect_err("a right is missing");
+    let told = error.to_string();
+    assert!(told.contains("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions"), "{told}");
+    database.close();
+    drop_role(&stack, &role).await;
+}
+
+#[tokio::test]
+async fn how_far_table_partitions_reach_is_shown() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    stack.consume_as("tidings.ledger");
+    let end = eventually("the end of the table partitions is shown", PATIENCE, async || {
+        recorded.read().sum("inbox_table_partitions_end_timestamp_seconds", &[]).ok_or("not yet")
+    })
+    .await;
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    let weeks = (end - now().timestamp() as f64) / (7.0 * 86_400.0);
+    assert!((4.0..6.0).contains(&weeks), "{weeks} weeks");
+    stack.publish(&confirmed(new_id(), 1)).await;
+    stack.caught_up().await;
+    stack.stop().await;
+}
