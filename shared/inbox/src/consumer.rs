@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::Codec;
-use database::{Database, Operation};
+use database::Database;
 use messaging::{Bus, BusError, Membership, Subscription};
 use metrics::counter;
 use tokio::task::JoinSet;
@@ -20,12 +20,10 @@ use crate::subscriptions::Subscriptions;
 use crate::unit_of_work::UnitOfWork;
 use crate::unknown_schemas::UnknownSchemas;
 use crate::worker::{self, Shared};
-use crate::{monitor, seen};
+use crate::{monitor, upkeep};
 
 /// How long leaving the group may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often partitions of the inbox are made and dropped.
-const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// What a consumer is made of.
 pub struct Parts<W: UnitOfWork> {
@@ -64,6 +62,14 @@ pub enum ConsumerError {
         /// What the bus said.
         #[source]
         source: BusError,
+    },
+    /// The role may not do what keeps the inbox going.
+    #[error("consumer group {group}: a right is missing; {statement} TO the service's role")]
+    Setup {
+        /// The group.
+        group: String,
+        /// What gives it.
+        statement: &'static str,
     },
     /// A reaction panicked: a bug. The batch left no trace and will be repeated after a restart.
     #[error("a worker of consumer group {group} panicked")]
@@ -111,9 +117,10 @@ impl Consumer {
     /// # Errors
     /// When the bus refuses its configuration, or a reaction panicked.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConsumerError> {
+        self.check(&shutdown).await?;
         let workers_stop = shutdown.child_token();
         let mut tasks = JoinSet::new();
-        tasks.spawn(upkeep(Arc::clone(&self.shared), workers_stop.clone()));
+        tasks.spawn(upkeep::run(Arc::clone(&self.shared), workers_stop.clone()));
         tasks.spawn(monitor::run(Arc::clone(&self.shared), workers_stop.clone()));
         let result = self.follow(&shutdown, &workers_stop, &mut tasks).await;
         workers_stop.cancel();
@@ -124,6 +131,28 @@ impl Consumer {
         match result {
             Ok(()) if panicked => Err(ConsumerError::Panicked { group: self.group }),
             other => other,
+        }
+    }
+
+    /// Waits for the database, then checks the rights.
+    async fn check(&self, shutdown: &CancellationToken) -> Result<(), ConsumerError> {
+        let Shared { applier, config, .. } = &*self.shared;
+        let mut attempts = 0;
+        loop {
+            match upkeep::missing_right(&applier.database, config.deduplication_days).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(statement)) => {
+                    return Err(ConsumerError::Setup { group: self.group.clone(), statement });
+                }
+                Err(error) => {
+                    attempts += 1;
+                    tracing::warn!(group = self.group, attempts, %error, "the database does not tell its rights, will be retried");
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(config.pause(attempts, rand::random())) => {}
+            }
         }
     }
 
@@ -199,22 +228,5 @@ impl Consumer {
         }
         member.close(CLOSE_TIMEOUT).await;
         outcome
-    }
-}
-
-/// Makes the inbox's partitions ahead of time and drops forgotten ones.
-async fn upkeep(shared: Arc<Shared>, shutdown: CancellationToken) {
-    let days = shared.config.deduplication_days;
-    let mut maintain = tokio::time::interval(UPKEEP_EVERY);
-    loop {
-        let done = tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = maintain.tick() => shared.applier.database.connection(Operation::Maintenance, |mut conn| async move {
-                seen::maintain(&mut conn, days).await
-            }).await,
-        };
-        if let Err(error) = done {
-            tracing::warn!(%error, "upkeep of the inbox failed and will be repeated");
-        }
     }
 }

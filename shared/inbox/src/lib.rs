@@ -25,6 +25,7 @@ pub mod status;
 pub mod subscriptions;
 pub mod unit_of_work;
 mod unknown_schemas;
+mod upkeep;
 mod worker;
 
 pub use config::ConsumerConfig;

@@ -54,6 +54,12 @@ pub const METRICS: &[Metric] = &[
         "Times that a batch, or a part of one, failed and was tried again: `transient` (it passes), `operator` (rights, schema or \
          settings; it does not pass by itself), `data` or `unknown` (some event may be at fault).",
     ),
+    Metric::gauge(
+        "inbox_table_partitions_end_timestamp_seconds",
+        &[],
+        "Until when the inbox has table partitions for the ids of events, in seconds since 1970: more than four weeks ahead, unless \
+         nobody makes new ones. Later ids go to the default partition, and are remembered there.",
+    ),
 ];
 
 /// What becomes of a record.

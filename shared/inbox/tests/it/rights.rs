@@ -2,6 +2,7 @@
 
 use contracts::ambient::{new_id, now};
 use database::{Bounds, Database};
+use inbox::ConsumerError;
 use sqlx::AssertSqlSafe;
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
@@ -38,6 +39,7 @@ async fn a_role_that_can_not_make_table_partitions_is_refused_at_the_start() {
     );
     let error = refused.await.expect("it ends by itself").expect_err("a right is missing");
     let told = error.to_string();
+    assert!(matches!(error, ConsumerError::Setup { .. }), "{told}");
     assert!(told.contains("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions"), "{told}");
     database.close();
     drop_role(&stack, &role).await;

@@ -1,0 +1,84 @@
+//! The inbox's table partitions: that they can be made is checked at the start, how far they reach is shown, and the rest is done
+//! every hour.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use database::{Database, Operation};
+use metrics::gauge;
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+use crate::seen;
+use crate::worker::Shared;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// What the role lacks to make and drop table partitions, as the statement that gives it.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn missing_right(
+    database: &Database,
+    deduplication_days: u32,
+) -> Result<Option<&'static str>, sqlx::Error> {
+    let rights = database.connection(Operation::Maintenance, |mut conn| async move {
+        sqlx::query_as::<_, (bool, bool)>(
+            "SELECT has_function_privilege('inbox.add_table_partitions(timestamptz)', 'EXECUTE'),
+                 has_function_privilege('inbox.drop_table_partitions(timestamptz)', 'EXECUTE')",
+        )
+        .fetch_one(&mut *conn)
+        .await
+    });
+    Ok(match rights.await? {
+        (false, _) => Some("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions(timestamptz)"),
+        (true, false) if deduplication_days > 0 => {
+            Some("GRANT EXECUTE ON FUNCTION inbox.drop_table_partitions(timestamptz)")
+        }
+        (true, _) => None,
+    })
+}
+
+/// Makes table partitions ahead of time and drops forgotten ones.
+pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
+    let days = shared.config.deduplication_days;
+    loop {
+        let database = &shared.applier.database;
+        let maintained = database
+            .connection(Operation::Maintenance, |mut conn| async move {
+                let maintained = seen::maintain(&mut conn, days).await;
+                // Also when nothing can be made: that is when it has to be seen.
+                show_end(&mut conn).await?;
+                maintained
+            })
+            .await;
+        let pause = match maintained {
+            Ok(()) => EVERY,
+            Err(error) => {
+                tracing::warn!(%error, "the inbox's table partitions could not be made or dropped; trying again");
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn show_end(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let end: Option<i64> = sqlx::query_scalar(
+        "SELECT ('x' || left(replace(ceiling::text, '-', ''), 12))::bit(48)::bigint / 1000 FROM inbox.deduplication",
+    )
+    .fetch_one(conn)
+    .await?;
+    if let Some(end) = end {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        gauge!("inbox_table_partitions_end_timestamp_seconds").set(end as f64);
+    }
+    Ok(())
+}
