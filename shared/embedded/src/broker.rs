@@ -18,7 +18,9 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Command = Box<dyn FnOnce(&Cluster) + Send>;
 
-/// The only broker of the cluster, and all of them.
+/// The only broker of the cluster.
+const ONLY_BROKER: i32 = 1;
+/// All of them.
 const ALL_BROKERS: i32 = -1;
 
 /// librdkafka's mock cluster: a broker within this process that any Kafka client on this machine can use.
@@ -149,6 +151,24 @@ impl EmbeddedBroker {
     /// When the broker has ended.
     pub fn fail_produce(&self, errors: Vec<RDKafkaRespErr>) -> anyhow::Result<()> {
         self.ask(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, &errors))
+    }
+
+    /// Takes the leader of this partition away, so that nobody can write or read it.
+    ///
+    /// # Errors
+    /// When the broker has ended, or has no such topic.
+    pub fn take_leader(&self, topic: &str, partition: i32) -> anyhow::Result<()> {
+        let topic = topic.to_owned();
+        Ok(self.ask(move |cluster| cluster.partition_leader(&topic, partition, None))??)
+    }
+
+    /// Gives this partition a leader again.
+    ///
+    /// # Errors
+    /// When the broker has ended, or has no such topic.
+    pub fn give_leader(&self, topic: &str, partition: i32) -> anyhow::Result<()> {
+        let topic = topic.to_owned();
+        Ok(self.ask(move |cluster| cluster.partition_leader(&topic, partition, Some(ONLY_BROKER)))??)
     }
 
     fn ask<T: Send + 'static>(

@@ -8,6 +8,8 @@
 
 mod append;
 mod backlog;
+mod counting;
+mod dead_partition;
 mod faults;
 mod interleavings;
 mod metrics;
