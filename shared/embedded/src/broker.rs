@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
 use messaging::{
-    Bus, BusError, Consumer, KafkaBus, KafkaConfig, Producer, Subscription, TopicSpec, Watermarks,
+    Bus, BusError, Consumer, KafkaBus, KafkaConfig, PartitionState, Producer, Subscription, TopicSpec,
+    Watermarks,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::mocking::MockCluster;
@@ -234,6 +235,10 @@ impl Bus for EmbeddedBus {
         subscription: &Subscription,
     ) -> Result<Box<dyn Consumer>, BusError> {
         self.kafka.subscribe(group, subscription).await
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
+        self.kafka.partitions(topic).await
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {

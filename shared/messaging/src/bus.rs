@@ -63,6 +63,15 @@ pub struct Watermarks {
     pub high: i64,
 }
 
+/// A partition as the cluster describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Partition number.
+    pub partition: i32,
+    /// Whether a broker leads it; without a leader it takes no records and gives none.
+    pub has_leader: bool,
+}
+
 /// What a group member wants to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subscription {
@@ -169,6 +178,9 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
         subscription: &Subscription,
     ) -> Result<Box<dyn Consumer>, BusError>;
 
+    /// The partitions of `topic`, by number. An error when there is no such topic.
+    async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError>;
+
     /// The offsets that each partition of `topic` holds now, by partition number.
     async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError>;
 
@@ -182,6 +194,9 @@ pub trait Producer: Send + Sync {
     /// Enqueues the record and returns at once; records with equal keys reach the topic in the order of the calls.
     /// The receipt tells the record's fate, once. The caller bounds how many receipts are open.
     fn send(&self, record: Record) -> Receipt;
+
+    /// The same for a record without a key, into this partition: its sender knows which partitions take records.
+    fn send_to(&self, partition: i32, record: Record) -> Receipt;
 
     /// Waits until everything sent has an outcome, at most `timeout`.
     async fn flush(&self, timeout: Duration);

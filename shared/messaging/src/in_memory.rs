@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::bus::{
-    Bus, BusError, Consumer, Delivered, Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
+    Bus, BusError, Consumer, Delivered, PartitionState, Producer, Subscription, TopicPartition, TopicSpec,
+    Watermarks,
 };
 
 pub use faults::{Fault, FaultRule};
@@ -212,6 +213,13 @@ impl Bus for InMemoryBus {
         drop(state);
         self.shared.changed();
         Ok(Box::new(InMemoryConsumer::new(Arc::clone(&self.shared), group.to_owned(), member)))
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
+        let state = self.shared.lock();
+        available(&state, "tell partitions")?;
+        let topic = state.topics.get(topic).ok_or_else(|| no_such_topic(topic))?;
+        Ok((0..topic.partitions()).map(|partition| PartitionState { partition, has_leader: true }).collect())
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {

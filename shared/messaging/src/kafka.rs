@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::bus::{Bus, BusError, Consumer, Producer, Subscription, TopicSpec, Watermarks};
+use crate::bus::{Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicSpec, Watermarks};
 
 pub use config::KafkaConfig;
 
@@ -76,6 +76,10 @@ impl Bus for KafkaBus {
         let client = self.next_client("consumer");
         let metadata = self.metadata.clone();
         Ok(Box::new(consumer::KafkaConsumer::try_new(&self.config, metadata, &client, group, subscription)?))
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
+        self.metadata.partitions(topic).await
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {

@@ -72,4 +72,5 @@ pub(crate) fn fault_for(rules: &mut [FaultRule], record: &Record) -> Option<Faul
 pub(crate) struct Late {
     pub(crate) behind: usize,
     pub(crate) record: Record,
+    pub(crate) partition: Option<i32>,
 }

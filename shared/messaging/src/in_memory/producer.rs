@@ -20,6 +20,8 @@ type Outcome = Result<Acknowledged, DeliveryError>;
 pub(crate) struct Waiting {
     producer: u64,
     record: Record,
+    /// Given by the sender; none where the key says it.
+    partition: Option<i32>,
     receipt: oneshot::Sender<Outcome>,
 }
 
@@ -34,6 +36,22 @@ impl InMemoryProducer {
         Self { shared, id }
     }
 
+    fn publish(&self, record: Record, partition: Option<i32>) -> Receipt {
+        let (receipt, outcome) = oneshot::channel();
+        let mut state = self.shared.lock();
+        if !state.unavailable {
+            let _ = receipt.send(publish(&mut state, record, partition));
+        } else if state.waiting.len() < WAITING_RECORDS {
+            state.waiting.push(Waiting { producer: self.id, record, partition, receipt });
+        } else {
+            let _ = receipt.send(Err(DeliveryError::Unacknowledged("the producer's queue is full".into())));
+        }
+        drop(state);
+        self.shared.changed();
+        let purged = || Err(DeliveryError::Unacknowledged("the producer was dropped".into()));
+        async move { outcome.await.unwrap_or_else(|_| purged()) }.boxed()
+    }
+
     fn is_idle(&self) -> bool {
         self.shared.lock().waiting.iter().all(|waiting| waiting.producer != self.id)
     }
@@ -42,19 +60,11 @@ impl InMemoryProducer {
 #[async_trait]
 impl Producer for InMemoryProducer {
     fn send(&self, record: Record) -> Receipt {
-        let (receipt, outcome) = oneshot::channel();
-        let mut state = self.shared.lock();
-        if !state.unavailable {
-            let _ = receipt.send(publish(&mut state, record));
-        } else if state.waiting.len() < WAITING_RECORDS {
-            state.waiting.push(Waiting { producer: self.id, record, receipt });
-        } else {
-            let _ = receipt.send(Err(DeliveryError::Unacknowledged("the producer's queue is full".into())));
-        }
-        drop(state);
-        self.shared.changed();
-        let purged = || Err(DeliveryError::Unacknowledged("the producer was dropped".into()));
-        async move { outcome.await.unwrap_or_else(|_| purged()) }.boxed()
+        self.publish(record, None)
+    }
+
+    fn send_to(&self, partition: i32, record: Record) -> Receipt {
+        self.publish(record, Some(partition))
     }
 
     async fn flush(&self, timeout: Duration) {
@@ -78,49 +88,49 @@ impl Drop for InMemoryProducer {
 /// Appends what waited for the broker, in the order in which it was sent.
 pub(crate) fn append_waiting(state: &mut State) {
     for waiting in std::mem::take(&mut state.waiting) {
-        let outcome = publish(state, waiting.record);
+        let outcome = publish(state, waiting.record, waiting.partition);
         let _ = waiting.receipt.send(outcome);
     }
 }
 
-fn publish(state: &mut State, record: Record) -> Outcome {
+fn publish(state: &mut State, record: Record, partition: Option<i32>) -> Outcome {
     let unacknowledged = |what: &str| Err(DeliveryError::Unacknowledged(what.to_owned()));
     match fault_for(&mut state.rules, &record) {
-        None => append(state, record),
+        None => append(state, record, partition),
         Some(Fault::RefuseForEver) => {
             let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
             Err(DeliveryError::Refused(format!("{key} is not taken on {}", record.topic)))
         }
         Some(Fault::LoseAcknowledgement) => {
-            append(state, record)?;
+            append(state, record, partition)?;
             unacknowledged("the acknowledgement was lost")
         }
         Some(Fault::TimeOut) => unacknowledged("timed out"),
         Some(Fault::LandLate { behind }) => {
-            state.late.push(Late { behind, record });
+            state.late.push(Late { behind, record, partition });
             unacknowledged("timed out, and will land late")
         }
     }
 }
 
-fn append(state: &mut State, record: Record) -> Outcome {
-    let acknowledged = store(state, record)?;
+fn append(state: &mut State, record: Record, partition: Option<i32>) -> Outcome {
+    let acknowledged = store(state, record, partition)?;
     let (landing, late) = std::mem::take(&mut state.late)
         .into_iter()
         .map(|late| Late { behind: late.behind.saturating_sub(1), ..late })
         .partition::<Vec<_>, _>(|late| late.behind == 0);
     state.late = late;
     for late in landing {
-        store(state, late.record)?;
+        store(state, late.record, late.partition)?;
     }
     Ok(acknowledged)
 }
 
-fn store(state: &mut State, record: Record) -> Outcome {
+fn store(state: &mut State, record: Record, partition: Option<i32>) -> Outcome {
     let Some(topic) = state.topics.get_mut(&record.topic) else {
         return Err(DeliveryError::Unacknowledged(format!("topic {} does not exist", record.topic)));
     };
-    let partition = topic.partition_for(record.key.as_deref());
+    let partition = partition.unwrap_or_else(|| topic.partition_for(record.key.as_deref()));
     let Some(log) = topic.log_mut(partition) else {
         return Err(DeliveryError::Unacknowledged(format!("{} has no partition {partition}", record.topic)));
     };

@@ -8,12 +8,12 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
 use super::config::KafkaConfig;
 use super::context::Events;
 use super::errors::{configuration, unavailable};
-use crate::bus::{BusError, Watermarks};
+use crate::bus::{BusError, PartitionState, Watermarks};
 
 /// What a topic looks like.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,34 @@ impl MetadataClient {
         .await
     }
 
+    /// The partitions of one topic.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
+        let (timeout, name) = (self.timeout, topic.to_owned());
+        let answer = self.ask("tell partitions", move |client| {
+            let metadata = client.fetch_metadata(Some(&name), timeout)?;
+            let partitions = metadata.topics().first().map_or(&[][..], MetadataTopic::partitions);
+            let state = |partition: &MetadataPartition| PartitionState {
+                partition: partition.id(),
+                has_leader: partition.leader() >= 0,
+            };
+            Ok(partitions.iter().map(state).collect::<Vec<_>>())
+        });
+        let mut partitions = answer.await?;
+        if partitions.is_empty() {
+            return Err(self.no_such_topic("tell partitions", topic));
+        }
+        partitions.sort_unstable_by_key(|state| state.partition);
+        Ok(partitions)
+    }
+
+    fn no_such_topic(&self, action: &str, topic: &str) -> BusError {
+        BusError::Unavailable {
+            broker: self.brokers.to_string(),
+            action: action.to_owned(),
+            detail: format!("{topic} does not exist"),
+        }
+    }
+
     /// The offsets of one partition.
     pub(crate) async fn partition_watermarks(
         &self,
@@ -107,11 +135,7 @@ impl MetadataClient {
         });
         let watermarks = answer.await?;
         if watermarks.is_empty() {
-            return Err(BusError::Unavailable {
-                broker: self.brokers.to_string(),
-                action: "tell watermarks".to_owned(),
-                detail: format!("{topic} does not exist"),
-            });
+            return Err(self.no_such_topic("tell watermarks", topic));
         }
         Ok(watermarks)
     }

@@ -53,7 +53,15 @@ impl KafkaProducer {
         Ok(Self { client })
     }
 
-    fn enqueue(&self, record: &Record, receipt: oneshot::Sender<Outcome>) {
+    /// Into this partition, or the one that the key says.
+    fn publish(&self, record: &Record, partition: Option<i32>) -> Receipt {
+        let (receipt, outcome) = oneshot::channel();
+        self.enqueue(record, partition, receipt);
+        let gone = || Err(DeliveryError::Unacknowledged("the producer ended".into()));
+        async move { outcome.await.unwrap_or_else(|_| gone()) }.boxed()
+    }
+
+    fn enqueue(&self, record: &Record, partition: Option<i32>, receipt: oneshot::Sender<Outcome>) {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (name, value) in &record.headers {
             headers = headers.insert(Header { key: name, value: Some(value) });
@@ -62,6 +70,7 @@ impl KafkaProducer {
             BaseRecord::<[u8], [u8], _>::with_opaque_to(&record.topic, Box::new(receipt)).headers(headers);
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
+        message.partition = partition;
         let context = self.client.context();
         context.open.fetch_add(1, Ordering::AcqRel);
         if let Err((error, message)) = self.client.send(message) {
@@ -73,10 +82,11 @@ impl KafkaProducer {
 #[async_trait]
 impl Producer for KafkaProducer {
     fn send(&self, record: Record) -> Receipt {
-        let (receipt, outcome) = oneshot::channel();
-        self.enqueue(&record, receipt);
-        let gone = || Err(DeliveryError::Unacknowledged("the producer ended".into()));
-        async move { outcome.await.unwrap_or_else(|_| gone()) }.boxed()
+        self.publish(&record, None)
+    }
+
+    fn send_to(&self, partition: i32, record: Record) -> Receipt {
+        self.publish(&record, Some(partition))
     }
 
     async fn flush(&self, timeout: Duration) {

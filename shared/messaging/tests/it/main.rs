@@ -39,6 +39,7 @@ macro_rules! conformance {
 conformance! {
     publishing {
         bytes_and_headers_arrive_as_they_were_sent
+        a_record_without_a_key_goes_to_the_partition_that_its_sender_names
         records_without_key_or_value_arrive_as_such
         keys_go_where_the_java_client_puts_them
         records_of_a_key_keep_their_order
@@ -68,6 +69,7 @@ conformance! {
         creating_topics_again_changes_nothing
         a_topic_with_another_partition_count_is_refused
         watermarks_tell_what_a_topic_holds
+        the_partitions_of_a_topic_are_told
         a_ping_is_answered_by_a_broker_only
         an_outage_is_waited_out
     }

@@ -105,6 +105,26 @@ async fn a_topic_of_kafka_takes_no_record_above_its_own_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_without_a_leader_is_told() {
+    let broker = EmbeddedBroker::start().unwrap();
+    let bus = broker.bus().unwrap();
+    let topic = topic(&bus).await;
+    let with_leader = async || {
+        let partitions = bus.partitions(&topic).await.unwrap();
+        partitions
+            .into_iter()
+            .filter(|state| state.has_leader)
+            .map(|state| state.partition)
+            .collect::<Vec<_>>()
+    };
+
+    broker.take_leader(&topic, 2).unwrap();
+    assert_eq!(with_leader().await, [0, 1, 3, 4, 5]);
+    broker.give_leader(&topic, 2).unwrap();
+    assert_eq!(with_leader().await, [0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_creates_no_topics_is_an_error_and_existing_ones_are_enough() {
     let broker = EmbeddedBroker::start().unwrap();
     // As a service in another process, which has no hold of the embedded broker.

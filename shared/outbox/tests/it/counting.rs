@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use messaging::{Bus, BusError, Consumer, Producer, Subscription, TopicSpec, Watermarks};
+use messaging::{Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicSpec, Watermarks};
 
 /// Counts producers.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ impl Bus for Counting {
         subscription: &Subscription,
     ) -> Result<Box<dyn Consumer>, BusError> {
         self.bus.subscribe(group, subscription).await
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
+        self.bus.partitions(topic).await
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {

@@ -54,6 +54,20 @@ pub(crate) async fn bytes_and_headers_arrive_as_they_were_sent(harness: &impl Ha
     }
 }
 
+pub(crate) async fn a_record_without_a_key_goes_to_the_partition_that_its_sender_names(
+    harness: &impl Harness,
+) {
+    let bus = harness.bus();
+    let topic = topic(&bus).await;
+    let producer = bus.producer().await.unwrap();
+    for partition in 0..PARTITIONS {
+        let record = Record { topic: topic.clone(), key: None, value: Some(vec![1]), headers: vec![] };
+        let acknowledged = timeout(LONG, producer.send_to(partition, record)).await;
+        let at = acknowledged.expect("an acknowledgement in time").unwrap();
+        assert_eq!((at.partition, at.offset), (partition, 0));
+    }
+}
+
 pub(crate) async fn records_without_key_or_value_arrive_as_such(harness: &impl Harness) {
     let bus = harness.bus();
     let id = TopicPartition { topic: topic(&bus).await, partition: 3 };

@@ -63,6 +63,18 @@ pub(crate) async fn watermarks_tell_what_a_topic_holds(harness: &impl Harness) {
     assert!(matches!(nowhere, Err(BusError::Unavailable { .. })), "{nowhere:?}");
 }
 
+pub(crate) async fn the_partitions_of_a_topic_are_told(harness: &impl Harness) {
+    let bus = harness.bus();
+    let topic = topic(&bus).await;
+    let partitions = bus.partitions(&topic).await.unwrap();
+    let numbers: Vec<i32> = partitions.iter().map(|state| state.partition).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    assert!(partitions.iter().all(|state| state.has_leader), "{partitions:?}");
+
+    let nowhere = bus.partitions(&unique("nowhere")).await;
+    assert!(matches!(nowhere, Err(BusError::Unavailable { .. })), "{nowhere:?}");
+}
+
 pub(crate) async fn a_ping_is_answered_by_a_broker_only(harness: &impl Harness) {
     harness.bus().ping(LONG).await.unwrap();
 
