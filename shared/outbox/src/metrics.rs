@@ -42,6 +42,12 @@ pub const METRICS: &[Metric] = &[
         "1 while this process's relay leads, else 0. One replica of a service leads, the others stand by.",
     ),
     Metric::gauge(
+        "outbox_stalled_partitions",
+        &["topic"],
+        "Partitions of the topic that have acknowledged nothing of what the relay sent them for \
+         `outbox.delivery_timeout_ms`: mostly they have no leader, or too few in-sync replicas. Others are published.",
+    ),
+    Metric::gauge(
         "outbox_table_partitions",
         &[],
         "Table partitions of the outbox that can still take messages, the one in use among them. New ones are made in time: \

@@ -29,13 +29,16 @@ pub struct RelayConfig {
     pub idle_session_timeout_ms: u64,
     /// The longest that one statement of the relay may take.
     pub statement_timeout_ms: u64,
-    /// How many records of one topic may be unacknowledged at a time.
+    /// How many records of one topic may be unacknowledged at a time. As with the buffer, each partition has its share, so
+    /// that one which takes nothing leaves the others theirs.
     pub max_in_flight_records: usize,
     /// How many messages of one topic are held in memory.
     pub buffer_messages: usize,
-    /// About how many bytes of one topic are held in memory; one message more than that at most.
+    /// About how many bytes of one topic are held in memory; one message of each partition more than that at most.
     pub buffer_bytes: usize,
-    /// After how long without any answer the broker's client is given up; longer than the client's own time-out.
+    /// After how long without an acknowledgement a partition that has unacknowledged records is stalled. When all that have
+    /// any are stalled, and stay so for as long again in spite of a leader, the broker's client is given up. Longer than the
+    /// client's own time-out.
     pub delivery_timeout_ms: u64,
     /// The longest wait between two attempts after the broker failed.
     pub backoff_max_ms: u64,
@@ -101,6 +104,11 @@ impl RelayConfig {
             ));
         }
         Ok(())
+    }
+
+    /// Into how many shares a topic's window and buffer are divided: one per partition, none of them empty.
+    pub(crate) fn shares(&self, partitions: i32) -> usize {
+        usize::try_from(partitions).unwrap_or_default().clamp(1, self.max_in_flight_records)
     }
 
     pub(crate) const fn poll_interval(&self) -> Duration {

@@ -1,5 +1,9 @@
-//! One topic's way to the broker: a producer, a window and a back-off that it shares with no other topic.
+//! One topic's way to the broker: a producer that it shares with no other topic, and a flow for each partition.
 
+mod broker;
+mod flow;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,30 +12,30 @@ use contracts::ambient;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use messaging::{Acknowledged, Bus, DeliveryError, Producer};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use telemetry::spans;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::Span;
 
 use super::backoff::Backoff;
-use super::chains::{BlockedKey, Chains};
+use super::chains::BlockedKey;
 use super::config::RelayConfig;
 use super::probe::{Probe, Step};
 use super::row::{ChainKey, Row};
+use broker::Broker;
+use flow::Flow;
 
 /// How long a lane that failed waits for the answers still open before it gives its producer up.
-const DRAIN: Duration = Duration::from_secs(5);
-/// How long the client may take to set up a producer; it does not wait for the broker.
-const OPEN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(1);
 /// Answers reported to the relay at once.
 const REPORT: usize = 1_000;
 
 /// What a lane is told, in order.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Publish these.
-    Rows(Vec<Row>),
+    /// Publish these, each in its partition.
+    Rows(Vec<(i32, Row)>),
     /// The block of this key is recorded.
     BlockRecorded(ChainKey),
 }
@@ -39,6 +43,8 @@ pub(crate) enum Input {
 /// What a lane reports.
 #[derive(Debug)]
 pub(crate) enum Outcome {
+    /// The topic has so many partitions: its rows can be published.
+    Partitions { topic: String, partitions: i32 },
     /// The broker has these rows.
     Acknowledged(Vec<i64>),
     /// The broker will never take this key's lowest row.
@@ -49,21 +55,32 @@ pub(crate) enum Outcome {
 
 /// A topic's lane.
 pub(crate) struct Lane {
-    pub(crate) topic: String,
-    pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) probe: Arc<dyn Probe>,
-    pub(crate) inputs: mpsc::Receiver<Input>,
-    pub(crate) outcomes: mpsc::Sender<Outcome>,
-    chains: Chains,
+    topic: String,
+    broker: Arc<Broker>,
+    probe: Arc<dyn Probe>,
+    inputs: mpsc::Receiver<Input>,
+    outcomes: mpsc::Sender<Outcome>,
+    flows: BTreeMap<i32, Flow>,
     receipts: FuturesUnordered<BoxFuture<'static, Answer>>,
     backoff: Backoff,
-    delivery_timeout: Duration,
+    /// How many partitions share the window. It is asked once: were the topic to grow, rows would share windows and room
+    /// otherwise than they share partitions, and nothing else.
+    partitions: i32,
+    config: RelayConfig,
+    /// When the producer of now last had a record acknowledged.
+    acknowledged_at: Option<Instant>,
+    /// Something failed since.
+    failed: bool,
+    /// When it is looked again whether stalled partitions have leaders.
+    look_at: Option<Instant>,
+    stalled_with_leader: BTreeSet<i32>,
+    stalled: Gauge,
     published: Counter,
     failures: Counter,
     latency: Histogram,
 }
 
-type Answer = (ChainKey, Result<Acknowledged, DeliveryError>);
+type Answer = (i32, ChainKey, Result<Acknowledged, DeliveryError>);
 
 /// Why a lane's work with a producer came to an end.
 enum End {
@@ -71,7 +88,7 @@ enum End {
     Closed,
     /// The broker refused records; nothing is wrong with the connection.
     Refused,
-    /// The broker did not acknowledge.
+    /// Nothing is acknowledged any more.
     Unacknowledged,
 }
 
@@ -85,16 +102,23 @@ impl Lane {
         config: &RelayConfig,
     ) -> Self {
         let label = crate::metrics::label(&topic);
+        let broker = Arc::new(Broker { topic: topic.clone(), bus, backoff_max: config.backoff_max() });
         Self {
             topic,
-            bus,
+            broker,
             probe,
             inputs,
             outcomes,
-            chains: Chains::new(config.max_in_flight_records),
+            flows: BTreeMap::new(),
             receipts: FuturesUnordered::new(),
             backoff: Backoff::new(config.backoff_max()),
-            delivery_timeout: config.delivery_timeout(),
+            partitions: 1,
+            config: config.clone(),
+            acknowledged_at: None,
+            failed: false,
+            look_at: None,
+            stalled_with_leader: BTreeSet::new(),
+            stalled: gauge!("outbox_stalled_partitions", "topic" => label),
             published: counter!("outbox_messages_published_total", "topic" => label),
             failures: counter!("outbox_delivery_failures_total", "topic" => label),
             latency: histogram!("outbox_publish_latency_seconds", "topic" => label),
@@ -103,13 +127,29 @@ impl Lane {
 
     /// Publishes until the relay hangs up.
     pub(crate) async fn run(mut self) {
+        self.stalled.set(0.0);
+        let (mut opened, partitions) = {
+            let broker = Arc::clone(&self.broker);
+            tokio::join!(broker.open(), broker.learn_partitions())
+        };
+        self.partitions = partitions;
+        let learned = Outcome::Partitions { topic: self.topic.clone(), partitions };
+        if self.report(learned).await.is_err() {
+            return;
+        }
         loop {
-            if let Some(producer) = self.open().await {
+            let producer = match opened.take() {
+                Some(producer) => Some(producer),
+                None => Arc::clone(&self.broker).open().await,
+            };
+            if let Some(producer) = producer {
+                (self.acknowledged_at, self.failed, self.look_at) = (None, false, None);
+                self.stalled_with_leader.clear();
                 let end = self.work(&*producer).await;
                 // Dropping the producer purges what it still has queued, before anything is sent again.
                 drop(producer);
                 self.receipts = FuturesUnordered::new();
-                self.chains.abandon_flights();
+                self.flows.values_mut().for_each(Flow::abandon_flights);
                 match end {
                     End::Closed => return,
                     End::Refused => continue,
@@ -120,32 +160,13 @@ impl Lane {
         }
     }
 
-    async fn open(&mut self) -> Option<Box<dyn Producer>> {
-        match timeout(OPEN, self.bus.producer()).await {
-            Ok(Ok(producer)) => return Some(producer),
-            Ok(Err(error)) => tracing::warn!(
-                topic = self.topic,
-                error = &error as &dyn std::error::Error,
-                "outbox: no producer; trying again"
-            ),
-            Err(_) => tracing::warn!(topic = self.topic, "outbox: no producer within {OPEN:?}; trying again"),
-        }
-        None
-    }
-
-    /// Sends what is ready and takes answers, until one of them is an error.
+    /// Sends what is ready and takes answers, until the producer is of no use any more.
     async fn work(&mut self, producer: &dyn Producer) -> End {
-        let mut heard_at = Instant::now();
         loop {
-            while let Some((key, row)) = self.chains.send_next() {
-                let (span, record) = row.to_record();
-                let receipt = producer.send(record);
-                self.receipts.push(receipt.map(move |answer| (key, told(&span, answer))).boxed());
-                self.probe.reached(Step::Sent);
-            }
+            self.send_ready(producer);
+            let due_at = self.due_at();
             tokio::select! {
                 Some(answer) = self.receipts.next() => {
-                    heard_at = Instant::now();
                     match self.settle_ready(answer).await {
                         Ok(None) => {}
                         Ok(Some(failure)) => return self.drain(failure).await,
@@ -153,41 +174,122 @@ impl Lane {
                     }
                 }
                 input = self.inputs.recv() => {
-                    if self.receipts.is_empty() {
-                        heard_at = Instant::now();
-                    }
                     let Some(input) = input else { return End::Closed };
                     if let Err(closed) = self.take(input).await {
                         return closed;
                     }
                 }
-                () = tokio::time::sleep_until(heard_at + self.delivery_timeout), if !self.receipts.is_empty() => {
-                    tracing::warn!(topic = self.topic, in_flight = self.chains.in_flight(),
-                        "outbox: no answer for {:?}; replacing the producer", self.delivery_timeout);
-                    return End::Unacknowledged;
+                () = sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {
+                    if self.all_are_stalled().await {
+                        return End::Unacknowledged;
+                    }
                 }
             }
         }
     }
 
+    fn send_ready(&mut self, producer: &dyn Producer) {
+        let now = Instant::now();
+        for (&partition, flow) in &mut self.flows {
+            while let Some((key, row)) = flow.send_next(now) {
+                let (span, record) = row.to_record();
+                // The partition of a key is the producer's to know.
+                let receipt = match &key {
+                    ChainKey::Key(_) => producer.send(record),
+                    ChainKey::Message(_) => producer.send_to(partition, record),
+                };
+                self.receipts.push(receipt.map(move |answer| (partition, key, told(&span, answer))).boxed());
+                self.probe.reached(Step::Sent);
+            }
+        }
+    }
+
+    /// When a partition is due, or it is to be looked again for leaders.
+    fn due_at(&self) -> Option<Instant> {
+        let timeout = self.config.delivery_timeout();
+        self.flows.values().filter_map(|flow| flow.due_at(timeout)).chain(self.look_at).min()
+    }
+
+    /// Takes note of partitions that acknowledge nothing. Only when all that have records in flight are among them, and
+    /// one of them has a leader, may the fault be the producer's: then it is to be replaced.
+    async fn all_are_stalled(&mut self) -> bool {
+        let (now, timeout) = (Instant::now(), self.config.delivery_timeout());
+        for (partition, flow) in &mut self.flows {
+            if flow.stalls(now, timeout) {
+                tracing::warn!(
+                    topic = self.topic,
+                    partition,
+                    in_flight = flow.in_flight(),
+                    "outbox: partition stalled, no acknowledgement for {timeout:?}"
+                );
+                self.look_at = Some(now);
+            }
+        }
+        self.tell_stalled();
+        if self.look_at.is_none_or(|look_at| now < look_at) {
+            return false;
+        }
+        let some = self.flows.values().any(|flow| flow.is_stalled() && flow.in_flight() > 0);
+        self.look_at = some.then_some(now + timeout);
+        let served = self.flows.values().any(|flow| flow.in_flight() > 0 && !flow.is_stalled());
+        some && !served && self.stalled_in_spite_of_leader().await
+    }
+
+    /// Whether a partition is stalled although it had a leader all the time: at this look and at the one before.
+    async fn stalled_in_spite_of_leader(&mut self) -> bool {
+        let Some(partitions) = Arc::clone(&self.broker).partitions().await else {
+            tracing::warn!(topic = self.topic, "outbox: no answer from the broker; replacing the producer");
+            return true;
+        };
+        let shares = i32::try_from(self.shares()).unwrap_or(i32::MAX);
+        let is_stalled = |partition: i32| self.flows.get(&(partition % shares)).is_some_and(Flow::is_stalled);
+        let led = partitions.into_iter().filter(|state| state.has_leader && is_stalled(state.partition));
+        let led: BTreeSet<i32> = led.map(|state| state.partition).collect();
+        let before = std::mem::replace(&mut self.stalled_with_leader, led);
+        let in_spite = self.stalled_with_leader.intersection(&before).next();
+        if let Some(partition) = in_spite {
+            tracing::warn!(
+                topic = self.topic,
+                partition,
+                "outbox: no acknowledgement although there is a leader; replacing the producer"
+            );
+        }
+        in_spite.is_some()
+    }
+
+    fn tell_stalled(&self) {
+        let stalled = self.flows.values().filter(|flow| flow.is_stalled()).count();
+        self.stalled.set(f64::from(u32::try_from(stalled).unwrap_or(u32::MAX)));
+    }
+
+    fn shares(&self) -> usize {
+        self.config.shares(self.partitions)
+    }
+
+    fn flow(&mut self, partition: i32) -> &mut Flow {
+        let window = self.config.max_in_flight_records / self.shares();
+        self.flows.entry(partition).or_insert_with(|| Flow::new(window, self.config.backoff_max()))
+    }
+
     async fn take(&mut self, input: Input) -> Result<(), End> {
         match input {
             Input::Rows(rows) => {
-                let dropped: Vec<i64> =
-                    rows.into_iter().filter_map(|row| self.chains.push(row).err()).collect();
+                let push = |(partition, row)| self.flow(partition).push(row).err();
+                let dropped: Vec<i64> = rows.into_iter().filter_map(push).collect();
                 if dropped.is_empty() { Ok(()) } else { self.report(Outcome::Dropped(dropped)).await }
             }
             Input::BlockRecorded(key) => {
-                self.chains.forget_blocked(&key);
+                self.flows.values_mut().for_each(|flow| flow.forget_blocked(&key));
                 Ok(())
             }
         }
     }
 
-    /// After a failure: nothing more is sent; what is still answered in time need not be repeated.
+    /// Nothing more is sent through this producer; what is still answered in time need not be repeated.
     async fn drain(&mut self, mut failure: End) -> End {
         let deadline = Instant::now() + DRAIN;
-        while let Ok(Some(answer)) = timeout_at(deadline, self.receipts.next()).await {
+        while self.flows.values().any(|flow| flow.in_flight() > 0 && !flow.is_stalled()) {
+            let Ok(Some(answer)) = timeout_at(deadline, self.receipts.next()).await else { break };
             match self.settle_ready(answer).await {
                 Ok(Some(End::Unacknowledged)) => failure = End::Unacknowledged,
                 Ok(_) => {}
@@ -197,34 +299,37 @@ impl Lane {
         if self.receipts.is_empty() { failure } else { End::Unacknowledged }
     }
 
-    /// Settles this answer and those that are there already. `Ok(Some(_))` when one of them was a failure.
+    /// Settles this answer and those that are there already. `Ok(Some(_))` when the producer has to be replaced.
     async fn settle_ready(&mut self, first: Answer) -> Result<Option<End>, End> {
+        let now = Instant::now();
         let mut acknowledged = Vec::new();
-        let mut failure = None;
+        let mut failed = false;
+        let mut end = None;
         let mut next = Some(first);
-        while let Some((key, answer)) = next {
+        while let Some((partition, key, answer)) = next {
+            let flow = self.flow(partition);
             match answer {
                 Ok(_) => {
-                    if let Some(row) = self.chains.acknowledged(&key) {
+                    if let Some(row) = flow.acknowledged(&key, now) {
                         self.latency.record(seconds_since(row.created_at));
                         acknowledged.push(row.id);
                     }
                 }
                 Err(DeliveryError::Unacknowledged(detail)) => {
-                    if !matches!(failure, Some(End::Unacknowledged)) {
+                    flow.unacknowledged(&key, now);
+                    if !std::mem::replace(&mut failed, true) {
                         tracing::warn!(
                             topic = self.topic,
+                            partition,
                             %key,
                             detail,
                             "outbox: not acknowledged; sending again"
                         );
                     }
-                    self.chains.unacknowledged(&key);
-                    failure = Some(End::Unacknowledged);
                 }
                 Err(DeliveryError::Refused(detail)) => {
-                    failure.get_or_insert(End::Refused);
-                    if let Some(blocked) = self.chains.refused(&key) {
+                    end = Some(End::Refused);
+                    if let Some(blocked) = flow.refused(&key, now) {
                         let topic = self.topic.clone();
                         self.report(Outcome::Blocked { topic, key, blocked, detail }).await?;
                     }
@@ -236,15 +341,27 @@ impl Lane {
                 None
             };
         }
+        if failed || end.is_some() {
+            self.failures.increment(1);
+        }
+        if failed && self.is_given_up(now) {
+            end = Some(End::Unacknowledged);
+        }
         if !acknowledged.is_empty() {
+            (self.acknowledged_at, self.failed) = (Some(now), false);
             self.backoff.reset();
             self.published.increment(acknowledged.len() as u64);
             self.report(Outcome::Acknowledged(acknowledged)).await?;
         }
-        if failure.is_some() {
-            self.failures.increment(1);
-        }
-        Ok(failure)
+        self.tell_stalled();
+        Ok(end)
+    }
+
+    /// After a failure: whether the producer is to be replaced. A partition that fails while others are served leaves them
+    /// their producer.
+    fn is_given_up(&mut self, now: Instant) -> bool {
+        let served = self.acknowledged_at.is_some_and(|at| now < at + self.config.delivery_timeout());
+        std::mem::replace(&mut self.failed, true) && !served
     }
 
     async fn report(&mut self, outcome: Outcome) -> Result<(), End> {

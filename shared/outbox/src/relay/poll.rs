@@ -20,6 +20,7 @@ use crate::append::Outbox;
 mod held;
 mod leader;
 mod listener;
+mod partitions;
 mod table;
 
 use leader::{Lead, Leader};

@@ -1,9 +1,10 @@
 //! The leader: reads, hands rows to their topics' lanes, and finishes what the broker acknowledged, on one session.
 
+mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +14,20 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::held::{Admission, Held, Limit, Room, Scope};
+use super::held::{Admission, Held};
 use super::listener::listen;
-use super::table::{self, Block, Dropped};
+use super::partitions::{Limit, Page, Scope};
+use super::table::{Block, Dropped};
 use crate::metrics::{GAP, REJECTED};
 use crate::relay::chains::BlockedKey;
 use crate::relay::config::RelayConfig;
 use crate::relay::lane::{Input, Lane, Outcome};
 use crate::relay::probe::{Probe, Step};
 use crate::relay::row::Row;
+use session::{Done, ReadPlan, Session, Work, perform};
 
 /// Outcomes that lanes may report before the leader has taken them.
 const OUTCOMES: usize = 64;
@@ -58,40 +61,13 @@ pub(super) struct Leader {
     read_wanted: bool,
     /// There may be rows that appeared late, with low ids, or on a topic not known so far.
     sweep_wanted: bool,
+    /// What was read last was new; what was left in the table comes next.
+    backlog_is_next: bool,
     sweep_at: Instant,
     drop_at: Instant,
     /// Set by the shutdown: until when what is in flight may be finished.
     until: Option<Instant>,
 }
-
-/// What the session does next, in this order.
-#[derive(Debug)]
-struct Work {
-    finish: Vec<i64>,
-    blocks: Vec<Block>,
-    read: Option<ReadPlan>,
-    drop_table_partition: bool,
-}
-
-/// What a read may bring.
-#[derive(Debug)]
-struct ReadPlan {
-    scope: Scope,
-    rooms: Vec<Room>,
-    known_topics: Vec<String>,
-    limit: Limit,
-    held: Vec<i64>,
-}
-
-/// What came of it.
-struct Done {
-    work: Work,
-    rows: Vec<Row>,
-    read_took: Duration,
-    dropped: Option<Dropped>,
-}
-
-type Session = (PgConnection, Result<Done, sqlx::Error>);
 
 impl Leader {
     pub(super) fn new(relay: Lead, topics: &[String]) -> Self {
@@ -110,6 +86,7 @@ impl Leader {
             blocks: Vec::new(),
             read_wanted: false,
             sweep_wanted: true,
+            backlog_is_next: false,
             sweep_at: Instant::now(),
             drop_at: Instant::now(),
             until: None,
@@ -136,7 +113,7 @@ impl Leader {
                 if let Some(work) = self.next_work() {
                     let config = self.relay.config.clone();
                     session = Some(perform(conn, work, config).boxed()).into();
-                } else if self.until.is_some() && self.held.is_empty() {
+                } else if self.until.is_some() && self.held.is_empty() && !self.is_sweeping() {
                     return super::close(conn, self.relay.config.shutdown_grace()).await;
                 } else {
                     idle = Some(conn);
@@ -152,7 +129,7 @@ impl Leader {
                 Some(outcome) = self.outcomes.recv() => self.note(outcome),
                 () = wake.notified(), if until.is_none() => self.read_wanted = true,
                 _ = tick.tick(), if until.is_none() => self.sweep_wanted = true,
-                () = sleep_until(self.sweep_at), if self.sweep_wanted && idle.is_some() => {}
+                () = sleep_until(self.sweep_at), if self.is_sweeping() && idle.is_some() => {}
                 Some(_) = self.tasks.join_next() => {
                     return Err(sqlx::Error::WorkerCrashed);
                 }
@@ -173,24 +150,7 @@ impl Leader {
     fn next_work(&mut self) -> Option<Work> {
         let now = Instant::now();
         let working = self.until.is_none();
-        let scope = if self.sweep_wanted && now >= self.sweep_at {
-            self.sweep_wanted = false;
-            Some(Scope::Sweep)
-        } else if self.read_wanted || (working && self.held.wants_more()) {
-            Some(Scope::Ahead)
-        } else {
-            None
-        };
-        let read = scope.map(|scope| {
-            self.read_wanted = false;
-            ReadPlan {
-                scope,
-                rooms: self.held.rooms(scope),
-                known_topics: self.held.known_topics(),
-                limit: self.held.limit(),
-                held: self.held.ids(),
-            }
-        });
+        let read = self.next_scope(now, working).map(|scope| self.plan(scope));
         // What was read is handed out first: a drop may take a second.
         let no_read = read.is_none();
         let work = Work {
@@ -204,6 +164,46 @@ impl Leader {
             || work.read.is_some()
             || work.drop_table_partition;
         something.then_some(work)
+    }
+
+    /// A sweep is under way, or to come.
+    fn is_sweeping(&self) -> bool {
+        self.sweep_wanted || self.held.is_sweeping()
+    }
+
+    /// New messages and what was left in the table take turns.
+    fn next_scope(&self, now: Instant, working: bool) -> Option<Scope> {
+        let backlog = working && self.held.wants_more();
+        if self.is_sweeping() && now >= self.sweep_at {
+            Some(Scope::Sweep)
+        } else if self.read_wanted && !(backlog && self.backlog_is_next) {
+            Some(Scope::Newest)
+        } else if backlog {
+            Some(Scope::Backlog)
+        } else {
+            None
+        }
+    }
+
+    fn plan(&mut self, scope: Scope) -> ReadPlan {
+        let mut known_topics = None;
+        match scope {
+            Scope::Sweep if !self.held.is_sweeping() => {
+                self.sweep_wanted = false;
+                self.held.begin_sweep();
+                known_topics = Some(self.lanes.keys().cloned().collect());
+            }
+            Scope::Sweep => {}
+            Scope::Newest => (self.read_wanted, self.backlog_is_next) = (false, true),
+            Scope::Backlog => self.backlog_is_next = false,
+        }
+        ReadPlan {
+            scope,
+            pages: self.held.pages(scope),
+            known_topics,
+            limit: self.held.limit(),
+            held: self.held.ids(),
+        }
     }
 
     /// Takes note of what the session did.
@@ -220,8 +220,14 @@ impl Leader {
             }
         }
         if let Some(plan) = &done.work.read {
-            self.note_read(plan, &done.rows, done.read_took);
-            self.hand_out(plan.scope, done.rows)?;
+            self.note_read(plan, done.rows.is_empty(), done.read_took);
+            for topic in done.new_topics {
+                // It is read once its lane knows its partitions.
+                self.lane(&topic);
+            }
+            let from_lowest = |page: &&Page| plan.scope == Scope::Sweep && page.above_id == 0;
+            let from_lowest = plan.pages.iter().filter(from_lowest).map(|page| page.topic.as_str()).collect();
+            self.hand_out(&from_lowest, done.rows)?;
         }
         // After the rows. A person may have deleted a block before the read, which then shows the key's later rows without
         // those that were still held: that is no gap, and a sweep brings them all.
@@ -235,7 +241,7 @@ impl Leader {
     }
 
     /// Notes what a read says of the next one.
-    fn note_read(&mut self, plan: &ReadPlan, rows: &[Row], took: Duration) {
+    fn note_read(&mut self, plan: &ReadPlan, is_empty: bool, took: Duration) {
         match plan.scope {
             // Sweeps are also the leader's sign of life: they must not be further apart than its session lasts.
             Scope::Sweep => {
@@ -243,29 +249,25 @@ impl Leader {
                 self.sweep_at = Instant::now() + pause;
             }
             // Woken for nothing: what was committed may have a low id, or a topic of its own.
-            Scope::Ahead => self.sweep_wanted |= rows.is_empty(),
+            Scope::Newest => self.sweep_wanted |= is_empty,
+            Scope::Backlog => {}
         }
-        let mut read: HashMap<&str, (usize, usize)> = HashMap::new();
-        for row in rows {
-            let size = read.entry(&row.topic).or_default();
-            *size = (size.0 + 1, size.1 + row.bytes());
-        }
-        for room in &plan.rooms {
-            let (rows, bytes) = read.get(room.topic.as_str()).copied().unwrap_or_default();
-            self.held.note_more(&room.topic, rows >= room.rows || bytes >= room.bytes);
+        for page in &plan.pages {
+            self.held.note(page, plan.scope);
         }
     }
 
-    /// Gives rows to their topics' lanes, each key's in sequence.
-    fn hand_out(&mut self, scope: Scope, rows: Vec<Row>) -> Result<(), sqlx::Error> {
+    /// Gives rows to their topics' lanes, each key's in sequence. `from_lowest` are the topics of which the read saw
+    /// whatever comes before these rows.
+    fn hand_out(&mut self, from_lowest: &HashSet<&str>, rows: Vec<(i32, Row)>) -> Result<(), sqlx::Error> {
         if rows.is_empty() {
             return Ok(());
         }
         self.relay.probe.reached(Step::Read);
-        let mut by_topic: HashMap<String, Vec<Row>> = HashMap::new();
-        for row in rows {
-            match self.held.admit(&row, scope) {
-                Admission::Admitted => by_topic.entry(row.topic.clone()).or_default().push(row),
+        let mut by_topic: HashMap<String, Vec<(i32, Row)>> = HashMap::new();
+        for (partition, row) in rows {
+            match self.held.admit(&row, partition, from_lowest.contains(row.topic.as_str())) {
+                Admission::Admitted => by_topic.entry(row.topic.clone()).or_default().push((partition, row)),
                 Admission::Blocking => {}
                 Admission::NeedsSweep => self.sweep_wanted = true,
                 Admission::Gap => self.blocks.push(gap(&row)),
@@ -304,6 +306,10 @@ impl Leader {
                 self.acknowledged.extend(ids);
             }
             Outcome::Dropped(ids) => self.held.release(&ids),
+            Outcome::Partitions { topic, partitions } => {
+                self.held.add_topic(&topic, partitions, self.relay.config.shares(partitions));
+                self.sweep_wanted = true;
+            }
             Outcome::Blocked { topic, key, blocked, detail } => {
                 self.held.block(&topic, &key);
                 let BlockedKey { id, ids } = blocked;
@@ -323,52 +329,6 @@ impl Leader {
         };
         self.drop_at = Instant::now() + pause;
     }
-}
-
-/// Works on the session. The connection comes back with the result; dropping this closes it.
-async fn perform(mut conn: PgConnection, work: Work, config: RelayConfig) -> Session {
-    let bound = config.answer_timeout();
-    let done = timeout(bound, perform_on(&mut conn, work, &config)).await;
-    (conn, done.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
-}
-
-async fn perform_on(
-    conn: &mut PgConnection,
-    mut work: Work,
-    config: &RelayConfig,
-) -> Result<Done, sqlx::Error> {
-    if !work.finish.is_empty() {
-        table::finish(conn, &work.finish).await?;
-    }
-    for block in &work.blocks {
-        table::record_block(conn, block).await?;
-    }
-    let started = Instant::now();
-    let rows = match &mut work.read {
-        Some(plan) => read(conn, plan).await?,
-        None => Vec::new(),
-    };
-    let read_took = started.elapsed();
-    let dropped = match work.drop_table_partition {
-        true => Some(table::drop_table_partition(conn, config).await?),
-        false => None,
-    };
-    Ok(Done { work, rows, read_took, dropped })
-}
-
-/// Reads, and before a sweep looks for topics that are new. A topic's rows are of one snapshot; the look for topics need
-/// not be of the same.
-async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<Row>, sqlx::Error> {
-    if plan.scope == Scope::Sweep {
-        let Limit { rows, bytes } = plan.limit;
-        let topics = table::topics(conn).await?;
-        let new = topics.into_iter().filter(|topic| !plan.known_topics.contains(topic));
-        plan.rooms.extend(new.map(|topic| Room { topic, above_id: 0, rows, bytes }));
-    }
-    if plan.rooms.is_empty() {
-        return Ok(Vec::new());
-    }
-    table::read(conn, &plan.rooms, &plan.held).await
 }
 
 fn gap(row: &Row) -> Block {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::held::Room;
+use super::partitions::{Candidate, PAGE_ROWS, Page};
 use crate::relay::RelayError;
 use crate::relay::config::RelayConfig;
 use crate::relay::row::{ChainKey, Row};
@@ -158,23 +158,53 @@ pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx:
     .await
 }
 
-/// Reads unpublished messages of one snapshot: of each topic the lowest ids that have room, except those held and those
-/// of blocked keys.
+/// The next unpublished messages of one snapshot, a page of each topic: the lowest ids, except those held and those of
+/// blocked keys. Without their values, which may be many and of partitions that have no room.
 ///
 /// Any snapshot that shows a key's message n+1 shows message n, which has the lower id: a prefix in id order is a prefix
-/// of every key. `Room::above_id` only saves the walk over messages that are finished already; what is below it is found
-/// by the next sweep, which begins at 0 (docs/adr/0001). Whether the message before it is published, or gone because it
-/// was, is asked in the same statement: its locks come before its snapshot, so a table partition that is dropped
-/// meanwhile is seen whole, or as dropped (docs/adr/0017).
-pub(super) async fn read(
+/// of every key. `Page::above_id` only saves the walk over messages that were seen already; what appears below it is
+/// found by the next sweep, which begins at 0 (docs/adr/0001).
+pub(super) async fn candidates(
     conn: &mut PgConnection,
-    rooms: &[Room],
+    pages: &[Page],
     held: &[i64],
-) -> Result<Vec<Row>, sqlx::Error> {
-    let topics: Vec<&str> = rooms.iter().map(|room| room.topic.as_str()).collect();
-    let above: Vec<i64> = rooms.iter().map(|room| room.above_id).collect();
-    let rows: Vec<i64> = rooms.iter().map(|room| bigint(room.rows)).collect();
-    let bytes: Vec<i64> = rooms.iter().map(|room| bigint(room.bytes)).collect();
+    key_bytes: usize,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    let topics: Vec<&str> = pages.iter().map(|page| page.topic.as_str()).collect();
+    let above: Vec<i64> = pages.iter().map(|page| page.above_id).collect();
+    let mut candidates: Vec<Candidate> = sqlx::query_as(
+        "SELECT m.id, m.topic, m.key, m.bytes
+         FROM unnest($1::text[], $2::bigint[]) AS page (topic, above_id)
+         CROSS JOIN LATERAL (
+             SELECT lowest.*, sum(coalesce(octet_length(lowest.key), 0)) OVER (ORDER BY lowest.id)
+                 - coalesce(octet_length(lowest.key), 0) AS key_bytes_before
+             FROM (SELECT u.id, u.topic, u.key,
+                       coalesce(octet_length(u.key), 0)::bigint + coalesce(octet_length(u.value), 0) AS bytes
+                   FROM outbox.messages u
+                   WHERE u.finished_at IS NULL AND u.topic = page.topic AND u.id > page.above_id
+                     AND u.id NOT IN (SELECT unnest($3::bigint[]))
+                     AND u.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
+                     AND (u.key IS NULL OR (u.topic, u.key) NOT IN (
+                         SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
+                   ORDER BY u.id LIMIT $4) AS lowest
+         ) AS m
+         WHERE m.key_bytes_before < $5",
+    )
+    .bind(topics)
+    .bind(above)
+    .bind(held)
+    .bind(bigint(PAGE_ROWS))
+    .bind(bigint(key_bytes))
+    .fetch_all(conn)
+    .await?;
+    candidates.sort_unstable_by_key(|candidate| candidate.id);
+    Ok(candidates)
+}
+
+/// Reads these messages, unless they were published or their keys blocked meanwhile. Whether the message before each is
+/// published, or gone because it was, is asked in the same statement: its locks come before its snapshot, so a table
+/// partition that is dropped meanwhile is seen whole, or as dropped (docs/adr/0017).
+pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
     let mut read: Vec<Row> = sqlx::query_as(
         "SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
              m.event_time, m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.header_names,
@@ -187,25 +217,13 @@ pub(super) async fn read(
                  SELECT true FROM outbox.table_partitions t
                  WHERE t.dropped_at IS NOT NULL AND m.previous_id >= t.first_id AND m.previous_id < t.end_id
              )) END AS predecessor_published
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS room (topic, above_id, rows, bytes)
-         CROSS JOIN LATERAL (
-             SELECT lowest.*, sum(coalesce(octet_length(lowest.value), 0)) OVER (ORDER BY lowest.id)
-                 - coalesce(octet_length(lowest.value), 0) AS bytes_before
-             FROM (SELECT * FROM outbox.messages u
-                   WHERE u.finished_at IS NULL AND u.topic = room.topic AND u.id > room.above_id
-                     AND u.id NOT IN (SELECT unnest($5::bigint[]))
-                     AND u.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
-                     AND (u.key IS NULL OR (u.topic, u.key) NOT IN (
-                         SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
-                   ORDER BY u.id LIMIT room.rows) AS lowest
-         ) AS m
-         WHERE m.bytes_before < room.bytes",
+         FROM outbox.messages m
+         WHERE m.id = ANY($1) AND m.finished_at IS NULL
+           AND m.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
+           AND (m.key IS NULL OR (m.topic, m.key) NOT IN (
+               SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))",
     )
-    .bind(topics)
-    .bind(above)
-    .bind(rows)
-    .bind(bytes)
-    .bind(held)
+    .bind(ids)
     .fetch_all(conn)
     .await?;
     read.sort_unstable_by_key(|row| row.id);

@@ -15,7 +15,9 @@ fn leader() -> Leader {
         probe: Arc::new(NoProbe),
         config: RelayConfig::default(),
     };
-    Leader::new(relay, &[])
+    let mut leader = Leader::new(relay, &[]);
+    leader.note(Outcome::Partitions { topic: "orders".to_owned(), partitions: 1 });
+    leader
 }
 
 #[tokio::test]
@@ -23,7 +25,8 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
     let mut leader = leader();
     let (first, mut second) = (row(1, "a", None), row(2, "a", Some(1)));
     second.predecessor_published = Some(false);
-    leader.hand_out(Scope::Sweep, vec![first.clone()]).unwrap();
+    let from_lowest = HashSet::from(["orders"]);
+    leader.hand_out(&from_lowest, vec![(0, first.clone())]).unwrap();
     leader.note(Outcome::Blocked {
         topic: first.topic.clone(),
         key: first.chain_key(),
@@ -34,11 +37,17 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
     assert_eq!((work.blocks.len(), &work.read.as_ref().unwrap().held), (1, &vec![1]));
 
     // The block was recorded and deleted; the read left out the row that was held.
-    let done = Done { work, rows: vec![second.clone()], read_took: Duration::ZERO, dropped: None };
+    let done = Done {
+        work,
+        rows: vec![(0, second.clone())],
+        new_topics: Vec::new(),
+        read_took: Duration::ZERO,
+        dropped: None,
+    };
     leader.complete(done).unwrap();
     assert_eq!(leader.blocks, []);
 
-    leader.hand_out(Scope::Sweep, vec![first, second]).unwrap();
+    leader.hand_out(&from_lowest, vec![(0, first), (0, second)]).unwrap();
     assert_eq!(leader.blocks, []);
     assert_eq!(leader.held.ids().len(), 2);
 }

@@ -1,0 +1,106 @@
+//! The leader's work on its session, one piece after the other.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio::time::{Instant, timeout};
+
+use crate::relay::config::RelayConfig;
+use crate::relay::poll::partitions::{Candidate, Choice, Limit, PAGE_ROWS, Page, Scope};
+use crate::relay::poll::table::{self, Block, Dropped};
+use crate::relay::row::Row;
+
+/// What the session does next, in this order.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) finish: Vec<i64>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) read: Option<ReadPlan>,
+    pub(super) drop_table_partition: bool,
+}
+
+/// What a read looks at.
+#[derive(Debug)]
+pub(super) struct ReadPlan {
+    pub(super) scope: Scope,
+    pub(super) pages: Vec<Page>,
+    /// The topics that can be read, when it is looked for new ones.
+    pub(super) known_topics: Option<Vec<String>>,
+    pub(super) limit: Limit,
+    pub(super) held: Vec<i64>,
+}
+
+/// What came of it.
+pub(super) struct Done {
+    pub(super) work: Work,
+    /// Each with the partition for which it was chosen.
+    pub(super) rows: Vec<(i32, Row)>,
+    pub(super) new_topics: Vec<String>,
+    pub(super) read_took: Duration,
+    pub(super) dropped: Option<Dropped>,
+}
+
+pub(super) type Session = (PgConnection, Result<Done, sqlx::Error>);
+
+/// Works on the session. The connection comes back with the result; dropping this closes it.
+pub(super) async fn perform(mut conn: PgConnection, work: Work, config: RelayConfig) -> Session {
+    let bound = config.answer_timeout();
+    let done = timeout(bound, perform_on(&mut conn, work, &config)).await;
+    (conn, done.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
+}
+
+async fn perform_on(
+    conn: &mut PgConnection,
+    mut work: Work,
+    config: &RelayConfig,
+) -> Result<Done, sqlx::Error> {
+    if !work.finish.is_empty() {
+        table::finish(conn, &work.finish).await?;
+    }
+    for block in &work.blocks {
+        table::record_block(conn, block).await?;
+    }
+    let started = Instant::now();
+    let (mut rows, mut new_topics) = (Vec::new(), Vec::new());
+    if let Some(plan) = &mut work.read {
+        if let Some(known) = &plan.known_topics {
+            let topics = table::topics(conn).await?;
+            new_topics.extend(topics.into_iter().filter(|topic| !known.contains(topic)));
+        }
+        rows = read(conn, plan).await?;
+    }
+    let read_took = started.elapsed();
+    let dropped = match work.drop_table_partition {
+        true => Some(table::drop_table_partition(conn, config).await?),
+        false => None,
+    };
+    Ok(Done { work, rows, new_topics, read_took, dropped })
+}
+
+/// Looks at a page of each topic, and reads what partitions have room for. A topic's page is of one snapshot. The rows may
+/// be of a later one, which shows all of them: those chosen are the first ones of each key, as the page showed them.
+async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, Row)>, sqlx::Error> {
+    if plan.pages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut of_topic: HashMap<String, Vec<Candidate>> = HashMap::new();
+    for candidate in table::candidates(conn, &plan.pages, &plan.held, plan.limit.bytes).await? {
+        of_topic.entry(candidate.topic.clone()).or_default().push(candidate);
+    }
+    let mut partitions = HashMap::new();
+    for page in &mut plan.pages {
+        let candidates = of_topic.remove(&page.topic).unwrap_or_default();
+        let key_bytes: usize =
+            candidates.iter().filter_map(|candidate| candidate.key.as_ref()).map(Vec::len).sum();
+        let is_cut = candidates.len() >= PAGE_ROWS || key_bytes >= plan.limit.bytes;
+        let chosen = page.choose(&candidates, is_cut);
+        partitions.extend(chosen.into_iter().map(|Choice { id, partition }| (id, partition)));
+    }
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = partitions.keys().copied().collect();
+    let rows = table::read(conn, &ids).await?;
+    Ok(rows.into_iter().filter_map(|row| Some((*partitions.get(&row.id)?, row))).collect())
+}
