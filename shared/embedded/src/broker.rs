@@ -14,7 +14,8 @@ use messaging::{
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::types::RDKafkaApiKey;
+pub use rdkafka::types::RDKafkaRespErr;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Command = Box<dyn FnOnce(&Cluster) + Send>;

@@ -16,6 +16,7 @@ mod metrics;
 mod opening;
 mod poll;
 mod processes;
+mod refusals;
 mod relays;
 mod schedules;
 mod stage;
