@@ -141,13 +141,62 @@ impl Subscription {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
     /// Unknown or the world's fault (no connection, no such topic, no right to write): the record may or may not be on
-    /// the topic. Replace the producer and send again.
+    /// the topic. Send again.
     #[error("not acknowledged: {0}")]
     Unacknowledged(String),
-    /// The broker will never take this record (too large, invalid, against its policy), or the batch in which
-    /// the client sent it: brokers refuse batches whole. Sent with nothing else in flight, the verdict is on the record.
-    #[error("refused for ever: {0}")]
-    Refused(String),
+    /// The same, and its producer will send nothing more: replace it, and send again.
+    #[error("not acknowledged, and the producer has ended: {0}")]
+    ProducerEnded(String),
+    /// The broker, or its client, does not take this record, or the batch in which the client sent it: brokers refuse
+    /// batches whole. Sent with nothing else of its partition in flight, the verdict is on the record.
+    #[error("refused ({refusal}): {detail}")]
+    Refused {
+        /// What it objects to.
+        refusal: Refusal,
+        /// What was heard.
+        detail: String,
+    },
+}
+
+/// What a broker objects to in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Larger than the topic (`max.message.bytes`), the broker or the client allow now.
+    Size,
+    /// Its timestamp, which it gets when it is sent: a clock is wrong, or the topic's bounds are narrow.
+    Timestamp,
+    /// A policy of the cluster's operators.
+    Policy,
+    /// Its content, by the topic's rules: a compacted topic takes no record without a key.
+    Content,
+    /// The topic's message format is too old for it.
+    Format,
+    /// Its topic's name can't exist.
+    TopicName,
+}
+
+impl Refusal {
+    /// Whether the same record may be taken another time: a person can remove the cause without touching it.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::Size | Self::Timestamp | Self::Policy | Self::Content | Self::Format => true,
+            Self::TopicName => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Size => "size",
+            Self::Timestamp => "timestamp",
+            Self::Policy => "policy",
+            Self::Content => "content",
+            Self::Format => "message format",
+            Self::TopicName => "topic name",
+        })
+    }
 }
 
 /// Where an acknowledged record stands.

@@ -1,6 +1,7 @@
 //! What the outbox measures.
 
 use contracts::Topic;
+use metrics::Gauge;
 use telemetry::metrics::Metric;
 
 /// What this crate measures.
@@ -8,7 +9,8 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "outbox_blocked_keys",
         &[],
-        "Keys that no relay publishes until a person has looked: the rows of `outbox.blocked_keys`.",
+        "Keys of which nothing more is published: the rows of `outbox.blocked_keys`. Rejected ones are tried again by \
+         themselves, those behind a gap wait for a person.",
     ),
     Metric::counter(
         "outbox_delivery_failures_total",
@@ -18,7 +20,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "outbox_keys_blocked_total",
         &["reason"],
-        "Keys that a relay has blocked: `rejected` (the broker will never take the message) or `gap` (the message \
+        "Keys that a relay has blocked: `rejected` (the broker refused the message) or `gap` (the message \
          before it is missing).",
     ),
     Metric::counter(
@@ -35,6 +37,12 @@ pub const METRICS: &[Metric] = &[
         "outbox_publish_latency_seconds",
         &["topic"],
         "Time from a message's insertion, just before its commit, to the broker's acknowledgement.",
+    ),
+    Metric::gauge(
+        "outbox_refused_topics",
+        &["topic"],
+        "1 while the broker refuses whatever the relay sends to the topic, for one reason (clock, size limit, policy), else 0: \
+         one record at a time is tried until one is taken.",
     ),
     Metric::gauge(
         "outbox_relay_leader",
@@ -63,7 +71,7 @@ pub const METRICS: &[Metric] = &[
 
 /// Why keys are blocked.
 pub(crate) const REASONS: [&str; 2] = [REJECTED, GAP];
-/// The broker will never take the message.
+/// The broker refused the message.
 pub(crate) const REJECTED: &str = "rejected";
 /// The message before it is missing.
 pub(crate) const GAP: &str = "gap";
@@ -72,4 +80,24 @@ pub(crate) const GAP: &str = "gap";
 pub(crate) fn label(topic: &str) -> &'static str {
     let suffix = topic.rsplit('.').next();
     Topic::ALL.into_iter().map(Topic::suffix).find(|known| suffix == Some(known)).unwrap_or("other")
+}
+
+/// A gauge that says nothing once the relay no longer leads.
+pub(crate) struct WhileLeading(Gauge);
+
+impl WhileLeading {
+    pub(crate) fn new(gauge: Gauge) -> Self {
+        gauge.set(0.0);
+        Self(gauge)
+    }
+
+    pub(crate) fn set(&self, value: f64) {
+        self.0.set(value);
+    }
+}
+
+impl Drop for WhileLeading {
+    fn drop(&mut self) {
+        self.0.set(0.0);
+    }
 }

@@ -1,12 +1,12 @@
 //! What can go wrong between a producer and a broker, as types with names.
 
-use crate::bus::Record;
+use crate::bus::{Record, Refusal};
 
 /// What happens to a record instead of being appended and acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The broker will never take it.
-    RefuseForEver,
+    /// The broker objects to it.
+    Refuse(Refusal),
     /// It is on the topic, but its acknowledgement is lost.
     LoseAcknowledgement,
     /// It is not on the topic, and nobody hears of it: the request timed out.

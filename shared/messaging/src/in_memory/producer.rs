@@ -97,9 +97,10 @@ fn publish(state: &mut State, record: Record, partition: Option<i32>) -> Outcome
     let unacknowledged = |what: &str| Err(DeliveryError::Unacknowledged(what.to_owned()));
     match fault_for(&mut state.rules, &record) {
         None => append(state, record, partition),
-        Some(Fault::RefuseForEver) => {
+        Some(Fault::Refuse(refusal)) => {
             let key = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
-            Err(DeliveryError::Refused(format!("{key} is not taken on {}", record.topic)))
+            let detail = format!("{key} is not taken on {}", record.topic);
+            Err(DeliveryError::Refused { refusal, detail })
         }
         Some(Fault::LoseAcknowledgement) => {
             append(state, record, partition)?;

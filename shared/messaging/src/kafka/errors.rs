@@ -2,33 +2,53 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::bus::{BusError, DeliveryError};
+use crate::bus::{BusError, DeliveryError, Refusal};
 
-/// The fate of a record. Refused for ever is only what is wrong with the record itself; all else is worth another try.
+/// The fate of a record. Refused is what the broker objects to in the record itself; all else is worth another try at once.
 pub(crate) fn delivery_error(error: &KafkaError) -> DeliveryError {
-    use RDKafkaErrorCode as Code;
-    let for_ever = match error.rdkafka_error_code() {
-        Some(
-            Code::MessageSizeTooLarge
-            | Code::MessageBatchTooLarge
-            | Code::InvalidMessage
-            | Code::InvalidMessageSize
-            | Code::InvalidRecord
-            | Code::InvalidTimestamp
-            | Code::InvalidTopic
-            | Code::PolicyViolation
-            | Code::UnsupportedForMessageFormat,
-        ) => true,
-        // A missing topic and missing rights are among these: they are the world's fault, not the record's.
-        Some(_) => false,
-        // A topic's name that can't even be passed on.
-        None => matches!(error, KafkaError::Nul(_)),
+    let detail = error.to_string();
+    let Some(code) = error.rdkafka_error_code() else {
+        return match error {
+            KafkaError::Nul(_) => DeliveryError::Refused { refusal: Refusal::TopicName, detail },
+            _ => DeliveryError::Unacknowledged(detail),
+        };
     };
-    if for_ever {
-        DeliveryError::Refused(error.to_string())
-    } else {
-        DeliveryError::Unacknowledged(error.to_string())
+    match refusal(code) {
+        Some(refusal) => DeliveryError::Refused { refusal, detail },
+        None if ends_producer(code) => DeliveryError::ProducerEnded(detail),
+        // A missing topic and missing rights are among these: they are the world's fault, not the record's.
+        None => DeliveryError::Unacknowledged(detail),
     }
+}
+
+fn refusal(code: RDKafkaErrorCode) -> Option<Refusal> {
+    use RDKafkaErrorCode as Code;
+    Some(match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Refusal::Size,
+        Code::InvalidTimestamp => Refusal::Timestamp,
+        Code::PolicyViolation => Refusal::Policy,
+        Code::InvalidRecord | Code::InvalidMessage => Refusal::Content,
+        Code::UnsupportedForMessageFormat => Refusal::Format,
+        Code::InvalidTopic => Refusal::TopicName,
+        _ => return None,
+    })
+}
+
+/// What an idempotent producer does not recover from.
+fn ends_producer(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Fatal
+            | Code::GaplessGuarantee
+            | Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping
+            | Code::UnknownProducerId
+            | Code::OutOfOrderSequenceNumber
+            | Code::State
+    )
 }
 
 /// A question that the broker did not answer.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use messaging::in_memory::{Fault, FaultRule};
-use messaging::{Bus, DeliveryError, InMemoryBus, Record};
+use messaging::{Bus, DeliveryError, InMemoryBus, Record, Refusal};
 
 use crate::suite::{record, topic};
 
@@ -25,13 +25,17 @@ fn values(bus: &InMemoryBus, topic: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_refused_record_is_refused_for_ever_and_others_pass() {
-    let rule = FaultRule::always(Fault::RefuseForEver, |record| record.value.as_deref() == Some(b"bad"));
+async fn a_refused_record_is_refused_each_time_and_others_pass() {
+    let rule =
+        FaultRule::always(Fault::Refuse(Refusal::Policy), |record| record.value.as_deref() == Some(b"bad"));
     let (bus, topic) = bus_with(rule).await;
 
     for _ in 0..3 {
         let verdict = fate(&bus, record(&topic, "key", "bad")).await;
-        assert!(matches!(verdict, Err(DeliveryError::Refused(_))), "{verdict:?}");
+        assert!(
+            matches!(verdict, Err(DeliveryError::Refused { refusal: Refusal::Policy, .. })),
+            "{verdict:?}"
+        );
     }
     assert_eq!(fate(&bus, record(&topic, "key", "good")).await, Ok(0));
 

@@ -25,6 +25,8 @@ pub(crate) struct Chains {
 struct Chain {
     rows: VecDeque<Row>,
     flight: Flight,
+    /// Its only row was refused before, and is tried again.
+    is_retry: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +37,23 @@ enum Flight {
     Pooled,
     /// The lowest row is with the broker, and nothing else is.
     Alone,
-    /// The broker refused the lowest row for ever; the key's rows are dropped until it is released.
+    /// The broker refused the lowest row; the key's rows are dropped until the table knows.
     Blocked,
 }
 
-/// A key that the broker will not take any further.
+/// A key of which the broker takes nothing more for now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BlockedKey {
     /// The row that was refused.
     pub(crate) id: i64,
     /// All rows of the key that were here, the refused one among them.
     pub(crate) ids: Vec<i64>,
+}
+
+impl Chain {
+    fn of(row: Row, is_retry: bool) -> Self {
+        Self { rows: VecDeque::from([row]), flight: Flight::Waiting, is_retry }
+    }
 }
 
 impl Chains {
@@ -76,10 +84,52 @@ impl Chains {
             }
             None => {
                 self.ready.insert(row.id, key.clone());
-                self.chains.insert(key, Chain { rows: VecDeque::from([row]), flight: Flight::Waiting });
+                self.chains.insert(key, Chain::of(row, false));
                 Ok(())
             }
         }
+    }
+
+    /// Takes the row that its key is blocked with, to be tried alone. Gives its id if rows of the key are here already.
+    pub(crate) fn retry(&mut self, row: Row) -> Result<(), i64> {
+        let key = row.chain_key();
+        if self.chains.contains_key(&key) {
+            return Err(row.id);
+        }
+        self.suspects.insert(row.id, key.clone());
+        self.chains.insert(key, Chain::of(row, true));
+        Ok(())
+    }
+
+    /// Whether the key's row is with the broker alone.
+    pub(crate) fn is_alone(&self, key: &ChainKey) -> bool {
+        self.chains.get(key).is_some_and(|chain| chain.flight == Flight::Alone)
+    }
+
+    /// Whether the key's row was refused before it came here.
+    pub(crate) fn is_retry(&self, key: &ChainKey) -> bool {
+        self.chains.get(key).is_some_and(|chain| chain.is_retry)
+    }
+
+    /// Whether a row could be sent alone now.
+    pub(crate) fn can_probe(&self) -> bool {
+        self.in_flight == 0 && !(self.ready.is_empty() && self.suspects.is_empty())
+    }
+
+    /// Whether a row waits that was never refused here.
+    pub(crate) fn has_unrefused(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// One row alone, to see whether the topic takes it: preferably one that was never refused, and of those any.
+    pub(crate) fn send_probe(&mut self, random: usize) -> Option<(ChainKey, &Row)> {
+        if !self.can_probe() {
+            return None;
+        }
+        let from = if self.ready.is_empty() { &mut self.suspects } else { &mut self.ready };
+        let id = *from.keys().nth(random % from.len())?;
+        let key = from.remove(&id)?;
+        self.fly(key, Flight::Alone)
     }
 
     /// The next row to send, now in flight; none while the window is full or everything waits for the broker.
@@ -95,6 +145,10 @@ impl Chains {
             }
             (self.suspects.pop_first()?.1, Flight::Alone)
         };
+        self.fly(key, flight)
+    }
+
+    fn fly(&mut self, key: ChainKey, flight: Flight) -> Option<(ChainKey, &Row)> {
         let chain = self.chains.get_mut(&key)?;
         chain.flight = flight;
         self.in_flight += 1;
@@ -136,14 +190,14 @@ impl Chains {
     }
 
     /// The broker refused the key's row in flight. In company that proves nothing, and the row will be sent again
-    /// alone; alone it blocks the key.
-    pub(crate) fn refused(&mut self, key: &ChainKey) -> Option<BlockedKey> {
+    /// alone; alone it blocks the key, unless it is not to `block`.
+    pub(crate) fn refused(&mut self, key: &ChainKey, block: bool) -> Option<BlockedKey> {
         let chain = self.chains.get_mut(key)?;
         let head = chain.rows.front()?;
         let id = head.id;
         self.in_flight -= 1;
         self.on_trial = false;
-        if chain.flight == Flight::Alone {
+        if chain.flight == Flight::Alone && block {
             chain.flight = Flight::Blocked;
             let ids = chain.rows.drain(..).map(|row| row.id).collect();
             Some(BlockedKey { id, ids })
@@ -239,14 +293,14 @@ mod tests {
     fn a_refusal_in_company_is_tried_alone_before_anything_else_is_sent() {
         let mut chains = chains(10, &[(1, "a"), (2, "b"), (3, "c")]);
         assert_eq!(send(&mut chains), [1, 2, 3]);
-        assert_eq!(chains.refused(&chain_key("a")), None);
-        assert_eq!(chains.refused(&chain_key("b")), None);
+        assert_eq!(chains.refused(&chain_key("a"), true), None);
+        assert_eq!(chains.refused(&chain_key("b"), true), None);
         assert_eq!(send(&mut chains), Vec::<i64>::new(), "3 is still in flight");
         chains.unacknowledged(&chain_key("c"));
         assert_eq!(send(&mut chains), [1]);
         assert_eq!(acknowledged(&mut chains, "a"), Some(1));
         assert_eq!(send(&mut chains), [2]);
-        assert_eq!(chains.refused(&chain_key("b")), Some(BlockedKey { id: 2, ids: vec![2] }));
+        assert_eq!(chains.refused(&chain_key("b"), true), Some(BlockedKey { id: 2, ids: vec![2] }));
         assert_eq!(send(&mut chains), [3]);
     }
 
@@ -254,7 +308,7 @@ mod tests {
     fn a_suspect_whose_trial_gave_no_answer_is_tried_alone_again() {
         let mut chains = chains(10, &[(1, "a"), (2, "b")]);
         assert_eq!(send(&mut chains), [1, 2]);
-        assert_eq!(chains.refused(&chain_key("a")), None);
+        assert_eq!(chains.refused(&chain_key("a"), true), None);
         chains.abandon_flights();
         assert_eq!(send(&mut chains), [1]);
         chains.abandon_flights();
@@ -262,12 +316,39 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_is_a_row_that_was_never_refused_if_there_is_one_and_flies_alone() {
+        let mut chains = chains(10, &[(1, "a"), (2, "b")]);
+        assert_eq!(send(&mut chains), [1, 2]);
+        assert_eq!(chains.refused(&chain_key("a"), false), None);
+        assert_eq!(chains.send_probe(0), None, "2 is still in flight");
+        assert_eq!(chains.refused(&chain_key("b"), false), None);
+        chains.push(row(3, "c", None)).unwrap();
+        assert_eq!(chains.send_probe(7).map(|(_, row)| row.id), Some(3));
+        assert_eq!(send(&mut chains), Vec::<i64>::new());
+        assert_eq!(chains.refused(&chain_key("c"), false), None, "not to be blocked");
+        assert_eq!(chains.send_probe(1).map(|(_, row)| row.id), Some(2));
+        assert_eq!(acknowledged(&mut chains, "b"), Some(2));
+        assert_eq!(send(&mut chains), [1]);
+    }
+
+    #[test]
+    fn what_was_refused_before_is_tried_alone_and_nothing_of_its_key_beside_it() {
+        let mut chains = chains(10, &[(5, "b")]);
+        chains.retry(row(1, "a", None)).unwrap();
+        assert_eq!(chains.retry(row(2, "a", Some(1))), Err(2));
+        assert_eq!(send(&mut chains), [1]);
+        assert!(chains.is_alone(&chain_key("a")) && chains.is_retry(&chain_key("a")));
+        assert_eq!(chains.refused(&chain_key("a"), true), Some(BlockedKey { id: 1, ids: vec![1] }));
+        assert_eq!(send(&mut chains), [5]);
+    }
+
+    #[test]
     fn a_blocked_key_takes_no_rows_until_its_block_is_recorded() {
         let mut chains = chains(10, &[(1, "a"), (2, "a")]);
         assert_eq!(send(&mut chains), [1]);
-        assert_eq!(chains.refused(&chain_key("a")), None);
+        assert_eq!(chains.refused(&chain_key("a"), true), None);
         assert_eq!(send(&mut chains), [1]);
-        assert_eq!(chains.refused(&chain_key("a")), Some(BlockedKey { id: 1, ids: vec![1, 2] }));
+        assert_eq!(chains.refused(&chain_key("a"), true), Some(BlockedKey { id: 1, ids: vec![1, 2] }));
         assert_eq!(chains.push(row(3, "a", None)), Err(3));
         chains.forget_blocked(&chain_key("a"));
         chains.push(row(1, "a", None)).unwrap();

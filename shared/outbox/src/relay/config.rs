@@ -42,6 +42,10 @@ pub struct RelayConfig {
     pub delivery_timeout_ms: u64,
     /// The longest wait between two attempts after the broker failed.
     pub backoff_max_ms: u64,
+    /// After how long what the broker refused is tried again; doubled with each refusal, and up to half of it at random.
+    pub refused_retry_ms: u64,
+    /// The longest such wait.
+    pub refused_retry_max_ms: u64,
     /// How long messages are kept at least, counted from when they were appended; once published they go with their table
     /// partition, a million at a time.
     pub retention_ms: u64,
@@ -64,6 +68,8 @@ impl Default for RelayConfig {
             buffer_bytes: 16 * 1024 * 1024,
             delivery_timeout_ms: 60_000,
             backoff_max_ms: 10_000,
+            refused_retry_ms: 60_000,
+            refused_retry_max_ms: 15 * 60_000,
             retention_ms: 7 * 24 * 60 * 60 * 1_000,
             maintenance_interval_ms: 60_000,
             shutdown_grace_ms: 5_000,
@@ -83,6 +89,8 @@ impl RelayConfig {
             self.takeover_interval_ms,
             self.statement_timeout_ms,
             self.maintenance_interval_ms,
+            self.refused_retry_ms,
+            self.refused_retry_max_ms,
         ];
         if bounds.contains(&0) {
             return Err(RelayError::Setup("outbox: intervals and time-outs must be above 0".to_owned()));
@@ -138,6 +146,14 @@ impl RelayConfig {
 
     pub(crate) const fn backoff_max(&self) -> Duration {
         Duration::from_millis(self.backoff_max_ms)
+    }
+
+    pub(crate) const fn refused_retry(&self) -> Duration {
+        Duration::from_millis(self.refused_retry_ms)
+    }
+
+    pub(crate) const fn refused_retry_max(&self) -> Duration {
+        Duration::from_millis(self.refused_retry_max_ms)
     }
 
     pub(crate) const fn maintenance_interval(&self) -> Duration {

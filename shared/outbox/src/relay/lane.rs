@@ -1,41 +1,44 @@
 //! One topic's way to the broker: a producer that it shares with no other topic, and a flow for each partition.
 
+mod answers;
 mod broker;
 mod flow;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use contracts::ambient;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use messaging::{Acknowledged, Bus, DeliveryError, Producer};
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use telemetry::spans;
+use messaging::{Acknowledged, Bus, DeliveryError, Producer, Refusal};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
+use rand::Rng as _;
+use rand::seq::IteratorRandom as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tracing::Span;
 
 use super::backoff::Backoff;
 use super::chains::BlockedKey;
 use super::config::RelayConfig;
 use super::probe::{Probe, Step};
 use super::row::{ChainKey, Row};
+use crate::metrics::WhileLeading;
+use answers::told;
 use broker::Broker;
 use flow::Flow;
+use verdict::{Sending, Verdict};
 
 /// How long a lane that failed waits for the answers still open before it gives its producer up.
 const DRAIN: Duration = Duration::from_secs(1);
-/// Answers reported to the relay at once.
-const REPORT: usize = 1_000;
 
 /// What a lane is told, in order.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Publish these, each in its partition.
     Rows(Vec<(i32, Row)>),
+    /// Try this again, with which its key is blocked.
+    Retry(i32, Row),
     /// The block of this key is recorded.
     BlockRecorded(ChainKey),
 }
@@ -47,8 +50,10 @@ pub(crate) enum Outcome {
     Partitions { topic: String, partitions: i32 },
     /// The broker has these rows.
     Acknowledged(Vec<i64>),
-    /// The broker will never take this key's lowest row.
-    Blocked { topic: String, key: ChainKey, blocked: BlockedKey, detail: String },
+    /// The broker refused this key's lowest row.
+    Blocked { topic: String, key: ChainKey, blocked: BlockedKey, refusal: Refusal, detail: String },
+    /// The topic takes records again, after it had refused everything.
+    Takes { topic: String },
     /// These rows came behind a row that blocked their key; they were not sent.
     Dropped(Vec<i64>),
 }
@@ -74,7 +79,9 @@ pub(crate) struct Lane {
     /// When it is looked again whether stalled partitions have leaders.
     look_at: Option<Instant>,
     stalled_with_leader: BTreeSet<i32>,
-    stalled: Gauge,
+    verdict: Verdict,
+    stalled: WhileLeading,
+    refused: WhileLeading,
     published: Counter,
     failures: Counter,
     latency: Histogram,
@@ -86,8 +93,6 @@ type Answer = (i32, ChainKey, Result<Acknowledged, DeliveryError>);
 enum End {
     /// Nobody wants anything from this lane any more.
     Closed,
-    /// The broker refused records; nothing is wrong with the connection.
-    Refused,
     /// Nothing is acknowledged any more.
     Unacknowledged,
 }
@@ -118,7 +123,9 @@ impl Lane {
             failed: false,
             look_at: None,
             stalled_with_leader: BTreeSet::new(),
-            stalled: gauge!("outbox_stalled_partitions", "topic" => label),
+            verdict: Verdict::new(),
+            stalled: WhileLeading::new(gauge!("outbox_stalled_partitions", "topic" => label)),
+            refused: WhileLeading::new(gauge!("outbox_refused_topics", "topic" => label)),
             published: counter!("outbox_messages_published_total", "topic" => label),
             failures: counter!("outbox_delivery_failures_total", "topic" => label),
             latency: histogram!("outbox_publish_latency_seconds", "topic" => label),
@@ -127,7 +134,6 @@ impl Lane {
 
     /// Publishes until the relay hangs up.
     pub(crate) async fn run(mut self) {
-        self.stalled.set(0.0);
         let (mut opened, partitions) = {
             let broker = Arc::clone(&self.broker);
             tokio::join!(broker.open(), broker.learn_partitions())
@@ -152,7 +158,6 @@ impl Lane {
                 self.flows.values_mut().for_each(Flow::abandon_flights);
                 match end {
                     End::Closed => return,
-                    End::Refused => continue,
                     End::Unacknowledged => {}
                 }
             }
@@ -190,24 +195,47 @@ impl Lane {
 
     fn send_ready(&mut self, producer: &dyn Producer) {
         let now = Instant::now();
-        for (&partition, flow) in &mut self.flows {
-            while let Some((key, row)) = flow.send_next(now) {
-                let (span, record) = row.to_record();
-                // The partition of a key is the producer's to know.
-                let receipt = match &key {
-                    ChainKey::Key(_) => producer.send(record),
-                    ChainKey::Message(_) => producer.send_to(partition, record),
-                };
-                self.receipts.push(receipt.map(move |answer| (partition, key, told(&span, answer))).boxed());
-                self.probe.reached(Step::Sent);
+        match self.verdict.sending(now) {
+            Sending::All => {
+                for (&partition, flow) in &mut self.flows {
+                    while let Some((key, row)) = flow.send_next(now) {
+                        self.receipts.push(send(producer, partition, key, row));
+                        self.probe.reached(Step::Sent);
+                    }
+                }
             }
+            Sending::One => {
+                if let Some((partition, flow)) = self.any_flow(now)
+                    && let Some((key, row)) = flow.send_probe(now, rand::rng().random_range(0..usize::MAX))
+                {
+                    let receipt = send(producer, partition, key, row);
+                    self.receipts.push(receipt);
+                    self.verdict.probing(now);
+                    self.probe.reached(Step::Sent);
+                } else {
+                    self.verdict.unanswered(now);
+                }
+            }
+            Sending::Nothing => {}
         }
+    }
+
+    /// A partition with a row that can be sent alone: preferably one that was never refused, and of those any.
+    fn any_flow(&mut self, now: Instant) -> Option<(i32, &mut Flow)> {
+        let can = |flow: &Flow| flow.can_probe(now);
+        let unrefused = self.flows.values().filter_map(can).any(|unrefused| unrefused);
+        let flows = self.flows.iter_mut().filter(|(_, flow)| match can(flow) {
+            Some(has) => has || !unrefused,
+            None => false,
+        });
+        flows.map(|(partition, flow)| (*partition, flow)).choose(&mut rand::rng())
     }
 
     /// When a partition is due, or it is to be looked again for leaders.
     fn due_at(&self) -> Option<Instant> {
         let timeout = self.config.delivery_timeout();
-        self.flows.values().filter_map(|flow| flow.due_at(timeout)).chain(self.look_at).min()
+        let flows = self.flows.values().filter_map(|flow| flow.due_at(timeout));
+        flows.chain(self.look_at).chain(self.verdict.due_at()).min()
     }
 
     /// Takes note of partitions that acknowledge nothing. Only when all that have records in flight are among them, and
@@ -274,10 +302,15 @@ impl Lane {
     async fn take(&mut self, input: Input) -> Result<(), End> {
         match input {
             Input::Rows(rows) => {
+                self.verdict.new_rows(Instant::now());
                 let push = |(partition, row)| self.flow(partition).push(row).err();
                 let dropped: Vec<i64> = rows.into_iter().filter_map(push).collect();
                 if dropped.is_empty() { Ok(()) } else { self.report(Outcome::Dropped(dropped)).await }
             }
+            Input::Retry(partition, row) => match self.flow(partition).retry(row) {
+                Ok(()) => Ok(()),
+                Err(id) => self.report(Outcome::Dropped(vec![id])).await,
+            },
             Input::BlockRecorded(key) => {
                 self.flows.values_mut().for_each(|flow| flow.forget_blocked(&key));
                 Ok(())
@@ -299,89 +332,17 @@ impl Lane {
         if self.receipts.is_empty() { failure } else { End::Unacknowledged }
     }
 
-    /// Settles this answer and those that are there already. `Ok(Some(_))` when the producer has to be replaced.
-    async fn settle_ready(&mut self, first: Answer) -> Result<Option<End>, End> {
-        let now = Instant::now();
-        let mut acknowledged = Vec::new();
-        let mut failed = false;
-        let mut end = None;
-        let mut next = Some(first);
-        while let Some((partition, key, answer)) = next {
-            let flow = self.flow(partition);
-            match answer {
-                Ok(_) => {
-                    if let Some(row) = flow.acknowledged(&key, now) {
-                        self.latency.record(seconds_since(row.created_at));
-                        acknowledged.push(row.id);
-                    }
-                }
-                Err(DeliveryError::Unacknowledged(detail)) => {
-                    flow.unacknowledged(&key, now);
-                    if !std::mem::replace(&mut failed, true) {
-                        tracing::warn!(
-                            topic = self.topic,
-                            partition,
-                            %key,
-                            detail,
-                            "outbox: not acknowledged; sending again"
-                        );
-                    }
-                }
-                Err(DeliveryError::Refused(detail)) => {
-                    end = Some(End::Refused);
-                    if let Some(blocked) = flow.refused(&key, now) {
-                        let topic = self.topic.clone();
-                        self.report(Outcome::Blocked { topic, key, blocked, detail }).await?;
-                    }
-                }
-            }
-            next = if acknowledged.len() < REPORT {
-                self.receipts.next().now_or_never().flatten()
-            } else {
-                None
-            };
-        }
-        if failed || end.is_some() {
-            self.failures.increment(1);
-        }
-        if failed && self.is_given_up(now) {
-            end = Some(End::Unacknowledged);
-        }
-        if !acknowledged.is_empty() {
-            (self.acknowledged_at, self.failed) = (Some(now), false);
-            self.backoff.reset();
-            self.published.increment(acknowledged.len() as u64);
-            self.report(Outcome::Acknowledged(acknowledged)).await?;
-        }
-        self.tell_stalled();
-        Ok(end)
-    }
-
-    /// After a failure: whether the producer is to be replaced. A partition that fails while others are served leaves them
-    /// their producer.
-    fn is_given_up(&mut self, now: Instant) -> bool {
-        let served = self.acknowledged_at.is_some_and(|at| now < at + self.config.delivery_timeout());
-        std::mem::replace(&mut self.failed, true) && !served
-    }
-
     async fn report(&mut self, outcome: Outcome) -> Result<(), End> {
         self.outcomes.send(outcome).await.map_err(|_| End::Closed)
     }
 }
 
-/// Ends the publish span with what the broker said.
-fn told(span: &Span, answer: Result<Acknowledged, DeliveryError>) -> Result<Acknowledged, DeliveryError> {
-    match &answer {
-        Ok(Acknowledged { partition, offset }) => spans::published(span, *partition, *offset),
-        Err(error) => {
-            spans::failed(span);
-            tracing::info!(parent: span, %error, "not published");
-        }
-    }
-    answer
-}
-
-/// The clocks of database and relay may differ; a negative latency is none.
-fn seconds_since(created_at: DateTime<Utc>) -> f64 {
-    (ambient::now() - created_at).to_std().unwrap_or_default().as_secs_f64()
+fn send(producer: &dyn Producer, partition: i32, key: ChainKey, row: &Row) -> BoxFuture<'static, Answer> {
+    let (span, record) = row.to_record();
+    // The partition of a key is the producer's to know.
+    let receipt = match &key {
+        ChainKey::Key(_) => producer.send(record),
+        ChainKey::Message(_) => producer.send_to(partition, record),
+    };
+    receipt.map(move |answer| (partition, key, told(&span, answer))).boxed()
 }

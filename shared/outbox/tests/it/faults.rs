@@ -1,7 +1,7 @@
 //! What a broker can do to a relay, and what the relay then does.
 
 use messaging::in_memory::{Fault, FaultRule};
-use messaging::{Record, TopicSpec};
+use messaging::{Record, Refusal, TopicSpec};
 
 use crate::relays::{Poll, RelayFactory};
 use crate::stage::Stage;
@@ -85,10 +85,10 @@ async fn faults_at_every_record_in_turn_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_record_that_the_broker_will_never_take_blocks_its_key_and_no_other() {
+async fn a_record_that_the_broker_refuses_blocks_its_key_and_no_other() {
     let factory = Poll::default();
     let (stage, bus) = Stage::in_memory().await;
-    bus.inject(FaultRule::always(Fault::RefuseForEver, is("c", 2)));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Policy), is("c", 2)));
     for _ in 0..3 {
         stage.commit(&stage.orders, &KEYS).await;
     }
@@ -119,7 +119,7 @@ async fn a_record_that_the_broker_will_never_take_blocks_its_key_and_no_other() 
 #[tokio::test]
 async fn a_released_key_that_is_refused_again_is_blocked_again_under_the_same_relay() {
     let (stage, bus) = Stage::in_memory().await;
-    bus.inject(FaultRule::times(4, Fault::RefuseForEver, is("c", 1)));
+    bus.inject(FaultRule::times(4, Fault::Refuse(Refusal::Policy), is("c", 1)));
     let relay = stage.start(&Poll::default());
     for _ in 0..2 {
         stage.commit(&stage.orders, &["c"]).await;
@@ -137,9 +137,9 @@ async fn records_refused_only_in_company_are_published() {
     // A broker refuses a batch whole: the first time everybody is refused, alone only the culprit.
     let (stage, bus) = Stage::in_memory().await;
     for key in KEYS {
-        bus.inject(FaultRule::times(1, Fault::RefuseForEver, is(key, 1)));
+        bus.inject(FaultRule::times(1, Fault::Refuse(Refusal::Policy), is(key, 1)));
     }
-    bus.inject(FaultRule::always(Fault::RefuseForEver, is("e", 1)));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Policy), is("e", 1)));
     stage.commit(&stage.orders, &KEYS).await;
     let relay = stage.start(&Poll::default());
     stage.until_blocked(&stage.orders, "e").await;
@@ -268,7 +268,9 @@ async fn append_foreign(
 #[tokio::test]
 async fn any_message_can_be_blocked_without_stopping_the_relay() {
     let (stage, bus) = Stage::in_memory().await;
-    bus.inject(FaultRule::always(Fault::RefuseForEver, |record| record.value.as_deref() == Some(b"bad")));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Policy), |record| {
+        record.value.as_deref() == Some(b"bad")
+    }));
     let long = vec![0xff; 6_000];
     let blocked = [
         append_foreign(&stage, None, &[], Some(b"bad")).await,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use messaging::Bus;
 use messaging::in_memory::{Fault, FaultRule};
+use messaging::{Bus, Refusal};
 use testkit::broker::{EmbeddedBroker, RDKafkaRespErr};
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
@@ -27,13 +27,15 @@ fn begins(prefix: &'static str) -> impl Fn(&messaging::Record) -> bool + Send + 
 
 /// Tries what was refused again soon.
 fn impatient() -> Poll {
-    Poll::default()
+    let mut factory = Poll::default();
+    (factory.0.refused_retry_ms, factory.0.refused_retry_max_ms) = (200, 400);
+    factory
 }
 
 #[tokio::test]
 async fn a_refused_key_goes_on_by_itself_once_its_record_is_taken() {
     let (stage, bus) = Stage::in_memory().await;
-    bus.inject(FaultRule::always(Fault::RefuseForEver, begins("bad")));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), begins("bad")));
     for _ in 0..3 {
         stage.commit(&stage.orders, &["bad", "good"]).await;
     }
@@ -65,7 +67,7 @@ async fn a_refused_key_goes_on_by_itself_once_its_record_is_taken() {
 #[tokio::test]
 async fn a_refused_key_is_tried_again_by_the_next_leader_too() {
     let (stage, bus) = Stage::in_memory().await;
-    bus.inject(FaultRule::always(Fault::RefuseForEver, begins("bad")));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), begins("bad")));
     stage.commit(&stage.orders, &["bad"]).await;
     let relay = stage.start(&impatient());
     stage.until_blocked(&stage.orders, "bad").await;
@@ -91,12 +93,15 @@ async fn a_topic_that_refuses_everything_is_left_alone_as_one_and_goes_on_by_its
     };
     let (stage, bus) = Stage::in_memory().await;
     let orders = stage.orders.clone();
-    bus.inject(FaultRule::always(Fault::RefuseForEver, move |record| record.topic == orders));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), move |record| record.topic == orders));
     let keys = keys("order", 26);
     for _ in 0..2 {
         stage.commit(&stage.orders, &all(&keys)).await;
     }
-    let relay = stage.start(&Poll::default());
+    let mut factory = Poll::default();
+    factory.0.refused_retry_ms = 600_000;
+    factory.0.refused_retry_max_ms = 600_000;
+    let relay = stage.start(&factory);
     becomes(1.0).await;
     // Other topics are published meanwhile.
     stage.commit(&stage.stock, &["sku"]).await;
@@ -118,7 +123,7 @@ async fn a_topic_that_refuses_everything_is_left_alone_as_one_and_goes_on_by_its
 #[tokio::test]
 async fn many_bad_records_in_succession_do_not_stop_their_topic() {
     let (stage, bus) = Stage::in_memory().await;
-    bus.inject(FaultRule::always(Fault::RefuseForEver, begins("bad")));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), begins("bad")));
     stage.commit(&stage.orders, &all(&keys("bad", 12))).await;
     let relay = stage.start(&Poll::default());
     for n in 0..12 {
@@ -148,7 +153,7 @@ async fn a_refused_record_costs_no_producer() {
     stage.watcher.until_seen(&stage.orders, "first", 1).await;
 
     let keys = keys("order", 26);
-    broker.fail_produce(vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP; 26]).unwrap();
+    broker.fail_produce(vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP; 12]).unwrap();
     for _ in 0..2 {
         stage.commit(&stage.orders, &all(&keys)).await;
     }

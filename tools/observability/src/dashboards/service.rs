@@ -257,6 +257,7 @@ impl Page {
                         self.query("sum(outbox_relay_leader{JOB})", "leading relays"),
                         self.query("max(outbox_blocked_keys{JOB})", "blocked keys"),
                         self.query("sum(outbox_stalled_partitions{JOB})", "stalled partitions"),
+                        self.query("sum(outbox_refused_topics{JOB})", "refused topics"),
                         self.query("min(outbox_table_partitions{JOB})", "table partitions"),
                     ],
                 ),

@@ -46,12 +46,37 @@ impl Flow {
         self.chains.push(row)
     }
 
+    /// Takes the row that its key is blocked with, to be tried again.
+    pub(super) fn retry(&mut self, row: Row) -> Result<(), i64> {
+        self.chains.retry(row)
+    }
+
+    fn resumes(&mut self, now: Instant) -> bool {
+        let waits = self.resume_at.is_some_and(|resume_at| now < resume_at);
+        if !waits {
+            self.resume_at = None;
+        }
+        !waits
+    }
+
+    /// Whether a row could be sent alone now, and whether there is one that was never refused.
+    pub(super) fn can_probe(&self, now: Instant) -> Option<bool> {
+        let waits = self.resume_at.is_some_and(|resume_at| now < resume_at);
+        (!waits && self.chains.can_probe()).then(|| self.chains.has_unrefused())
+    }
+
+    /// One row alone, to see whether the topic takes it.
+    pub(super) fn send_probe(&mut self, now: Instant, random: usize) -> Option<(ChainKey, &Row)> {
+        let next = self.chains.send_probe(random)?;
+        self.waiting_since.get_or_insert(now);
+        Some(next)
+    }
+
     /// The next row to send, now in flight.
     pub(super) fn send_next(&mut self, now: Instant) -> Option<(ChainKey, &Row)> {
-        if self.resume_at.is_some_and(|resume_at| now < resume_at) {
+        if !self.resumes(now) {
             return None;
         }
-        self.resume_at = None;
         let next = self.chains.send_next()?;
         self.waiting_since.get_or_insert(now);
         Some(next)
@@ -79,8 +104,18 @@ impl Flow {
         }
     }
 
-    pub(super) fn refused(&mut self, key: &ChainKey, now: Instant) -> Option<BlockedKey> {
-        let blocked = self.chains.refused(key);
+    /// Whether a refusal of the key's row is one of that row.
+    pub(super) fn is_alone(&self, key: &ChainKey) -> bool {
+        self.chains.is_alone(key)
+    }
+
+    /// Whether the key's row was refused before it came here.
+    pub(super) fn is_retry(&self, key: &ChainKey) -> bool {
+        self.chains.is_retry(key)
+    }
+
+    pub(super) fn refused(&mut self, key: &ChainKey, block: bool, now: Instant) -> Option<BlockedKey> {
+        let blocked = self.chains.refused(key, block);
         self.answered(now);
         blocked
     }

@@ -25,6 +25,8 @@ struct HeldRow {
     topic_key: TopicKey,
     partition: i32,
     bytes: usize,
+    /// Its key is blocked with it: it is being tried again.
+    is_retry: bool,
 }
 
 #[derive(Debug)]
@@ -132,8 +134,29 @@ impl Held {
         let key = self.keys.entry(topic_key.clone()).or_insert(HeldKey { tail: 0, rows: 0 });
         key.tail = row.id;
         key.rows += 1;
-        self.rows.insert(row.id, HeldRow { topic_key, partition, bytes });
+        self.rows.insert(row.id, HeldRow { topic_key, partition, bytes, is_retry: false });
         Admission::Admitted
+    }
+
+    /// Takes a row up with which its key is blocked, and tells its partition; none when it can't be tried now.
+    pub(super) fn admit_retry(&mut self, row: &Row) -> Option<i32> {
+        let partition = self.topics.get(row.topic.as_str())?.partition_of(row.id, row.key.as_deref());
+        let (topic, _) = self.topics.get_key_value(row.topic.as_str())?;
+        let topic_key = (Arc::clone(topic), row.chain_key());
+        if self.keys.contains_key(&topic_key) || self.admit(row, partition, false) != Admission::Admitted {
+            return None;
+        }
+        self.rows.get_mut(&row.id)?.is_retry = true;
+        Some(partition)
+    }
+
+    /// Whether one of these rows had its key blocked.
+    pub(super) fn any_is_retry(&self, ids: &[i64]) -> bool {
+        ids.iter().any(|id| self.is_retry(*id))
+    }
+
+    pub(super) fn is_retry(&self, id: i64) -> bool {
+        self.rows.get(&id).is_some_and(|row| row.is_retry)
     }
 
     /// The key is to be blocked: none of its rows is taken up any more.

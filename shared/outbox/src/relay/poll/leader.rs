@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::held::{Admission, Held};
 use super::listener::listen;
 use super::partitions::{Limit, Page, Scope};
-use super::table::{Block, Dropped};
+use super::table::{Block, Dropped, Retry};
 use crate::metrics::{GAP, REJECTED};
 use crate::relay::chains::BlockedKey;
 use crate::relay::config::RelayConfig;
@@ -57,6 +57,8 @@ pub(super) struct Leader {
     /// Acknowledged and not yet finished.
     acknowledged: Vec<i64>,
     blocks: Vec<Block>,
+    /// Topics that take records again, after they had refused everything.
+    retry_now: Vec<String>,
     /// There may be new rows.
     read_wanted: bool,
     /// There may be rows that appeared late, with low ids, or on a topic not known so far.
@@ -84,6 +86,7 @@ impl Leader {
             outcomes,
             acknowledged: Vec::new(),
             blocks: Vec::new(),
+            retry_now: Vec::new(),
             read_wanted: false,
             sweep_wanted: true,
             backlog_is_next: false,
@@ -156,11 +159,13 @@ impl Leader {
         let work = Work {
             finish: std::mem::take(&mut self.acknowledged),
             blocks: std::mem::take(&mut self.blocks),
+            retry_now: std::mem::take(&mut self.retry_now),
             read,
             drop_table_partition: working && now >= self.drop_at && no_read,
         };
         let something = !work.finish.is_empty()
             || !work.blocks.is_empty()
+            || !work.retry_now.is_empty()
             || work.read.is_some()
             || work.drop_table_partition;
         something.then_some(work)
@@ -209,6 +214,8 @@ impl Leader {
     /// Takes note of what the session did.
     fn complete(&mut self, done: Done) -> Result<(), sqlx::Error> {
         if !done.work.finish.is_empty() {
+            // The rows behind one that was tried again are shown from now on.
+            self.sweep_wanted |= self.held.any_is_retry(&done.work.finish);
             self.held.release(&done.work.finish);
             self.relay.probe.reached(Step::Finished);
         }
@@ -228,6 +235,7 @@ impl Leader {
             let from_lowest = |page: &&Page| plan.scope == Scope::Sweep && page.above_id == 0;
             let from_lowest = plan.pages.iter().filter(from_lowest).map(|page| page.topic.as_str()).collect();
             self.hand_out(&from_lowest, done.rows)?;
+            self.hand_out_again(done.due)?;
         }
         // After the rows. A person may have deleted a block before the read, which then shows the key's later rows without
         // those that were still held: that is no gap, and a sweep brings them all.
@@ -281,6 +289,17 @@ impl Leader {
         Ok(())
     }
 
+    /// Gives refused messages to their lanes, to be tried again.
+    fn hand_out_again(&mut self, due: Vec<Row>) -> Result<(), sqlx::Error> {
+        for row in due {
+            if let Some(partition) = self.held.admit_retry(&row) {
+                let lane = self.lane(&row.topic);
+                lane.try_send(Input::Retry(partition, row)).map_err(|_| sqlx::Error::WorkerCrashed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn lane(&mut self, topic: &str) -> mpsc::Sender<Input> {
         if let Some(lane) = self.lanes.get(topic) {
             return lane.clone();
@@ -310,10 +329,16 @@ impl Leader {
                 self.held.add_topic(&topic, partitions, self.relay.config.shares(partitions));
                 self.sweep_wanted = true;
             }
-            Outcome::Blocked { topic, key, blocked, detail } => {
+            Outcome::Blocked { topic, key, blocked, refusal, detail } => {
                 self.held.block(&topic, &key);
                 let BlockedKey { id, ids } = blocked;
-                self.blocks.push(alarm(Block { topic, key, id, reason: REJECTED, detail, ids }));
+                let retry = if refusal.may_pass() { Retry::Later } else { Retry::Never };
+                let block = Block { topic, key, id, reason: REJECTED, detail, retry, ids };
+                self.blocks.push(if self.held.is_retry(id) { block } else { alarm(block) });
+            }
+            Outcome::Takes { topic } => {
+                self.retry_now.push(topic);
+                self.sweep_wanted = true;
             }
         }
     }
@@ -338,7 +363,7 @@ fn gap(row: &Row) -> Block {
         Some(_) => format!("message {previous_id}, which message {} follows, is not read before it", row.id),
     };
     let (topic, key) = (row.topic.clone(), row.chain_key());
-    alarm(Block { topic, key, id: row.id, reason: GAP, detail, ids: Vec::new() })
+    alarm(Block { topic, key, id: row.id, reason: GAP, detail, retry: Retry::ByPerson, ids: Vec::new() })
 }
 
 fn alarm(block: Block) -> Block {
@@ -349,7 +374,8 @@ fn alarm(block: Block) -> Block {
         message_id = block.id,
         reason = block.reason,
         detail = block.detail,
-        "outbox: key blocked; its messages wait until its row in outbox.blocked_keys is deleted"
+        retry = ?block.retry,
+        "outbox: key blocked; its row in outbox.blocked_keys says when it is tried again, and deleting it lets it go on"
     );
     block
 }

@@ -152,6 +152,16 @@ impl Partitions {
         Self { count, shares: vec![Share::default(); shares], limit, sweep_above_id: None }
     }
 
+    /// In which partition a message is counted that was not chosen from a page.
+    pub(super) fn partition_of(&self, id: i64, key: Option<&[u8]>) -> i32 {
+        let shares = self.shares.len();
+        let share = match key {
+            Some(key) => share_of_key(key, self.count, shares),
+            None => usize::try_from(id).unwrap_or_default() % shares,
+        };
+        i32::try_from(share).unwrap_or_default()
+    }
+
     pub(super) fn hold(&mut self, partition: i32, id: i64, bytes: usize) {
         if let Some(share) = self.share_mut(partition) {
             share.ids.insert(id);

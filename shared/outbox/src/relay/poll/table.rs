@@ -12,6 +12,9 @@ use crate::relay::row::{ChainKey, Row};
 /// The advisory lock of the one relay that reads: "outbox" in ASCII. Locks are per database, and so are outboxes.
 const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
 
+/// How many refused messages are tried again at a time.
+const DUE_ROWS: i64 = 100;
+
 /// How many table partitions shall be able to take messages.
 const TABLE_PARTITIONS: i32 = 4;
 /// Too few of them: nobody makes new ones.
@@ -201,7 +204,7 @@ pub(super) async fn candidates(
     Ok(candidates)
 }
 
-/// Reads these messages, unless they were published or their keys blocked meanwhile. Whether the message before each is
+/// Reads these messages, unless they were published meanwhile. Whether the message before each is
 /// published, or gone because it was, is asked in the same statement: its locks come before its snapshot, so a table
 /// partition that is dropped meanwhile is seen whole, or as dropped (docs/adr/0017).
 pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
@@ -218,10 +221,7 @@ pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row
                  WHERE t.dropped_at IS NOT NULL AND m.previous_id >= t.first_id AND m.previous_id < t.end_id
              )) END AS predecessor_published
          FROM outbox.messages m
-         WHERE m.id = ANY($1) AND m.finished_at IS NULL
-           AND m.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
-           AND (m.key IS NULL OR (m.topic, m.key) NOT IN (
-               SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))",
+         WHERE m.id = ANY($1) AND m.finished_at IS NULL",
     )
     .bind(ids)
     .fetch_all(conn)
@@ -230,15 +230,55 @@ pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row
     Ok(read)
 }
 
-/// Marks messages as finished: the broker has acknowledged them.
+/// The messages that the broker refused and that are to be tried again now. Each is the next one of its key; those behind
+/// it are shown again when its block is gone.
+pub(super) async fn due(conn: &mut PgConnection, held: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT b.message_id FROM outbox.blocked_keys b
+         WHERE b.reason = 'rejected' AND coalesce(b.retry_at, '-infinity') <= clock_timestamp()
+           AND b.message_id NOT IN (SELECT unnest($1::bigint[]))
+         ORDER BY b.retry_at NULLS FIRST LIMIT $2",
+    )
+    .bind(held)
+    .bind(DUE_ROWS)
+    .fetch_all(&mut *conn)
+    .await?;
+    if ids.is_empty() { Ok(Vec::new()) } else { read(conn, &ids).await }
+}
+
+/// Lets what the broker refused on these topics be tried again now: they take records again.
+pub(super) async fn retry_now(conn: &mut PgConnection, topics: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE outbox.blocked_keys SET retry_at = clock_timestamp()
+         WHERE topic = ANY($1) AND reason = 'rejected' AND retry_at > clock_timestamp() AND retry_at < 'infinity'",
+    )
+    .bind(topics)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Marks messages as finished: the broker has acknowledged them. Where one of them had blocked its key, the key goes on.
 pub(super) async fn finish(conn: &mut PgConnection, ids: &[i64]) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE outbox.messages SET finished_at = clock_timestamp() WHERE id = ANY($1) AND finished_at IS NULL",
+        "WITH released AS (DELETE FROM outbox.blocked_keys WHERE message_id = ANY($1))
+         UPDATE outbox.messages SET finished_at = clock_timestamp() WHERE id = ANY($1) AND finished_at IS NULL",
     )
     .bind(ids)
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// When a blocked key goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// Its message is tried again after a while.
+    Later,
+    /// The broker can't ever take its message.
+    Never,
+    /// A person deletes its row.
+    ByPerson,
 }
 
 /// Why a key goes no further.
@@ -249,25 +289,50 @@ pub(super) struct Block {
     pub(super) id: i64,
     pub(super) reason: &'static str,
     pub(super) detail: String,
+    pub(super) retry: Retry,
     /// Rows of the key that need not be held once the block is recorded.
     pub(super) ids: Vec<i64>,
 }
 
-/// Records that a key is blocked.
-pub(super) async fn record_block(conn: &mut PgConnection, block: &Block) -> Result<(), sqlx::Error> {
+/// Records that a key is blocked, or is so again.
+pub(super) async fn record_block(
+    conn: &mut PgConnection,
+    block: &Block,
+    config: &RelayConfig,
+) -> Result<(), sqlx::Error> {
     let key: Option<&[u8]> = match &block.key {
         ChainKey::Key(key) => Some(key),
         ChainKey::Message(_) => None,
     };
+    let (first_s, longest_s) = match block.retry {
+        Retry::Later => {
+            (Some(config.refused_retry().as_secs_f64()), config.refused_retry_max().as_secs_f64())
+        }
+        Retry::Never => (Some(f64::INFINITY), f64::INFINITY),
+        Retry::ByPerson => (None, 0.0),
+    };
+    // The wait doubles with each attempt; up to half of it is random.
     sqlx::query(
-        "INSERT INTO outbox.blocked_keys (message_id, topic, key, reason, detail)
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        "WITH wait (attempts, retry_at) AS (
+             SELECT n, CASE WHEN $6::float8 < 'infinity' THEN clock_timestamp() + make_interval(
+                     secs => least($6 * 2 ^ least(n - 1, 30), $7::float8) * (0.5 + random() / 2))
+                 WHEN $6 IS NOT NULL THEN 'infinity' END
+             FROM (SELECT coalesce(max(b.attempts), 0) + 1 AS n FROM outbox.blocked_keys b WHERE b.message_id = $1) AS a
+         ), again AS (
+             UPDATE outbox.blocked_keys b SET attempts = wait.attempts, retry_at = wait.retry_at, detail = $5
+             FROM wait WHERE b.message_id = $1 RETURNING 1
+         )
+         INSERT INTO outbox.blocked_keys (message_id, topic, key, reason, detail, attempts, retry_at)
+         SELECT $1, $2, $3, $4, $5, wait.attempts, wait.retry_at FROM wait WHERE NOT EXISTS (SELECT FROM again)
+         ON CONFLICT DO NOTHING",
     )
     .bind(block.id)
     .bind(&block.topic)
     .bind(key)
     .bind(block.reason)
     .bind(block.detail.replace('\0', "\u{fffd}"))
+    .bind(first_s)
+    .bind(longest_s)
     .execute(conn)
     .await?;
     Ok(())

@@ -16,6 +16,8 @@ use crate::relay::row::Row;
 pub(super) struct Work {
     pub(super) finish: Vec<i64>,
     pub(super) blocks: Vec<Block>,
+    /// Topics that take records again.
+    pub(super) retry_now: Vec<String>,
     pub(super) read: Option<ReadPlan>,
     pub(super) drop_table_partition: bool,
 }
@@ -37,6 +39,8 @@ pub(super) struct Done {
     /// Each with the partition for which it was chosen.
     pub(super) rows: Vec<(i32, Row)>,
     pub(super) new_topics: Vec<String>,
+    /// Refused messages that are to be tried again.
+    pub(super) due: Vec<Row>,
     pub(super) read_took: Duration,
     pub(super) dropped: Option<Dropped>,
 }
@@ -59,14 +63,18 @@ async fn perform_on(
         table::finish(conn, &work.finish).await?;
     }
     for block in &work.blocks {
-        table::record_block(conn, block).await?;
+        table::record_block(conn, block, config).await?;
+    }
+    if !work.retry_now.is_empty() {
+        table::retry_now(conn, &work.retry_now).await?;
     }
     let started = Instant::now();
-    let (mut rows, mut new_topics) = (Vec::new(), Vec::new());
+    let (mut rows, mut new_topics, mut due) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(plan) = &mut work.read {
         if let Some(known) = &plan.known_topics {
             let topics = table::topics(conn).await?;
             new_topics.extend(topics.into_iter().filter(|topic| !known.contains(topic)));
+            due = table::due(conn, &plan.held).await?;
         }
         rows = read(conn, plan).await?;
     }
@@ -75,7 +83,7 @@ async fn perform_on(
         true => Some(table::drop_table_partition(conn, config).await?),
         false => None,
     };
-    Ok(Done { work, rows, new_topics, read_took, dropped })
+    Ok(Done { work, rows, new_topics, due, read_took, dropped })
 }
 
 /// Looks at a page of each topic, and reads what partitions have room for. A topic's page is of one snapshot. The rows may

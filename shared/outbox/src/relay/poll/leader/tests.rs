@@ -1,6 +1,6 @@
 //! What the leader makes of what the session brings, without a database.
 
-use messaging::InMemoryBus;
+use messaging::{InMemoryBus, Refusal};
 
 use super::*;
 use crate::relay::chains::BlockedKey;
@@ -31,6 +31,7 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
         topic: first.topic.clone(),
         key: first.chain_key(),
         blocked: BlockedKey { id: 1, ids: vec![1] },
+        refusal: Refusal::Size,
         detail: "too large".to_owned(),
     });
     let work = leader.next_work().unwrap();
@@ -41,6 +42,7 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
         work,
         rows: vec![(0, second.clone())],
         new_topics: Vec::new(),
+        due: Vec::new(),
         read_took: Duration::ZERO,
         dropped: None,
     };

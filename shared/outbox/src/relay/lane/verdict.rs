@@ -1,0 +1,214 @@
+//! Whether refusals are about records or about the topic: decided here alone.
+//!
+//! A record that is refused alone blocks its key. When several keys in succession are, for one reason and with nothing
+//! acknowledged in between, the reason may be the topic's: no further key is blocked, and one record at a time is tried
+//! until the topic takes one.
+
+use std::time::Duration;
+
+use messaging::Refusal;
+use tokio::time::Instant;
+
+use crate::relay::backoff::Backoff;
+
+/// So many keys are blocked in succession before the topic is suspected.
+const KEYS: u32 = 3;
+/// So many records are refused after that before it is said that the topic refuses everything.
+const RECORDS: u32 = 5;
+/// The longest wait between two of them.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A row that was never refused waits no longer than this.
+const NEW_ROW: Duration = Duration::from_secs(1);
+/// The longest wait for the answer about one record: its partition may take nothing.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// What the refusals of a topic say.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The topic takes records. So many keys were blocked since the last acknowledgement, all for one reason.
+    Takes { blocked: u32, refusal: Option<Refusal> },
+    /// It has refused whatever it was sent since.
+    Suspected(Suspicion),
+}
+
+#[derive(Debug)]
+pub(super) struct Suspicion {
+    refusal: Refusal,
+    refused: u32,
+    pause: Backoff,
+    /// The next record is sent then; while one is with the broker, when it is given up.
+    until: Instant,
+    is_probing: bool,
+}
+
+/// What the lane does about a refusal of a record that was sent alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consequence {
+    /// The record is at fault.
+    BlockKey,
+    /// The topic may be.
+    KeepRow,
+    /// The same, and now an operator is to be told.
+    KeepRowAndAlarm,
+}
+
+/// What may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// Whatever is ready.
+    All,
+    /// One record, alone.
+    One,
+    /// Nothing.
+    Nothing,
+}
+
+impl Verdict {
+    pub(super) const fn new() -> Self {
+        Self::Takes { blocked: 0, refusal: None }
+    }
+
+    pub(super) fn sending(&mut self, now: Instant) -> Sending {
+        match self {
+            Self::Takes { .. } => Sending::All,
+            Self::Suspected(suspicion) if now < suspicion.until => Sending::Nothing,
+            Self::Suspected(suspicion) => {
+                suspicion.is_probing = false;
+                Sending::One
+            }
+        }
+    }
+
+    /// A record was sent alone, to see whether the topic takes it.
+    pub(super) fn probing(&mut self, now: Instant) {
+        if let Self::Suspected(suspicion) = self {
+            (suspicion.until, suspicion.is_probing) = (now + PROBE, true);
+        }
+    }
+
+    /// When it is time for the next record, if nothing is heard before.
+    pub(super) const fn due_at(&self) -> Option<Instant> {
+        match self {
+            Self::Takes { .. } => None,
+            Self::Suspected(suspicion) => Some(suspicion.until),
+        }
+    }
+
+    /// Something new is there to try.
+    pub(super) fn new_rows(&mut self, now: Instant) {
+        if let Self::Suspected(suspicion) = self
+            && !suspicion.is_probing
+        {
+            suspicion.until = suspicion.until.min(now + NEW_ROW);
+        }
+    }
+
+    /// A record was acknowledged. Whether an operator was told that none is.
+    pub(super) fn acknowledged(&mut self) -> bool {
+        let told = match self {
+            Self::Takes { .. } => false,
+            Self::Suspected(suspicion) => suspicion.refused >= RECORDS,
+        };
+        *self = Self::new();
+        told
+    }
+
+    /// There was no answer about the record, or none that says anything.
+    pub(super) fn unanswered(&mut self, now: Instant) {
+        if let Self::Suspected(suspicion) = self {
+            suspicion.wait(now);
+        }
+    }
+
+    /// A record that was sent alone was refused. `is_retry`: its key was blocked before, which says nothing new.
+    pub(super) fn refused(&mut self, refusal: Refusal, is_retry: bool, now: Instant) -> Consequence {
+        if !refusal.may_pass() {
+            self.unanswered(now);
+            return Consequence::BlockKey;
+        }
+        match self {
+            Self::Takes { .. } if is_retry => Consequence::BlockKey,
+            Self::Takes { blocked, refusal: reason } => {
+                *blocked = if *reason == Some(refusal) { *blocked + 1 } else { 1 };
+                *reason = Some(refusal);
+                if *blocked <= KEYS {
+                    return Consequence::BlockKey;
+                }
+                let pause = Backoff::new(PAUSE_MAX);
+                let mut suspicion = Suspicion { refusal, refused: 0, pause, until: now, is_probing: false };
+                suspicion.wait(now);
+                *self = Self::Suspected(suspicion);
+                Consequence::KeepRow
+            }
+            Self::Suspected(suspicion) => {
+                suspicion.wait(now);
+                if suspicion.refusal != refusal || is_retry {
+                    return Consequence::BlockKey;
+                }
+                suspicion.refused = suspicion.refused.saturating_add(1);
+                if suspicion.refused == RECORDS { Consequence::KeepRowAndAlarm } else { Consequence::KeepRow }
+            }
+        }
+    }
+}
+
+impl Suspicion {
+    fn wait(&mut self, now: Instant) {
+        (self.until, self.is_probing) = (now + self.pause.next(), false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(verdict: &mut Verdict, times: usize) -> Vec<Consequence> {
+        (0..times).map(|_| verdict.refused(Refusal::Timestamp, false, Instant::now())).collect()
+    }
+
+    #[test]
+    fn a_few_keys_are_blocked_and_then_the_topic_is_left_alone_with_one_alarm() {
+        use Consequence::{BlockKey, KeepRow, KeepRowAndAlarm};
+        let mut verdict = Verdict::new();
+        assert_eq!(refused(&mut verdict, 4), [BlockKey, BlockKey, BlockKey, KeepRow]);
+        assert_eq!(verdict.sending(Instant::now()), Sending::Nothing);
+        assert_eq!(verdict.sending(verdict.due_at().unwrap()), Sending::One);
+        assert_eq!(refused(&mut verdict, 6), [KeepRow, KeepRow, KeepRow, KeepRow, KeepRowAndAlarm, KeepRow]);
+        assert!(verdict.acknowledged());
+        assert_eq!(verdict.sending(Instant::now()), Sending::All);
+        assert_eq!(refused(&mut verdict, 1), [BlockKey]);
+    }
+
+    #[test]
+    fn an_acknowledgement_or_another_reason_in_between_is_no_succession() {
+        let mut verdict = Verdict::new();
+        for _ in 0..5 {
+            assert_eq!(refused(&mut verdict, 3), [Consequence::BlockKey; 3]);
+            assert!(!verdict.acknowledged());
+        }
+        for refusal in [Refusal::Size, Refusal::Policy].into_iter().cycle().take(10) {
+            let consequence = verdict.refused(refusal, false, Instant::now());
+            assert_eq!(consequence, Consequence::BlockKey);
+        }
+    }
+
+    #[test]
+    fn keys_that_were_blocked_before_and_what_can_never_pass_say_nothing_of_the_topic() {
+        let mut verdict = Verdict::new();
+        for _ in 0..10 {
+            assert_eq!(verdict.refused(Refusal::Size, true, Instant::now()), Consequence::BlockKey);
+            assert_eq!(verdict.refused(Refusal::TopicName, false, Instant::now()), Consequence::BlockKey);
+        }
+        assert_eq!(verdict.sending(Instant::now()), Sending::All);
+    }
+
+    #[test]
+    fn a_new_row_need_not_wait_for_the_whole_pause() {
+        let mut verdict = Verdict::new();
+        refused(&mut verdict, 30);
+        let now = Instant::now();
+        assert!(verdict.due_at().unwrap() > now + 2 * NEW_ROW);
+        verdict.new_rows(now);
+        assert!(verdict.due_at().unwrap() <= now + NEW_ROW);
+    }
+}
