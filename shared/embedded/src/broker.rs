@@ -8,17 +8,21 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
 use messaging::{
-    Bus, BusError, Consumer, KafkaBus, KafkaConfig, PartitionState, Producer, Subscription, TopicSpec,
+    Bus, BusError, Consumer, KafkaBus, KafkaConfig, PartitionState, Producer, Subscription, TopicPartition, TopicSpec,
     Watermarks,
 };
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::types::RDKafkaApiKey;
 pub use rdkafka::types::RDKafkaRespErr;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Command = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// How long a broker on this machine may take for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The only broker of the cluster.
 const ONLY_BROKER: i32 = 1;
@@ -256,6 +260,34 @@ impl Bus for EmbeddedBus {
 #[expect(clippy::disallowed_methods, reason = "the tests' own switch, no service's configuration")]
 pub fn test_kafka() -> Option<String> {
     std::env::var("TIDINGS_TEST_KAFKA").ok().filter(|address| !address.is_empty())
+}
+
+/// Writes one record to a partition in a transaction of its own, as other programs do, and commits or aborts it. Behind it the
+/// broker writes a marker, which is given to no reader. The embedded broker writes none.
+///
+/// # Errors
+/// When the broker does not answer.
+pub fn write_transaction(
+    brokers: &str,
+    id: &TopicPartition,
+    value: &[u8],
+    commit: bool,
+) -> anyhow::Result<()> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("transactional.id", unique("transaction"))
+        .create()?;
+    producer.init_transactions(ANSWER_TIMEOUT)?;
+    producer.begin_transaction()?;
+    let record = BaseRecord::<[u8], [u8]>::to(&id.topic).partition(id.partition).payload(value);
+    producer.send(record).map_err(|(error, _)| error)?;
+    producer.flush(ANSWER_TIMEOUT)?;
+    if commit {
+        producer.commit_transaction(ANSWER_TIMEOUT)?;
+    } else {
+        producer.abort_transaction(ANSWER_TIMEOUT)?;
+    }
+    Ok(())
 }
 
 /// A name that no other test uses, for topics and groups.

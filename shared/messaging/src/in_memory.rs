@@ -142,6 +142,19 @@ impl InMemoryBus {
         Ok(offset)
     }
 
+    /// Appends what no reader is given: the marker with which another program's transaction ends.
+    ///
+    /// # Errors
+    /// When there is no such partition.
+    pub fn append_control_record(&self, topic: &str, partition: i32) -> Result<i64, BusError> {
+        let mut state = self.shared.lock();
+        let log = state.topics.get_mut(topic).and_then(|topic| topic.log_mut(partition));
+        let offset = log.ok_or_else(|| no_such_topic(topic))?.append_control_record();
+        drop(state);
+        self.shared.changed();
+        Ok(offset)
+    }
+
     /// Forgets the records below `low`, as retention does.
     ///
     /// # Errors

@@ -198,6 +198,28 @@ async fn a_rebuild_counts_the_same_and_then_goes_on_counting() {
 }
 
 #[tokio::test]
+async fn a_rebuild_passes_the_markers_of_transactions() {
+    let live = Live::start().await;
+    let mark_every_partition = || {
+        for topic in Topic::ALL {
+            for partition in 0..PARTITIONS {
+                let name = live.deps.codec.topics().name(topic);
+                live.bus.append_control_record(&name, partition).unwrap();
+            }
+        }
+    };
+    mark_every_partition();
+    live.publish(&story(30)).await;
+    mark_every_partition();
+    mark_every_partition();
+    let before = live.quiet().await;
+    assert_eq!(before.revenue["GBP"].orders, 10);
+    let rebuild = live.rebuild().await;
+    assert_eq!(rebuild.state, "live", "{rebuild:?}");
+    assert_eq!(live.analytics.seen().await, before);
+}
+
+#[tokio::test]
 async fn a_rebuild_while_events_keep_coming_loses_and_doubles_none() {
     let live = Live::start().await;
     live.publish(&story(30)).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contracts::topics::PARTITIONS;
 use contracts::{Cause, Envelope, Topic, TraceContext, ambient};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, Record};
@@ -107,6 +108,25 @@ async fn what_was_paid_before_an_outage_ended_is_confirmed_and_not_cancelled() {
     shutdown.cancel();
     tasks.join_all().await;
     assert_eq!(stack.check_invariants().await, 2);
+}
+
+#[tokio::test]
+async fn a_deadline_is_acted_on_though_the_topics_end_with_the_markers_of_transactions() {
+    let stack = Stack::start().await;
+    let order_id = stack.place().await;
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    consume(&stack, &mut tasks, &shutdown);
+    for topic in [Topic::Reservations, Topic::Payments] {
+        for partition in 0..PARTITIONS {
+            stack.bus.append_control_record(&stack.codec.topics().name(topic), partition).unwrap();
+        }
+    }
+    stack.let_deadlines_pass(&[order_id]).await;
+    let (mut worker, stop) = (worker(&stack, &stack.replica, 10), shutdown.clone());
+    tasks.spawn(async move { worker.run(stop).await.unwrap() });
+    assert_eq!(ended(&stack, order_id).await, timed_out());
+    shutdown.cancel();
+    tasks.join_all().await;
 }
 
 #[tokio::test]

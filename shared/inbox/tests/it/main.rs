@@ -7,6 +7,7 @@
 
 mod dead_letters;
 mod effects;
+mod holes;
 mod ledger;
 mod logs;
 mod metrics;

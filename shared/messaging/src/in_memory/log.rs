@@ -36,31 +36,36 @@ impl Topic {
     }
 }
 
-/// One partition: what was appended and not yet expired.
+/// One partition: what was appended and not yet expired. Offsets have holes, where control records stand.
 #[derive(Default)]
 pub(crate) struct Log {
     low: i64,
+    high: i64,
     pub(crate) records: VecDeque<Delivered>,
 }
 
 impl Log {
-    fn high(&self) -> i64 {
-        self.low + i64::try_from(self.records.len()).unwrap_or(i64::MAX)
-    }
-
     fn watermarks(&self, partition: i32) -> Watermarks {
-        Watermarks { partition, low: self.low, high: self.high() }
+        Watermarks { partition, low: self.low, high: self.high }
     }
 
     pub(crate) fn append(&mut self, mut record: Delivered) -> i64 {
-        record.offset = self.high();
+        record.offset = self.high;
         self.records.push_back(record);
-        self.high() - 1
+        self.high += 1;
+        self.high - 1
+    }
+
+    /// An offset that no reader is given a record for.
+    pub(crate) fn append_control_record(&mut self) -> i64 {
+        self.high += 1;
+        self.high - 1
     }
 
     pub(crate) fn expire(&mut self, low: i64) {
-        while self.low < low && self.records.pop_front().is_some() {
-            self.low += 1;
+        self.low = low.clamp(self.low, self.high);
+        while self.records.front().is_some_and(|record| record.offset < self.low) {
+            self.records.pop_front();
         }
     }
 
@@ -72,13 +77,13 @@ impl Log {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<Delivered>, PositionError> {
-        let (low, high) = (self.low, self.high());
+        let (low, high) = (self.low, self.high);
         let outside =
             || PositionError { topic: id.topic.clone(), partition: id.partition, offset, low, high };
         if !(low..=high).contains(&offset) {
             return Err(outside());
         }
-        let skip = usize::try_from(offset - low).map_err(|_| outside())?;
+        let skip = self.records.partition_point(|record| record.offset < offset);
         let mut bytes = 0;
         let mut batch = Vec::new();
         for record in self.records.iter().skip(skip).take(max_records.max(1)) {

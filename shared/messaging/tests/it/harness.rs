@@ -8,10 +8,12 @@ use messaging::{Bus, Delivered, InMemoryBus, KafkaBus, KafkaConfig, TopicPartiti
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use testkit::broker::{EmbeddedBroker, test_kafka};
+use testkit::broker::{EmbeddedBroker, test_kafka, write_transaction};
 
 /// An answer of a broker on this machine takes no longer.
 const SOON: Duration = Duration::from_secs(10);
+/// What a transaction writes.
+pub(crate) const TRANSACTIONAL: &[u8] = b"transactional";
 
 /// A bus under test.
 #[async_trait]
@@ -27,6 +29,10 @@ pub(crate) trait Harness: Send + Sync {
 
     /// Appends what our producers never would: no key, no value.
     async fn append_raw(&self, id: &TopicPartition, key: Option<&[u8]>, value: Option<&[u8]>);
+
+    /// Writes one record in a transaction, as other programs do, and commits or aborts it; `false` when this broker knows no
+    /// transactions.
+    async fn write_transaction(&self, id: &TopicPartition, commit: bool) -> bool;
 
     /// Makes the topic forget its oldest records, as retention does; the partition holds a few large records.
     async fn expire(&self, id: &TopicPartition);
@@ -76,6 +82,17 @@ impl Harness for InMemory {
         self.bus.append_raw(&id.topic, id.partition, record).unwrap();
     }
 
+    async fn write_transaction(&self, id: &TopicPartition, commit: bool) -> bool {
+        if commit {
+            self.append_raw(id, None, Some(TRANSACTIONAL)).await;
+        } else {
+            // The record of an aborted transaction is given to nobody.
+            self.bus.append_control_record(&id.topic, id.partition).unwrap();
+        }
+        self.bus.append_control_record(&id.topic, id.partition).unwrap();
+        true
+    }
+
     async fn expire(&self, id: &TopicPartition) {
         self.bus.expire(&id.topic, id.partition, 3).unwrap();
     }
@@ -116,6 +133,11 @@ impl Harness for Embedded {
 
     async fn append_raw(&self, id: &TopicPartition, key: Option<&[u8]>, value: Option<&[u8]>) {
         append_raw(self.broker.bootstrap_servers(), id, key, value);
+    }
+
+    /// The embedded broker answers transactional producers, and writes no markers.
+    async fn write_transaction(&self, _id: &TopicPartition, _commit: bool) -> bool {
+        false
     }
 
     /// The embedded broker drops the oldest records of a partition once it holds more than 5 MB.
@@ -173,6 +195,13 @@ impl Harness for Real {
 
     async fn append_raw(&self, id: &TopicPartition, key: Option<&[u8]>, value: Option<&[u8]>) {
         append_raw(&self.brokers, id, key, value);
+    }
+
+    async fn write_transaction(&self, id: &TopicPartition, commit: bool) -> bool {
+        let (brokers, id) = (self.brokers.clone(), id.clone());
+        let write = move || write_transaction(&brokers, &id, TRANSACTIONAL, commit);
+        tokio::task::spawn_blocking(write).await.unwrap().unwrap();
+        true
     }
 
     async fn expire(&self, id: &TopicPartition) {

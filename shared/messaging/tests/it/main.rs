@@ -57,6 +57,11 @@ conformance! {
         a_position_below_the_range_is_an_error_until_it_is_left
         a_record_is_read_soon_after_it_was_sent
     }
+    holes {
+        a_reader_comes_to_the_end_behind_the_markers_of_transactions
+        a_reader_that_begins_before_a_marker_comes_to_the_end
+        a_seek_back_over_a_marker_gives_every_record_again
+    }
     groups {
         each_record_reaches_one_member_of_each_group
         what_was_not_stored_before_a_crash_is_delivered_again

@@ -1,6 +1,7 @@
 //! What every bus promises, and the words in which the suite says it.
 
 pub(crate) mod groups;
+pub(crate) mod holes;
 pub(crate) mod publishing;
 pub(crate) mod reading;
 pub(crate) mod topics;

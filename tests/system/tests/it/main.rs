@@ -6,6 +6,7 @@ mod corruption;
 mod ends;
 mod jaeger;
 mod kills;
+mod markers;
 mod metrics;
 mod requests;
 mod traces;
