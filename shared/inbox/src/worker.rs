@@ -241,6 +241,10 @@ impl Shared {
             None => self.applier.apply(id, part, items, spans).await?,
             Some(rejection) => self.applier.reject_all(id, part, items, spans, rejection).await?,
         };
+        // Markers of transactions only: the position passes them, and nothing has happened.
+        if part.records.is_empty() {
+            return Ok(outcome);
+        }
         if let Outcome::Applied(tally) = outcome {
             self.count(id, tally, began.elapsed());
             (self.on_commit)();

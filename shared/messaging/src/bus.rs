@@ -270,14 +270,14 @@ pub trait Consumer: Send + Sync {
     async fn close(self: Box<Self>, timeout: Duration);
 }
 
-/// Records of one partition in offset order.
+/// Records of one partition in offset order. Offsets have holes, where other programs' transactions have left their markers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The position at which reading stood before: the first record's offset, or less where offsets are missing.
     pub from: i64,
-    /// The position after the last record.
+    /// The position after it: behind the last record, and behind what has no record up to where the reader stands.
     pub to: i64,
-    /// At least one record.
+    /// None where only offsets without records were passed.
     pub records: Vec<Delivered>,
 }
 
@@ -291,7 +291,8 @@ pub trait Partition: Send + std::fmt::Debug {
     /// Continues at `offset`; whatever was buffered is dropped.
     async fn seek(&mut self, offset: i64) -> Result<(), BusError>;
 
-    /// Waits for records and gives what is there, at most `max_records` and about `max_bytes` (at least one record).
+    /// Waits for records and gives what is there, at most `max_records` and about `max_bytes` (at least one record). Offsets
+    /// without records at the partition's end move the position, too: then the batch is empty.
     /// `None` when the partition was revoked or the consumer closed. An error when the position is outside
     /// the range that the topic holds, which is never reset silently. Cancel-safe.
     async fn next_batch(

@@ -91,8 +91,8 @@ impl InMemoryPartition {
         let log = state.topics.get(&self.id.topic)?.log(self.id.partition)?;
         match log.read(&self.id, position, max_records, max_bytes) {
             Err(outside) => Some(Some(Err(outside))),
-            Ok(records) => {
-                let to = records.last()?.offset + 1;
+            Ok((_, to)) if to == position => None,
+            Ok((records, to)) => {
                 self.position = Some(to);
                 Some(Some(Ok(Batch { from: position, to, records })))
             }

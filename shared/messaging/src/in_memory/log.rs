@@ -69,14 +69,14 @@ impl Log {
         }
     }
 
-    /// The records from `offset` on, bounded; none when `offset` is the end.
+    /// The records from `offset` on, bounded, and the position behind them and the control records that follow.
     pub(crate) fn read(
         &self,
         id: &TopicPartition,
         offset: i64,
         max_records: usize,
         max_bytes: usize,
-    ) -> Result<Vec<Delivered>, PositionError> {
+    ) -> Result<(Vec<Delivered>, i64), PositionError> {
         let (low, high) = (self.low, self.high);
         let outside =
             || PositionError { topic: id.topic.clone(), partition: id.partition, offset, low, high };
@@ -86,13 +86,14 @@ impl Log {
         let skip = self.records.partition_point(|record| record.offset < offset);
         let mut bytes = 0;
         let mut batch = Vec::new();
-        for record in self.records.iter().skip(skip).take(max_records.max(1)) {
+        for record in self.records.range(skip..) {
             bytes += record.bytes();
-            if !batch.is_empty() && bytes > max_bytes {
+            if !batch.is_empty() && (batch.len() >= max_records || bytes > max_bytes) {
                 break;
             }
             batch.push(record.clone());
         }
-        Ok(batch)
+        let next = self.records.get(skip + batch.len());
+        Ok((batch, next.map_or(high, |next| next.offset)))
     }
 }

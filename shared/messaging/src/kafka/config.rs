@@ -145,8 +145,19 @@ impl KafkaConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
+            // What a transaction has aborted never happened.
+            .set("isolation.level", "read_committed")
             // Among much else it tells whether the member is in its group.
             .set("statistics.interval.ms", "1000");
+        client
+    }
+
+    /// Asks about ends, and reads nothing. An end lies behind all that was acknowledged, also while another program's
+    /// transaction is open, behind which readers wait.
+    pub(crate) fn metadata(&self, client_id: &str) -> ClientConfig {
+        let mut client = self.client(client_id);
+        self.extend(&mut client);
+        client.set("isolation.level", "read_uncommitted");
         client
     }
 

@@ -34,10 +34,11 @@ pub(crate) struct MetadataClient {
 impl MetadataClient {
     pub(crate) fn try_new(config: &KafkaConfig) -> Result<Self, BusError> {
         let client_id = format!("{}-metadata", config.client_id);
-        let mut client = config.client(&client_id);
-        config.extend(&mut client);
         let context = Quiet { events: Events::new(&client_id) };
-        let client = client.create_with_context(context).map_err(|error| configuration(&error))?;
+        let client = config
+            .metadata(&client_id)
+            .create_with_context(context)
+            .map_err(|error| configuration(&error))?;
         Ok(Self {
             client: Arc::new(client),
             brokers: config.bootstrap_servers.as_str().into(),

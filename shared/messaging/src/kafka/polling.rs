@@ -18,7 +18,7 @@ use crate::bus::{Delivered, TopicPartition};
 
 /// How long a poll may wait: a seek or a resumption waits as long.
 const POLL: Duration = Duration::from_millis(10);
-/// Positions are committed to Kafka for lag tools only.
+/// Positions are committed to Kafka for lag tools only. So often it is asked, too, which markers were passed.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 /// librdkafka's own thread answers a seek; it needs no network.
 const SEEK: Duration = Duration::from_secs(5);
@@ -66,6 +66,7 @@ impl Poller {
             }
             if self.committed.elapsed() >= COMMIT_EVERY {
                 self.commit();
+                self.pass_markers();
             }
             match self.client.poll(POLL) {
                 None => {}
@@ -106,7 +107,7 @@ impl Poller {
         for tenure in self.assignment.all() {
             let Some(offset) = tenure.lock().target() else { continue };
             match self.fetch_from(&tenure, offset) {
-                Ok(()) => tenure.lock().arrived(offset),
+                Ok(outdated) => tenure.lock().arrived(offset, outdated),
                 Err(error) => {
                     self.client.context().events().warn("seek", &error.to_string());
                     tenure.request(|state| state.wanted_resume = true);
@@ -116,28 +117,55 @@ impl Poller {
     }
 
     /// Resumes, then seeks: the other way round librdkafka's broker thread would be woken by the seek, find the partition
-    /// paused and sleep for up to a second. After that, what is polled is what the seek asked for.
-    fn fetch_from(&self, tenure: &Tenure, offset: i64) -> KafkaResult<()> {
+    /// paused and sleep for up to a second. After that, what is polled is what the seek asked for. Gives a position of before it that
+    /// librdkafka may still tell.
+    fn fetch_from(&self, tenure: &Tenure, offset: i64) -> KafkaResult<Option<i64>> {
         self.client.resume(&list(tenure, Offset::Invalid))?;
         let target = list(tenure, Offset::Offset(offset));
         let answer = self.client.seek_partitions(target.clone(), SEEK)?;
         if answer.elements().iter().any(|element| element.error().is_err()) {
+            let outdated = self.position(tenure)?;
             self.assign_anew(&target)?;
-        } else if offset == 0 {
+            return Ok(outdated);
+        }
+        if offset == 0 {
             // A seek to 0 wakes nobody, but a question to the same broker does. The answer doesn't matter.
             let TopicPartition { topic, partition } = &tenure.id;
             let _ = self.client.fetch_watermarks(topic, *partition, NUDGE);
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// After an error of `auto.offset.reset=error` librdkafka no longer fetches a partition, and refuses to seek in it.
+    /// After an error of `auto.offset.reset=error` librdkafka no longer fetches a partition, and refuses to seek in it. It stops
+    /// the partition in the background: until then its position is the one of before.
     fn assign_anew(&self, target: &TopicPartitionList) -> KafkaResult<()> {
         if let Err(error) = self.client.incremental_unassign(target) {
             // It may be missing because assigning it has failed before.
             self.client.context().events().warn("unassign", &error.to_string());
         }
         self.client.incremental_assign(target)
+    }
+
+    /// Where librdkafka stands, if it knows: behind the last record or marker that was polled.
+    fn position(&self, tenure: &Tenure) -> KafkaResult<Option<i64>> {
+        let positions = self.client.position()?;
+        let element = positions.find_partition(&tenure.id.topic, tenure.id.partition);
+        Ok(element.and_then(|element| known(element.offset())))
+    }
+
+    /// Passes the markers of transactions, which librdkafka gives to nobody. Whatever lies before its position was polled, and is in the
+    /// buffer; a seek makes it unknown.
+    fn pass_markers(&self) {
+        let positions = match self.client.position() {
+            Ok(positions) => positions,
+            Err(error) => return self.client.context().events().warn("position", &error.to_string()),
+        };
+        for element in positions.elements() {
+            let Some(tenure) = self.assignment.find(element.topic(), element.partition()) else { continue };
+            if tenure.lock().passed(known(element.offset())) {
+                tenure.changed.notify_one();
+            }
+        }
     }
 
     fn commit(&mut self) {
@@ -168,6 +196,10 @@ impl Poller {
         }
         None
     }
+}
+
+fn known(position: Offset) -> Option<i64> {
+    if let Offset::Offset(offset) = position { Some(offset) } else { None }
 }
 
 fn list(tenure: &Tenure, offset: Offset) -> TopicPartitionList {

@@ -18,7 +18,7 @@ pub(crate) struct Tenure {
     work: Arc<AtomicBool>,
 }
 
-/// Invariant: `buffer` holds the records from `position - buffer.len()` on, of the last seek that was applied.
+/// Invariant: `buffer` holds the records from `taken` up to `fetched`, of the last seek that was applied.
 #[derive(Default)]
 pub(crate) struct TenureState {
     pub(crate) ended: bool,
@@ -28,9 +28,11 @@ pub(crate) struct TenureState {
     pub(crate) wanted_resume: bool,
     /// An offset that should be committed.
     pub(crate) wanted_commit: Option<i64>,
-    /// Behind the last record in the buffer; `None` before the first seek.
+    /// Behind the last record in the buffer, and behind the markers that follow it; `None` before the first seek.
     pub(crate) fetched: Option<i64>,
-    /// Behind the last record that the reader took.
+    /// A position of before the last seek.
+    outdated: Option<i64>,
+    /// Where the reader stands.
     pub(crate) taken: i64,
     pub(crate) buffer: VecDeque<Delivered>,
     pub(crate) buffer_bytes: usize,
@@ -71,9 +73,22 @@ impl TenureState {
         self.buffer.push_back(record);
     }
 
-    /// The next records that are there, within the bounds, but at least one.
+    /// librdkafka has passed everything before `position`: its records are in the buffer, and markers have none. Whether that
+    /// is news. Not while a seek is wanted, and not if it is the position of before one.
+    pub(crate) fn passed(&mut self, position: Option<i64>) -> bool {
+        if position.is_some() && position == self.outdated {
+            return false;
+        }
+        self.outdated = None;
+        let news = position.filter(|position| self.accepts(*position) && self.fetched != Some(*position));
+        self.fetched = news.or(self.fetched);
+        news.is_some()
+    }
+
+    /// The next records that are there, within the bounds, but at least one; or, where none is left, the markers passed.
     pub(crate) fn take(&mut self, max_records: usize, max_bytes: usize) -> Option<Batch> {
-        if self.wanted_seek.is_some() || self.buffer.is_empty() {
+        let fetched = self.fetched.filter(|fetched| *fetched > self.taken)?;
+        if self.wanted_seek.is_some() {
             return None;
         }
         let (mut count, mut bytes) = (0, 0);
@@ -85,15 +100,18 @@ impl TenureState {
             count += 1;
         }
         let records: Vec<_> = self.buffer.drain(..count).collect();
-        let (from, to) = (self.taken, records.last()?.offset + 1);
+        let last = records.last().map(|record| record.offset + 1);
+        let (from, to) = (self.taken, last.filter(|_| !self.buffer.is_empty()).unwrap_or(fetched));
         self.buffer_bytes -= bytes;
         self.taken = to;
         Some(Batch { from, to, records })
     }
 
-    /// Fetching goes on at `offset`, unless the reader has changed its mind meanwhile.
-    pub(crate) fn arrived(&mut self, offset: i64) {
+    /// Fetching goes on at `offset`, unless the reader has changed its mind meanwhile. librdkafka may still tell the `outdated`
+    /// position.
+    pub(crate) fn arrived(&mut self, offset: i64, outdated: Option<i64>) {
         self.paused = false;
+        self.outdated = outdated;
         if self.wanted_seek == Some(offset) {
             self.wanted_seek = None;
             self.fetched = Some(offset);
@@ -152,7 +170,7 @@ mod tests {
         let mut state = TenureState::default();
         poll(&mut state, 0);
         state.seek(0);
-        state.arrived(0);
+        state.arrived(0, None);
         assert_eq!(offsets(&mut state), None);
     }
 
@@ -160,11 +178,11 @@ mod tests {
     fn a_record_fetched_before_a_seek_that_is_still_wanted_is_dropped() {
         let mut state = TenureState::default();
         state.seek(5);
-        state.arrived(5);
+        state.arrived(5, None);
         poll(&mut state, 5);
         state.seek(0);
         poll(&mut state, 6);
-        state.arrived(0);
+        state.arrived(0, None);
         assert_eq!(offsets(&mut state), None);
         poll(&mut state, 0);
         assert_eq!(offsets(&mut state), Some((0, vec![0])));
@@ -175,7 +193,7 @@ mod tests {
         let mut state = TenureState::default();
         state.seek(5);
         state.seek(7);
-        state.arrived(5);
+        state.arrived(5, None);
         poll(&mut state, 5);
         assert_eq!((offsets(&mut state), state.target()), (None, Some(7)));
     }
@@ -184,7 +202,7 @@ mod tests {
     fn a_record_that_comes_twice_is_given_once() {
         let mut state = TenureState::default();
         state.seek(0);
-        state.arrived(0);
+        state.arrived(0, None);
         for offset in [0, 1, 1, 0, 2] {
             poll(&mut state, offset);
         }
@@ -195,9 +213,41 @@ mod tests {
     fn missing_offsets_are_passed_over_and_told() {
         let mut state = TenureState::default();
         state.seek(3);
-        state.arrived(3);
+        state.arrived(3, None);
         poll(&mut state, 8);
         assert_eq!(state.take(1, 1), Some(Batch { from: 3, to: 9, records: vec![record(8)] }));
         assert_eq!(state.buffer_bytes, 0);
+    }
+
+    #[test]
+    fn markers_are_passed_behind_the_last_record_and_alone() {
+        let mut state = TenureState::default();
+        state.seek(0);
+        state.arrived(0, None);
+        poll(&mut state, 0);
+        poll(&mut state, 1);
+        assert!(state.passed(Some(4)) && !state.passed(Some(4)));
+        assert_eq!(state.take(1, 1), Some(Batch { from: 0, to: 1, records: vec![record(0)] }));
+        assert_eq!(state.take(1, 1), Some(Batch { from: 1, to: 4, records: vec![record(1)] }));
+        assert_eq!(state.take(1, 1), None);
+        assert!(state.passed(Some(5)));
+        assert_eq!(state.take(1, 1), Some(Batch { from: 4, to: 5, records: vec![] }));
+    }
+
+    #[test]
+    fn a_position_of_before_a_seek_that_is_still_wanted_passes_nothing() {
+        let mut state = TenureState::default();
+        assert!(!state.passed(Some(7)), "nothing was read yet");
+        state.seek(9);
+        state.arrived(9, None);
+        state.seek(2);
+        assert!(!state.passed(Some(10)));
+        state.arrived(2, Some(10));
+        assert!(!state.passed(Some(10)), "librdkafka has not stopped yet");
+        assert!(!state.passed(Some(1)), "it lies behind the reader");
+        assert_eq!(state.take(1, 1), None);
+        poll(&mut state, 2);
+        assert_eq!(offsets(&mut state), Some((2, vec![2])));
+        assert!(state.passed(Some(10)), "now it has got there");
     }
 }

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-use super::delivery::{self, Delivery};
+use super::delivery::{self, Delivery, PositionRow};
 use super::history::Place;
 use super::keys::Keys;
 use super::services::{analytics, inventory, notification, order, payment};
@@ -230,6 +230,15 @@ impl Snapshot {
             letters.chain(audit).collect()
         };
         self.delivery.values().flat_map(of).collect()
+    }
+
+    /// The records that the services name as the last ones before their positions. Markers of transactions may stand between.
+    pub(super) fn last_records(&self, topics: &Topics) -> BTreeSet<Place> {
+        let place = |((name, partition), row): (&(String, i32), &PositionRow)| {
+            let (topic, partition) = (topics.parse(name)?, *partition);
+            Some(Place { topic, partition, offset: row.last_record_offset? })
+        };
+        self.delivery.values().flat_map(|delivery| &delivery.positions).filter_map(place).collect()
     }
 
     /// Where the services stand in each partition.

@@ -106,8 +106,8 @@ impl Reader {
         Ok(causes)
     }
 
-    /// The records at these places and the last ones below these positions, decoded. One that lies behind many offsets without
-    /// records is not found.
+    /// The records at these places, and the last ones below these positions, decoded. Of the latter, one that lies behind many
+    /// offsets without records is not found.
     ///
     /// # Errors
     /// When broker or registry can't be read, or the places are too far apart.

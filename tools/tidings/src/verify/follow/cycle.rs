@@ -246,7 +246,8 @@ impl Cycle {
             }
         }
         let topics = moment.codec.topics();
-        let (places, positions) = (whole.named_places(topics), whole.positions(topics));
+        let (mut places, positions) = (whole.named_places(topics), whole.positions(topics));
+        places.extend(whole.last_records(topics));
         let named = self.reader.records_at(moment.codec, &places, &positions).await?;
         let named: BTreeMap<_, _> = named.into_iter().map(|record| (record.place, record)).collect();
         let history = moment.history(named.into_values().collect());
