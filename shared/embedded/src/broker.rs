@@ -143,6 +143,15 @@ impl EmbeddedBroker {
         Ok(self.ask(|cluster| cluster.broker_up(ALL_BROKERS))??)
     }
 
+    /// Takes a partition's leader away, or gives it back.
+    ///
+    /// # Errors
+    /// When the broker has ended, or has no such topic.
+    pub fn set_leader(&self, topic: &str, partition: i32, present: bool) -> anyhow::Result<()> {
+        let (topic, leader) = (topic.to_owned(), present.then_some(ONLY_BROKER));
+        Ok(self.ask(move |cluster| cluster.partition_leader(&topic, partition, leader))??)
+    }
+
     /// Delays every answer.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ mod group;
 mod log;
 mod producer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub(crate) struct State {
     late: Vec<Late>,
     waiting: Vec<Waiting>,
     unavailable: bool,
+    leaderless: BTreeSet<TopicPartition>,
     next_id: u64,
 }
 
@@ -66,6 +67,10 @@ impl State {
     fn draw_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    fn has_leader(&self, topic: &str, partition: i32) -> bool {
+        !self.leaderless.iter().any(|id| id.topic == topic && id.partition == partition)
     }
 
     fn partitions(&self) -> Vec<TopicPartition> {
@@ -116,6 +121,21 @@ impl InMemoryBus {
         state.unavailable = !available;
         if available {
             producer::append_waiting(&mut state);
+        }
+        drop(state);
+        self.shared.changed();
+    }
+
+    /// While a partition has no leader, records for it wait unacknowledged in their producers, nothing of it is delivered, and
+    /// questions about it fail.
+    pub fn set_leader(&self, topic: &str, partition: i32, present: bool) {
+        let mut state = self.shared.lock();
+        let id = TopicPartition { topic: topic.to_owned(), partition };
+        if present {
+            state.leaderless.remove(&id);
+            producer::append_waiting(&mut state);
+        } else {
+            state.leaderless.insert(id);
         }
         drop(state);
         self.shared.changed();
@@ -231,15 +251,20 @@ impl Bus for InMemoryBus {
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
         let state = self.shared.lock();
         available(&state, "tell partitions")?;
-        let topic = state.topics.get(topic).ok_or_else(|| no_such_topic(topic))?;
-        Ok((0..topic.partitions()).map(|partition| PartitionState { partition, has_leader: true }).collect())
+        let partitions = state.topics.get(topic).ok_or_else(|| no_such_topic(topic))?.partitions();
+        let told = (0..partitions)
+            .map(|partition| PartitionState { partition, has_leader: state.has_leader(topic, partition) });
+        Ok(told.collect())
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
         let state = self.shared.lock();
         available(&state, "tell watermarks")?;
-        let topic = state.topics.get(topic).ok_or_else(|| no_such_topic(topic))?;
-        Ok(topic.watermarks())
+        let held = state.topics.get(topic).ok_or_else(|| no_such_topic(topic))?;
+        if let Some(id) = state.leaderless.iter().find(|id| id.topic == topic) {
+            return Err(unavailable("tell watermarks", &format!("{topic}/{} has no leader", id.partition)));
+        }
+        Ok(held.watermarks())
     }
 
     async fn ping(&self, _timeout: Duration) -> Result<(), BusError> {

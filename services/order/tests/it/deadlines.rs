@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::topics::PARTITIONS;
 use contracts::{Cause, Envelope, Topic, TraceContext, ambient};
 use inbox::{Consumer, ConsumerConfig, Parts};
-use messaging::{Bus, Record};
+use messaging::{Bus, Record, partition_for_key};
 use order::adapters::consumer::subscriptions;
 use order::adapters::deadlines::DeadlineWorker;
 use order::config::Config;
@@ -125,6 +125,60 @@ async fn a_deadline_is_acted_on_though_the_topics_end_with_the_markers_of_transa
     let (mut worker, stop) = (worker(&stack, &stack.replica, 10), shutdown.clone());
     tasks.spawn(async move { worker.run(stop).await.unwrap() });
     assert_eq!(ended(&stack, order_id).await, timed_out());
+    shutdown.cancel();
+    tasks.join_all().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_can_not_be_read_holds_up_the_deadlines_of_its_own_keys_only() {
+    let stack = Stack::start().await;
+    let payments = stack.codec.topics().name(Topic::Payments);
+    let orders = stack.place_many(40).await;
+    let waits = |order: &OrderId| partition_for_key(order.0.to_string().as_bytes(), PARTITIONS) == 2;
+    let (waiting, others): (Vec<OrderId>, Vec<OrderId>) = orders.iter().copied().partition(waits);
+    let mut others = others.into_iter();
+    let (first, second) = (others.next().unwrap(), others.next().unwrap());
+    stack.bus.set_leader(&payments, 2, false);
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    let (mut worker, stop) = (worker(&stack, &stack.replica, 10), shutdown.clone());
+    // A partition's failure is no failure of the worker.
+    tasks.spawn(async move { worker.run(stop).await.unwrap() });
+    stack.let_deadlines_pass(&waiting).await;
+    stack.let_deadlines_pass(&[first]).await;
+    assert_eq!(ended(&stack, first).await, timed_out());
+    stack.let_deadlines_pass(&[second]).await;
+    assert_eq!(ended(&stack, second).await, timed_out());
+    for order_id in &waiting {
+        assert_eq!(stack.end_of(*order_id).await.0, "placed");
+    }
+    stack.bus.set_leader(&payments, 2, true);
+    for order_id in &waiting {
+        assert_eq!(ended(&stack, *order_id).await, timed_out());
+    }
+    shutdown.cancel();
+    tasks.join_all().await;
+    assert_eq!(stack.check_invariants().await, 40);
+}
+
+#[tokio::test]
+async fn what_was_paid_on_a_partition_that_can_not_be_read_is_not_cancelled() {
+    let stack = Stack::start().await;
+    let partition_of = |order: OrderId| partition_for_key(order.0.to_string().as_bytes(), PARTITIONS);
+    let orders = stack.place_many(40).await;
+    let (paid, partition) = (orders[0], partition_of(orders[0]));
+    let unpaid = *orders.iter().find(|order| partition_of(**order) != partition).unwrap();
+    publish(&stack, payment_completed(paid)).await;
+    let payments = stack.codec.topics().name(Topic::Payments);
+    stack.bus.set_leader(&payments, partition, false);
+    stack.let_deadlines_pass(&[paid, unpaid]).await;
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    let (mut worker, stop) = (worker(&stack, &stack.replica, 10), shutdown.clone());
+    tasks.spawn(async move { worker.run(stop).await.unwrap() });
+    consume(&stack, &mut tasks, &shutdown);
+    assert_eq!(ended(&stack, unpaid).await, timed_out());
+    assert_eq!(stack.end_of(paid).await.0, "placed");
+    stack.bus.set_leader(&payments, partition, true);
+    assert_eq!(ended(&stack, paid).await, ("confirmed".to_owned(), None));
     shutdown.cancel();
     tasks.join_all().await;
 }

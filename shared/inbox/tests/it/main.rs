@@ -8,6 +8,7 @@
 mod dead_letters;
 mod effects;
 mod holes;
+mod leaders;
 mod ledger;
 mod logs;
 mod metrics;

@@ -85,7 +85,7 @@ impl InMemoryPartition {
         }
         let position = self.position?;
         let state = self.shared.lock();
-        if state.unavailable {
+        if state.unavailable || !state.has_leader(&self.id.topic, self.id.partition) {
             return None;
         }
         let log = state.topics.get(&self.id.topic)?.log(self.id.partition)?;

@@ -39,7 +39,7 @@ impl InMemoryProducer {
     fn publish(&self, record: Record, partition: Option<i32>) -> Receipt {
         let (receipt, outcome) = oneshot::channel();
         let mut state = self.shared.lock();
-        if !state.unavailable {
+        if takes(&state, &record, partition) {
             let _ = receipt.send(publish(&mut state, record, partition));
         } else if state.waiting.len() < WAITING_RECORDS {
             state.waiting.push(Waiting { producer: self.id, record, partition, receipt });
@@ -88,9 +88,20 @@ impl Drop for InMemoryProducer {
 /// Appends what waited for the broker, in the order in which it was sent.
 pub(crate) fn append_waiting(state: &mut State) {
     for waiting in std::mem::take(&mut state.waiting) {
+        if !takes(state, &waiting.record, waiting.partition) {
+            state.waiting.push(waiting);
+            continue;
+        }
         let outcome = publish(state, waiting.record, waiting.partition);
         let _ = waiting.receipt.send(outcome);
     }
+}
+
+/// Whether the broker, and the leader of the record's partition, are there.
+fn takes(state: &State, record: &Record, partition: Option<i32>) -> bool {
+    let by_key = || state.topics.get(&record.topic).map(|topic| topic.partition_for(record.key.as_deref()));
+    let partition = partition.or_else(by_key);
+    !state.unavailable && partition.is_none_or(|partition| state.has_leader(&record.topic, partition))
 }
 
 fn publish(state: &mut State, record: Record, partition: Option<i32>) -> Outcome {

@@ -5,6 +5,7 @@ mod absence;
 mod faults;
 mod harness;
 mod killed;
+mod leaders;
 mod member;
 mod memory;
 mod refusals;
