@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
 use messaging::{
-    Bus, BusError, Consumer, KafkaBus, KafkaConfig, PartitionState, Producer, Subscription, TopicPartition, TopicSpec,
-    Watermarks,
+    Bus, BusError, Consumer, KafkaBus, KafkaConfig, PartitionState, Producer, Subscription, TopicPartition,
+    TopicSpec, Watermarks, ends,
 };
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -168,24 +168,6 @@ impl EmbeddedBroker {
         self.ask(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, &errors))
     }
 
-    /// Takes the leader of this partition away, so that nobody can write or read it.
-    ///
-    /// # Errors
-    /// When the broker has ended, or has no such topic.
-    pub fn take_leader(&self, topic: &str, partition: i32) -> anyhow::Result<()> {
-        let topic = topic.to_owned();
-        Ok(self.ask(move |cluster| cluster.partition_leader(&topic, partition, None))??)
-    }
-
-    /// Gives this partition a leader again.
-    ///
-    /// # Errors
-    /// When the broker has ended, or has no such topic.
-    pub fn give_leader(&self, topic: &str, partition: i32) -> anyhow::Result<()> {
-        let topic = topic.to_owned();
-        Ok(self.ask(move |cluster| cluster.partition_leader(&topic, partition, Some(ONLY_BROKER)))??)
-    }
-
     fn ask<T: Send + 'static>(
         &self,
         command: impl FnOnce(&Cluster) -> T + Send + 'static,
@@ -255,8 +237,8 @@ impl Bus for EmbeddedBus {
         self.kafka.partitions(topic).await
     }
 
-    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
-        self.kafka.watermarks(topic).await
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
+        self.kafka.watermarks(partition).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {
@@ -297,6 +279,15 @@ pub fn write_transaction(
         producer.abort_transaction(ANSWER_TIMEOUT)?;
     }
     Ok(())
+}
+
+/// The offsets of each partition of a topic, by partition number.
+///
+/// # Errors
+/// When one of them is not told.
+pub async fn all_watermarks(bus: &dyn Bus, topic: &str) -> Result<Vec<Watermarks>, BusError> {
+    let partitions = ends::partitions(bus, topic).await?;
+    ends::watermarks(bus, partitions).await.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// A name that no other test uses, for topics and groups.

@@ -22,6 +22,12 @@ pub const METRICS: &[Metric] = &[
         "Age of an event when its effect was committed: from the time at which it happened.",
     ),
     Metric::gauge(
+        "inbox_lag_read_timestamp_seconds",
+        &["topic", "partition"],
+        "When `inbox_lag_records` of a partition was last read, in seconds since 1970: it keeps its last value while the \
+         partition has no leader, or the broker does not answer.",
+    ),
+    Metric::gauge(
         "inbox_lag_records",
         &["topic", "partition"],
         "Records of a partition that this service has not applied yet: the topic's end less the database's position.",

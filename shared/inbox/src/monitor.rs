@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::Topics;
+use contracts::topics::PARTITIONS;
+use contracts::{Topics, ambient};
 use database::{Database, Operation};
-use messaging::{Bus, BusError, TopicPartition};
+use futures::future::join_all;
+use messaging::{Bus, TopicPartition, ends};
 use metrics::{counter, gauge};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +16,7 @@ use crate::dead_letters::{self, BEHIND};
 use crate::metrics::{ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
 use crate::positions;
 use crate::sqlstate::Verdict;
-use crate::standing;
+use crate::standing::{self, Applied};
 use crate::status::{ConsumerStatus, PartitionState};
 use crate::worker::Shared;
 
@@ -30,37 +32,40 @@ pub struct Lag {
     pub records: i64,
 }
 
-/// Why the lag is not known.
-#[derive(Debug, thiserror::Error)]
-pub enum LagError {
-    /// The database does not tell the positions.
-    #[error("reading the positions: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The broker does not tell the ends.
-    #[error("reading the topics' ends: {0}")]
-    Bus(#[from] BusError),
-}
-
-/// How far behind this service is on all partitions of these topics, whichever replica reads them, and even if none does:
-/// the positions are the database's.
+/// How far behind this service is on the partitions of these topics, whichever replica reads them, and even if none does:
+/// the positions are the database's. A partition whose end the broker does not tell is left out.
 ///
 /// # Errors
-/// When database or broker does not answer.
-pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, LagError> {
+/// When the database does not tell the positions.
+pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, sqlx::Error> {
     // Positions first: what is applied meanwhile makes the lag look longer by a moment, never shorter.
     let reading =
         database.connection(Operation::Sample, |mut conn| async move { standing::applied(&mut conn).await });
     let applied = reading.await?;
-    let mut lags = Vec::new();
-    for topic in topics {
-        for marks in bus.watermarks(topic).await? {
-            let partition = TopicPartition { topic: topic.clone(), partition: marks.partition };
-            let position = applied.iter().find(|applied| applied.partition == partition);
-            let next_offset = position.map_or(marks.low, |applied| applied.next_offset);
-            lags.push(Lag { partition, records: (marks.high - next_offset).max(0) });
+    let of_topics = topics.iter().map(|topic| lag_of(bus, &applied, topic));
+    Ok(join_all(of_topics).await.into_iter().flatten().collect())
+}
+
+async fn lag_of(bus: &dyn Bus, applied: &[Applied], topic: &str) -> Vec<Lag> {
+    let partitions = match ends::partitions(bus, topic).await {
+        Ok(partitions) => partitions,
+        Err(error) => {
+            tracing::debug!(topic, %error, "the lag is not known");
+            return Vec::new();
+        }
+    };
+    let mut lags = Vec::with_capacity(partitions.len());
+    for (partition, answer) in ends::watermarks(bus, partitions).await {
+        match answer {
+            Ok(marks) => {
+                let position = applied.iter().find(|applied| applied.partition == partition);
+                let next_offset = position.map_or(marks.low, |applied| applied.next_offset);
+                lags.push(Lag { partition, records: (marks.high - next_offset).max(0) });
+            }
+            Err(error) => tracing::debug!(topic, %error, "the lag of a partition is not known"),
         }
     }
-    Ok(lags)
+    lags
 }
 
 /// Begins the series whose absence would hide an alert.
@@ -72,6 +77,8 @@ pub(crate) fn begin(topics: &[&'static str]) {
         for verdict in Verdict::ALL {
             counter!("inbox_retries_total", "topic" => topic, "reason" => verdict.label()).increment(0);
         }
+        // Nothing was read yet: from now on it counts.
+        (0..PARTITIONS).for_each(|partition| show_read(topic, partition));
         for reason in [OUT_OF_RANGE, ANOTHER_LOG, LETTER_REFUSED] {
             counter!("inbox_partitions_stopped_total", "topic" => topic, "reason" => reason).increment(0);
         }
@@ -142,13 +149,21 @@ impl DeadLetters {
     }
 }
 
+/// Shows what is known; a partition whose lag is not known keeps its last one, and the time of it.
 fn show_lags(lags: &[Lag], topics: &Topics) {
     for Lag { partition, records } in lags {
         let topic = positions::label(topics, &partition.topic);
+        let number = partition.partition.to_string();
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        gauge!("inbox_lag_records", "topic" => topic, "partition" => partition.partition.to_string())
-            .set(*records as f64);
+        gauge!("inbox_lag_records", "topic" => topic, "partition" => number).set(*records as f64);
+        show_read(topic, partition.partition);
     }
+}
+
+fn show_read(topic: &'static str, partition: i32) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    gauge!("inbox_lag_read_timestamp_seconds", "topic" => topic, "partition" => partition.to_string())
+        .set(ambient::now().timestamp_millis() as f64 / 1_000.0);
 }
 
 fn show_states(status: &ConsumerStatus) {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use database::Operation;
-use messaging::{BusError, Delivered, Partition, TopicPartition};
+use messaging::{BusError, Delivered, Partition, TopicPartition, Watermarks};
 use metrics::counter;
 
 use crate::error_policy::HandlerError;
@@ -37,7 +37,7 @@ impl Shared {
             .connection(Operation::Batch, |mut conn| async move { positions::find(&mut conn, id).await });
         let known = found.await?;
         // Asked after the position: another member may move it on.
-        let (low, high) = self.range(id).await?;
+        let Watermarks { low, high, .. } = self.bus.watermarks(id).await.map_err(retry)?;
         let Some(position) = known else {
             let established = database.connection(Operation::Batch, |mut conn| async move {
                 positions::establish(&mut conn, id, low).await
@@ -59,13 +59,6 @@ impl Shared {
             (None, _) => None,
         };
         seek(partition, position.next_offset, stopped).await
-    }
-
-    /// The offsets that the partition holds.
-    async fn range(&self, id: &TopicPartition) -> Result<(i64, i64), HandlerError> {
-        let watermarks = self.bus.watermarks(&id.topic).await.map_err(retry)?;
-        let marks = watermarks.iter().find(|marks| marks.partition == id.partition);
-        Ok(marks.map_or((0, i64::MAX), |marks| (marks.low, marks.high)))
     }
 
     async fn stop(

@@ -214,7 +214,7 @@ pub type Receipt = futures::future::BoxFuture<'static, Result<Acknowledged, Deli
 /// A message bus.
 #[async_trait]
 pub trait Bus: Send + Sync + std::fmt::Debug {
-    /// Creates the topics that are missing and checks the partition count of the others.
+    /// Creates the topics that are missing and checks the partition count of the others. A partition may have no leader.
     async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError>;
 
     /// A producer of its own: buffers, connections and fate are shared with no other.
@@ -230,8 +230,9 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
     /// The partitions of `topic`, by number. An error when there is no such topic.
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError>;
 
-    /// The offsets that each partition of `topic` holds now, by partition number.
-    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError>;
+    /// The offsets that this partition holds now. The partition is the unit of failure: whoever asks about several
+    /// does so by [`crate::ends::watermarks`].
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError>;
 
     /// Asks the broker for a sign of life.
     async fn ping(&self, timeout: Duration) -> Result<(), BusError>;

@@ -257,14 +257,16 @@ impl Bus for InMemoryBus {
         Ok(told.collect())
     }
 
-    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
+    async fn watermarks(&self, id: &TopicPartition) -> Result<Watermarks, BusError> {
         let state = self.shared.lock();
         available(&state, "tell watermarks")?;
-        let held = state.topics.get(topic).ok_or_else(|| no_such_topic(topic))?;
-        if let Some(id) = state.leaderless.iter().find(|id| id.topic == topic) {
-            return Err(unavailable("tell watermarks", &format!("{topic}/{} has no leader", id.partition)));
+        let log = state.topics.get(&id.topic).and_then(|topic| topic.log(id.partition));
+        let log = log.ok_or_else(|| no_such_topic(&id.topic))?;
+        if !state.has_leader(&id.topic, id.partition) {
+            let detail = format!("{}/{} has no leader", id.topic, id.partition);
+            return Err(unavailable("tell watermarks", &detail));
         }
-        Ok(held.watermarks())
+        Ok(log.watermarks(id.partition))
     }
 
     async fn ping(&self, _timeout: Duration) -> Result<(), BusError> {

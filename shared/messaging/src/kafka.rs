@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::bus::{Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicSpec, Watermarks};
+use crate::bus::{
+    Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
+};
 
 pub use config::KafkaConfig;
 
@@ -82,8 +84,8 @@ impl Bus for KafkaBus {
         self.metadata.partitions(topic).await
     }
 
-    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
-        self.metadata.watermarks(topic).await
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
+        self.metadata.watermarks(partition).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {

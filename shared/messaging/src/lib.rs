@@ -1,6 +1,7 @@
 //! The bus: publish in order per key, subscribe in a group. `KafkaBus` and `InMemoryBus` behave alike.
 
 pub mod bus;
+pub mod ends;
 pub mod in_memory;
 pub mod kafka;
 mod murmur2;

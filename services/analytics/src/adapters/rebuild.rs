@@ -15,7 +15,7 @@ use contracts::{Envelope, Topic, ambient};
 use database::{Operation, Transaction};
 use inbox::standing::{self, Applied};
 use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
-use messaging::{Batch, TopicPartition};
+use messaging::{Batch, TopicPartition, ends};
 use service::{Deps, Worker};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
@@ -118,13 +118,9 @@ impl Rebuilder {
 
     /// A topic whose beginning is gone can't be counted again.
     async fn expect_whole_topics(&self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
-        let mut topics: Vec<&str> = partitions.iter().map(|partition| partition.topic.as_str()).collect();
-        topics.dedup();
-        for topic in topics {
-            for marks in self.deps.bus.watermarks(topic).await? {
-                let (topic, partition, low) = (topic.to_owned(), marks.partition, marks.low);
-                ensure!(low == 0, Impossible::BeginningGone { topic, partition, low });
-            }
+        for (id, marks) in ends::watermarks(&*self.deps.bus, partitions.to_vec()).await {
+            let (TopicPartition { topic, partition }, low) = (id, marks?.low);
+            ensure!(low == 0, Impossible::BeginningGone { topic, partition, low });
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
 use outbox::Outbox;
 use service::Deps;
+use testkit::broker::all_watermarks;
 use testkit::wait::eventually;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +88,7 @@ impl Live {
         eventually("everything is read", PATIENCE, || async {
             let mut high = 0;
             for topic in Topic::ALL {
-                let marks = self.bus.watermarks(&self.deps.codec.topics().name(topic)).await.unwrap();
+                let marks = all_watermarks(&self.bus, &self.deps.codec.topics().name(topic)).await.unwrap();
                 high += marks.iter().map(|marks| marks.high).sum::<i64>();
             }
             let read: Option<i64> =

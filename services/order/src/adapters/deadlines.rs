@@ -1,7 +1,8 @@
 //! Deadlines: an expired deadline acts only after everything on the topics by then was heard, so that an outage doesn't
-//! cancel what was already paid.
+//! cancel what was already paid. Each partition is waited for by the orders whose keys lie on it, and by no others.
 
-use std::collections::HashMap;
+mod fence;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,61 +10,14 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use contracts::{Topic, Topics, ambient};
-use messaging::{Bus, BusError};
+use messaging::{Bus, BusError, ends};
 use tokio_util::sync::CancellationToken;
 
-use super::postgres::{OrderStore, Position};
+use super::postgres::OrderStore;
 use crate::config::Config;
+use crate::domain::OrderId;
 
-/// The end offsets of the topics that order listens to, read after some deadlines had expired.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fence {
-    /// Deadlines that had passed by then had done so before the offsets were read.
-    pub expired_by: DateTime<Utc>,
-    ends: Vec<End>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct End {
-    topic: String,
-    partition: i32,
-    low: i64,
-    high: i64,
-}
-
-impl Fence {
-    /// Reads the fence: the time first, the offsets after it.
-    ///
-    /// # Errors
-    /// When the broker does not answer.
-    pub async fn read(bus: &dyn Bus, topics: &[String]) -> Result<Self, BusError> {
-        let expired_by = ambient::now();
-        let mut ends = Vec::new();
-        for topic in topics {
-            ends.extend(bus.watermarks(topic).await?.into_iter().map(|watermarks| End {
-                topic: topic.clone(),
-                partition: watermarks.partition,
-                low: watermarks.low,
-                high: watermarks.high,
-            }));
-        }
-        Ok(Self { expired_by, ends })
-    }
-
-    /// Whether the consumers have applied everything that was on the topics when the fence was read. A partition
-    /// without a position is passed only if it holds nothing.
-    #[must_use]
-    pub fn is_passed(&self, positions: &[Position]) -> bool {
-        let applied: HashMap<(&str, i32), i64> = positions
-            .iter()
-            .map(|position| ((position.topic.as_str(), position.partition), position.next_offset))
-            .collect();
-        self.ends.iter().all(|end| match applied.get(&(end.topic.as_str(), end.partition)) {
-            Some(next_offset) => *next_offset >= end.high,
-            None => end.low == end.high,
-        })
-    }
-}
+pub use fence::Fence;
 
 /// Cancels orders whose deadline has passed. Every replica runs one; the locked heads decide.
 #[derive(Debug)]
@@ -88,39 +42,53 @@ impl DeadlineWorker {
         }
     }
 
-    /// One look: reads a fence if a deadline has passed and none is held, and acts if the fence is passed. Says how
-    /// many expired deadlines were answered.
+    /// One look: reads the ends of partitions that have to be waited for, and cancels the orders for which everything was
+    /// heard. Says how many expired deadlines were answered.
     ///
     /// # Errors
-    /// When database or broker do not answer.
-    pub async fn look(&self, held: &mut Option<Fence>) -> anyhow::Result<usize> {
-        let fence = match held.take() {
-            Some(fence) => fence,
-            None if self.store.any_due(ambient::now()).await? => {
-                let fence = Fence::read(self.bus.as_ref(), &self.topics).await;
-                fence.context("reading the end offsets")?
-            }
-            None => return Ok(0),
-        };
-        let passed = match self.store.positions(&self.topics).await {
-            Ok(positions) => fence.is_passed(&positions),
-            Err(error) => {
-                *held = Some(fence);
-                return Err(error.into());
-            }
-        };
-        if !passed {
-            // Held until it is passed: a new one would lie further ahead, out of reach of consumers that lag.
-            *held = Some(fence);
-            return Ok(0);
+    /// When the database does not answer, or the broker tells nothing about a topic.
+    pub async fn look(&self, fence: &mut Fence) -> anyhow::Result<usize> {
+        let now = ambient::now();
+        let Some(newest) = self.store.newest_due(now).await? else { return Ok(0) };
+        self.read_ends(fence, newest).await.context("reading the end offsets")?;
+        fence.pass(&self.store.positions(&self.topics).await?);
+        self.expire(fence, now).await
+    }
+
+    async fn read_ends(&self, fence: &mut Fence, newest: DateTime<Utc>) -> Result<(), BusError> {
+        let mut wanted = Vec::new();
+        for topic in &self.topics {
+            let partitions = ends::partitions(&*self.bus, topic).await?;
+            fence.count(topic, partitions.len());
+            wanted.extend(partitions.into_iter().filter(|partition| fence.wants(partition, newest)));
         }
-        let mut answered = 0;
+        // The time first, the offsets after it.
+        let read_at = ambient::now();
+        for (partition, answer) in ends::watermarks(&*self.bus, wanted).await {
+            match answer {
+                Ok(marks) => fence.hold(partition, read_at, marks),
+                Err(error) => {
+                    tracing::debug!(?partition, %error, "deadlines of orders on a partition wait for it");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass over the deadlines that had passed. Those that wait for a partition are left as they are.
+    async fn expire(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<usize> {
+        let (mut answered, mut last) = (0, None);
         loop {
-            let batch = self.store.expire(fence.expired_by, i64::from(self.batch)).await?;
-            answered += batch;
-            if batch < usize::try_from(self.batch)? {
+            let due = self.store.due(now, last.as_ref(), i64::from(self.batch)).await?;
+            let heard = due.iter().filter(|due| fence.has_heard(due)).map(|due| OrderId(due.order_id));
+            let heard: Vec<OrderId> = heard.collect();
+            if !heard.is_empty() {
+                answered += self.store.expire(&heard, now).await?;
+            }
+            if due.len() < usize::try_from(self.batch)? {
                 return Ok(answered);
             }
+            last = due.last().copied();
         }
     }
 }
@@ -132,13 +100,13 @@ impl service::Worker for DeadlineWorker {
     }
 
     async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let mut held = None;
+        let mut fence = Fence::default();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.poll) => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
-            let answered = self.look(&mut held).await?;
+            let answered = self.look(&mut fence).await?;
             if answered > 0 {
                 tracing::info!(answered, "deadlines passed");
             }

@@ -15,7 +15,7 @@ use database::{Database, Operation, Transaction};
 use outbox::{AppendError, Message, Numbered, Outbox};
 use sqlx::PgConnection;
 
-pub use deadlines::Position;
+pub use deadlines::{Due, Position};
 pub use idempotency::{Answer, IdempotencyKey, PlaceOutcome};
 pub use reads::{ListQuery, Listed, Watched};
 
@@ -172,24 +172,24 @@ impl OrderStore {
         self.database.transaction(Operation::Request, cancelling).await
     }
 
-    /// Cancels at most `limit` open orders whose deadline had passed at `now`; says how many deadlines were answered.
-    /// The caller knows that everything on the topics by then was heard. Several replicas may do this at once: the
-    /// locked heads decide.
+    /// Cancels those of these orders that are open and whose deadline had passed at `now`; says how many deadlines were
+    /// answered. The caller knows that everything on the topics about them by then was heard. Several replicas may do this at
+    /// once: the locked heads decide.
     ///
     /// # Errors
     /// When the database refuses or does not answer.
-    pub async fn expire(&self, now: DateTime<Utc>, limit: i64) -> Result<usize, StoreError> {
-        self.database.transaction(Operation::Worker, |tx| self.expire_in(tx, now, limit)).await
+    pub async fn expire(&self, order_ids: &[OrderId], now: DateTime<Utc>) -> Result<usize, StoreError> {
+        self.database.transaction(Operation::Worker, |tx| self.expire_in(tx, order_ids, now)).await
     }
 
     async fn expire_in(
         &self,
         mut tx: Transaction,
+        order_ids: &[OrderId],
         now: DateTime<Utc>,
-        limit: i64,
     ) -> Result<usize, StoreError> {
-        let due = deadlines::due(&mut tx, now, limit).await?;
-        let mut work = lock(&mut tx, &due).await?;
+        let mut work = lock(&mut tx, order_ids).await?;
+        let due = deadlines::still_due(&mut tx, order_ids, now).await?;
         if let (Err(error), Some(first)) = (expire_orders::expire_orders(&mut work, &due, now), due.first()) {
             return Err(StoreError::of(*first, error));
         }

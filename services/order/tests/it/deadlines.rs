@@ -8,7 +8,7 @@ use contracts::{Cause, Envelope, Topic, TraceContext, ambient};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, Record, partition_for_key};
 use order::adapters::consumer::subscriptions;
-use order::adapters::deadlines::DeadlineWorker;
+use order::adapters::deadlines::{DeadlineWorker, Fence};
 use order::config::Config;
 use order::domain::OrderId;
 use service::Worker;
@@ -65,6 +65,19 @@ async fn ended(stack: &Stack, order_id: OrderId) -> (String, Option<String>) {
     .await
 }
 
+/// So many orders that some lie on the same partition, and some on others.
+const SEVERAL: usize = 40;
+
+fn partition_of(order_id: OrderId) -> i32 {
+    partition_for_key(order_id.0.to_string().as_bytes(), PARTITIONS)
+}
+
+async fn two_of_one_partition(stack: &Stack) -> [OrderId; 2] {
+    let orders = stack.place_many(SEVERAL).await;
+    let other = orders[1..].iter().find(|order| partition_of(**order) == partition_of(orders[0]));
+    [orders[0], *other.unwrap()]
+}
+
 fn timed_out() -> (String, Option<String>) {
     ("cancelled".to_owned(), Some("timed_out".to_owned()))
 }
@@ -74,7 +87,7 @@ async fn what_hangs_is_cancelled_once_its_deadline_has_passed() {
     let stack = Stack::start().await;
     let orders = stack.place_many(25).await;
     let worker = worker(&stack, &stack.replica, 10);
-    let mut held = None;
+    let mut held = Fence::default();
     assert_eq!(worker.look(&mut held).await.unwrap(), 0, "no deadline has passed yet");
     stack.let_deadlines_pass(&orders[..23]).await;
     assert_eq!(worker.look(&mut held).await.unwrap(), 23, "in batches of ten");
@@ -88,12 +101,12 @@ async fn what_hangs_is_cancelled_once_its_deadline_has_passed() {
 #[tokio::test]
 async fn what_was_paid_before_an_outage_ended_is_confirmed_and_not_cancelled() {
     let stack = Stack::start().await;
-    let (paid, unpaid) = (stack.place().await, stack.place().await);
+    let [paid, unpaid] = two_of_one_partition(&stack).await;
     // Order's consumers are down; the payment is on its topic when the deadline passes.
     publish(&stack, payment_completed(paid)).await;
     stack.let_deadlines_pass(&[paid, unpaid]).await;
     let worker = worker(&stack, &stack.replica, 10);
-    let mut held = None;
+    let mut held = Fence::default();
     for _ in 0..5 {
         assert_eq!(worker.look(&mut held).await.unwrap(), 0, "the payment was not heard yet");
     }
@@ -107,7 +120,7 @@ async fn what_was_paid_before_an_outage_ended_is_confirmed_and_not_cancelled() {
     assert_eq!(stack.end_of(unpaid).await, timed_out());
     shutdown.cancel();
     tasks.join_all().await;
-    assert_eq!(stack.check_invariants().await, 2);
+    assert_eq!(stack.check_invariants().await, SEVERAL);
 }
 
 #[tokio::test]
@@ -133,8 +146,8 @@ async fn a_deadline_is_acted_on_though_the_topics_end_with_the_markers_of_transa
 async fn a_partition_that_can_not_be_read_holds_up_the_deadlines_of_its_own_keys_only() {
     let stack = Stack::start().await;
     let payments = stack.codec.topics().name(Topic::Payments);
-    let orders = stack.place_many(40).await;
-    let waits = |order: &OrderId| partition_for_key(order.0.to_string().as_bytes(), PARTITIONS) == 2;
+    let orders = stack.place_many(SEVERAL).await;
+    let waits = |order: &OrderId| partition_of(*order) == 2;
     let (waiting, others): (Vec<OrderId>, Vec<OrderId>) = orders.iter().copied().partition(waits);
     let mut others = others.into_iter();
     let (first, second) = (others.next().unwrap(), others.next().unwrap());
@@ -157,14 +170,13 @@ async fn a_partition_that_can_not_be_read_holds_up_the_deadlines_of_its_own_keys
     }
     shutdown.cancel();
     tasks.join_all().await;
-    assert_eq!(stack.check_invariants().await, 40);
+    assert_eq!(stack.check_invariants().await, SEVERAL);
 }
 
 #[tokio::test]
 async fn what_was_paid_on_a_partition_that_can_not_be_read_is_not_cancelled() {
     let stack = Stack::start().await;
-    let partition_of = |order: OrderId| partition_for_key(order.0.to_string().as_bytes(), PARTITIONS);
-    let orders = stack.place_many(40).await;
+    let orders = stack.place_many(SEVERAL).await;
     let (paid, partition) = (orders[0], partition_of(orders[0]));
     let unpaid = *orders.iter().find(|order| partition_of(**order) != partition).unwrap();
     publish(&stack, payment_completed(paid)).await;
@@ -186,18 +198,18 @@ async fn what_was_paid_on_a_partition_that_can_not_be_read_is_not_cancelled() {
 #[tokio::test]
 async fn a_fence_once_held_is_not_moved_by_what_arrives_later() {
     let stack = Stack::start().await;
-    let (first, later) = (stack.place().await, stack.place().await);
+    let [first, later] = two_of_one_partition(&stack).await;
     publish(&stack, payment_completed(later)).await;
     stack.let_deadlines_pass(&[first]).await;
     let worker = worker(&stack, &stack.replica, 10);
-    let mut held = None;
+    let mut held = Fence::default();
     worker.look(&mut held).await.unwrap();
-    let fence = held.clone().unwrap();
+    let fence = held.clone();
     // Busy topics never stand still: with a fence read anew at each look, lagging consumers would never pass it.
     for _ in 0..3 {
         publish(&stack, payment_completed(later)).await;
         worker.look(&mut held).await.unwrap();
-        assert_eq!(held.as_ref(), Some(&fence));
+        assert_eq!(held, fence);
     }
     let positions = |next_offset| {
         let topic = stack.codec.topics().name(Topic::Payments);

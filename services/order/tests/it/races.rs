@@ -34,7 +34,7 @@ async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Out
                 store.cancel(order_id, contracts::TraceContext::default(), contracts::ambient::now()).await;
         }
         None => {
-            store.expire(contracts::ambient::now(), 10).await.unwrap();
+            store.expire(&[order_id], contracts::ambient::now()).await.unwrap();
         }
     }
 }

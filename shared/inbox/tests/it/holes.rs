@@ -16,7 +16,7 @@ fn mark_every_partition(stack: &Stack) {
 }
 
 async fn total_lag(stack: &Stack) -> i64 {
-    let lags = lag(stack.database.pool(), &*stack.bus, &[TOPIC.to_owned()]).await.unwrap();
+    let lags = lag(stack.database.database(), &*stack.bus, &[TOPIC.to_owned()]).await.unwrap();
     lags.iter().map(|lag| lag.records).sum()
 }
 

@@ -7,7 +7,7 @@ use contracts::AnyEvent;
 use contracts::ambient::{new_id, now};
 use contracts::topics::Topic;
 use inbox::monitor::lag;
-use messaging::Bus;
+use testkit::broker::all_watermarks;
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 
@@ -126,7 +126,7 @@ async fn partitions_are_counted_by_what_they_do() {
     let mut stack = Stack::start().await;
     stack.publish(&confirmed(new_id(), 1)).await;
     let topic = stack.codec.topics().name(Topic::Orders);
-    let marks = stack.bus.watermarks(&topic).await.unwrap();
+    let marks = all_watermarks(&*stack.bus, &topic).await.unwrap();
     let empty = marks.iter().find(|marks| marks.high == 0).unwrap().partition;
     // Of six partitions one lacks what its position promises, and one has an event that can't be committed.
     sqlx::query("INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, 1000)")

@@ -10,6 +10,7 @@ use database::Database;
 use inbox::redrive::{self, DeadLetter, Redriven};
 use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
+use testkit::broker::all_watermarks;
 use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
@@ -116,7 +117,7 @@ impl Stack {
         eventually("all records are behind the positions", PATIENCE, || async {
             for topic in [Topic::Orders] {
                 let topic = self.codec.topics().name(topic);
-                for marks in self.bus.watermarks(&topic).await.unwrap() {
+                for marks in all_watermarks(&*self.bus, &topic).await.unwrap() {
                     let next: Option<i64> = sqlx::query_scalar(
                         "SELECT next_offset FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2",
                     )

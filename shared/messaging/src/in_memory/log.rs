@@ -30,10 +30,6 @@ impl Topic {
     pub(crate) fn log_mut(&mut self, partition: i32) -> Option<&mut Log> {
         self.logs.get_mut(usize::try_from(partition).ok()?)
     }
-
-    pub(crate) fn watermarks(&self) -> Vec<Watermarks> {
-        (0..).zip(&self.logs).map(|(partition, log)| log.watermarks(partition)).collect()
-    }
 }
 
 /// One partition: what was appended and not yet expired. Offsets have holes, where control records stand.
@@ -45,7 +41,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    fn watermarks(&self, partition: i32) -> Watermarks {
+    pub(crate) fn watermarks(&self, partition: i32) -> Watermarks {
         Watermarks { partition, low: self.low, high: self.high }
     }
 

@@ -9,7 +9,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::config::KafkaConfig;
 use super::context::Events;
 use super::errors::{configuration, unavailable};
-use super::metadata::{MetadataClient, TopicShape};
+use super::metadata::MetadataClient;
 use crate::bus::{BusError, TopicSpec};
 
 /// How long the cluster may take to let everyone see a new topic.
@@ -27,12 +27,12 @@ pub(crate) async fn create_topics(
         create(config, &missing).await?;
     }
     let deadline = Instant::now() + SETTLE;
-    while !settled(&metadata.topics().await?, topics)? {
+    while !have_counts(&metadata.topics().await?, topics)? {
         if Instant::now() >= deadline {
             return Err(BusError::Unavailable {
                 broker: config.bootstrap_servers.clone(),
                 action: "create topics".to_owned(),
-                detail: format!("not all of them have leaders after {SETTLE:?}"),
+                detail: format!("not all of them are there after {SETTLE:?}"),
             });
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -40,24 +40,25 @@ pub(crate) async fn create_topics(
     Ok(())
 }
 
-/// Whether all topics can be written; an error when one has a wrong partition count.
-fn settled(known: &BTreeMap<String, TopicShape>, topics: &[TopicSpec]) -> Result<bool, BusError> {
-    let mut all_writable = true;
+/// Whether all topics are there; an error when one has a wrong partition count. A partition without a leader is waited for by
+/// whoever reads or writes it, and by nobody else.
+fn have_counts(known: &BTreeMap<String, i32>, topics: &[TopicSpec]) -> Result<bool, BusError> {
+    let mut all_there = true;
     for spec in topics {
         match known.get(&spec.name) {
-            Some(shape) if shape.partitions == spec.partitions => all_writable &= shape.writable,
+            Some(found) if *found == spec.partitions => {}
             // A topic that has just been created may be announced before its partitions.
-            None | Some(TopicShape { partitions: 0, .. }) => all_writable = false,
-            Some(shape) => {
+            None | Some(0) => all_there = false,
+            Some(found) => {
                 return Err(BusError::PartitionCount {
                     topic: spec.name.clone(),
                     expected: spec.partitions,
-                    found: shape.partitions,
+                    found: *found,
                 });
             }
         }
     }
-    Ok(all_writable)
+    Ok(all_there)
 }
 
 async fn create(config: &KafkaConfig, topics: &[&TopicSpec]) -> Result<(), BusError> {

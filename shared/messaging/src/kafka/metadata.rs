@@ -13,15 +13,7 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use super::config::KafkaConfig;
 use super::context::Events;
 use super::errors::{configuration, unavailable};
-use crate::bus::{BusError, PartitionState, Watermarks};
-
-/// What a topic looks like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TopicShape {
-    pub(crate) partitions: i32,
-    /// Every partition has a leader.
-    pub(crate) writable: bool,
-}
+use crate::bus::{BusError, PartitionState, TopicPartition, Watermarks};
 
 /// Answers questions; cheap to clone.
 #[derive(Clone)]
@@ -65,16 +57,12 @@ impl MetadataClient {
         }
     }
 
-    /// Every topic of the cluster.
-    pub(crate) async fn topics(&self) -> Result<BTreeMap<String, TopicShape>, BusError> {
+    /// Every topic of the cluster and how many partitions it has.
+    pub(crate) async fn topics(&self) -> Result<BTreeMap<String, i32>, BusError> {
         let timeout = self.timeout;
         self.ask("list its topics", move |client| {
             let metadata = client.fetch_metadata(None, timeout)?;
-            let shape = |topic: &MetadataTopic| TopicShape {
-                partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX),
-                writable: topic.partitions().iter().all(|partition| partition.leader() >= 0),
-            };
-            Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), shape(topic))).collect())
+            Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic))).collect())
         })
         .await
     }
@@ -92,53 +80,26 @@ impl MetadataClient {
             Ok(partitions.iter().map(state).collect::<Vec<_>>())
         });
         let mut partitions = answer.await?;
-        if partitions.is_empty() {
-            return Err(self.no_such_topic("tell partitions", topic));
-        }
         partitions.sort_unstable_by_key(|state| state.partition);
-        Ok(partitions)
-    }
-
-    fn no_such_topic(&self, action: &str, topic: &str) -> BusError {
-        BusError::Unavailable {
-            broker: self.brokers.to_string(),
-            action: action.to_owned(),
-            detail: format!("{topic} does not exist"),
+        match partitions.len() {
+            0 => Err(BusError::Unavailable {
+                broker: self.brokers.to_string(),
+                action: "tell partitions".to_owned(),
+                detail: format!("{topic} does not exist"),
+            }),
+            _ => Ok(partitions),
         }
     }
 
     /// The offsets of one partition.
-    pub(crate) async fn partition_watermarks(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Watermarks, BusError> {
-        let (timeout, topic) = (self.timeout, topic.to_owned());
-        self.ask("tell watermarks", move |client| {
+    pub(crate) async fn watermarks(&self, id: &TopicPartition) -> Result<Watermarks, BusError> {
+        let (timeout, TopicPartition { topic, partition }) = (self.timeout, id.clone());
+        let action = format!("tell watermarks of {topic}/{partition}");
+        self.ask(&action, move |client| {
             let (low, high) = client.fetch_watermarks(&topic, partition, timeout)?;
             Ok(Watermarks { partition, low, high })
         })
         .await
-    }
-
-    /// The offsets of all partitions.
-    pub(crate) async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
-        let (timeout, name) = (self.timeout, topic.to_owned());
-        let answer = self.ask("tell watermarks", move |client| {
-            let metadata = client.fetch_metadata(Some(&name), timeout)?;
-            let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-            let mut watermarks = Vec::with_capacity(partitions);
-            for partition in (0..).take(partitions) {
-                let (low, high) = client.fetch_watermarks(&name, partition, timeout)?;
-                watermarks.push(Watermarks { partition, low, high });
-            }
-            Ok(watermarks)
-        });
-        let watermarks = answer.await?;
-        if watermarks.is_empty() {
-            return Err(self.no_such_topic("tell watermarks", topic));
-        }
-        Ok(watermarks)
     }
 
     pub(crate) async fn ping(&self, timeout: Duration) -> Result<(), BusError> {
@@ -153,6 +114,10 @@ impl MetadataClient {
     pub(crate) fn brokers(&self) -> &str {
         &self.brokers
     }
+}
+
+fn count(topic: &MetadataTopic) -> i32 {
+    i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)
 }
 
 struct Quiet {

@@ -49,7 +49,7 @@ impl KafkaPartition {
     /// Compares the position with what the topic holds. When it is inside, reading continues there.
     async fn verify(&self, position: i64) -> Result<(), PositionError> {
         let id = &self.tenure.id;
-        let Ok(range) = self.metadata.partition_watermarks(&id.topic, id.partition).await else {
+        let Ok(range) = self.metadata.watermarks(id).await else {
             // The broker is away; the suspicion stays, and so does the position.
             tokio::time::sleep(MetadataClient::retry_pause()).await;
             return Ok(());

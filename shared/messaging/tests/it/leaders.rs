@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messaging::{TopicPartition, partition_for_key};
+use messaging::{BusError, KafkaConfig, TopicPartition, ends, partition_for_key};
 use testkit::broker::EmbeddedBroker;
 use tokio::time::timeout;
 
@@ -53,4 +53,26 @@ async fn the_other_partitions_are_read_while_one_has_no_leader() {
     publish(&*producer, vec![record(&topic, &unled.unwrap(), "after")]).await;
     let batch = timeout(LONG, partitions[0].next_batch(10, 1 << 20)).await.expect("it is led again");
     assert_eq!(batch.unwrap().unwrap().records[0].value.as_deref(), Some(b"after".as_slice()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_other_partitions_hold_is_told_while_one_has_no_leader() {
+    let broker = EmbeddedBroker::start().unwrap();
+    let bus = broker.bus_with(KafkaConfig { request_timeout_ms: 3_000, ..broker.config() }).unwrap();
+    let topic = topic(&bus).await;
+    let at = publish(&*bus.producer().await.unwrap(), vec![record(&topic, &key(), "value")]).await[0];
+    broker.set_leader(&topic, WITHOUT_LEADER, false).unwrap();
+
+    let told = timeout(LONG, async {
+        let partitions = ends::partitions(&*bus, &topic).await.unwrap();
+        assert_eq!(partitions.len(), PARTITIONS as usize);
+        ends::watermarks(&*bus, partitions).await
+    });
+    for (id, answer) in told.await.expect("an answer of each in time") {
+        let known = answer.map(|marks| marks.high);
+        match id.partition {
+            WITHOUT_LEADER => assert!(matches!(known, Err(BusError::Unavailable { .. })), "{known:?}"),
+            partition => assert_eq!(known.unwrap(), i64::from(partition == at.partition), "{partition}"),
+        }
+    }
 }

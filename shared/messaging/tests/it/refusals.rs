@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaRespErr;
-use testkit::broker::{EmbeddedBroker, unique};
+use testkit::broker::{EmbeddedBroker, all_watermarks, unique};
 use tokio::time::timeout;
 
 use crate::harness::Real;
@@ -56,7 +56,7 @@ async fn errors_that_pass_are_retried_and_leave_one_copy() {
 
     publish(&*producer, vec![record(&topic, "key", "a"), record(&topic, "key", "b")]).await;
 
-    let high: i64 = bus.watermarks(&topic).await.unwrap().iter().map(|range| range.high).sum();
+    let high: i64 = all_watermarks(&*bus, &topic).await.unwrap().iter().map(|range| range.high).sum();
     assert_eq!(high, 2);
 }
 
@@ -125,9 +125,9 @@ async fn a_partition_without_a_leader_is_told() {
             .collect::<Vec<_>>()
     };
 
-    broker.take_leader(&topic, 2).unwrap();
+    broker.set_leader(&topic, 2, false).unwrap();
     assert_eq!(with_leader().await, [0, 1, 3, 4, 5]);
-    broker.give_leader(&topic, 2).unwrap();
+    broker.set_leader(&topic, 2, true).unwrap();
     assert_eq!(with_leader().await, [0, 1, 2, 3, 4, 5]);
 }
 

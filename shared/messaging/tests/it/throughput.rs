@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use messaging::Record;
-use testkit::broker::EmbeddedBroker;
+use testkit::broker::{EmbeddedBroker, all_watermarks};
 
 use crate::harness::{Harness, Real};
 use crate::suite::{next, publish, reader, topic};
@@ -40,7 +40,7 @@ async fn measure(name: &str, bus: &std::sync::Arc<dyn messaging::Bus>) {
     let rate = |seconds: f64| (RECORDS as f64 / seconds).round();
     println!("{name}: {} records/s published", rate(started.elapsed().as_secs_f64()));
 
-    let ranges = bus.watermarks(&topic).await.unwrap();
+    let ranges = all_watermarks(&**bus, &topic).await.unwrap();
     let (_consumer, partitions) = reader(bus, &topic).await;
     let started = Instant::now();
     let read = partitions.into_iter().zip(ranges).map(|(mut partition, range)| async move {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use testkit::broker::{EmbeddedBroker, test_kafka};
+use testkit::broker::{EmbeddedBroker, all_watermarks, test_kafka};
 use testkit::wait::eventually;
 
 use crate::relays::{Poll, RelayFactory};
@@ -30,8 +30,12 @@ async fn a_hundred_thousand_waiting_rows_reach_a_broker() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
     publish_backlog(&Poll::default(), &stage, "on the embedded broker").await;
-    let held: i64 =
-        stage.bus.watermarks(&stage.orders).await.unwrap().iter().map(|partition| partition.high).sum();
+    let held: i64 = all_watermarks(&*stage.bus, &stage.orders)
+        .await
+        .unwrap()
+        .iter()
+        .map(|partition| partition.high)
+        .sum();
     assert_eq!(held, i64::try_from(ROWS).unwrap());
 }
 

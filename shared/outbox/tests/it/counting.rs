@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use messaging::{Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicSpec, Watermarks};
+use messaging::{
+    Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
+};
 
 /// Counts producers.
 #[derive(Debug)]
@@ -48,8 +50,8 @@ impl Bus for Counting {
         self.bus.partitions(topic).await
     }
 
-    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
-        self.bus.watermarks(topic).await
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
+        self.bus.watermarks(partition).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {

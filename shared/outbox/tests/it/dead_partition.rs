@@ -56,7 +56,7 @@ fn rows(keys: &[String]) -> i64 {
 async fn the_rows_of_a_partition_without_a_leader_hold_up_no_others() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
-    broker.take_leader(&stage.orders, DEAD).unwrap();
+    broker.set_leader(&stage.orders, DEAD, false).unwrap();
     let (dead, others) = (keys(1_500, true), keys(20, false));
     append_all(&stage, &dead).await;
     append_all(&stage, &others).await;
@@ -64,7 +64,7 @@ async fn the_rows_of_a_partition_without_a_leader_hold_up_no_others() {
     until_keys_published(&stage, &others).await;
     assert_eq!(stage.unpublished().await, rows(&dead));
 
-    broker.give_leader(&stage.orders, DEAD).unwrap();
+    broker.set_leader(&stage.orders, DEAD, true).unwrap();
     stage.until_published().await;
     for key in dead.iter().chain(&others) {
         stage.watcher.until_seen(&stage.orders, key, ROWS_PER_KEY).await;
@@ -77,7 +77,7 @@ async fn the_rows_of_a_partition_without_a_leader_hold_up_no_others() {
 async fn more_rows_than_a_read_brings_of_a_partition_without_a_leader_hide_no_others() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
-    broker.take_leader(&stage.orders, DEAD).unwrap();
+    broker.set_leader(&stage.orders, DEAD, false).unwrap();
     let (dead, others) = (keys(10_000, true), keys(41, false));
     let (late, others) = others.split_first().unwrap();
     let (before, after) = others.split_at(20);
@@ -106,7 +106,7 @@ async fn a_partition_without_a_leader_replaces_no_producer_and_is_reported() {
     let mut stage = Stage::embedded(&broker).await;
     let bus = Counting::on(Arc::clone(&stage.bus));
     stage.bus = Arc::clone(&bus) as Arc<dyn Bus>;
-    broker.take_leader(&stage.orders, DEAD).unwrap();
+    broker.set_leader(&stage.orders, DEAD, false).unwrap();
     let mut factory = Poll::default();
     factory.0.delivery_timeout_ms = 2_000;
     let relay = stage.start(&factory);
@@ -135,7 +135,7 @@ async fn a_partition_without_a_leader_replaces_no_producer_and_is_reported() {
         .await;
     };
     is(1.0).await;
-    broker.give_leader(&stage.orders, DEAD).unwrap();
+    broker.set_leader(&stage.orders, DEAD, true).unwrap();
     stage.until_published().await;
     is(0.0).await;
     assert_eq!(bus.producers(), 1);
@@ -175,7 +175,7 @@ async fn records_of_one_partition_that_are_not_acknowledged_leave_the_others_the
 async fn messages_without_a_key_go_to_partitions_that_take_them() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
-    broker.take_leader(&stage.orders, DEAD).unwrap();
+    broker.set_leader(&stage.orders, DEAD, false).unwrap();
     let dead = keys(1_000, true);
     append_all(&stage, &dead).await;
     let relay = stage.start(&Poll::default());

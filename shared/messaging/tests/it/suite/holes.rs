@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use super::{publish, reader_of, record, topic};
 use crate::harness::{Harness, TRANSACTIONAL};
 use crate::member::LONG;
+use testkit::broker::all_watermarks;
 
 const KEY: &str = "key";
 
@@ -28,7 +29,7 @@ async fn read_to(partition: &mut Box<dyn Partition>, mut position: i64, end: i64
 }
 
 async fn end(harness: &impl Harness, id: &TopicPartition) -> i64 {
-    let ranges = harness.bus().watermarks(&id.topic).await.unwrap();
+    let ranges = all_watermarks(&*harness.bus(), &id.topic).await.unwrap();
     ranges.into_iter().find(|range| range.partition == id.partition).unwrap().high
 }
 

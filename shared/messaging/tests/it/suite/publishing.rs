@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use messaging::{DeliveryError, Record, TopicPartition, partition_for_key};
-use testkit::broker::unique;
+use testkit::broker::{all_watermarks, unique};
 use tokio::time::timeout;
 
 use super::{PARTITIONS, next, publish, read, reader, reader_of, record, topic};
@@ -141,7 +141,7 @@ pub(crate) async fn records_of_a_key_keep_their_order(harness: &impl Harness) {
 
     let (_consumer, mut partitions) = reader(&bus, &topic).await;
     let mut seen = std::collections::BTreeMap::<Vec<u8>, usize>::new();
-    for watermarks in bus.watermarks(&topic).await.unwrap() {
+    for watermarks in all_watermarks(&*bus, &topic).await.unwrap() {
         let partition = &mut partitions[usize::try_from(watermarks.partition).unwrap()];
         partition.seek(0).await.unwrap();
         for record in read(partition, usize::try_from(watermarks.high).unwrap()).await {

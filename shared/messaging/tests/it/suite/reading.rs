@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::{next, publish, read, reader, reader_of, record, topic};
 use crate::harness::Harness;
 use crate::member::LONG;
+use testkit::broker::all_watermarks;
 
 const KEY: &str = "key";
 
@@ -161,7 +162,7 @@ pub(crate) async fn a_position_below_the_range_is_an_error_until_it_is_left(harn
         harness.append_raw(&id, None, Some(&large)).await;
     }
     harness.expire(&id).await;
-    let range = bus.watermarks(&id.topic).await.unwrap()[0];
+    let range = all_watermarks(&*bus, &id.topic).await.unwrap()[0];
     assert!(range.low > 0, "{range:?}");
 
     let (_consumer, mut partition) = reader_of(&bus, &id).await;
