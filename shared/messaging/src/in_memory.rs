@@ -141,6 +141,17 @@ impl InMemoryBus {
         self.shared.changed();
     }
 
+    /// A topic has so many partitions from now on; none is taken away.
+    pub fn set_partitions(&self, topic: &str, partitions: i32) {
+        let mut state = self.shared.lock();
+        if let Some(topic) = state.topics.get_mut(topic) {
+            topic.grow(partitions);
+        }
+        state.rebalance_all();
+        drop(state);
+        self.shared.changed();
+    }
+
     /// Everything that a partition holds, oldest first.
     #[must_use]
     pub fn records(&self, topic: &str, partition: i32) -> Vec<Delivered> {

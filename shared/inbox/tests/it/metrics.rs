@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contracts::AnyEvent;
 use contracts::ambient::{new_id, now};
-use contracts::topics::Topic;
+use contracts::topics::{PARTITIONS, Topic};
 use inbox::monitor::lag;
 use testkit::broker::all_watermarks;
 use testkit::exposition::Recorded;
@@ -57,6 +57,17 @@ async fn lag_counts_what_is_on_the_topic_and_not_applied_also_while_nobody_reads
     until(&recorded, "inbox_lag_records", &[TOPIC], 2.0).await;
     stack.faults.gate.add_permits(held);
     until(&recorded, "inbox_lag_records", &[TOPIC], 0.0).await;
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_count_that_changes_is_told() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    stack.consume_as("tidings.ledger");
+    until(&recorded, "inbox_topic_partitions_unexpected", &[TOPIC], 0.0).await;
+    stack.bus.set_partitions("tidings.orders", PARTITIONS + 2);
+    until(&recorded, "inbox_topic_partitions_unexpected", &[TOPIC], 2.0).await;
     stack.stop().await;
 }
 

@@ -15,6 +15,11 @@ impl Topic {
         Self { logs: (0..partitions.max(1)).map(|_| Log::default()).collect() }
     }
 
+    pub(crate) fn grow(&mut self, partitions: i32) {
+        let partitions = usize::try_from(partitions).unwrap_or_default().max(self.logs.len());
+        self.logs.resize_with(partitions, Log::default);
+    }
+
     pub(crate) fn partitions(&self) -> i32 {
         i32::try_from(self.logs.len()).unwrap_or(i32::MAX)
     }

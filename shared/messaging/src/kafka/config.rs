@@ -230,11 +230,65 @@ mod tests {
         assert!(shown.contains("PLAIN"), "{shown}");
     }
 
-    #[test]
-    fn a_property_that_a_promise_stands_on_is_refused() {
-        let mut config = KafkaConfig::default();
-        config.properties.insert("acks".into(), "0".into());
+    fn checked(name: &str, value: &str) -> Result<(), String> {
+        let properties = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let config = KafkaConfig { properties, ..KafkaConfig::default() };
+        config.check().map_err(|error| error.to_string())
+    }
 
-        assert!(matches!(config.check(), Err(BusError::Configuration(_))));
+    #[test]
+    fn a_property_that_a_promise_stands_on_is_refused_by_its_name_and_with_the_reason() {
+        for (name, value, reason) in [
+            ("acks", "0", "acknowledged"),
+            ("transactional.id", "tidings", "transaction"),
+            ("group.instance.id", "order-1", "keeps its partitions"),
+            ("isolation.level", "read_uncommitted", "aborted"),
+            ("enable.partition.eof", "true", "not among"),
+            ("retries", "3", "gives up"),
+            ("message.send.max.retries", "3", "gives up"),
+            ("max.in.flight", "10", "order"),
+            ("enable.idempotence", "false", "twice"),
+            ("partitioner", "random", "partition"),
+            ("bootstrap.servers", "elsewhere:9092", "kafka.bootstrap_servers"),
+            ("client.id", "another", "kafka.client_id"),
+            ("message.max.bytes", "1000", "1000000"),
+            ("message.max.bytes", "a lot", "1000000"),
+            ("delivery.report.only.error", "true", "not among"),
+            ("plugin.library.paths", "/tmp/x.so", "not among"),
+            ("no.such.property", "1", "not among"),
+        ] {
+            let refused = checked(name, value).expect_err(name);
+            assert!(refused.contains(name) && refused.contains(reason), "{name}: {refused}");
+        }
+    }
+
+    #[test]
+    fn how_the_broker_is_reached_and_what_is_fetched_at_once_is_a_choice() {
+        for (name, value) in [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.mechanisms", "SCRAM-SHA-512"),
+            ("sasl.username", "tidings"),
+            ("sasl.password", "secret"),
+            ("sasl.oauthbearer.token.endpoint.url", "https://example.com"),
+            ("ssl.ca.location", "/ca.pem"),
+            ("ssl.key.pem", "key"),
+            ("enable.ssl.certificate.verification", "true"),
+            ("broker.address.family", "v4"),
+            ("client.rack", "eu-1a"),
+            ("socket.timeout.ms", "10000"),
+            ("reconnect.backoff.max.ms", "1000"),
+            ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "1000"),
+            ("max.poll.interval.ms", "120000"),
+            ("topic.metadata.refresh.interval.ms", "500"),
+            ("topic.metadata.propagation.max.ms", "2000"),
+            ("fetch.max.bytes", "1000000"),
+            ("compression.type", "none"),
+            ("linger.ms", "5"),
+            ("message.max.bytes", "2000000"),
+        ] {
+            assert_eq!(checked(name, value), Ok(()), "{name}");
+        }
     }
 }
