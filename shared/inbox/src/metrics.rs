@@ -66,6 +66,11 @@ pub const METRICS: &[Metric] = &[
         "Until when the inbox has table partitions for the ids of events, in seconds since 1970: more than four weeks ahead, unless \
          nobody makes new ones. Later ids go to the default partition, and are remembered there.",
     ),
+    Metric::gauge(
+        "inbox_topic_partitions_unexpected",
+        &["topic"],
+        "Partitions that a topic has beyond the count by which keys were placed so far, below 0 if it has fewer.",
+    ),
 ];
 
 /// What becomes of a record.

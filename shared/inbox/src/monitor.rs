@@ -1,6 +1,6 @@
 //! What waits and what stands still, asked at a bounded interval: lag, dead letters, the partitions' states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,34 @@ pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Resul
     Ok(join_all(of_topics).await.into_iter().flatten().collect())
 }
 
+/// Compares a topic's partitions with the count by which keys were placed so far.
+#[derive(Default)]
+struct Counts {
+    told: BTreeMap<String, i32>,
+}
+
+impl Counts {
+    async fn compare(&mut self, bus: &dyn Bus, topics: &Topics, names: &[String]) {
+        for name in names {
+            // Without an answer the last one stands; that the broker is away is told elsewhere.
+            let Ok(found) = bus.partition_count(name).await else { continue };
+            let unexpected = found - PARTITIONS;
+            gauge!("inbox_topic_partitions_unexpected", "topic" => positions::label(topics, name))
+                .set(unexpected);
+            let told = self.told.insert(name.clone(), unexpected).unwrap_or_default();
+            if unexpected != told && unexpected != 0 {
+                tracing::error!(
+                    topic = name,
+                    expected = PARTITIONS,
+                    found,
+                    "another partition count: a key's later events may lie on another partition than its earlier ones; see \
+                     docs/operations.md"
+                );
+            }
+        }
+    }
+}
+
 async fn lag_of(bus: &dyn Bus, applied: &[Applied], topic: &str) -> Vec<Lag> {
     let partitions = match ends::partitions(bus, topic).await {
         Ok(partitions) => partitions,
@@ -79,6 +107,7 @@ pub(crate) fn begin(topics: &[&'static str]) {
         }
         // Nothing was read yet: from now on it counts.
         (0..PARTITIONS).for_each(|partition| show_read(topic, partition));
+        gauge!("inbox_topic_partitions_unexpected", "topic" => topic).set(0.0);
         for reason in [OUT_OF_RANGE, ANOTHER_LOG, LETTER_REFUSED] {
             counter!("inbox_partitions_stopped_total", "topic" => topic, "reason" => reason).increment(0);
         }
@@ -97,6 +126,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     let names: Vec<String> = subscribed.iter().map(|topic| topics.name(*topic)).collect();
     begin(&labels);
     let mut dead_letters = DeadLetters::new(&labels);
+    let mut counts = Counts::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let asking = async {
@@ -111,6 +141,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
                 Ok(lags) => show_lags(&lags, topics),
                 Err(error) => tracing::debug!(%error, "the lag is not known"),
             }
+            counts.compare(&*shared.bus, topics, &names).await;
         }
     };
     tokio::select! {

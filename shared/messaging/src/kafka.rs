@@ -12,6 +12,7 @@ mod paused;
 mod polling;
 mod presence;
 mod producer;
+mod properties;
 mod tenure;
 
 use std::sync::atomic::{AtomicU64, Ordering};

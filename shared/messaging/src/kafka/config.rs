@@ -6,26 +6,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::properties::{self, LEAST_MESSAGE_BYTES, MESSAGE_MAX_BYTES};
 use crate::bus::BusError;
-
-/// Properties on which the bus's promises stand.
-const OURS: [&str; 15] = [
-    "acks",
-    "request.required.acks",
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
-    "group.id",
-    "group.protocol",
-    "message.timeout.ms",
-    "delivery.timeout.ms",
-    "partition.assignment.strategy",
-    "partitioner",
-    "statistics.interval.ms",
-];
 
 /// The broker section of a service's configuration.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -45,7 +27,8 @@ pub struct KafkaConfig {
     pub buffer_records: usize,
     /// Bytes buffered per assigned partition before it is paused.
     pub buffer_bytes: usize,
-    /// Any other librdkafka property: security, time-outs, sizes. Those on which the bus's promises stand are refused.
+    /// librdkafka's properties of security, addresses and tuning. Those on which the bus's promises stand are refused, and so are
+    /// those that nobody has looked at.
     /// Underscores stand for dots, so that `sasl_password` fits into the name of a variable; no property has both.
     #[serde(serialize_with = "redacted", deserialize_with = "dotted")]
     pub properties: BTreeMap<String, String>,
@@ -72,18 +55,38 @@ impl KafkaConfig {
         Self { bootstrap_servers: bootstrap_servers.into(), ..Self::default() }
     }
 
-    pub(crate) fn check(&self) -> Result<(), BusError> {
-        for ours in OURS {
-            if self.properties.contains_key(ours) {
-                return Err(BusError::Configuration(format!(
-                    "{ours} is not a choice: the bus's promises stand on it"
-                )));
-            }
+    /// Refuses properties that are not a choice.
+    ///
+    /// # Errors
+    /// When a promise of the bus stands on a property, or nobody has looked whether one does.
+    pub fn check(&self) -> Result<(), BusError> {
+        for (name, value) in &self.properties {
+            properties::check(name, value).map_err(BusError::Configuration)?;
         }
         if self.buffer_records == 0 || self.buffer_bytes == 0 {
             return Err(BusError::Configuration("a buffer of nothing delivers nothing".into()));
         }
         Ok(())
+    }
+
+    /// The same for messages of up to so many bytes.
+    ///
+    /// # Errors
+    /// When a property allows less.
+    pub fn with_messages_of(mut self, bytes: usize) -> Result<Self, BusError> {
+        match self.properties.get(MESSAGE_MAX_BYTES).map(|given| given.parse::<usize>()) {
+            None => {
+                self.properties
+                    .insert(MESSAGE_MAX_BYTES.to_owned(), bytes.max(LEAST_MESSAGE_BYTES).to_string());
+            }
+            Some(Ok(given)) if given >= bytes => {}
+            Some(_) => {
+                return Err(BusError::Configuration(format!(
+                    "{MESSAGE_MAX_BYTES} is below topics.max_message_bytes ({bytes}): a message that was accepted could not be published"
+                )));
+            }
+        }
+        Ok(self)
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {
@@ -260,6 +263,17 @@ mod tests {
             let refused = checked(name, value).expect_err(name);
             assert!(refused.contains(name) && refused.contains(reason), "{name}: {refused}");
         }
+    }
+
+    #[test]
+    fn messages_are_never_limited_below_what_the_outbox_accepts() {
+        let limit = |config: &KafkaConfig| config.properties["message.max.bytes"].clone();
+        let config = KafkaConfig::default().with_messages_of(3_000_000).unwrap();
+        assert_eq!(limit(&config), "3000000");
+        let larger = config.with_messages_of(2_000_000).unwrap();
+        assert_eq!(limit(&larger), "3000000");
+        let refused = larger.with_messages_of(4_000_000).unwrap_err().to_string();
+        assert!(refused.contains("message.max.bytes") && refused.contains("max_message_bytes"), "{refused}");
     }
 
     #[test]

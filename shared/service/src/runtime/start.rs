@@ -37,7 +37,8 @@ pub(super) async fn dependencies(definition: &Definition, config: &Common) -> an
     config.database.warn_of_former();
     let database = database(definition, config, patience).await?;
     let topics = Topics::new(config.topics.prefix.clone());
-    let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(config.kafka.clone())?);
+    let kafka = config.kafka.clone().with_messages_of(config.topics.max_message_bytes)?;
+    let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(kafka)?);
     create_topics(&*bus, &topics, config, patience).await?;
     let codec = codec(definition, config, topics, patience).await?;
     let outbox = Outbox::new(Arc::clone(&codec), definition.name, config.topics.max_message_bytes);

@@ -173,6 +173,7 @@ impl VerifyArgs {
             KafkaConfig::new(needed(self.kafka, |target| &target.kafka.bootstrap_servers, "--kafka")?);
         if let Some(file) = &self.kafka_config {
             kafka.properties = properties(file)?;
+            kafka.check().with_context(|| format!("{}", file.display()))?;
         }
         Ok(Target {
             postgres: needed(self.postgres, |target| &target.postgres, "--postgres")?,
