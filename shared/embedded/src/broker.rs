@@ -24,6 +24,9 @@ type Command = Box<dyn FnOnce(&Cluster) + Send>;
 /// How long a broker on this machine may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// More requests of one kind than a test waits for.
+const MANY_REQUESTS: usize = 10_000;
+
 /// The only broker of the cluster.
 const ONLY_BROKER: i32 = 1;
 /// All of them.
@@ -166,6 +169,22 @@ impl EmbeddedBroker {
     /// When the broker has ended.
     pub fn fail_produce(&self, errors: Vec<RDKafkaRespErr>) -> anyhow::Result<()> {
         self.ask(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, &errors))
+    }
+
+    /// Answers that the group's coordinator is not there, so that nobody joins a group, until told otherwise.
+    ///
+    /// # Errors
+    /// When the broker has ended.
+    pub fn set_coordinator(&self, present: bool) -> anyhow::Result<()> {
+        let absent = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE; MANY_REQUESTS];
+        self.ask(move |cluster| {
+            for api in [RDKafkaApiKey::FindCoordinator, RDKafkaApiKey::JoinGroup] {
+                cluster.clear_request_errors(api);
+                if !present {
+                    cluster.request_errors(api, &absent);
+                }
+            }
+        })
     }
 
     fn ask<T: Send + 'static>(

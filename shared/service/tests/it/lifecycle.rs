@@ -73,6 +73,28 @@ async fn what_a_request_committed_is_relayed_and_applied_and_the_service_ends_cl
 }
 
 #[tokio::test]
+async fn a_consumer_that_does_not_join_its_group_says_so_and_since_when() {
+    let stack = Stack::start().await;
+    stack.broker.set_coordinator(false).unwrap();
+    let service = stack.service(&[]).await;
+    let group = async |state: &'static str| {
+        eventually(&format!("the consumer group is {state}"), PATIENCE, async || {
+            let (_, report) = service.get("/health/ready").await;
+            let component = report["components"]["consumer group"].clone();
+            if component["state"] == state { Ok(component["detail"].to_string()) } else { Err(report) }
+        })
+        .await
+    };
+    let detail = group("retrying").await;
+    assert!(detail.contains("tidings.probe") && detail.contains("since 20"), "{detail}");
+    // It says so as long as it lasts, and of the same time.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(group("retrying").await, detail);
+    stack.broker.set_coordinator(true).unwrap();
+    group("up").await;
+}
+
+#[tokio::test]
 async fn what_can_not_be_applied_fast_enough_is_not_fetched_and_the_metrics_say_so() {
     let stack = Stack::start().await;
     let service = stack.service(&[("TIDINGS_KAFKA__BUFFER_RECORDS", "1")]).await;

@@ -12,4 +12,5 @@ mod lifecycle;
 mod secure;
 mod silence;
 mod stack;
+mod stopping;
 mod under_test;
