@@ -76,7 +76,10 @@ def a_stop_has_time_to_drain(overlay):
         grace = at(pod(deployment), "terminationGracePeriodSeconds", 30)
         if sleep < 1:
             yield f"{title(deployment)} stops while requests still come"
-        if grace * 1000 <= sleep * 1000 + settings(name(deployment))["lifecycle"]["grace_ms"]:
+        own = settings(name(deployment))
+        # One after the other; closing what is open and flushing telemetry take 12 s at most.
+        drained = own["lifecycle"]["grace_ms"] + own["outbox"]["shutdown_grace_ms"] + 12_000
+        if grace * 1000 <= sleep * 1000 + drained:
             yield f"{title(deployment)} is killed before it has drained"
 
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::Codec;
+use contracts::{Codec, ambient};
 use database::Database;
 use messaging::{Bus, BusError, Membership, Subscription};
 use metrics::counter;
@@ -24,6 +24,8 @@ use crate::{monitor, upkeep};
 
 /// How long leaving the group may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the member is asked whether it is in its group.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a consumer is made of.
 pub struct Parts<W: UnitOfWork> {
@@ -166,6 +168,7 @@ impl Consumer {
         let topics = self.shared.applier.codec.topics();
         let names = self.shared.applier.effect.topics().into_iter().map(|topic| topics.name(topic)).collect();
         let subscription = Subscription::Topics(names);
+        self.left(None);
         let mut attempts = 0;
         while !shutdown.is_cancelled() {
             match self.shared.bus.subscribe(&self.group, &subscription).await {
@@ -178,6 +181,7 @@ impl Consumer {
                 }
                 Err(error) => {
                     attempts += 1;
+                    self.left(Some(&error));
                     tracing::warn!(group = self.group, attempts, %error, "joining the consumer group failed, will be retried");
                 }
             }
@@ -190,6 +194,10 @@ impl Consumer {
         Ok(())
     }
 
+    fn left(&self, error: Option<&BusError>) {
+        self.shared.status.left(&self.group, ambient::now(), error.map(ToString::to_string));
+    }
+
     async fn follow_member(
         &self,
         mut member: Box<dyn messaging::Consumer>,
@@ -197,8 +205,10 @@ impl Consumer {
         workers_stop: &CancellationToken,
         tasks: &mut JoinSet<()>,
     ) -> Result<(), ConsumerError> {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         let outcome = loop {
             tokio::select! {
+                _ = looks.tick() => if member.is_in_group() { self.shared.status.joined() } else { self.left(None) },
                 () = shutdown.cancelled() => break Ok(()),
                 Some(ended) = tasks.join_next() => if ended.is_err_and(|error| error.is_panic()) {
                     break Err(ConsumerError::Panicked { group: self.group.clone() });
@@ -216,6 +226,7 @@ impl Consumer {
                         tracing::debug!(group = self.group, ?partitions, "revoked");
                     }
                     Err(error) => {
+                        self.left(Some(&error));
                         tracing::warn!(group = self.group, %error, "membership lost, joining again");
                         break Ok(());
                     }

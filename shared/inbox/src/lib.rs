@@ -33,7 +33,7 @@ pub use consumer::{Consumer, ConsumerError, Parts};
 pub use error_policy::{HandlerError, Rejection};
 pub use metrics::METRICS;
 pub use redrive::Redrive;
-pub use status::{ConsumerStatus, PartitionState};
+pub use status::{ConsumerStatus, OutOfGroup, PartitionState};
 pub use subscriptions::Subscriptions;
 pub use unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
 

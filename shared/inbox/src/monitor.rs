@@ -56,7 +56,8 @@ impl Counts {
     async fn compare(&mut self, bus: &dyn Bus, topics: &Topics, names: &[String]) {
         for name in names {
             // Without an answer the last one stands; that the broker is away is told elsewhere.
-            let Ok(found) = bus.partition_count(name).await else { continue };
+            let Ok(found) = bus.partitions(name).await else { continue };
+            let found = i32::try_from(found.len()).unwrap_or(i32::MAX);
             let unexpected = found - PARTITIONS;
             gauge!("inbox_topic_partitions_unexpected", "topic" => positions::label(topics, name))
                 .set(unexpected);

@@ -1,8 +1,11 @@
-//! What the consumers are doing, for health checks: which partitions are ours, and what each one waits for.
+//! What the consumers are doing, for health checks: whether we are in our group, which partitions are ours, and what each one
+//! waits for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use messaging::TopicPartition;
 use serde::Serialize;
 
@@ -29,6 +32,25 @@ pub enum PartitionState {
     },
 }
 
+/// A member that is not in its consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfGroup {
+    /// The group.
+    pub group: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What the broker's client said last, if anything.
+    pub error: Option<String>,
+}
+
+impl fmt::Display for OutOfGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.since.to_rfc3339_opts(SecondsFormat::Secs, true);
+        write!(f, "not in group {} since {since}", self.group)?;
+        self.error.iter().try_for_each(|error| write!(f, ": {error}"))
+    }
+}
+
 /// Shared between the consumers and whoever asks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerStatus {
@@ -38,6 +60,7 @@ pub struct ConsumerStatus {
 #[derive(Debug, Default)]
 struct Workers {
     begun: u64,
+    out_of_group: Option<OutOfGroup>,
     /// The newest worker of each partition, by number, and its state once it has one.
     partitions: BTreeMap<TopicPartition, (u64, Option<PartitionState>)>,
 }
@@ -58,6 +81,24 @@ impl ConsumerStatus {
         let workers = self.lock();
         let states = workers.partitions.iter();
         states.filter_map(|(partition, (_, state))| Some((partition.clone(), state.clone()?))).collect()
+    }
+
+    /// Why nothing is read, unless we are in our group.
+    #[must_use]
+    pub fn out_of_group(&self) -> Option<OutOfGroup> {
+        self.lock().out_of_group.clone()
+    }
+
+    pub(crate) fn joined(&self) {
+        self.lock().out_of_group = None;
+    }
+
+    /// It is not in the group, from now on if it was until now. An error replaces the last one.
+    pub(crate) fn left(&self, group: &str, now: DateTime<Utc>, error: Option<String>) {
+        let mut workers = self.lock();
+        let begins = || OutOfGroup { group: group.to_owned(), since: now, error: None };
+        let out_of_group = workers.out_of_group.get_or_insert_with(begins);
+        out_of_group.error = error.or(out_of_group.error.take());
     }
 
     /// A worker begins.
@@ -96,6 +137,23 @@ impl Drop for WorkerStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_out_of_reach_since_it_was_first_and_says_what_was_heard_last() {
+        let status = ConsumerStatus::default();
+        assert_eq!(status.out_of_group(), None);
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        status.left("g", at(1), None);
+        status.left("g", at(2), Some("no coordinator".to_owned()));
+        status.left("g", at(3), None);
+        let expected =
+            OutOfGroup { group: "g".to_owned(), since: at(1), error: Some("no coordinator".to_owned()) };
+        assert_eq!(status.out_of_group(), Some(expected));
+        status.joined();
+        assert_eq!(status.out_of_group(), None);
+        status.left("g", at(4), None);
+        assert_eq!(status.out_of_group().unwrap().since, at(4));
+    }
 
     #[test]
     fn a_revoked_worker_does_not_touch_what_its_successor_says() {

@@ -267,6 +267,9 @@ pub trait Consumer: Send + Sync {
     /// The next change of what this member reads. Cancel-safe.
     async fn next(&mut self) -> Result<Membership, BusError>;
 
+    /// Whether it is in its group now, with partitions or without.
+    fn is_in_group(&self) -> bool;
+
     /// Leaves the group, within `timeout`.
     async fn close(self: Box<Self>, timeout: Duration);
 }

@@ -8,7 +8,7 @@ use axum::extract::State as AxumState;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use database::{Database, Operation};
-use inbox::{ConsumerStatus, PartitionState};
+use inbox::{ConsumerStatus, OutOfGroup, PartitionState};
 use messaging::Bus;
 use outbox::{RelayState, RelayStatus};
 use serde::Serialize;
@@ -62,7 +62,7 @@ pub struct Report {
     /// Whether it can answer requests: its database answers, and it is not stopping. While the broker is down, what is
     /// accepted waits in the outbox.
     pub ready: bool,
-    /// `database`, `broker`, `consumer <topic>/<partition>`, `worker <name>`, `relay`.
+    /// `database`, `broker`, `consumer group`, `consumer <topic>/<partition>`, `worker <name>`, `relay`.
     pub components: BTreeMap<String, Component>,
 }
 
@@ -140,6 +140,7 @@ impl Health {
             components.insert("relay".to_owned(), relay_component(relay.state()));
         }
         for consumer in self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            components.insert("consumer group".to_owned(), group_component(consumer.out_of_group()));
             for (partition, state) in consumer.partitions() {
                 let name = format!("consumer {}/{}", partition.topic, partition.partition);
                 components.insert(name, partition_component(state));
@@ -181,6 +182,11 @@ impl Health {
 
 fn no_answer() -> String {
     format!("no answer within {} s", CHECK_TIMEOUT.as_secs())
+}
+
+/// A member that is not in its group reads nothing, and has no partition that could say so.
+fn group_component(out_of_group: Option<OutOfGroup>) -> Component {
+    out_of_group.map_or(Component::UP, |out| Component::of(State::Retrying, out.to_string()))
 }
 
 fn partition_component(state: PartitionState) -> Component {

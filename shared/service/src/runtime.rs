@@ -8,7 +8,7 @@ mod start;
 mod supervise;
 
 pub use deps::Deps;
-pub use operate::{run, run_with};
+pub use operate::{longest_stop, run, run_with};
 pub use parts::{Service, Worker};
 pub use sampling::Sampler;
 

@@ -52,6 +52,10 @@ impl Consumer for InMemoryConsumer {
         }
     }
 
+    fn is_in_group(&self) -> bool {
+        !self.shared.lock().unavailable
+    }
+
     async fn close(self: Box<Self>, _timeout: Duration) {
         // Leaving happens on drop, and takes no time.
     }

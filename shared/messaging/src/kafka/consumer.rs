@@ -104,6 +104,10 @@ impl Consumer for KafkaConsumer {
         }
     }
 
+    fn is_in_group(&self) -> bool {
+        self.presence.is_here()
+    }
+
     async fn close(mut self: Box<Self>, timeout: Duration) {
         self.stop.store(true, Ordering::Release);
         if tokio::time::timeout(timeout, &mut self.left).await.is_err() {

@@ -29,14 +29,29 @@ use crate::http::{edge, server};
 /// How often histograms are folded together.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the last spans may take to leave.
+/// How long the relay may take to close its session, after its own grace period.
+const RELAY_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the last spans may take to leave, and how long it is waited for the exporter to keep to that.
 const TELEMETRY_TIMEOUT: Duration = Duration::from_secs(3);
+const TELEMETRY_BOUND: Duration = Duration::from_secs(6);
 
 /// How long the runtime waits for threads that block, when everything else has ended.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Exit code when a second signal asks for an end at once.
 const AT_ONCE: i32 = 130;
+
+/// The longest that a service takes to stop: the sum of its bounds, which follow one another. Whoever ends it by force waits for
+/// longer.
+#[must_use]
+pub fn longest_stop(config: &Common) -> Duration {
+    config.lifecycle.grace() + relay_grace(config) + RELAY_CLOSE_TIMEOUT + TELEMETRY_BOUND + RUNTIME_TIMEOUT
+}
+
+const fn relay_grace(config: &Common) -> Duration {
+    Duration::from_millis(config.outbox.shutdown_grace_ms)
+}
 
 /// Parses the command line, reads the configuration, connects, migrates, wires and runs until SIGTERM or Ctrl-C; a
 /// second signal ends it at once. `C` is the service's own section (`[payment]`), with defaults for every key and
@@ -173,7 +188,7 @@ async fn upkeep(metrics: telemetry::metrics::Metrics, repeats: Arc<telemetry::Re
 /// The exporter blocks, so it gets a thread; the bound holds whatever the collector does.
 async fn finish_telemetry(telemetry: Telemetry) {
     let flushing = tokio::task::spawn_blocking(move || telemetry.shutdown(TELEMETRY_TIMEOUT));
-    let _ = tokio::time::timeout(TELEMETRY_TIMEOUT * 2, flushing).await;
+    let _ = tokio::time::timeout(TELEMETRY_BOUND, flushing).await;
 }
 
 /// The parts of a service at work.
@@ -214,7 +229,7 @@ impl Running {
         let mut running = Self {
             deps: deps.clone(),
             grace: config.lifecycle.grace(),
-            relay_grace: Duration::from_millis(config.outbox.shutdown_grace_ms),
+            relay_grace: relay_grace(config),
             parts: JoinSet::new(),
             relay: JoinSet::new(),
             requests: TaskTracker::new(),
@@ -319,8 +334,7 @@ impl Running {
             self.parts.abort_all();
         }
         self.relay_stop.cancel();
-        // The relay keeps its own grace period; the margin is for closing its session.
-        let bound = self.relay_grace + Duration::from_secs(2);
+        let bound = self.relay_grace + RELAY_CLOSE_TIMEOUT;
         let relayed = async { while self.relay.join_next().await.is_some() {} };
         if tokio::time::timeout(bound, relayed).await.is_err() {
             tracing::warn!("the relay did not end in time; what it had not finished is published later");

@@ -34,8 +34,8 @@ fn manifests(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn every_platform_waits_for_longer_than_a_service_takes_to_stop() {
     let config = Common::defaults("order", "127.0.0.1:8080");
-    // Closing the relay's session and the pool, flushing telemetry, and threads that block.
-    let bound = Duration::from_millis(config.lifecycle.grace_ms + config.outbox.shutdown_grace_ms + 12_000);
+    let bound = service::longest_stop(&config);
+    assert!(bound > Duration::from_millis(config.lifecycle.grace_ms + config.outbox.shutdown_grace_ms));
     let mut files = Vec::new();
     manifests(&root().join("k8s"), &mut files);
     let mut compared = 0;
