@@ -138,11 +138,11 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
                 Ok(()) => {}
                 Err(error) => tracing::debug!(%error, "dead letters are not counted"),
             }
+            counts.compare(&*shared.bus, topics, &names).await;
             match lag(&applier.database, &*shared.bus, &names).await {
                 Ok(lags) => show_lags(&lags, topics),
                 Err(error) => tracing::debug!(%error, "the lag is not known"),
             }
-            counts.compare(&*shared.bus, topics, &names).await;
         }
     };
     tokio::select! {

@@ -65,6 +65,8 @@ async fn a_partition_count_that_changes_is_told() {
     let recorded = Recorded::start();
     let mut stack = Stack::start().await;
     stack.consume_as("tidings.ledger");
+    // The counts were compared before the lag was read.
+    until(&recorded, "inbox_lag_records", &[TOPIC], 0.0).await;
     until(&recorded, "inbox_topic_partitions_unexpected", &[TOPIC], 0.0).await;
     stack.bus.set_partitions("tidings.orders", PARTITIONS + 2);
     until(&recorded, "inbox_topic_partitions_unexpected", &[TOPIC], 2.0).await;
