@@ -73,6 +73,13 @@ async fn what_a_request_committed_is_relayed_and_applied_and_the_service_ends_cl
 }
 
 #[tokio::test]
+async fn a_service_starts_although_a_partition_has_no_leader() {
+    let stack = Stack::start().await;
+    stack.broker.set_leader("tidings.payments", 0, false).unwrap();
+    stack.service(&[]).await;
+}
+
+#[tokio::test]
 async fn a_consumer_that_does_not_join_its_group_says_so_and_since_when() {
     let stack = Stack::start().await;
     stack.broker.set_coordinator(false).unwrap();
