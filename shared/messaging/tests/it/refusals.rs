@@ -17,9 +17,9 @@ async fn send(producer: &dyn Producer, topic: &str, bytes: usize) -> Result<Ackn
     timeout(LONG, receipt).await.expect("a verdict in time")
 }
 
-fn refusal(verdict: Result<Acknowledged, DeliveryError>) -> Option<Refusal> {
+fn refusal(verdict: &Result<Acknowledged, DeliveryError>) -> Option<Refusal> {
     match verdict {
-        Err(DeliveryError::Refused { refusal, .. }) => Some(refusal),
+        Err(DeliveryError::Refused { refusal, .. }) => Some(*refusal),
         Err(DeliveryError::Unacknowledged(_) | DeliveryError::ProducerEnded(_)) | Ok(_) => None,
     }
 }
@@ -31,9 +31,9 @@ async fn a_record_that_the_client_will_not_send_is_refused_and_others_pass() {
     let producer = bus.producer().await.unwrap();
 
     let verdict = send(&*producer, &topic, 2_000_000).await;
-    assert_eq!(refusal(verdict), Some(Refusal::Size));
+    assert_eq!(refusal(&verdict), Some(Refusal::Size));
     let verdict = send(&*producer, "not a topic's name\0", 1).await;
-    assert_eq!(refusal(verdict), Some(Refusal::TopicName));
+    assert_eq!(refusal(&verdict), Some(Refusal::TopicName));
 
     send(&*producer, &topic, 1).await.unwrap();
 }
@@ -81,7 +81,7 @@ async fn errors_that_stay_are_refusals_and_those_of_the_connection_are_not() {
         broker.fail_produce(vec![error]).unwrap();
 
         // An error that is none of the record's may be overcome by the client itself.
-        assert_eq!(refusal(send(&*producer, &topic, 1).await), expected, "{error:?}");
+        assert_eq!(refusal(&send(&*producer, &topic, 1).await), expected, "{error:?}");
         if expected.is_some() {
             // The producer goes on.
             send(&*producer, &topic, 1).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_topic_of_kafka_takes_no_record_above_its_own_limit() {
     let producer = bus.producer().await.unwrap();
 
     let verdict = send(&*producer, &topic, 5_000).await;
-    assert_eq!(refusal(verdict), Some(Refusal::Size));
+    assert_eq!(refusal(&verdict), Some(Refusal::Size));
 
     assert_eq!(send(&*producer, &topic, 100).await, Ok(Acknowledged { partition: 0, offset: 0 }));
 }

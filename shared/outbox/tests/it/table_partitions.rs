@@ -6,14 +6,14 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use testkit::wait::eventually;
 
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage, commit, lock, publish};
+use crate::stage::{PATIENCE, Stage, lock, publish};
 use outbox::relay::RelayError;
 
 /// Lets all messages have been appended and published eight days ago.
 const LONG_AGO: &str = "UPDATE outbox.messages SET created_at = created_at - interval '8 days',
     finished_at = finished_at - interval '8 days'";
 
-const LOCK: &str = "BEGIN; LOCK TABLE ONLY outbox.messages IN ACCESS EXCLUSIVE MODE";
+const LOCK: &str = "LOCK TABLE ONLY outbox.messages IN ACCESS EXCLUSIVE MODE";
 const DROP: &str = "SELECT outbox.drop_table_partition(interval '7 days')";
 
 async fn dropped(stage: &Stage) -> Vec<i64> {
@@ -135,25 +135,27 @@ async fn a_predecessor_dropped_while_its_successor_is_read_is_no_gap() {
         stage.commit(&stage.orders, &["young"]).await;
         stage.until_published().await;
 
-        // Once before the relay looks which messages are there, and once more before it reads the one it found.
-        commit(stage.pool(), &stage.outbox, &stage.orders, &["a"]).await;
         let mut holding = PgConnection::connect(stage.database.url()).await.unwrap();
-        let mut dropping = PgConnection::connect(stage.database.url()).await.unwrap();
+        holding.execute("BEGIN").await.unwrap();
+        let aggregate = lock(&mut holding, "a").await;
+        publish(&mut holding, &stage.outbox, &stage.orders, vec![aggregate]).await.unwrap();
         holding.execute(LOCK).await.unwrap();
         stage.outbox.wake();
-        until_waiting(&stage, "%AS key_bytes_before%").await;
-        let drop = async {
-            // Behind the look, and before the read.
-            dropping.execute(LOCK).await.unwrap();
-            dropping.execute(DROP).await.unwrap();
-            until_waiting(&stage, "%AS predecessor_published%").await;
-            dropping.execute("COMMIT").await.unwrap();
-        };
-        let release = async {
-            until_waiting(&stage, "BEGIN; LOCK%").await;
-            holding.execute("ROLLBACK").await.unwrap();
-        };
-        tokio::join!(drop, release);
+        // One statement of the relay after the other, up to the one that reads the row.
+        while !until_waiting(&stage, "tidings-relay").await.contains("AS predecessor_published") {
+            let mut next = PgConnection::connect(stage.database.url()).await.unwrap();
+            next.execute("SET application_name = 'next'; BEGIN").await.unwrap();
+            let release = async {
+                until_waiting(&stage, "next").await;
+                holding.execute("COMMIT").await.unwrap();
+            };
+            let (locked, ()) = tokio::join!(next.execute(LOCK), release);
+            locked.unwrap();
+            next.execute("SET application_name = 'holding'").await.unwrap();
+            holding = next;
+        }
+        holding.execute(DROP).await.unwrap();
+        holding.execute("COMMIT").await.unwrap();
         assert_eq!(dropped(&stage).await, [0]);
         stage.watcher.until_seen(&stage.orders, "a", 2).await;
         assert_eq!(stage.blocked().await, 0, "{plans}");
@@ -161,20 +163,20 @@ async fn a_predecessor_dropped_while_its_successor_is_read_is_no_gap() {
     }
 }
 
-/// Waits until a statement like this waits for a lock.
-async fn until_waiting(stage: &Stage, statement: &str) {
-    eventually(&format!("{statement} waits for the table"), PATIENCE, async || {
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE $1",
+/// Waits until a session of this name waits for a lock, and tells with which statement.
+async fn until_waiting(stage: &Stage, application_name: &str) -> String {
+    eventually(&format!("{application_name} waits for the table"), PATIENCE, async || {
+        let waiting: Option<String> = sqlx::query_scalar(
+            "SELECT query FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = $1",
         )
-        .bind(statement)
-        .fetch_one(stage.pool())
+        .bind(application_name)
+        .fetch_optional(stage.pool())
         .await
         .unwrap();
-        if waiting == 1 { Ok(()) } else { Err(waiting) }
+        waiting.ok_or("it does not wait")
     })
-    .await;
+    .await
 }
 
 #[tokio::test]

@@ -294,7 +294,8 @@ impl Leader {
         for row in due {
             if let Some(partition) = self.held.admit_retry(&row) {
                 let lane = self.lane(&row.topic);
-                lane.try_send(Input::Retry(partition, row)).map_err(|_| sqlx::Error::WorkerCrashed)?;
+                lane.try_send(Input::Retry(partition, Box::new(row)))
+                    .map_err(|_| sqlx::Error::WorkerCrashed)?;
             }
         }
         Ok(())
