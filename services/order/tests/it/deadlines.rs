@@ -99,6 +99,43 @@ async fn what_hangs_is_cancelled_once_its_deadline_has_passed() {
 }
 
 #[tokio::test]
+async fn orders_that_waited_for_the_broker_are_not_cancelled_when_it_returns() {
+    let stack = Stack::start().await;
+    let orders = stack.place_many(25).await;
+    let worker = worker(&stack, &stack.replica, 10);
+    // The broker was away for longer than the deadline: inventory has not heard of them.
+    stack.let_unpublished_deadlines_pass(&orders).await;
+    assert_eq!(worker.look(&mut Fence::default()).await.unwrap(), 0, "nobody has heard of them");
+    // It returns: the others have as long as they would have had.
+    let grace = chrono::TimeDelta::milliseconds(Config::default().deadline_ms.into());
+    stack.publish_before(&orders, grace - chrono::TimeDelta::minutes(1)).await;
+    stack.let_unpublished_deadlines_pass(&orders).await;
+    assert_eq!(worker.look(&mut Fence::default()).await.unwrap(), 0, "they were published just now");
+    stack.publish_before(&orders, grace + chrono::TimeDelta::minutes(1)).await;
+    stack.let_unpublished_deadlines_pass(&orders).await;
+    assert_eq!(worker.look(&mut Fence::default()).await.unwrap(), 25);
+    assert_eq!(stack.check_invariants().await, 25);
+}
+
+#[tokio::test]
+async fn an_order_whose_key_is_blocked_ends_by_its_deadline() {
+    let stack = Stack::start().await;
+    let [blocked, waiting] = two_of_one_partition(&stack).await;
+    sqlx::query(
+        "INSERT INTO outbox.blocked_keys (message_id, topic, key, reason, detail)
+         SELECT id, topic, key, 'rejected', 'the test says so' FROM outbox.messages WHERE subject = $1",
+    )
+    .bind(blocked.to_string())
+    .execute(stack.pool())
+    .await
+    .unwrap();
+    stack.let_unpublished_deadlines_pass(&[blocked, waiting]).await;
+    assert_eq!(worker(&stack, &stack.replica, 10).look(&mut Fence::default()).await.unwrap(), 1);
+    assert_eq!(stack.end_of(blocked).await, timed_out());
+    assert_eq!(stack.end_of(waiting).await.0, "placed");
+}
+
+#[tokio::test]
 async fn what_was_paid_before_an_outage_ended_is_confirmed_and_not_cancelled() {
     let stack = Stack::start().await;
     let [paid, unpaid] = two_of_one_partition(&stack).await;
