@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// How long an order may stay open, in milliseconds, before it is cancelled.
     pub deadline_ms: u32,
+    /// How long an order may stay open after it was published, in milliseconds: what waited for the broker has this time from then.
+    /// As long as `deadline_ms` unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_grace_ms: Option<u32>,
     /// How often expired deadlines are looked for, in milliseconds.
     pub deadline_poll_interval_ms: u32,
     /// How many expired orders are cancelled in one transaction.
@@ -26,6 +30,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             deadline_ms: 15 * 60 * 1_000,
+            deadline_grace_ms: None,
             deadline_poll_interval_ms: 1_000,
             deadline_batch_size: 500,
             watch_poll_interval_ms: 50,

@@ -1,5 +1,5 @@
 //! Deadlines: an expired deadline acts only after everything on the topics by then was heard, so that an outage doesn't
-//! cancel what was already paid. Each partition is waited for by the orders whose keys lie on it, and by no others.
+//! cancel what was already paid; and not before the others have had time to hear of the order. Each partition is waited for by the orders whose keys lie on it, and by no others.
 
 mod fence;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Topic, Topics, ambient};
 use messaging::{Bus, BusError, ends};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ pub struct DeadlineWorker {
     topics: Vec<String>,
     poll: Duration,
     batch: u32,
+    grace: TimeDelta,
 }
 
 impl DeadlineWorker {
@@ -39,6 +40,7 @@ impl DeadlineWorker {
             topics: [Topic::Reservations, Topic::Payments].map(|topic| topics.name(topic)).to_vec(),
             poll: Duration::from_millis(u64::from(config.deadline_poll_interval_ms.max(1))),
             batch: config.deadline_batch_size.max(1),
+            grace: TimeDelta::milliseconds(config.deadline_grace_ms.unwrap_or(config.deadline_ms).into()),
         }
     }
 
@@ -49,6 +51,11 @@ impl DeadlineWorker {
     /// When the database does not answer, or the broker tells nothing about a topic.
     pub async fn look(&self, fence: &mut Fence) -> anyhow::Result<usize> {
         let now = ambient::now();
+        if self.store.newest_due(now).await?.is_none() {
+            return Ok(0);
+        }
+        let limit = i64::from(self.batch);
+        while self.store.postpone(now, self.grace, limit).await? == u64::from(self.batch) {}
         let Some(newest) = self.store.newest_due(now).await? else { return Ok(0) };
         self.read_ends(fence, newest).await.context("reading the end offsets")?;
         fence.pass(&self.store.positions(&self.topics).await?);
@@ -83,7 +90,7 @@ impl DeadlineWorker {
             let heard = due.iter().filter(|due| fence.has_heard(due)).map(|due| OrderId(due.order_id));
             let heard: Vec<OrderId> = heard.collect();
             if !heard.is_empty() {
-                answered += self.store.expire(&heard, now).await?;
+                answered += self.store.expire(&heard, now, self.grace).await?;
             }
             if due.len() < usize::try_from(self.batch)? {
                 return Ok(answered);

@@ -172,14 +172,19 @@ impl OrderStore {
         self.database.transaction(Operation::Request, cancelling).await
     }
 
-    /// Cancels those of these orders that are open and whose deadline had passed at `now`; says how many deadlines were
-    /// answered. The caller knows that everything on the topics about them by then was heard. Several replicas may do this at
+    /// Cancels those of these orders that are open, whose deadline had passed at `now`, and which were published by `grace` before;
+    /// says how many deadlines were answered. The caller knows that everything on the topics about them by then was heard. Several replicas may do this at
     /// once: the locked heads decide.
     ///
     /// # Errors
     /// When the database refuses or does not answer.
-    pub async fn expire(&self, order_ids: &[OrderId], now: DateTime<Utc>) -> Result<usize, StoreError> {
-        self.database.transaction(Operation::Worker, |tx| self.expire_in(tx, order_ids, now)).await
+    pub async fn expire(
+        &self,
+        order_ids: &[OrderId],
+        now: DateTime<Utc>,
+        grace: TimeDelta,
+    ) -> Result<usize, StoreError> {
+        self.database.transaction(Operation::Worker, |tx| self.expire_in(tx, order_ids, now, grace)).await
     }
 
     async fn expire_in(
@@ -187,9 +192,10 @@ impl OrderStore {
         mut tx: Transaction,
         order_ids: &[OrderId],
         now: DateTime<Utc>,
+        grace: TimeDelta,
     ) -> Result<usize, StoreError> {
         let mut work = lock(&mut tx, order_ids).await?;
-        let due = deadlines::still_due(&mut tx, order_ids, now).await?;
+        let due = deadlines::still_due(&mut tx, order_ids, now, grace).await?;
         if let (Err(error), Some(first)) = (expire_orders::expire_orders(&mut work, &due, now), due.first()) {
             return Err(StoreError::of(*first, error));
         }

@@ -74,7 +74,7 @@ async fn step(stack: &Stack, inputs: &[(OrderId, Input)]) {
     }
     let due: Vec<OrderId> = having(Input::Deadline).collect();
     stack.let_deadlines_pass(&due).await;
-    stack.replica.store.expire(&due, contracts::ambient::now()).await.unwrap();
+    stack.replica.store.expire(&due, contracts::ambient::now(), chrono::TimeDelta::zero()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,6 +136,19 @@ async fn an_order_whose_key_is_blocked_ends_by_its_deadline() {
 }
 
 #[tokio::test]
+async fn what_is_postponed_meanwhile_is_not_cancelled() {
+    let stack = Stack::start().await;
+    let [early, late] = two_of_one_partition(&stack).await;
+    stack.let_deadlines_pass(&[late]).await;
+    stack.let_unpublished_deadlines_pass(&[early]).await;
+    // Another replica had read both as due.
+    let (now, grace) = (ambient::now(), chrono::TimeDelta::minutes(15));
+    assert_eq!(stack.replica.store.expire(&[early, late], now, grace).await.unwrap(), 1);
+    assert_eq!(stack.end_of(late).await, timed_out());
+    assert_eq!(stack.end_of(early).await.0, "placed");
+}
+
+#[tokio::test]
 async fn what_was_paid_before_an_outage_ended_is_confirmed_and_not_cancelled() {
     let stack = Stack::start().await;
     let [paid, unpaid] = two_of_one_partition(&stack).await;

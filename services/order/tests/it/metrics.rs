@@ -28,7 +28,12 @@ async fn each_order_is_counted_once_when_it_is_placed_and_once_by_its_end_whatev
         .await;
     stack.replica.cancel(cancelled).await;
     stack.let_deadlines_pass(&[timed_out]).await;
-    stack.replica.store.expire(&[timed_out], contracts::ambient::now()).await.unwrap();
+    stack
+        .replica
+        .store
+        .expire(&[timed_out], contracts::ambient::now(), chrono::TimeDelta::zero())
+        .await
+        .unwrap();
     // Too late to end anything.
     stack
         .apply(vec![payment_completed(cancelled), stock_rejected(timed_out), payment_completed(twice)])

@@ -34,7 +34,7 @@ async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Out
                 store.cancel(order_id, contracts::TraceContext::default(), contracts::ambient::now()).await;
         }
         None => {
-            store.expire(&[order_id], contracts::ambient::now()).await.unwrap();
+            store.expire(&[order_id], contracts::ambient::now(), chrono::TimeDelta::zero()).await.unwrap();
         }
     }
 }

@@ -1,13 +1,17 @@
 //! Durable deadlines, and the positions that tell whether an expired one may act.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use database::Operation;
 use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::{OrderStore, StoreError};
 use crate::domain::OrderId;
+
+/// After about this time it is asked again whether an order was published.
+const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(30);
 
 /// How far this service has applied a partition.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -69,6 +73,43 @@ impl OrderStore {
         Ok(due)
     }
 
+    /// Postpones deadlines that had passed at `now` of orders that nobody has heard of: at most `limit` whose event is not published
+    /// (looked at again in about half a minute), or was published less than `grace` ago. Says how many. An order whose key is blocked
+    /// is not postponed: nobody may ever hear of it.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer.
+    pub async fn postpone(
+        &self,
+        now: DateTime<Utc>,
+        grace: TimeDelta,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        let postponed = sqlx::query(
+            "WITH early AS (
+                 SELECT d.order_id, m.finished_at
+                 FROM deadlines d JOIN orders o USING (order_id) JOIN outbox.messages m ON m.id = o.last_message_id
+                 WHERE d.look_at <= $1 AND (
+                     m.finished_at > $1::timestamptz - $2::interval
+                     OR EXISTS (SELECT FROM outbox.unpublished() u WHERE u.id = m.id)
+                        AND NOT EXISTS (SELECT FROM outbox.blocked_keys b
+                                        WHERE b.topic = m.topic AND sha256(b.key) = sha256(m.key)))
+                 ORDER BY d.look_at, d.order_id LIMIT $3 FOR UPDATE OF d SKIP LOCKED
+             )
+             UPDATE deadlines d
+             SET state = 'delayed',
+                 look_at = coalesce(e.finished_at + $2, $1 + $4::interval * (0.75 + random() / 2))
+             FROM early e WHERE d.order_id = e.order_id",
+        )
+        .bind(now)
+        .bind(interval(grace))
+        .bind(limit)
+        .bind(interval(LOOK_AGAIN))
+        .execute(self.database.statement(Operation::Worker))
+        .await?;
+        Ok(postponed.rows_affected())
+    }
+
     /// How many deadlines had passed at `now`.
     ///
     /// # Errors
@@ -97,20 +138,34 @@ impl OrderStore {
     }
 }
 
-/// Those of the orders whose deadlines had passed at `now`, and still wait for an answer.
+/// Those of the orders whose deadlines had passed at `now`, still wait for an answer, and were published by `grace` before.
 pub(super) async fn still_due(
     conn: &mut PgConnection,
     order_ids: &[OrderId],
     now: DateTime<Utc>,
+    grace: TimeDelta,
 ) -> Result<Vec<OrderId>, sqlx::Error> {
     let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT order_id FROM deadlines WHERE order_id = ANY($1) AND look_at <= $2 ORDER BY look_at, order_id",
+        "SELECT d.order_id
+         FROM deadlines d JOIN orders o USING (order_id) LEFT JOIN outbox.messages m ON m.id = o.last_message_id
+         WHERE d.order_id = ANY($1) AND d.look_at <= $2
+           AND (m.id IS NULL
+                OR EXISTS (SELECT FROM outbox.blocked_keys b
+                           WHERE b.topic = m.topic AND sha256(b.key) = sha256(m.key))
+                OR NOT EXISTS (SELECT FROM outbox.unpublished() u WHERE u.id = m.id)
+                   AND (m.finished_at > $2::timestamptz - $3::interval) IS NOT TRUE)
+         ORDER BY d.look_at, d.order_id",
     )
     .bind(order_ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
     .bind(now)
+    .bind(interval(grace))
     .fetch_all(conn)
     .await?;
     Ok(ids.into_iter().map(OrderId).collect())
+}
+
+fn interval(delta: TimeDelta) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: delta.num_microseconds().unwrap_or(i64::MAX) }
 }
 
 pub(super) async fn set(
