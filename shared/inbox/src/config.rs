@@ -16,6 +16,8 @@ pub struct ConsumerConfig {
     pub backoff_initial_ms: u64,
     /// Longest pause between two tries.
     pub backoff_max_ms: u64,
+    /// How long a partition with work may stand still before it is reported as stalled.
+    pub stalled_after_ms: u64,
     /// How long event ids are remembered, in days; older ones become dead letters. 0 keeps them for ever.
     pub deduplication_days: u32,
 }
@@ -27,12 +29,17 @@ impl Default for ConsumerConfig {
             max_batch_bytes: 4 * 1024 * 1024,
             backoff_initial_ms: 50,
             backoff_max_ms: 5_000,
+            stalled_after_ms: 30_000,
             deduplication_days: 0,
         }
     }
 }
 
 impl ConsumerConfig {
+    pub(crate) const fn stalled_after(&self) -> Duration {
+        Duration::from_millis(self.stalled_after_ms)
+    }
+
     /// The pause before try `attempt` (1, 2, ...): exponential, between half and all of its bound by `jitter` in 0..=1.
     #[must_use]
     pub fn pause(&self, attempt: u32, jitter: f64) -> Duration {

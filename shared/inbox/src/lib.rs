@@ -26,6 +26,7 @@ pub mod subscriptions;
 pub mod unit_of_work;
 mod unknown_schemas;
 mod upkeep;
+mod watchdog;
 mod worker;
 
 pub use config::ConsumerConfig;

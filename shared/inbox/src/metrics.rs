@@ -35,8 +35,8 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "inbox_partitions",
         &["state"],
-        "Partitions assigned to this process: `running`, `retrying` (the world is at fault) or `stopped` (records are \
-         missing).",
+        "Partitions assigned to this process: `running`, `retrying` (the world is at fault), `stopped` (records are \
+         missing) or `stalled` (there is work, and nothing has moved for `consumer.stalled_after_ms`).",
     ),
     Metric::counter(
         "inbox_partitions_stopped_total",
@@ -77,7 +77,7 @@ pub const METRICS: &[Metric] = &[
 pub(crate) const OUTCOMES: [&str; 4] = ["applied", "duplicate", "skipped", "dead_lettered"];
 
 /// How this process reads partitions.
-pub(crate) const STATES: [&str; 3] = ["running", "retrying", "stopped"];
+pub(crate) const STATES: [&str; 4] = ["running", "retrying", "stopped", "stalled"];
 
 /// Why a partition is stopped.
 pub(crate) const OUT_OF_RANGE: &str = "out_of_range";

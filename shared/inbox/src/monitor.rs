@@ -10,6 +10,7 @@ use database::{Database, Operation};
 use futures::future::join_all;
 use messaging::{Bus, TopicPartition, ends};
 use metrics::{counter, gauge};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{self, BEHIND};
@@ -18,6 +19,7 @@ use crate::positions;
 use crate::sqlstate::Verdict;
 use crate::standing::{self, Applied};
 use crate::status::{ConsumerStatus, PartitionState};
+use crate::watchdog::Watchdog;
 use crate::worker::Shared;
 
 /// How often it is asked.
@@ -28,6 +30,8 @@ const EVERY: Duration = Duration::from_secs(5);
 pub struct Lag {
     /// Which partition.
     pub partition: TopicPartition,
+    /// The first offset that is not applied yet.
+    pub next_offset: i64,
     /// Records on it that are not applied yet.
     pub records: i64,
 }
@@ -89,7 +93,7 @@ async fn lag_of(bus: &dyn Bus, applied: &[Applied], topic: &str) -> Vec<Lag> {
             Ok(marks) => {
                 let position = applied.iter().find(|applied| applied.partition == partition);
                 let next_offset = position.map_or(marks.low, |applied| applied.next_offset);
-                lags.push(Lag { partition, records: (marks.high - next_offset).max(0) });
+                lags.push(Lag { partition, next_offset, records: (marks.high - next_offset).max(0) });
             }
             Err(error) => tracing::debug!(topic, %error, "the lag of a partition is not known"),
         }
@@ -127,7 +131,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     let names: Vec<String> = subscribed.iter().map(|topic| topics.name(*topic)).collect();
     begin(&labels);
     let mut dead_letters = DeadLetters::new(&labels);
-    let mut counts = Counts::default();
+    let (mut counts, mut watchdog) = (Counts::default(), Watchdog::default());
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let asking = async {
@@ -139,10 +143,14 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
                 Err(error) => tracing::debug!(%error, "dead letters are not counted"),
             }
             counts.compare(&*shared.bus, topics, &names).await;
-            match lag(&applier.database, &*shared.bus, &names).await {
-                Ok(lags) => show_lags(&lags, topics),
-                Err(error) => tracing::debug!(%error, "the lag is not known"),
-            }
+            let lags = lag(&applier.database, &*shared.bus, &names).await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the lag is not known");
+                Vec::new()
+            });
+            show_lags(&lags, topics);
+            let assigned = shared.status.partitions();
+            let stalled = watchdog.stalled(&assigned, &lags, shared.config.stalled_after(), Instant::now());
+            shared.status.set_stalled(&stalled, ambient::now());
         }
     };
     tokio::select! {
@@ -183,7 +191,7 @@ impl DeadLetters {
 
 /// Shows what is known; a partition whose lag is not known keeps its last one, and the time of it.
 fn show_lags(lags: &[Lag], topics: &Topics) {
-    for Lag { partition, records } in lags {
+    for Lag { partition, records, .. } in lags {
         let topic = positions::label(topics, &partition.topic);
         let number = partition.partition.to_string();
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -205,6 +213,7 @@ fn show_states(status: &ConsumerStatus) {
             PartitionState::Running { .. } => 0,
             PartitionState::Retrying { .. } => 1,
             PartitionState::Stopped { .. } => 2,
+            PartitionState::Stalled { .. } => 3,
         }] += 1.0;
     }
     for (state, count) in STATES.into_iter().zip(counts) {

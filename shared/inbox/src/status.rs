@@ -25,6 +25,14 @@ pub enum PartitionState {
         /// What went wrong last.
         error: String,
     },
+    /// There is work, and nothing has moved for a while.
+    Stalled {
+        /// Since when that is known.
+        since: DateTime<Utc>,
+        /// What it says of itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
     /// The position is outside the range that the topic holds: records are missing. Nobody but an operator fixes that.
     Stopped {
         /// What is wrong.
@@ -63,6 +71,8 @@ struct Workers {
     out_of_group: Option<OutOfGroup>,
     /// The newest worker of each partition, by number, and its state once it has one.
     partitions: BTreeMap<TopicPartition, (u64, Option<PartitionState>)>,
+    /// Those of which the watchdog says that they stand still, and since when.
+    stalled: BTreeMap<TopicPartition, DateTime<Utc>>,
 }
 
 /// What one worker says of its partition. It says nothing any more once another worker has begun there, and is forgotten when it
@@ -80,7 +90,34 @@ impl ConsumerStatus {
     pub fn partitions(&self) -> BTreeMap<TopicPartition, PartitionState> {
         let workers = self.lock();
         let states = workers.partitions.iter();
-        states.filter_map(|(partition, (_, state))| Some((partition.clone(), state.clone()?))).collect()
+        let state = |partition, state: &PartitionState| match (workers.stalled.get(partition), state) {
+            (Some(since), PartitionState::Running { .. }) => {
+                PartitionState::Stalled { since: *since, error: None }
+            }
+            (Some(since), PartitionState::Retrying { error, .. }) => {
+                PartitionState::Stalled { since: *since, error: Some(error.clone()) }
+            }
+            (_, state) => state.clone(),
+        };
+        states
+            .filter_map(|(partition, (_, told))| Some((partition.clone(), state(partition, told.as_ref()?))))
+            .collect()
+    }
+
+    /// What the watchdog has found. Each partition that begins to stand still is an error in the log.
+    pub(crate) fn set_stalled(&self, stalled: &[TopicPartition], now: DateTime<Utc>) {
+        let mut workers = self.lock();
+        workers.stalled.retain(|partition, _| stalled.contains(partition));
+        for partition in stalled {
+            workers.stalled.entry(partition.clone()).or_insert_with(|| {
+                tracing::error!(
+                    topic = partition.topic,
+                    partition = partition.partition,
+                    "partition stalled: it has records and does not move"
+                );
+                now
+            });
+        }
     }
 
     /// Why nothing is read, unless we are in our group.

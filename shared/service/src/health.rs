@@ -195,6 +195,10 @@ fn partition_component(state: PartitionState) -> Component {
         PartitionState::Retrying { attempts, error } => {
             Component::of(State::Retrying, format!("attempt {attempts}: {error}"))
         }
+        PartitionState::Stalled { since, error } => {
+            let error = error.map_or_else(String::new, |error| format!(": {error}"));
+            Component::of(State::Retrying, format!("stalled since {since}{error}"))
+        }
         PartitionState::Stopped { error } => Component::of(State::Down, error),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use contracts::AnyEvent;
 use contracts::ambient::{new_id, now};
 use contracts::topics::{PARTITIONS, Topic};
+use inbox::PartitionState;
 use inbox::monitor::lag;
 use testkit::broker::all_watermarks;
 use testkit::exposition::Recorded;
@@ -157,5 +158,23 @@ async fn partitions_are_counted_by_what_they_do() {
     for (state, partitions) in [("running", 5.0), ("retrying", 0.0), ("stopped", 1.0)] {
         until(&recorded, "inbox_partitions", &[("state", state)], partitions).await;
     }
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_has_records_and_does_not_move_is_stalled() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    stack.stalled_after_ms = 1_000;
+    // The batch waits for something that nobody bounds; it says that it runs.
+    let held = stack.faults.gate.forget_permits(usize::MAX);
+    stack.publish(&confirmed(new_id(), 1)).await;
+    let status = stack.consume_as("tidings.ledger");
+    until(&recorded, "inbox_partitions", &[("state", "stalled")], 1.0).await;
+    let stalled = |state: &PartitionState| matches!(state, PartitionState::Stalled { .. });
+    assert_eq!(status.partitions().values().filter(|state| stalled(state)).count(), 1);
+    stack.faults.gate.add_permits(held);
+    until(&recorded, "inbox_partitions", &[("state", "stalled")], 0.0).await;
+    assert!(!status.partitions().values().any(stalled));
     stack.stop().await;
 }

@@ -28,6 +28,7 @@ pub(crate) struct Stack {
     pub(crate) faults: Arc<Faults>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) max_batch_records: usize,
+    pub(crate) stalled_after_ms: u64,
     redrive: Option<Arc<dyn Redrive>>,
     tasks: JoinSet<()>,
 }
@@ -49,6 +50,7 @@ impl Stack {
             faults: Arc::new(Faults::none()),
             shutdown: CancellationToken::new(),
             max_batch_records: ConsumerConfig::default().max_batch_records,
+            stalled_after_ms: ConsumerConfig::default().stalled_after_ms,
             redrive: None,
             tasks: JoinSet::new(),
         }
@@ -79,6 +81,7 @@ impl Stack {
             group: group.to_owned(),
             config: ConsumerConfig {
                 max_batch_records: self.max_batch_records,
+                stalled_after_ms: self.stalled_after_ms,
                 backoff_initial_ms: 1,
                 backoff_max_ms: 10,
                 ..ConsumerConfig::default()

@@ -1,0 +1,115 @@
+//! Progress, watched: a partition of ours that has work and does not move for a while is stalled, whatever it says of itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use messaging::TopicPartition;
+use tokio::time::Instant;
+
+use crate::monitor::Lag;
+use crate::status::PartitionState;
+
+/// When each assigned partition has moved last.
+#[derive(Debug, Default)]
+pub(crate) struct Watchdog {
+    moved: BTreeMap<TopicPartition, (Option<i64>, Instant)>,
+}
+
+impl Watchdog {
+    /// The assigned partitions that have work and have not moved for `patience`. `lags` are those that are known now.
+    pub(crate) fn stalled(
+        &mut self,
+        assigned: &BTreeMap<TopicPartition, PartitionState>,
+        lags: &[Lag],
+        patience: Duration,
+        now: Instant,
+    ) -> Vec<TopicPartition> {
+        self.moved.retain(|partition, _| assigned.contains_key(partition));
+        let mut stalled = Vec::new();
+        for (partition, state) in assigned {
+            let lag = lags.iter().find(|lag| lag.partition == *partition);
+            // Whoever retries has work, also while nobody tells how much.
+            let has_work = match state {
+                PartitionState::Retrying { .. } => true,
+                PartitionState::Running { .. } | PartitionState::Stalled { .. } => {
+                    lag.is_some_and(|lag| lag.records > 0)
+                }
+                PartitionState::Stopped { .. } => false,
+            };
+            let (position, since) = self.moved.entry(partition.clone()).or_insert((None, now));
+            let next_offset = lag.map(|lag| lag.next_offset).or(*position);
+            if !has_work || next_offset != *position {
+                (*position, *since) = (next_offset, now);
+            } else if now.duration_since(*since) >= patience {
+                stalled.push(partition.clone());
+            }
+        }
+        stalled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn partition() -> TopicPartition {
+        TopicPartition { topic: "tidings.orders".to_owned(), partition: 3 }
+    }
+
+    fn lag(next_offset: i64, records: i64) -> Vec<Lag> {
+        vec![Lag { partition: partition(), next_offset, records }]
+    }
+
+    fn running() -> PartitionState {
+        PartitionState::Running { next_offset: 0 }
+    }
+
+    fn retrying() -> PartitionState {
+        PartitionState::Retrying { attempts: 1, error: String::new() }
+    }
+
+    /// Looks every ten seconds; tells at which looks the partition was stalled.
+    fn stalled_at(looks: Vec<(PartitionState, Vec<Lag>)>) -> Vec<usize> {
+        let (mut watchdog, began) = (Watchdog::default(), Instant::now());
+        let mut stalled = Vec::new();
+        for (look, (state, lags)) in (0_u32..).zip(looks) {
+            let assigned = BTreeMap::from([(partition(), state)]);
+            let now = began + Duration::from_secs(10) * look;
+            if !watchdog.stalled(&assigned, &lags, PATIENCE, now).is_empty() {
+                stalled.push(look as usize);
+            }
+        }
+        stalled
+    }
+
+    #[test]
+    fn work_that_does_not_move_is_a_stall_and_moving_ends_it() {
+        let mut looks: Vec<_> = (0..6).map(|_| (running(), lag(7, 2))).collect();
+        looks.extend([(running(), lag(8, 1)), (running(), lag(8, 1)), (running(), lag(9, 0))]);
+        assert_eq!(stalled_at(looks), [3, 4, 5]);
+    }
+
+    #[test]
+    fn no_work_is_no_stall_however_long() {
+        assert_eq!(stalled_at((0..9).map(|_| (running(), lag(7, 0))).collect()), Vec::<usize>::new());
+        let stopped = || PartitionState::Stopped { error: String::new() };
+        assert_eq!(stalled_at((0..9).map(|_| (stopped(), lag(7, 5))).collect()), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn work_that_keeps_moving_is_no_stall_however_much() {
+        assert_eq!(
+            stalled_at((0..9).map(|look| (running(), lag(look, 1_000))).collect()),
+            Vec::<usize>::new()
+        );
+    }
+
+    #[test]
+    fn whoever_retries_is_stalled_also_while_nobody_tells_how_much_there_is() {
+        let mut looks = vec![(running(), lag(7, 0))];
+        looks.extend((0..5).map(|_| (retrying(), Vec::new())));
+        assert_eq!(stalled_at(looks), [3, 4, 5]);
+    }
+}
