@@ -98,22 +98,24 @@ async fn a_silent_pool_serves_again_after_one_bound() {
     let (proxy, database) = through_a_proxy(&numbers, 8).await;
     for round in 0..3 {
         let mut tasks = JoinSet::new();
-        for number in 0..8 {
+        for _ in 0..8 {
             let database = database.clone();
             tasks.spawn(async move {
-                let number = round * 8 + number;
-                database.transaction(Operation::Worker, |tx| insert(tx, number)).await.unwrap();
+                let asleep =
+                    sqlx::query("SELECT pg_sleep(0.3)").execute(database.statement(Operation::Worker));
+                asleep.await.unwrap();
             });
         }
         while let Some(done) = tasks.join_next().await {
             done.unwrap();
         }
+        assert!(database.status().idle >= 2, "{:?}", database.status());
         proxy.silence();
-        // One pays for all of them, if it is not asked after a second of idleness.
-        let first = database.transaction(Operation::Request, |tx| insert(tx, 100 + round)).await;
-        let opened = proxy.opened();
+        // One pays for all of them, unless it was idle for so long that it is asked before.
+        if database.transaction(Operation::Request, |tx| insert(tx, 100 + round)).await.is_err() {
+            assert_eq!(database.status().open, 0, "the idle ones went the same way");
+        }
         database.transaction(Operation::Worker, |tx| insert(tx, 200 + round)).await.unwrap();
-        assert!(first.is_ok() || proxy.opened() == opened + 1, "the next one finds none of the silent ones");
     }
-    assert!(stored(&numbers).await.len() >= 27);
+    assert!(stored(&numbers).await.len() >= 3);
 }
