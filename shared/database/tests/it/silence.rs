@@ -27,9 +27,9 @@ fn at(server: &PgConnectOptions, proxy: &Proxy, max_connections: usize) -> Datab
 /// How many bytes a conversation on a connection that is open takes, both ways together.
 async fn length(numbers: &TestDatabase) -> usize {
     let (proxy, database) = through_a_proxy(numbers, 1).await;
-    database.transaction(Operation::Request, |tx| insert(tx, -2)).await.unwrap();
+    database.transaction(Operation::Worker, |tx| insert(tx, -2)).await.unwrap();
     let opened = proxy.forwarded();
-    database.transaction(Operation::Request, |tx| insert(tx, -1)).await.unwrap();
+    database.transaction(Operation::Worker, |tx| insert(tx, -1)).await.unwrap();
     proxy.forwarded() - opened
 }
 
