@@ -17,13 +17,15 @@ use crate::session::too_late;
 /// The longest that a rollback may take before its connection is dropped instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A lent connection, outside a transaction: each statement is one of its own.
-#[derive(Debug)]
-pub struct Connection(Lent);
+/// A lent connection, outside a transaction: each statement is one of its own. It goes to [`Returned`] when it is dropped.
+pub struct Connection {
+    object: Option<Object<Manager>>,
+    returned: Arc<Mutex<Option<Object<Manager>>>>,
+}
 
 /// A lent connection inside a transaction. Rolled back unless it is committed.
 #[derive(Debug)]
-pub struct Transaction(Lent);
+pub struct Transaction(Connection);
 
 impl Database {
     /// Lends a connection to `work`, in a transaction that has begun (READ COMMITTED). The bound of `operation` holds for all of it,
@@ -57,14 +59,14 @@ impl Database {
         E: From<sqlx::Error>,
         F: Future<Output = Result<T, E>>,
     {
-        self.converse(operation, false, |lent| work(Connection(lent))).await
+        self.converse(operation, false, work).await
     }
 
     async fn converse<T, E, F>(
         &self,
         operation: Operation,
         begin: bool,
-        work: impl FnOnce(Lent) -> F,
+        work: impl FnOnce(Connection) -> F,
     ) -> Result<T, E>
     where
         E: From<sqlx::Error>,
@@ -89,7 +91,7 @@ impl Database {
         Err(too_late(bound).into())
     }
 
-    async fn lend(&self, returned: &Returned) -> Result<Lent, sqlx::Error> {
+    async fn lend(&self, returned: &Returned) -> Result<Connection, sqlx::Error> {
         let began = Instant::now();
         let object = self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => error,
@@ -97,17 +99,11 @@ impl Database {
             PoolError::Closed | PoolError::PostCreateHook(_) => sqlx::Error::PoolClosed,
         })?;
         histogram!("database_pool_acquire_duration_seconds").record(began.elapsed().as_secs_f64());
-        Ok(Lent { object: Some(object), returned: Arc::clone(&returned.0) })
+        Ok(Connection { object: Some(object), returned: Arc::clone(&returned.0) })
     }
 }
 
-/// A connection in the hands of a conversation's work. It goes to [`Returned`] when it is dropped.
-struct Lent {
-    object: Option<Object<Manager>>,
-    returned: Arc<Mutex<Option<Object<Manager>>>>,
-}
-
-impl Lent {
+impl Connection {
     async fn begin(&mut self, statement: &str) -> Result<(), sqlx::Error> {
         let statement = AssertSqlSafe(statement.to_owned());
         self.set_in_transaction(true);
@@ -125,7 +121,7 @@ impl Lent {
 const LENT: &str = "only dropping takes it";
 
 #[expect(clippy::expect_used, reason = "see the text")]
-impl Deref for Lent {
+impl Deref for Connection {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -134,13 +130,13 @@ impl Deref for Lent {
 }
 
 #[expect(clippy::expect_used, reason = "see the text")]
-impl DerefMut for Lent {
+impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.object.as_mut().expect(LENT).connection
     }
 }
 
-impl Drop for Lent {
+impl Drop for Connection {
     fn drop(&mut self) {
         *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.object.take();
     }
@@ -160,7 +156,7 @@ impl Returned {
     async fn give_back(self, failed: bool) {
         let Some(object) = self.take() else { return };
         // Dropped in the middle of this, it is closed too.
-        let mut lent = Lent { object: Some(object), returned: Arc::clone(&self.0) };
+        let mut lent = Connection { object: Some(object), returned: Arc::clone(&self.0) };
         let Some(object) = &mut lent.object else { return };
         let answers = if object.in_transaction {
             answers(sqlx::raw_sql("ROLLBACK").execute(&mut object.connection)).await
@@ -214,22 +210,8 @@ impl DerefMut for Transaction {
     }
 }
 
-impl Deref for Connection {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.0
-    }
-}
-
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.0
-    }
-}
-
-impl std::fmt::Debug for Lent {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lent")
+        f.write_str("Connection")
     }
 }

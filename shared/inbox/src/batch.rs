@@ -123,7 +123,8 @@ impl Applier {
         mut rejected: HashMap<Uuid, Rejection>,
     ) -> Result<Outcome, HandlerError> {
         loop {
-            let attempt = self.attempt(partition, batch, items, spans, &rejected);
+            let attempt = |tx| self.attempt(tx, partition, batch, items, spans, &rejected);
+            let attempt = self.database.transaction(Operation::Batch, attempt);
             match attempt.instrument(spans.transaction()).await? {
                 Attempt::Done(outcome) => return Ok(outcome),
                 Attempt::Rejected { event_id, rejection } => {
@@ -138,19 +139,6 @@ impl Applier {
     }
 
     async fn attempt(
-        &self,
-        partition: &TopicPartition,
-        batch: &Batch,
-        items: &[Item],
-        spans: &BatchSpans,
-        rejected: &HashMap<Uuid, Rejection>,
-    ) -> Result<Attempt, HandlerError> {
-        self.database
-            .transaction(Operation::Batch, |tx| self.attempt_in(tx, partition, batch, items, spans, rejected))
-            .await
-    }
-
-    async fn attempt_in(
         &self,
         mut tx: Transaction,
         partition: &TopicPartition,
