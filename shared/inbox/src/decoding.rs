@@ -1,10 +1,14 @@
 //! From a record to an event, before any transaction: skip by header, decode, check identity.
 
+use std::panic::AssertUnwindSafe;
+
 use contracts::envelope::CE_TYPE;
 use contracts::{Codec, DecodeError, Envelope};
+use futures::FutureExt as _;
 use messaging::{Delivered, TopicPartition};
 
 use crate::error_policy::{self, HandlerError, Rejection};
+use crate::subscriptions::panic_message;
 use crate::unit_of_work::Received;
 
 /// What a record turns out to be.
@@ -28,8 +32,28 @@ pub(crate) fn unknown_schema(id: u32) -> Result<Item, HandlerError> {
     error_policy::of_decoding(DecodeError::UnknownSchema { id }).map(Item::Undecodable)
 }
 
-/// Reads one record. Only the world's faults (the registry's) are errors; they repeat the batch.
+/// Reads one record; a panic on the way is the record's fault, and not the end of whoever reads.
 pub(crate) async fn read(
+    codec: &Codec,
+    handles: impl Fn(&str) -> bool,
+    partition: &TopicPartition,
+    record: &Delivered,
+) -> Result<Item, HandlerError> {
+    unless_it_panics(read_one(codec, handles, partition, record)).await
+}
+
+async fn unless_it_panics(
+    reading: impl Future<Output = Result<Item, HandlerError>>,
+) -> Result<Item, HandlerError> {
+    AssertUnwindSafe(reading).catch_unwind().await.unwrap_or_else(|panic| {
+        let said = panic_message(panic.as_ref());
+        tracing::error!(said, "decoding a record panicked");
+        Ok(Item::Undecodable(Rejection::new("decoder_panicked", said)))
+    })
+}
+
+/// Only the world's faults (the registry's) are errors; they repeat the batch.
+async fn read_one(
     codec: &Codec,
     handles: impl Fn(&str) -> bool,
     partition: &TopicPartition,
@@ -65,4 +89,16 @@ pub(crate) async fn read(
         envelope,
         event,
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_record_whose_decoding_panics_is_at_fault() {
+        let read = unless_it_panics(async { panic!("the test asks for it") }).await.unwrap();
+        let Item::Undecodable(rejection) = read else { panic!("{read:?}") };
+        assert_eq!((rejection.reason, &*rejection.detail), ("decoder_panicked", "the test asks for it"));
+    }
 }

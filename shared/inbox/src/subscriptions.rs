@@ -76,7 +76,7 @@ impl<W: UnitOfWork> Subscriptions<W> {
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let message = panic.downcast_ref::<&str>().copied();
     message
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
