@@ -4,8 +4,9 @@
 use contracts::topics::{PARTITIONS, Topic, Topics};
 use messaging::TopicPartition;
 use sqlx::Connection;
-use system::{System, options};
+use system::{ENDS_WITHIN, System, options};
 use testkit::broker::write_transaction;
+use testkit::wait::eventually;
 use tidings::services::ServiceName;
 
 /// Writes and aborts a transaction on every partition.
@@ -46,6 +47,19 @@ async fn the_markers_of_transactions_hold_up_neither_deadlines_nor_the_verdict()
         .bind(hung)
         .execute(&mut database)
         .await?;
+    // A deadline runs from publication too.
+    eventually("the order is published", ENDS_WITHIN, async || {
+        let published = sqlx::query(
+            "UPDATE outbox.messages SET finished_at = now() - interval '1 day'
+             WHERE subject = $1 AND finished_at IS NOT NULL",
+        )
+        .bind(hung.to_string())
+        .execute(&mut system.database(ServiceName::Order).await?)
+        .await?
+        .rows_affected();
+        if published == 1 { Ok(()) } else { Err(anyhow::anyhow!("{published} messages")) }
+    })
+    .await;
     sqlx::query("UPDATE deadlines SET deadline_at = now(), look_at = now() WHERE order_id = $1")
         .bind(hung)
         .execute(&mut database)
