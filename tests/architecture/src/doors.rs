@@ -12,7 +12,7 @@ use crate::sources::Source;
 /// A foreign system, and the only files that speak to it.
 pub struct System {
     name: &'static str,
-    /// What nobody else names.
+    /// What nobody else names; with a dot before it, what nobody else calls.
     client: &'static [&'static str],
     doors: &'static [Door],
 }
@@ -34,12 +34,35 @@ const fn door(path: &'static str, bound: &'static str, told: &'static str) -> Do
 pub const SYSTEMS: &[System] = &[
     System {
         name: "PostgreSQL",
-        client: &["ConnectOptions", "PgListener", "PgPool", "PgPoolOptions", "connect_with"],
+        client: &[
+            "ConnectOptions",
+            "PgListener",
+            "PgPool",
+            "PgPoolOptions",
+            "connect_with",
+            ".migration_session",
+            ".session",
+        ],
         doors: &[
             door(
                 "shared/database/src/",
                 "timeout",
                 "`database.work_timeout_ms` (12 s), `database.request_timeout_ms` (6 s): the connection is dropped",
+            ),
+            door(
+                "shared/outbox/src/relay/poll.rs",
+                "answer_timeout",
+                "12 s for each statement of the relay's session (`outbox.statement_timeout_ms` and half of it)",
+            ),
+            door(
+                "services/analytics/src/adapters/rebuild.rs",
+                "LEADER_TIMEOUT",
+                "12 s for each statement of the session that holds the rebuild's lock",
+            ),
+            door(
+                "shared/service/src/database.rs",
+                "migration_session",
+                "`lifecycle.start_timeout_ms` for migrations and checks at the start",
             ),
             door(
                 "shared/outbox/src/relay/poll/listener.rs",
@@ -160,21 +183,33 @@ fn find(path: &str, tokens: TokenStream, system: &System, violations: &mut Vec<V
         }
         match &tokens[at] {
             TokenTree::Group(group) => find(path, group.stream(), system, violations),
-            TokenTree::Ident(ident) if system.client.iter().any(|client| ident == client) => {
-                // A field or a variable of that name is none.
-                let is_path = colons(&tokens, at + 1)
-                    || (at >= 2 && colons(&tokens, at - 2))
-                    || ident.to_string().starts_with(char::is_uppercase);
-                if is_path {
+            TokenTree::Ident(ident) => {
+                let is_named = |client: &&&str| match client.strip_prefix('.') {
+                    Some(method) => ident == method && is_method(&tokens, at),
+                    None => ident == client && is_path(&tokens, at),
+                };
+                if system.client.iter().any(|client| is_named(&client)) {
                     let line = ident.span().start().line;
                     let rule = format!("{ident} is {}: speak to it where its bound is", system.name);
                     violations.push(Violation::new(path, line, rule));
                 }
             }
-            TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
         at += 1;
     }
+}
+
+/// A field or a variable of that name is none.
+fn is_path(tokens: &[TokenTree], at: usize) -> bool {
+    let is_type = tokens[at].to_string().starts_with(char::is_uppercase);
+    is_type || colons(tokens, at + 1) || (at >= 2 && colons(tokens, at - 2))
+}
+
+fn is_method(tokens: &[TokenTree], at: usize) -> bool {
+    let is_dot = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '.');
+    let is_called = matches!(tokens.get(at + 1), Some(TokenTree::Group(_)));
+    at > 0 && is_dot(&tokens[at - 1]) && is_called
 }
 
 #[cfg(test)]
@@ -196,6 +231,7 @@ mod tests {
             "async fn f() { sqlx::PgConnection::connect_with(&options).await; }",
             "use rdkafka::ClientConfig;",
             "fn f() -> lettre::Message { g() }",
+            "async fn f(database: &Database) { let conn = database.session().await; }",
         ] {
             assert_eq!(found("services/order/src/adapters/x.rs", text), 1, "{text}");
         }
@@ -208,6 +244,7 @@ mod tests {
             ("services/order/tests/it/x.rs", "use sqlx::PgPool;"),
             ("services/order/src/adapters/x.rs", "#[cfg(test)] mod tests { use sqlx::PgPool; }"),
             ("services/order/src/adapters/x.rs", "fn f(reqwest: u8) -> u8 { reqwest }"),
+            ("services/order/src/adapters/x.rs", "fn f(a: &A, session: u8) -> u8 { a.session + session }"),
         ] {
             assert_eq!(found(path, text), 0, "{path}: {text}");
         }
