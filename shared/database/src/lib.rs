@@ -21,10 +21,12 @@ mod conversation;
 mod operation;
 mod pool;
 mod session;
+mod sqlstate;
 mod statement;
 
 pub use conversation::{Connection, Transaction};
 pub use operation::{Bounds, Operation};
 pub use pool::{Database, Status};
 pub use session::{MIGRATION_TIMEOUT, SessionError};
+pub use sqlstate::{Verdict, verdict};
 pub use statement::Statement;

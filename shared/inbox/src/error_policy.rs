@@ -1,10 +1,9 @@
 //! The one place that decides whether the world is at fault (retry) or the event (a dead letter).
 
 use contracts::DecodeError;
+use database::Verdict;
 use outbox::AppendError;
 use uuid::Uuid;
-
-use crate::sqlstate::{self, Verdict};
 
 /// A typed rejection of an event: impossible by the domain's rules. It becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +53,7 @@ impl From<sqlx::Error> for HandlerError {
 impl HandlerError {
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            Self::Database(error) => sqlstate::verdict(error),
+            Self::Database(error) => verdict(error),
             // One that is left over is a bug of ours, not the event's.
             Self::Retry(_) | Self::Rejected { .. } => Verdict::Transient,
         }
@@ -63,12 +62,36 @@ impl HandlerError {
     /// Why the event that brings this error is a dead letter; none while somebody else may be at fault.
     pub(crate) fn rejection(&self) -> Option<Rejection> {
         let Self::Database(error) = self else { return None };
-        let reason = match sqlstate::verdict(error) {
+        let reason = match verdict(error) {
             Verdict::Data => "data_error",
             Verdict::Unknown => "unexpected_error",
             Verdict::Transient | Verdict::Operator => return None,
         };
-        Some(Rejection::new(reason, sqlstate::described(error)))
+        Some(Rejection::new(reason, described(error)))
+    }
+}
+
+fn verdict(error: &sqlx::Error) -> Verdict {
+    if is_of_ids(error) { Verdict::Transient } else { database::verdict(error) }
+}
+
+/// Refusals by the tables of outbox and inbox that blame no event: no table partition takes the id any more, or the sequence lies
+/// behind its table, and the next try has new ids. PostgreSQL names no constraint where a row fits no table partition, or the default
+/// one no longer.
+fn is_of_ids(error: &sqlx::Error) -> bool {
+    let Some(refusal) = error.as_database_error() else { return false };
+    match (refusal.code().as_deref(), refusal.constraint()) {
+        (Some("23514"), None) => matches!(refusal.table(), Some("messages" | "events_default")),
+        (Some("23514" | "23505"), Some(constraint)) => constraint.starts_with("messages_"),
+        _ => false,
+    }
+}
+
+/// The error with its SQLSTATE, for people.
+fn described(error: &sqlx::Error) -> String {
+    match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
+        Some(code) => format!("SQLSTATE {code}: {error}"),
+        None => error.to_string(),
     }
 }
 

@@ -19,7 +19,6 @@ pub mod redrive;
 mod resume;
 mod seen;
 mod spans;
-mod sqlstate;
 pub mod standing;
 pub mod status;
 pub mod subscriptions;

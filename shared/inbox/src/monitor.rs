@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contracts::topics::PARTITIONS;
 use contracts::{Topics, ambient};
-use database::{Database, Operation};
+use database::{Database, Operation, Verdict};
 use futures::future::join_all;
 use messaging::{Bus, TopicPartition, ends};
 use metrics::{counter, gauge};
@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::dead_letters::{self, BEHIND};
 use crate::metrics::{ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
 use crate::positions;
-use crate::sqlstate::Verdict;
 use crate::standing::{self, Applied};
 use crate::status::{ConsumerStatus, PartitionState};
 use crate::watchdog::Watchdog;

@@ -4,11 +4,11 @@
 //! the second failure on, because a smaller transaction is quicker and holds fewer locks. Each part that is applied moves the position,
 //! and doubles the next one. One refused record of n costs about 2 log n transactions (docs/adr/0016).
 
+use std::borrow::Cow;
 use std::ops::Range;
 
+use database::Verdict;
 use messaging::Batch;
-
-use crate::sqlstate::Verdict;
 
 /// How often an error that nobody knows is tried, before an event is taken to bring it.
 const TRIES: u32 = 5;
@@ -47,16 +47,19 @@ impl Parts {
         self.start..self.start + self.size
     }
 
-    /// The part as a batch of its own.
-    pub(crate) fn of(&self, batch: &Batch) -> Batch {
+    /// The part as a batch of its own; its records are copied only if there are others.
+    pub(crate) fn of<'a>(&self, batch: &'a Batch) -> Cow<'a, Batch> {
         let Range { start, end } = self.range();
+        if self.size == self.records {
+            return Cow::Borrowed(batch);
+        }
         let behind =
             |records: usize| batch.records.get(records - 1).map_or(batch.from, |last| last.offset + 1);
-        Batch {
+        Cow::Owned(Batch {
             from: if start == 0 { batch.from } else { behind(start) },
             to: if end == self.records { batch.to } else { behind(end) },
             records: batch.records.get(start..end).unwrap_or_default().to_vec(),
-        }
+        })
     }
 
     /// The part was applied, or is a dead letter. Tells whether that was the last one.
@@ -179,9 +182,9 @@ mod tests {
         let mut parts = Parts::new(4);
         assert_eq!(parts.of(&batch).records.len(), 4);
         assert_eq!(parts.failed(Verdict::Data), Next::AtOnce);
-        let first = parts.of(&batch);
+        let first = parts.of(&batch).into_owned();
         assert!(!parts.applied());
-        let second = parts.of(&batch);
+        let second = parts.of(&batch).into_owned();
         assert!(parts.applied());
         assert_eq!((first.from, first.to, second.from, second.to), (3, 7, 7, 20));
         let empty = Batch { from: 3, to: 20, records: Vec::new() };

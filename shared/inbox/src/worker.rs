@@ -182,6 +182,10 @@ impl Shared {
                     if parts.applied() {
                         return Turn::Continue;
                     }
+                    // What was applied is behind the position: the rest is whoever's comes next.
+                    if shutdown.is_cancelled() {
+                        return Turn::End;
+                    }
                     continue;
                 }
                 Ok(Outcome::Moved { next_offset }) => {
@@ -206,9 +210,10 @@ impl Shared {
                 return Turn::End;
             }
             match parts.failed(error.verdict()) {
-                Next::AtOnce => {
+                Next::AtOnce if part.records.len() == batch.records.len() => {
                     tracing::warn!(topic = id.topic, partition = id.partition, %error, "a batch is refused: applying its parts");
                 }
+                Next::AtOnce => {}
                 Next::DeadLetter => blamed = rejection,
                 Next::Later => {
                     if !self.back_off(id, status, attempts, &error, shutdown).await {

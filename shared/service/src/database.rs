@@ -1,6 +1,6 @@
 //! The service's database: connections with bounds, migrations, and what must hold before anything is promised.
 
-use database::{Database, SessionError};
+use database::{Database, SessionError, Verdict};
 use sqlx::Connection;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
@@ -94,19 +94,9 @@ impl DatabaseError {
     }
 }
 
-/// Whether an error comes from a database that is out of reach, overloaded, starting or stopping.
+/// Whether waiting helps. A way that can't be secured stays so.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            // Connection exceptions, resources, operator's intervention, and conflicts with other transactions.
-            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03"
-        }),
-        _ => false,
-    }
+    database::verdict(error) == Verdict::Transient && !matches!(error, sqlx::Error::Tls(_))
 }
 
 /// Where the database is.

@@ -1,12 +1,10 @@
-//! Who is at fault when the database refuses: one table of SQLSTATEs, exhaustive by class.
+//! Who is at fault when the database refuses: one table of SQLSTATEs, exhaustive by class, for consumers and requests alike.
 //!
 //! Source: PostgreSQL's documentation, appendix A, error codes.
 
-use std::borrow::Cow;
-
 /// Whose fault a refusal is, and so what is done about it (docs/adr/0016).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The world's: connection, resources, locks, shutdown. It passes, so the batch is tried again without end.
     Transient,
     /// An operator's to fix: rights, schema, settings. Tried again without end, with an alarm.
@@ -19,10 +17,11 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Transient, Self::Operator, Self::Data, Self::Unknown];
+    pub const ALL: [Self; 4] = [Self::Transient, Self::Operator, Self::Data, Self::Unknown];
 
     /// The label `reason` of retries.
-    pub(crate) const fn label(self) -> &'static str {
+    #[must_use]
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Transient => "transient",
             Self::Operator => "operator",
@@ -85,9 +84,9 @@ const CLASSES: &[(&str, Verdict)] = &[
 ];
 
 /// The verdict on any error of the database.
-pub(crate) fn verdict(error: &sqlx::Error) -> Verdict {
+#[must_use]
+pub fn verdict(error: &sqlx::Error) -> Verdict {
     match error {
-        sqlx::Error::Database(refusal) if is_of_ids(refusal.as_ref()) => Verdict::Transient,
         sqlx::Error::Database(refusal) => refusal.code().map_or(Verdict::Unknown, |code| of_code(&code)),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
@@ -108,29 +107,6 @@ fn of_code(code: &str) -> Verdict {
     };
     let class = code.get(..2).unwrap_or_default();
     of(CODES, code).or_else(|| of(CLASSES, class)).unwrap_or(Verdict::Unknown)
-}
-
-/// Refusals by the tables of outbox and inbox that blame no event: no table partition takes the id any more, or the sequence lies
-/// behind its table, and the next try has new ids. PostgreSQL names no constraint where a row fits no table partition, or the default
-/// one no longer.
-fn is_of_ids(refusal: &dyn sqlx::error::DatabaseError) -> bool {
-    let of_outbox = || refusal.constraint().is_some_and(|constraint| constraint.starts_with("messages_"));
-    match refusal.code().as_deref() {
-        Some("23514") => match refusal.constraint() {
-            None => matches!(refusal.table(), Some("messages" | "events_default")),
-            Some(_) => of_outbox(),
-        },
-        Some("23505") => of_outbox(),
-        _ => false,
-    }
-}
-
-/// The error with its SQLSTATE, for people.
-pub(crate) fn described(error: &sqlx::Error) -> String {
-    match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
-        Some(code) => format!("SQLSTATE {}: {error}", Cow::as_ref(&code)),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]
