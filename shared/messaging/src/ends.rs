@@ -1,5 +1,7 @@
 //! What topics hold, asked partition by partition: one that does not answer leaves what the others say.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, stream};
 
 use crate::bus::{Bus, BusError, PartitionState, TopicPartition, Watermarks};
@@ -27,4 +29,17 @@ pub async fn watermarks(
         (partition, answer)
     };
     stream::iter(partitions).map(ask).buffered(AT_ONCE).collect().await
+}
+
+/// The partitions of these topics whose leaders do not answer.
+///
+/// # Errors
+/// When the broker does not even name the partitions of one of them.
+pub async fn unreached(bus: &dyn Bus, topics: &[String]) -> Result<BTreeSet<TopicPartition>, BusError> {
+    let mut all = Vec::new();
+    for topic in topics {
+        all.extend(partitions(bus, topic).await?);
+    }
+    let answers = watermarks(bus, all).await.into_iter();
+    Ok(answers.filter_map(|(partition, answer)| answer.is_err().then_some(partition)).collect())
 }
