@@ -145,8 +145,18 @@ impl Codec {
     /// but no broker. The ids count from 1, by folder, event and version.
     #[must_use]
     pub fn offline(topics: Topics) -> Arc<Self> {
+        Self::offline_before(topics, &[])
+    }
+
+    /// As [`Codec::offline`], in a release that does not know these events yet.
+    #[must_use]
+    pub fn offline_before(topics: Topics, unknown: &[&str]) -> Arc<Self> {
         let mut codec = Self::new(topics, None);
         for (id, bundled) in (1..).zip(schemas::all()) {
+            if unknown.contains(&bundled.event_type) {
+                codec.remember(id, Writer::Foreign { full_name: bundled.event_type.to_owned() });
+                continue;
+            }
             codec.remember(id, Writer::bundled(bundled));
             if let Ok(published) = Published::new(id, bundled) {
                 // Oldest first, so that the newest version is the one that stays.

@@ -13,6 +13,7 @@ mod ledger;
 mod logs;
 mod metrics;
 mod redrive;
+mod releases;
 mod rights;
 mod stack;
 mod verdicts;

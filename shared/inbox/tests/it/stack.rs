@@ -25,6 +25,8 @@ pub(crate) struct Stack {
     pub(crate) database: TestDatabase,
     pub(crate) bus: Arc<InMemoryBus>,
     pub(crate) codec: Arc<Codec>,
+    /// What the consumers know that are added from now on.
+    pub(crate) release: Arc<Codec>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) max_batch_records: usize,
@@ -46,6 +48,7 @@ impl Stack {
         Self {
             database,
             bus: new_bus(&codec).await,
+            release: Arc::clone(&codec),
             codec,
             faults: Arc::new(Faults::none()),
             shutdown: CancellationToken::new(),
@@ -75,7 +78,7 @@ impl Stack {
         Consumer::new(Parts {
             database,
             bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
-            codec: Arc::clone(&self.codec),
+            codec: Arc::clone(&self.release),
             subscriptions: subscriptions(),
             deps: Arc::clone(&self.faults),
             group: group.to_owned(),
