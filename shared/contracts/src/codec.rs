@@ -19,7 +19,7 @@ pub use crate::codec::error::{DecodeError, EncodeError, RegistryError};
 use crate::codec::registry::{Fault, Registry};
 use crate::codec::writer::Writer;
 use crate::compatibility;
-use crate::event::AnyEvent;
+use crate::event::{self, AnyEvent};
 use crate::schemas::{self, Bundled};
 use crate::topics::Topics;
 
@@ -60,6 +60,8 @@ pub struct Codec {
     registry: Option<Registry>,
     /// By full name: what this service publishes.
     published: HashMap<&'static str, Published>,
+    /// Events of later releases than the one that this codec plays.
+    unknown: BTreeSet<String>,
     /// By schema id, for ever: an id never changes its meaning. Failures are not kept.
     writers: RwLock<HashMap<u32, Arc<Writer>>>,
 }
@@ -152,6 +154,7 @@ impl Codec {
     #[must_use]
     pub fn offline_before(topics: Topics, unknown: &[&str]) -> Arc<Self> {
         let mut codec = Self::new(topics, None);
+        codec.unknown = unknown.iter().map(|event_type| (*event_type).to_owned()).collect();
         for (id, bundled) in (1..).zip(schemas::all()) {
             if unknown.contains(&bundled.event_type) {
                 codec.remember(id, Writer::Foreign { full_name: bundled.event_type.to_owned() });
@@ -167,13 +170,32 @@ impl Codec {
     }
 
     fn new(topics: Topics, registry: Option<Registry>) -> Self {
-        Self { topics, registry, published: HashMap::new(), writers: RwLock::default() }
+        Self {
+            topics,
+            registry,
+            published: HashMap::new(),
+            unknown: BTreeSet::new(),
+            writers: RwLock::default(),
+        }
     }
 
     /// The topic names of this deployment.
     #[must_use]
     pub const fn topics(&self) -> &Topics {
         &self.topics
+    }
+
+    /// Whether this is an event of ours, of which only another release has a schema.
+    #[must_use]
+    pub fn is_of_another_release(&self, event_type: &str) -> bool {
+        event::is_of_another_release(event_type) || self.unknown.contains(event_type)
+    }
+
+    /// The full names of all events of which this release has a schema.
+    #[must_use]
+    pub fn known_types(&self) -> BTreeSet<&'static str> {
+        let all = schemas::all().iter().map(|bundled| bundled.event_type);
+        all.filter(|event_type| !self.unknown.contains(*event_type)).collect()
     }
 
     /// The topics of what this service publishes.

@@ -4,7 +4,17 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub use crate::generated::AnyEvent;
+use crate::schemas;
 use crate::topics::Topic;
+
+/// What the full names of all our events begin with, in every release.
+pub const NAMESPACE: &str = "tidings.";
+
+/// Whether this is an event of ours, of which only another release has a schema.
+#[must_use]
+pub fn is_of_another_release(event_type: &str) -> bool {
+    event_type.starts_with(NAMESPACE) && schemas::newest(event_type).is_none()
+}
 
 /// One integration event: a fact in the past tense, published by the service that owns its aggregate.
 pub trait Event: Sized + Send + Sync + 'static {

@@ -86,7 +86,7 @@ impl Applier {
     ) -> Result<Outcome, HandlerError> {
         let events = items.iter().filter_map(|item| match item {
             Item::Event(received) => Some((received.envelope.event_id, rejection.clone())),
-            Item::Skipped | Item::Undecodable(_) => None,
+            Item::Skipped | Item::Unknown(_) | Item::Undecodable(_) => None,
         });
         self.apply_except(partition, batch, items, spans, events.collect()).await
     }
@@ -195,7 +195,7 @@ async fn plan<'a>(
     conn: &mut PgConnection,
     partition: &TopicPartition,
     batch: &'a Batch,
-    items: &[Item],
+    items: &'a [Item],
     rejected: &HashMap<Uuid, Rejection>,
     standing: Standing,
 ) -> Result<Plan<'a>, sqlx::Error> {
@@ -222,6 +222,7 @@ async fn plan<'a>(
         }
         let (received, own) = match item {
             Item::Event(received) => (Some(received), rejected.get(&event_id).cloned()),
+            Item::Unknown(event_type) => (None, Some(decoding::unknown(event_type))),
             Item::Undecodable(rejection) => (None, Some(rejection.clone())),
             Item::Skipped => (None, None),
         };
@@ -239,13 +240,13 @@ async fn plan<'a>(
                 plan.tally.applied += 1;
                 plan.apply.push(received.as_ref().clone());
             }
-            (received, rejection) => {
+            (_, rejection) => {
                 plan.tally.dead_lettered += 1;
                 blocked.extend(record.key.clone());
                 plan.dead_letters.push(NewDeadLetter {
                     record,
                     event_id,
-                    event_type: received.map(|received| received.event.event_type()),
+                    event_type: item.event_type(),
                     rejection: rejection.unwrap_or_else(|| Rejection::new("undecodable", "no event")),
                     outcome: if undecidable { UNDECIDABLE } else { DEAD_LETTERED },
                 });
@@ -259,7 +260,7 @@ async fn plan<'a>(
 fn id_of(partition: &TopicPartition, record: &Delivered, item: &Item) -> Option<Uuid> {
     match item {
         Item::Event(received) => Some(received.envelope.event_id),
-        Item::Undecodable(_) => Some(made_id(partition, record)),
+        Item::Unknown(_) | Item::Undecodable(_) => Some(made_id(partition, record)),
         Item::Skipped => None,
     }
 }

@@ -14,7 +14,7 @@ use crate::batch::Applier;
 use crate::config::ConsumerConfig;
 use crate::effect::EffectOf;
 use crate::metrics::{ASSIGNED, REVOKED};
-use crate::redrive::Redrive;
+use crate::redrive::{Redrive, releases};
 use crate::status::ConsumerStatus;
 use crate::subscriptions::Subscriptions;
 use crate::unit_of_work::UnitOfWork;
@@ -124,6 +124,7 @@ impl Consumer {
         let mut tasks = JoinSet::new();
         tasks.spawn(upkeep::run(Arc::clone(&self.shared), workers_stop.clone()));
         tasks.spawn(monitor::run(Arc::clone(&self.shared), workers_stop.clone()));
+        tasks.spawn(releases::run(Arc::clone(&self.shared), workers_stop.clone()));
         let result = self.follow(&shutdown, &workers_stop, &mut tasks).await;
         workers_stop.cancel();
         let mut panicked = false;

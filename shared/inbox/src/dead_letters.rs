@@ -23,7 +23,7 @@ pub(crate) struct NewDeadLetter<'a> {
     pub(crate) record: &'a Delivered,
     /// Its own id, or the one that was made for it.
     pub(crate) event_id: Uuid,
-    pub(crate) event_type: Option<&'static str>,
+    pub(crate) event_type: Option<&'a str>,
     pub(crate) rejection: Rejection,
     /// What `inbox.events` says of it.
     pub(crate) outcome: &'static str,
@@ -82,7 +82,7 @@ async fn insert_one(
     let NewDeadLetter { record, event_id, event_type, rejection, .. } = letter;
     let (names, values): (Vec<&str>, Vec<&[u8]>) =
         record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).unzip();
-    let detail = text(&rejection.detail);
+    let (event_type, detail) = (event_type.map(text), text(&rejection.detail));
     sqlx::query(
         r#"INSERT INTO inbox.dead_letters (event_id, topic, partition, "offset", log, key, event_type, reason, detail,
                fingerprint, header_names, header_values, value)
@@ -94,10 +94,10 @@ async fn insert_one(
     .bind(record.offset)
     .bind(log)
     .bind(record.key.as_deref())
-    .bind(event_type)
+    .bind(&event_type)
     .bind(rejection.reason)
     .bind(&detail)
-    .bind(fingerprint(*event_type, rejection.reason, &detail))
+    .bind(fingerprint(event_type.as_deref(), rejection.reason, &detail))
     .bind(names)
     .bind(values)
     .bind(record.value.as_deref())
@@ -136,8 +136,8 @@ pub(crate) async fn count(conn: &mut PgConnection) -> Result<Vec<(String, String
 }
 
 /// PostgreSQL's text has no NUL.
-fn text(detail: &str) -> String {
-    detail.replace('\0', "\u{fffd}")
+fn text(told: &str) -> String {
+    told.replace('\0', "\u{fffd}")
 }
 
 /// The same for letters of one cause: words with a digit, which name an order, a SKU or an offset, don't count.

@@ -18,8 +18,30 @@ pub(crate) enum Item {
     Skipped,
     /// An event with a reaction.
     Event(Box<Received>),
+    /// An event of ours of this type, which only another release knows (docs/adr/0030).
+    Unknown(String),
     /// No valid event.
     Undecodable(Rejection),
+}
+
+impl Item {
+    /// Its type's full name, as far as it is known.
+    pub(crate) fn event_type(&self) -> Option<&str> {
+        match self {
+            Self::Event(received) => Some(received.event.event_type()),
+            Self::Unknown(event_type) => Some(event_type),
+            Self::Skipped | Self::Undecodable(_) => None,
+        }
+    }
+}
+
+/// The reason of an event of a type that only another release knows.
+pub(crate) const UNKNOWN_EVENT_TYPE: &str = "unknown_event_type";
+
+/// Why an event of such a type waits.
+pub(crate) fn unknown(event_type: &str) -> Rejection {
+    let detail = format!("this release has no schema of {event_type}: one that has redrives it");
+    Rejection::new(UNKNOWN_EVENT_TYPE, detail)
 }
 
 /// Whether a record's headers leave open that somebody here subscribed to its type.
@@ -60,11 +82,17 @@ async fn read_one(
     record: &Delivered,
 ) -> Result<Item, HandlerError> {
     let announced = Envelope::event_type_of(&record.headers);
+    if let Some(event_type) = announced.filter(|event_type| codec.is_of_another_release(event_type)) {
+        return Ok(Item::Unknown(event_type.to_owned()));
+    }
     if announced.is_some_and(|event_type| !handles(event_type)) {
         return Ok(Item::Skipped);
     }
     let event = match codec.decode(&partition.topic, record.value.as_deref()).await {
         Ok(event) => event,
+        Err(DecodeError::WrongSubject { found, .. }) if codec.is_of_another_release(&found) => {
+            return Ok(Item::Unknown(found));
+        }
         Err(error) => return error_policy::of_decoding(error).map(Item::Undecodable),
     };
     let event_type = event.event_type();

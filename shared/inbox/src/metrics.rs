@@ -13,8 +13,8 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "inbox_dead_letters",
         &["topic", "reason"],
-        "Records that could not be applied and wait for a person, with those of the same key behind them \
-         (`behind_dead_letter`): the rows of `inbox.dead_letters`.",
+        "Records that could not be applied and wait for a person, or for a release that knows their type \
+         (`unknown_event_type`), with those of the same key behind them (`behind_dead_letter`): the rows of `inbox.dead_letters`.",
     ),
     Metric::histogram(
         "inbox_event_age_seconds",

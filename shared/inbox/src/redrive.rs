@@ -9,7 +9,9 @@
 
 mod letters;
 mod outcomes;
+pub(crate) mod releases;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -62,7 +64,7 @@ pub struct DeadLetter {
 pub struct Redriven {
     /// Their events had their effects now.
     pub applied: u64,
-    /// Gone without an effect, because their events had been applied or discarded before.
+    /// Gone without an effect, because their events had been applied or were discarded.
     pub already_decided: u64,
     /// Still wait.
     pub remaining: i64,
@@ -97,12 +99,32 @@ pub trait Redrive: Send + Sync {
     async fn redrive(&self, dead_letter_id: i64, actor: &str) -> Result<Option<Redriven>, HandlerError>;
 }
 
+/// Who redrives.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// A person, by this name.
+    Operator(&'a str),
+    /// A release that knows these types.
+    Release(&'a BTreeSet<&'static str>),
+}
+
+impl<'a> By<'a> {
+    const fn actor(self) -> &'a str {
+        match self {
+            Self::Operator(name) => name,
+            Self::Release(_) => "release",
+        }
+    }
+}
+
 /// What came of one letter.
 enum Step {
     /// Its event has its effect.
     Applied,
     /// Its event had an end before.
     AlreadyDecided,
+    /// This release knows its type, and nobody here subscribed to it.
+    Discarded,
     /// It stays.
     Rejected(Rejection),
     /// Somebody else dealt with it.
@@ -112,6 +134,12 @@ enum Step {
 #[async_trait]
 impl Redrive for Shared {
     async fn redrive(&self, dead_letter_id: i64, actor: &str) -> Result<Option<Redriven>, HandlerError> {
+        self.redrive_key(dead_letter_id, By::Operator(actor)).await
+    }
+}
+
+impl Shared {
+    async fn redrive_key(&self, dead_letter_id: i64, by: By<'_>) -> Result<Option<Redriven>, HandlerError> {
         let Applier { database, .. } = &self.applier;
         let found: Option<(String, Option<Vec<u8>>)> =
             sqlx::query_as("SELECT topic, key FROM inbox.dead_letters WHERE id = $1")
@@ -123,14 +151,19 @@ impl Redrive for Shared {
         while redriven.applied + redriven.already_decided < AT_MOST && redriven.rejected.is_none() {
             let oldest = letters::oldest(database, dead_letter_id, &topic, key.as_deref()).await?;
             let Some(letter) = oldest else { break };
+            if let By::Release(known) = by
+                && !releases::may_redrive(&letter, known)
+            {
+                break;
+            }
             if letter.outcome == seen::UNDECIDABLE && letter.id != dead_letter_id {
                 // It may have been applied before: only who names it takes it.
                 redriven.rejected = Some(below_floor(letter.event_id).to_string());
                 break;
             }
-            match self.redrive_one(letter, actor).await? {
+            match self.redrive_one(letter, by).await? {
                 Step::Applied => redriven.applied += 1,
-                Step::AlreadyDecided => redriven.already_decided += 1,
+                Step::AlreadyDecided | Step::Discarded => redriven.already_decided += 1,
                 Step::Rejected(rejection) => redriven.rejected = Some(rejection.to_string()),
                 Step::Gone => {}
             }
@@ -138,19 +171,14 @@ impl Redrive for Shared {
         redriven.remaining = letters::waiting(database, dead_letter_id, &topic, key.as_deref()).await?;
         Ok(Some(redriven))
     }
-}
 
-impl Shared {
-    async fn redrive_one(&self, letter: Letter, actor: &str) -> Result<Step, HandlerError> {
+    async fn redrive_one(&self, letter: Letter, by: By<'_>) -> Result<Step, HandlerError> {
         let partition = TopicPartition { topic: letter.topic.clone(), partition: letter.partition };
         // Outside the transaction: the registry may have to be asked.
         let mut item = read(&self.applier, &partition, &letter).await?;
         let span = begin(&self.applier.group, &partition, &mut item);
-        let event_type = match &item {
-            Item::Event(received) => Some(received.event.event_type()),
-            Item::Skipped | Item::Undecodable(_) => None,
-        };
-        let step = self.apply_one(&partition, &letter, item, actor).instrument(span.clone()).await?;
+        let event_type = item.event_type().map(str::to_owned);
+        let step = self.apply_one(&partition, &letter, item, by).instrument(span.clone()).await?;
         match &step {
             Step::Applied | Step::AlreadyDecided => {
                 spans::outcome(&span, seen::APPLIED);
@@ -162,8 +190,15 @@ impl Shared {
                 spans::outcome(&span, seen::DEAD_LETTERED);
                 spans::failed(&span);
                 tracing::warn!(parent: &span, dead_letter_id = letter.id, reason = rejection.reason, "redriven event rejected again");
-                let event_type = event_type.or(letter.event_type.as_deref());
-                letters::restate(&self.applier.database, &letter, event_type, rejection, actor).await?;
+                let event_type = event_type.as_deref().or(letter.event_type.as_deref());
+                letters::restate(&self.applier.database, &letter, event_type, rejection, by.actor()).await?;
+            }
+            Step::Discarded => {
+                tracing::info!(
+                    dead_letter_id = letter.id,
+                    event_type = letter.event_type,
+                    "event discarded: nobody here subscribed to its type"
+                );
             }
             Step::Gone => {}
         }
@@ -175,10 +210,16 @@ impl Shared {
         partition: &TopicPartition,
         letter: &Letter,
         item: Item,
-        actor: &str,
+        by: By<'_>,
     ) -> Result<Step, HandlerError> {
+        let database = &self.applier.database;
         let received = match item {
             Item::Undecodable(rejection) => return Ok(Step::Rejected(rejection)),
+            Item::Unknown(event_type) => return Ok(Step::Rejected(decoding::unknown(&event_type))),
+            Item::Skipped if matches!(by, By::Release(_)) && releases::waited(letter) => {
+                let discarding = |tx| discard_in(tx, partition, letter, by.actor());
+                return database.transaction(Operation::Batch, discarding).await;
+            }
             Item::Skipped => {
                 return Ok(Step::Rejected(Rejection::new(
                     "no_handler",
@@ -187,10 +228,8 @@ impl Shared {
             }
             Item::Event(received) => *received,
         };
-        self.applier
-            .database
-            .transaction(Operation::Batch, |tx| self.apply_in(tx, partition, letter, received, actor))
-            .await
+        let applying = |tx| self.apply_in(tx, partition, letter, received, by.actor());
+        database.transaction(Operation::Batch, applying).await
     }
 
     async fn apply_in(
@@ -218,11 +257,29 @@ impl Shared {
         };
         outcomes.set(&mut tx).await?;
         letters::remove(&mut tx, letter).await?;
-        letters::audit(&mut tx, letter, actor, None, result).await?;
+        letters::audit(&mut tx, letter, (actor, letters::REDRIVE), None, result).await?;
         tx.commit().await?;
         after_commit();
         Ok(step)
     }
+}
+
+async fn discard_in(
+    mut tx: Transaction,
+    partition: &TopicPartition,
+    letter: &Letter,
+    actor: &str,
+) -> Result<Step, HandlerError> {
+    let mut outcomes = outcomes::lock(&mut tx, partition, letter, letter.event_id).await?;
+    if !letters::lock(&mut tx, letter).await? {
+        return Ok(Step::Gone);
+    }
+    outcomes.event = Known::Discarded;
+    outcomes.set(&mut tx).await?;
+    letters::remove(&mut tx, letter).await?;
+    letters::audit(&mut tx, letter, (actor, letters::DISCARD), None, "discarded").await?;
+    tx.commit().await?;
+    Ok(Step::Discarded)
 }
 
 async fn read(applier: &Applier, partition: &TopicPartition, letter: &Letter) -> Result<Item, HandlerError> {

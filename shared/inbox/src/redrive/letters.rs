@@ -8,6 +8,10 @@ use uuid::Uuid;
 use crate::dead_letters;
 use crate::error_policy::Rejection;
 
+/// What the audit calls an act.
+pub(super) const REDRIVE: &str = "redrive";
+pub(super) const DISCARD: &str = "discard";
+
 /// A dead letter, as it came.
 #[derive(FromRow)]
 pub(super) struct Letter {
@@ -45,6 +49,31 @@ pub(super) async fn oldest(
     .bind(topic)
     .bind(key)
     .fetch_optional(database.statement(Operation::Batch))
+    .await
+}
+
+/// The oldest letters of keys, behind `after`, that wait for a release which knows these types, or that such a release has
+/// left behind; a page of them.
+pub(super) async fn heads_for_release(
+    database: &Database,
+    after: i64,
+    known: &[&str],
+) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT d.id FROM inbox.dead_letters d
+         WHERE d.id > $1
+           AND (d.reason = 'unknown_event_type' AND d.event_type = ANY($2)
+                OR d.reason = 'behind_dead_letter' AND 'release' = (
+                    SELECT a.actor FROM inbox.dead_letter_audit a
+                    WHERE a.topic = d.topic AND a.key_digest = d.key_digest ORDER BY a.id DESC LIMIT 1))
+           AND NOT EXISTS (
+               SELECT FROM inbox.dead_letters o
+               WHERE o.topic = d.topic AND o.key_digest = d.key_digest AND o.id < d.id)
+         ORDER BY d.id LIMIT 100",
+    )
+    .bind(after)
+    .bind(known)
+    .fetch_all(database.statement(Operation::Maintenance))
     .await
 }
 
@@ -109,7 +138,7 @@ pub(super) async fn restate(
         .transaction(Operation::Batch, |mut tx| async move {
             if lock(&mut tx, letter).await? {
                 dead_letters::restate(&mut tx, letter.id, event_type, rejection).await?;
-                audit(&mut tx, letter, actor, Some(rejection.reason), "rejected").await?;
+                audit(&mut tx, letter, (actor, REDRIVE), Some(rejection.reason), "rejected").await?;
                 tx.commit().await?;
             }
             Ok(())
@@ -117,20 +146,21 @@ pub(super) async fn restate(
         .await
 }
 
-/// Notes who redrove a letter, and what came of it. `reason` is why it was rejected; else the letter's own stands.
+/// Notes who did what to a letter, and what came of it. `reason` is why it was rejected; else the letter's own stands.
 pub(super) async fn audit(
     conn: &mut PgConnection,
     letter: &Letter,
-    actor: &str,
+    (actor, action): (&str, &str),
     reason: Option<&str>,
     result: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         r#"INSERT INTO inbox.dead_letter_audit
                (actor, action, event_id, dead_letter_id, topic, partition, "offset", key_digest, reason, result)
-           VALUES ($1, 'redrive', $2, $3, $4, $5, $6, sha256($7), $8, $9)"#,
+           VALUES ($1, $2, $3, $4, $5, $6, $7, sha256($8), $9, $10)"#,
     )
     .bind(actor)
+    .bind(action)
     .bind(letter.event_id)
     .bind(letter.id)
     .bind(&letter.topic)

@@ -57,7 +57,7 @@ async fn a_reaction_that_panics_rejects_its_event_and_changes_nothing_else() {
 async fn a_header_that_stands_twice_counts_as_its_last_value() {
     let mut stack = Stack::start().await;
     let (ours, foreign) = (confirmed(new_id(), 1), confirmed(new_id(), 1));
-    let unknown = (CE_TYPE.to_owned(), b"tidings.order.OrderForgotten".to_vec());
+    let unknown = (CE_TYPE.to_owned(), b"elsewhere.order.OrderForgotten".to_vec());
     let right = (CE_TYPE.to_owned(), ours.event_type().as_bytes().to_vec());
     for (event, headers) in [(&ours, [unknown.clone(), right.clone()]), (&foreign, [right, unknown])] {
         let value = stack.codec.encode(event).unwrap();
@@ -85,7 +85,7 @@ async fn a_schema_that_the_registry_learns_late_blames_no_event() {
         let value = [&[0, 0, 0, 0, 1], &value[5..]].concat();
         stack.publish_raw(record("tidings.orders", &order.to_string(), value)).await;
     }
-    stack.codec = Codec::connect(&config, Topics::default(), &[], &[]).await.unwrap();
+    stack.release = Codec::connect(&config, Topics::default(), &[], &[]).await.unwrap();
     let status = stack.consume_as("tidings.ledger");
     eventually("the schema is asked for again", PATIENCE, async || {
         let states = status.partitions();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::envelope::{self, CE_TYPE};
+use contracts::event::is_of_another_release;
 use contracts::{AnyEvent, Topic};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -165,6 +166,9 @@ impl Record {
     #[must_use]
     pub fn seen_by(&self, types: &[&str]) -> Seen<'_> {
         let announced = self.header(CE_TYPE);
+        if announced.is_some_and(is_of_another_release) {
+            return Seen::Invalid;
+        }
         if announced.is_some_and(|announced| !types.contains(&announced)) {
             return Seen::Skipped;
         }
