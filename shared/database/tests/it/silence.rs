@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use database::{Bounds, Database, Operation};
+use database::{Bounds, Database, Operation, Transaction};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use testkit::postgres::TestDatabase;
 use testkit::proxy::Proxy;
+use testkit::wait::eventually;
 use tokio::task::JoinSet;
 
-use crate::conversations::{insert, numbers, stored};
+use crate::conversations::{PATIENCE, insert, numbers, stored};
 
 /// Short for conversations that fall silent, long for those after them.
 const BOUNDS: Bounds = Bounds { work: Duration::from_secs(30), request: Duration::from_secs(1) };
@@ -118,4 +119,59 @@ async fn a_silent_pool_serves_again_after_one_bound() {
         database.transaction(Operation::Worker, |tx| insert(tx, 200 + round)).await.unwrap();
     }
     assert!(stored(&numbers).await.len() >= 3);
+}
+
+/// Two statements, of which the first one locks a row.
+async fn lock_twice(mut tx: Transaction, number: i64) -> Result<(), sqlx::Error> {
+    for _ in 0..2 {
+        sqlx::query("UPDATE numbers SET number = number WHERE number = $1")
+            .bind(number)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await
+}
+
+/// The server waits for the rest of a statement with no time-out of its own, while its transaction holds its locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_of_a_session_that_is_silent_from_any_byte_are_free_again() {
+    let numbers = numbers().await;
+    let (proxy, database) = through_a_proxy(&numbers, 1).await;
+    database.transaction(Operation::Worker, |tx| lock_twice(tx, -1)).await.unwrap();
+    let opened = proxy.forwarded();
+    database.transaction(Operation::Worker, |tx| lock_twice(tx, -1)).await.unwrap();
+    let last = i64::try_from(proxy.forwarded() - opened).unwrap();
+    sqlx::query("INSERT INTO numbers SELECT generate_series(0, $1)")
+        .bind(last)
+        .execute(numbers.pool())
+        .await
+        .unwrap();
+    let server = numbers.database().options().clone();
+    // Their proxies stay, so that the server hears nothing of their ends.
+    let (mut proxies, mut cases) = (Vec::new(), JoinSet::new());
+    for number in 0..=last {
+        let server = server.clone();
+        cases.spawn(async move {
+            let proxy = Proxy::start(format!("{}:{}", server.get_host(), server.get_port())).await.unwrap();
+            let database = at(&server, &proxy, 1);
+            database.transaction(Operation::Worker, |tx| lock_twice(tx, -1)).await.unwrap();
+            proxy.silence_after(usize::try_from(number).unwrap());
+            let _ = database.transaction(Operation::Request, |tx| lock_twice(tx, number)).await;
+            proxy
+        });
+        if cases.len() == 40 {
+            proxies.push(cases.join_next().await.unwrap().unwrap());
+        }
+    }
+    proxies.extend(cases.join_all().await);
+    eventually("all rows are free", PATIENCE, async || {
+        let free: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT FROM numbers WHERE number >= 0 FOR UPDATE SKIP LOCKED) AS free",
+        )
+        .fetch_one(numbers.pool())
+        .await
+        .unwrap();
+        if free == last + 1 { Ok(()) } else { Err(format!("{free} of {}", last + 1)) }
+    })
+    .await;
 }
