@@ -23,6 +23,7 @@ mod pool;
 mod session;
 mod sqlstate;
 mod statement;
+mod stuck;
 
 pub use conversation::{Connection, Transaction};
 pub use operation::{Bounds, Operation};
@@ -30,3 +31,4 @@ pub use pool::{Database, Status};
 pub use session::{MIGRATION_TIMEOUT, SessionError};
 pub use sqlstate::{Verdict, verdict};
 pub use statement::Statement;
+pub use stuck::StuckSessions;

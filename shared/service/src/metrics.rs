@@ -13,6 +13,11 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge("database_pool_connections", &["state"], "Connections of the pool: `idle` or `in_use`."),
     Metric::gauge("database_pool_max_connections", &[], "The most connections that the pool opens."),
     Metric::counter(
+        "database_stuck_sessions_ended_total",
+        &[],
+        "Sessions of this service's role that were ended because they waited for the rest of a statement for 20 s, holding locks.",
+    ),
+    Metric::counter(
         "database_timeouts_total",
         &["operation"],
         "Conversations with the database whose bound ran out, so that their connection was dropped: `batch`, `worker`, `request`, \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use database::{Bounds, Database, Operation, Transaction};
+use database::{Bounds, Database, Operation, StuckSessions, Transaction};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use testkit::postgres::TestDatabase;
 use testkit::proxy::Proxy;
@@ -164,7 +164,14 @@ async fn locks_of_a_session_that_is_silent_from_any_byte_are_free_again() {
         }
     }
     proxies.extend(cases.join_all().await);
-    eventually("all rows are free", PATIENCE, async || {
+    let mut stuck = StuckSessions::new(numbers.database().clone()).older_than(Duration::from_secs(3));
+    let ending = async {
+        loop {
+            stuck.look().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let free = eventually("all rows are free", PATIENCE, async || {
         let free: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM (SELECT FROM numbers WHERE number >= 0 FOR UPDATE SKIP LOCKED) AS free",
         )
@@ -172,6 +179,9 @@ async fn locks_of_a_session_that_is_silent_from_any_byte_are_free_again() {
         .await
         .unwrap();
         if free == last + 1 { Ok(()) } else { Err(format!("{free} of {}", last + 1)) }
-    })
-    .await;
+    });
+    tokio::select! {
+        () = ending => {}
+        () = free => {}
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use database::Operation;
+use database::{Database, Operation, StuckSessions};
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +28,8 @@ use crate::http::{edge, server};
 
 /// How often histograms are folded together.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked for stuck sessions.
+const STUCK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the relay may take to close its session, after its own grace period.
 const RELAY_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -152,6 +154,7 @@ fn describe(definition: &Definition) {
     for operation in Operation::ALL {
         metrics::counter!("database_timeouts_total", "operation" => operation.label()).increment(0);
     }
+    metrics::counter!("database_stuck_sessions_ended_total").increment(0);
     let version = env!("CARGO_PKG_VERSION");
     metrics::gauge!("build_info", "service" => definition.name, "version" => version).set(1.0);
 }
@@ -182,6 +185,22 @@ async fn upkeep(metrics: telemetry::metrics::Metrics, repeats: Arc<telemetry::Re
         ticks.tick().await;
         metrics.upkeep();
         repeats.summarise();
+    }
+}
+
+/// Ends sessions that hold locks and whose clients can't finish their statements, whichever replica's they were.
+async fn end_stuck_sessions(database: Database, shutdown: CancellationToken) {
+    let ended = metrics::counter!("database_stuck_sessions_ended_total");
+    let mut stuck = StuckSessions::new(database);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(STUCK_EVERY) => {}
+        }
+        match stuck.look().await {
+            Ok(sessions) => ended.increment(sessions),
+            Err(error) => tracing::debug!(%error, "stuck sessions are not looked for"),
+        }
     }
 }
 
@@ -254,6 +273,11 @@ impl Running {
         let sampling = sampling::run(deps.database.clone(), service.samplers, deps.shutdown.clone());
         running.parts.spawn(part("sampling", async {
             sampling.await;
+            Ok(())
+        }));
+        let ending = end_stuck_sessions(deps.database.clone(), deps.shutdown.clone());
+        running.parts.spawn(part("ending stuck sessions", async {
+            ending.await;
             Ok(())
         }));
         let routes = service.routes.merge(dead_letters::routes(operations));
