@@ -1,4 +1,5 @@
-//! The bus: publish in order per key, subscribe in a group. `KafkaBus` and `InMemoryBus` behave alike.
+//! The bus.
+#![doc = include_str!("../README.md")]
 
 pub mod bus;
 pub mod ends;
@@ -6,7 +7,7 @@ pub mod in_memory;
 pub mod kafka;
 mod murmur2;
 
-use telemetry::metrics::Metric;
+use metric_table::Metric;
 
 pub use bus::*;
 pub use in_memory::InMemoryBus;

@@ -1,14 +1,12 @@
 //! The Prometheus recorder of this process, and what it says about the process itself.
 
-mod table;
-
 use std::sync::OnceLock;
 
 use metrics::counter;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
-pub use table::{Kind, Metric, describe};
+pub use metric_table::{Kind, Metric, describe};
 
 /// Bounds of every histogram whose name ends with `_seconds`: from a statement to an order's deadline.
 const SECONDS: [f64; 17] =

@@ -38,7 +38,7 @@ impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
             bootstrap_servers: "127.0.0.1:9092".to_owned(),
-            client_id: "tidings".to_owned(),
+            client_id: "kafka-bus".to_owned(),
             fetch_wait_max_ms: 50,
             request_timeout_ms: 5_000,
             buffer_records: 1_000,
@@ -243,7 +243,7 @@ mod tests {
     fn a_property_that_a_promise_stands_on_is_refused_by_its_name_and_with_the_reason() {
         for (name, value, reason) in [
             ("acks", "0", "acknowledged"),
-            ("transactional.id", "tidings", "transaction"),
+            ("transactional.id", "shop", "transaction"),
             ("group.instance.id", "order-1", "keeps its partitions"),
             ("isolation.level", "read_uncommitted", "aborted"),
             ("enable.partition.eof", "true", "not among"),
@@ -282,7 +282,7 @@ mod tests {
             ("security.protocol", "SASL_SSL"),
             ("sasl.mechanism", "SCRAM-SHA-512"),
             ("sasl.mechanisms", "SCRAM-SHA-512"),
-            ("sasl.username", "tidings"),
+            ("sasl.username", "shop"),
             ("sasl.password", "secret"),
             ("sasl.oauthbearer.token.endpoint.url", "https://example.com"),
             ("ssl.ca.location", "/ca.pem"),
