@@ -12,6 +12,7 @@ use crate::append::Outbox;
 mod backoff;
 mod chains;
 mod config;
+mod hand_over;
 mod lane;
 pub mod poll;
 mod probe;
@@ -19,6 +20,7 @@ mod row;
 mod status;
 
 pub use config::{RelayConfig, RelayKind};
+pub use hand_over::HandOverTimes;
 pub use poll::PollRelay;
 pub use probe::{NoProbe, Probe, Step};
 pub use status::{RelayState, RelayStatus};

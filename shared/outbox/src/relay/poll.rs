@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::config::RelayConfig;
+use super::hand_over::HandOverTimes;
 use super::probe::{NoProbe, Probe};
 use super::status::{RelayState, RelayStatus};
 use super::{Relay, RelayError};
@@ -35,6 +36,7 @@ pub struct PollRelay {
     probe: Arc<dyn Probe>,
     status: RelayStatus,
     topics: Vec<String>,
+    times: HandOverTimes,
 }
 
 impl PollRelay {
@@ -50,7 +52,8 @@ impl PollRelay {
     ) -> Result<Self, RelayError> {
         config.validate()?;
         let (probe, status) = (Arc::new(NoProbe), RelayStatus::default());
-        Ok(Self { database, wake: outbox.wakes(), bus, config, probe, status, topics: Vec::new() })
+        let (wake, topics, times) = (outbox.wakes(), Vec::new(), HandOverTimes::default());
+        Ok(Self { database, wake, bus, config, probe, status, topics, times })
     }
 
     /// Tells `probe` of every step, so that a test can crash the relay there.
@@ -65,6 +68,13 @@ impl PollRelay {
     #[must_use]
     pub fn with_topics(mut self, topics: Vec<String>) -> Self {
         self.topics = topics;
+        self
+    }
+
+    /// With other times, so that a test sees a hand-over soon.
+    #[must_use]
+    pub const fn with_hand_over_times(mut self, times: HandOverTimes) -> Self {
+        self.times = times;
         self
     }
 
