@@ -24,6 +24,12 @@ pub const METRICS: &[Metric] = &[
          before it is missing).",
     ),
     Metric::counter(
+        "outbox_leads_given_up_total",
+        &[],
+        "Times that this process's relay, cut off from partitions with messages to publish, gave the lead up to one that \
+         reaches them.",
+    ),
+    Metric::counter(
         "outbox_messages_published_total",
         &["topic"],
         "Messages that the broker has acknowledged.",

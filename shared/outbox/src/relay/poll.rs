@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use database::{Database, Operation};
 use messaging::Bus;
 use sqlx::{Connection as _, PgConnection};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::config::RelayConfig;
-use super::hand_over::HandOverTimes;
+use super::hand_over::{HandOver, HandOverTimes, KeepsOff, View};
 use super::probe::{NoProbe, Probe};
 use super::status::{RelayState, RelayStatus};
 use super::{Relay, RelayError};
@@ -22,9 +22,11 @@ mod held;
 mod leader;
 mod listener;
 mod partitions;
+mod reports;
 mod table;
 
-use leader::{Lead, Leader};
+use leader::{Ended, Lead, Leader};
+use reports::Standing;
 
 /// Publishes the unpublished messages of one database, on the connection that holds the leader lock.
 #[derive(Debug)]
@@ -37,6 +39,9 @@ pub struct PollRelay {
     status: RelayStatus,
     topics: Vec<String>,
     times: HandOverTimes,
+    /// What it reaches of the broker, and what others do; none while that is unknown.
+    view: watch::Sender<Option<View>>,
+    standing: watch::Sender<Standing>,
 }
 
 impl PollRelay {
@@ -53,7 +58,8 @@ impl PollRelay {
         config.validate()?;
         let (probe, status) = (Arc::new(NoProbe), RelayStatus::default());
         let (wake, topics, times) = (outbox.wakes(), Vec::new(), HandOverTimes::default());
-        Ok(Self { database, wake, bus, config, probe, status, topics, times })
+        let (view, standing) = (watch::Sender::new(None), watch::Sender::new(Standing::NoSession));
+        Ok(Self { database, wake, bus, config, probe, status, topics, times, view, standing })
     }
 
     /// Tells `probe` of every step, so that a test can crash the relay there.
@@ -64,7 +70,8 @@ impl PollRelay {
     }
 
     /// Opens the producers of these topics as soon as it leads. The broker takes half a second to number an idempotent
-    /// producer, which a topic's first row would wait for.
+    /// producer, which a topic's first row would wait for. Of these topics it says what it reaches, too, and gives the lead
+    /// up to a relay that reaches more.
     #[must_use]
     pub fn with_topics(mut self, topics: Vec<String>) -> Self {
         self.topics = topics;
@@ -105,10 +112,24 @@ impl PollRelay {
         self.bounded(connecting).await
     }
 
-    /// Stands by on this session until it leads, then leads until `shutdown`.
-    async fn serve(&self, mut conn: PgConnection, shutdown: &CancellationToken) -> Result<(), sqlx::Error> {
+    /// Stands by on this session until it leads, then leads until `shutdown`, or until it gives the lead up.
+    async fn serve(
+        &self,
+        mut conn: PgConnection,
+        hand_over: &mut HandOver,
+        shutdown: &CancellationToken,
+    ) -> Result<(), sqlx::Error> {
         loop {
-            if self.bounded(table::try_lead(&mut conn)).await? {
+            let keeps_off = hand_over.keeps_off(Instant::now(), self.view.borrow().as_ref());
+            self.standing.send_replace(match keeps_off {
+                Some(KeepsOff::CoolingDown) => Standing::CoolingDown,
+                Some(KeepsOff::Surpassed) | None => Standing::MayLead,
+            });
+            if let Some(why) = keeps_off {
+                self.keep_off(why);
+                // A silent session would be ended.
+                self.bounded(conn.ping()).await?;
+            } else if self.bounded(table::try_lead(&mut conn)).await? {
                 if let Err(error) = self.bounded(table::check_ids(&mut conn)).await? {
                     return Err(sqlx::Error::Configuration(Box::new(error)));
                 }
@@ -119,11 +140,18 @@ impl PollRelay {
                     bus: Arc::clone(&self.bus),
                     probe: Arc::clone(&self.probe),
                     config: self.config.clone(),
+                    view: self.view.subscribe(),
                 };
                 self.status.set(RelayState::Leading);
-                return Leader::new(relay, &self.topics).run(conn, shutdown).await;
+                let ended = Leader::new(relay, &self.topics).run(conn, hand_over, shutdown).await?;
+                if ended == Ended::GaveUp {
+                    self.standing.send_replace(Standing::CoolingDown);
+                    self.keep_off(KeepsOff::CoolingDown);
+                }
+                return Ok(());
+            } else {
+                self.status.set(RelayState::StandingBy);
             }
-            self.status.set(RelayState::StandingBy);
             let standing_by = sleep(self.config.takeover_interval());
             tokio::pin!(standing_by);
             loop {
@@ -136,7 +164,16 @@ impl PollRelay {
         }
     }
 
+    fn keep_off(&self, why: KeepsOff) {
+        let state = RelayState::Retrying { error: why.to_string() };
+        if self.status.state() != state {
+            tracing::warn!("outbox: this relay {why}");
+            self.status.set(state);
+        }
+    }
+
     fn retrying(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        self.standing.send_replace(Standing::NoSession);
         self.status.set(RelayState::Retrying { error: error.to_string() });
         tracing::warn!(error, "{what}");
     }
@@ -152,6 +189,7 @@ impl PollRelay {
     /// Leads or stands by until `shutdown`.
     async fn publish(&self, shutdown: &CancellationToken) {
         let mut backoff = Backoff::new(self.config.backoff_max());
+        let mut hand_over = HandOver::new(self.times);
         while !shutdown.is_cancelled() {
             let connected = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -160,7 +198,7 @@ impl PollRelay {
             let served = match connected {
                 Ok(conn) => {
                     let began = Instant::now();
-                    let served = self.serve(conn, shutdown).await;
+                    let served = self.serve(conn, &mut hand_over, shutdown).await;
                     if began.elapsed() > self.config.backoff_max() {
                         backoff.reset();
                     }
@@ -220,10 +258,12 @@ impl Relay for PollRelay {
         for reason in crate::metrics::REASONS {
             metrics::counter!("outbox_keys_blocked_total", "reason" => reason).increment(0);
         }
+        metrics::counter!("outbox_leads_given_up_total").increment(0);
         self.check(&shutdown).await?;
         tokio::select! {
             () = self.publish(&shutdown) => {}
             () = self.keep_table_partitions() => {}
+            () = self.report() => {}
         }
         self.status.set(RelayState::Stopped);
         Ok(())

@@ -12,9 +12,10 @@ pub enum RelayState {
     Leading,
     /// Another replica publishes; this one takes over when that one ends.
     StandingBy,
-    /// Its database does not serve it; rows wait, and none is lost.
+    /// It can't lead: its database does not serve it, or another relay reaches more of the broker. Rows that nobody publishes
+    /// wait, and none is lost.
     Retrying {
-        /// What went wrong last.
+        /// Why not.
         error: String,
     },
     /// It was asked to stop.

@@ -255,6 +255,10 @@ impl Page {
                     vec![
                         self.query("max(outbox_unpublished_messages{JOB})", "unpublished messages"),
                         self.query("sum(outbox_relay_leader{JOB})", "leading relays"),
+                        self.query(
+                            "sum(increase(outbox_leads_given_up_total{JOB}[1h]))",
+                            "leads given up in an hour",
+                        ),
                         self.query("max(outbox_blocked_keys{JOB})", "blocked keys"),
                         self.query("sum(outbox_stalled_partitions{JOB})", "stalled partitions"),
                         self.query("sum(outbox_refused_topics{JOB})", "refused topics"),

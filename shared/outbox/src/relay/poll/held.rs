@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use messaging::TopicPartition;
+
 use super::partitions::{Limit, PAGE_ROWS, Page, Partitions, ROW_OVERHEAD_BYTES, Scope};
 use crate::relay::row::{ChainKey, Row};
 
@@ -88,6 +90,28 @@ impl Held {
     /// Whether the table has more of a partition that has room for it.
     pub(super) fn wants_more(&self) -> bool {
         self.topics.values().any(Partitions::want_more)
+    }
+
+    /// The topic can be read.
+    pub(super) fn knows(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    /// The shares of partitions of which rows are held.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (Arc<str>, i32)> {
+        let topics = self.topics.iter();
+        topics.flat_map(|(topic, shares)| shares.waiting().map(|share| (Arc::clone(topic), share)))
+    }
+
+    /// Which share this row is held of.
+    pub(super) fn share_of(&self, id: i64) -> Option<(Arc<str>, i32)> {
+        self.rows.get(&id).map(|row| (Arc::clone(&row.topic_key.0), row.partition))
+    }
+
+    /// The partitions that are counted as this share.
+    pub(super) fn partitions_of(&self, topic: &str, share: i32) -> Vec<TopicPartition> {
+        let of_share = self.topics.get(topic).into_iter().flat_map(|partitions| partitions.of_share(share));
+        of_share.map(|partition| TopicPartition { topic: topic.to_owned(), partition }).collect()
     }
 
     pub(super) fn begin_sweep(&mut self) {

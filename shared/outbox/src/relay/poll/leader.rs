@@ -1,6 +1,8 @@
 //! The leader: reads, hands rows to their topics' lanes, and finishes what the broker acknowledged, on one session.
 
+mod blocks;
 mod session;
+mod stalls;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +14,7 @@ use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
 use messaging::Bus;
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -21,13 +23,16 @@ use super::held::{Admission, Held};
 use super::listener::listen;
 use super::partitions::{Limit, Page, Scope};
 use super::table::{Block, Dropped, Retry};
-use crate::metrics::{GAP, REJECTED};
+use crate::metrics::REJECTED;
 use crate::relay::chains::BlockedKey;
 use crate::relay::config::RelayConfig;
+use crate::relay::hand_over::{HandOver, View};
 use crate::relay::lane::{Input, Lane, Outcome};
 use crate::relay::probe::{Probe, Step};
 use crate::relay::row::Row;
+use blocks::{alarm, gap};
 use session::{Done, ReadPlan, Session, Work, perform};
+use stalls::Stalls;
 
 /// Outcomes that lanes may report before the leader has taken them.
 const OUTCOMES: usize = 64;
@@ -44,6 +49,17 @@ pub(super) struct Lead {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) probe: Arc<dyn Probe>,
     pub(super) config: RelayConfig,
+    /// What it reaches of the broker, and what others do.
+    pub(super) view: watch::Receiver<Option<View>>,
+}
+
+/// Why a leader's work has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was asked to stop.
+    Stopped,
+    /// Another relay can do more.
+    GaveUp,
 }
 
 /// A relay in office. Dropping it purges its producers and ends its session.
@@ -65,6 +81,9 @@ pub(super) struct Leader {
     sweep_wanted: bool,
     /// What was read last was new; what was left in the table comes next.
     backlog_is_next: bool,
+    /// Topics that have messages to publish, whose partitions are unknown.
+    due_unlearned: Vec<String>,
+    stalls: Stalls,
     sweep_at: Instant,
     drop_at: Instant,
     /// Set by the shutdown: until when what is in flight may be finished.
@@ -90,6 +109,8 @@ impl Leader {
             read_wanted: false,
             sweep_wanted: true,
             backlog_is_next: false,
+            due_unlearned: Vec::new(),
+            stalls: Stalls::default(),
             sweep_at: Instant::now(),
             drop_at: Instant::now(),
             until: None,
@@ -100,15 +121,19 @@ impl Leader {
         leader
     }
 
-    /// Publishes until `shutdown`; an error when the session is lost, and with it the lead.
+    /// Publishes until `shutdown`, or until it gives the lead up; an error when the session is lost, and with it the lead.
     pub(super) async fn run(
         mut self,
         conn: PgConnection,
+        hand_over: &mut HandOver,
         shutdown: &CancellationToken,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<Ended, sqlx::Error> {
         let wake = Arc::clone(&self.relay.wake);
+        hand_over.leads(Instant::now());
         let mut tick = interval(self.relay.config.poll_interval());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(hand_over.times().look_interval);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut idle = Some(conn);
         let mut session: OptionFuture<BoxFuture<'static, Session>> = None.into();
         loop {
@@ -117,7 +142,8 @@ impl Leader {
                     let config = self.relay.config.clone();
                     session = Some(perform(conn, work, config).boxed()).into();
                 } else if self.until.is_some() && self.held.is_empty() && !self.is_sweeping() {
-                    return super::close(conn, self.relay.config.shutdown_grace()).await;
+                    super::close(conn, self.relay.config.shutdown_grace()).await?;
+                    return Ok(Ended::Stopped);
                 } else {
                     idle = Some(conn);
                 }
@@ -132,6 +158,12 @@ impl Leader {
                 Some(outcome) = self.outcomes.recv() => self.note(outcome),
                 () = wake.notified(), if until.is_none() => self.read_wanted = true,
                 _ = tick.tick(), if until.is_none() => self.sweep_wanted = true,
+                _ = look.tick(), if until.is_none() => {
+                    if self.gives_up(hand_over, Instant::now()) {
+                        self.let_go(idle, session).await;
+                        return Ok(Ended::GaveUp);
+                    }
+                }
                 () = sleep_until(self.sweep_at), if self.is_sweeping() && idle.is_some() => {}
                 Some(_) = self.tasks.join_next() => {
                     return Err(sqlx::Error::WorkerCrashed);
@@ -143,7 +175,7 @@ impl Leader {
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     tracing::warn!("outbox: not everything was published within the grace period; it will be later");
-                    return Ok(());
+                    return Ok(Ended::Stopped);
                 }
             }
         }
@@ -191,12 +223,13 @@ impl Leader {
     }
 
     fn plan(&mut self, scope: Scope) -> ReadPlan {
-        let mut known_topics = None;
+        let (mut known_topics, mut unlearned) = (None, Vec::new());
         match scope {
             Scope::Sweep if !self.held.is_sweeping() => {
                 self.sweep_wanted = false;
                 self.held.begin_sweep();
                 known_topics = Some(self.lanes.keys().cloned().collect());
+                unlearned.extend(self.lanes.keys().filter(|topic| !self.held.knows(topic)).cloned());
             }
             Scope::Sweep => {}
             Scope::Newest => (self.read_wanted, self.backlog_is_next) = (false, true),
@@ -206,6 +239,7 @@ impl Leader {
             scope,
             pages: self.held.pages(scope),
             known_topics,
+            unlearned,
             limit: self.held.limit(),
             held: self.held.ids(),
         }
@@ -228,6 +262,9 @@ impl Leader {
         }
         if let Some(plan) = &done.work.read {
             self.note_read(plan, done.rows.is_empty(), done.read_took);
+            if let Some(due_unlearned) = done.due_unlearned {
+                self.due_unlearned = due_unlearned;
+            }
             for topic in done.new_topics {
                 // It is read once its lane knows its partitions.
                 self.lane(&topic);
@@ -323,6 +360,7 @@ impl Leader {
         match outcome {
             Outcome::Acknowledged(ids) => {
                 self.relay.probe.reached(Step::Acknowledged);
+                self.note_answers(&ids);
                 self.acknowledged.extend(ids);
             }
             Outcome::Dropped(ids) => self.held.release(&ids),
@@ -333,6 +371,7 @@ impl Leader {
             Outcome::Blocked { topic, key, blocked, refusal, detail } => {
                 self.held.block(&topic, &key);
                 let BlockedKey { id, ids } = blocked;
+                self.note_answers(&[id]);
                 let retry = if refusal.may_pass() { Retry::Later } else { Retry::Never };
                 let block = Block { topic, key, id, reason: REJECTED, detail, retry, ids };
                 self.blocks.push(if self.held.is_retry(id) { block } else { alarm(block) });
@@ -355,28 +394,4 @@ impl Leader {
         };
         self.drop_at = Instant::now() + pause;
     }
-}
-
-fn gap(row: &Row) -> Block {
-    let previous_id = row.previous_id.unwrap_or_default();
-    let detail = match row.predecessor_published {
-        None => format!("message {previous_id}, which message {} follows, is not there", row.id),
-        Some(_) => format!("message {previous_id}, which message {} follows, is not read before it", row.id),
-    };
-    let (topic, key) = (row.topic.clone(), row.chain_key());
-    alarm(Block { topic, key, id: row.id, reason: GAP, detail, retry: Retry::ByPerson, ids: Vec::new() })
-}
-
-fn alarm(block: Block) -> Block {
-    metrics::counter!("outbox_keys_blocked_total", "reason" => block.reason).increment(1);
-    tracing::error!(
-        topic = block.topic,
-        key = %block.key,
-        message_id = block.id,
-        reason = block.reason,
-        detail = block.detail,
-        retry = ?block.retry,
-        "outbox: key blocked; its row in outbox.blocked_keys says when it is tried again, and deleting it lets it go on"
-    );
-    block
 }

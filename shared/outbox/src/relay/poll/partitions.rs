@@ -162,6 +162,17 @@ impl Partitions {
         i32::try_from(share).unwrap_or_default()
     }
 
+    /// The shares of which something is held.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = i32> {
+        let waiting = (0..).zip(&self.shares).filter(|(_, share)| !share.ids.is_empty());
+        waiting.map(|(number, _)| number)
+    }
+
+    /// The partitions that are counted as this share.
+    pub(super) fn of_share(&self, share: i32) -> impl Iterator<Item = i32> {
+        (share..self.count).step_by(self.shares.len())
+    }
+
     pub(super) fn hold(&mut self, partition: i32, id: i64, bytes: usize) {
         if let Some(share) = self.share_mut(partition) {
             share.ids.insert(id);

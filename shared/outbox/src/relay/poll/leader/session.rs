@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::relay::config::RelayConfig;
 use crate::relay::poll::partitions::{Candidate, Choice, Limit, PAGE_ROWS, Page, Scope};
+use crate::relay::poll::reports;
 use crate::relay::poll::table::{self, Block, Dropped};
 use crate::relay::row::Row;
 
@@ -29,6 +30,8 @@ pub(super) struct ReadPlan {
     pub(super) pages: Vec<Page>,
     /// The topics that can be read, when it is looked for new ones.
     pub(super) known_topics: Option<Vec<String>>,
+    /// Those among them that can't be read yet: their partitions are unknown.
+    pub(super) unlearned: Vec<String>,
     pub(super) limit: Limit,
     pub(super) held: Vec<i64>,
 }
@@ -39,6 +42,8 @@ pub(super) struct Done {
     /// Each with the partition for which it was chosen.
     pub(super) rows: Vec<(i32, Row)>,
     pub(super) new_topics: Vec<String>,
+    /// Those that can't be read yet, and have messages to publish.
+    pub(super) due_unlearned: Option<Vec<String>>,
     /// Refused messages that are to be tried again.
     pub(super) due: Vec<Row>,
     pub(super) read_took: Duration,
@@ -70,11 +75,16 @@ async fn perform_on(
     }
     let started = Instant::now();
     let (mut rows, mut new_topics, mut due) = (Vec::new(), Vec::new(), Vec::new());
+    let mut due_unlearned = None;
     if let Some(plan) = &mut work.read {
         if let Some(known) = &plan.known_topics {
             let topics = table::topics(conn).await?;
             new_topics.extend(topics.into_iter().filter(|topic| !known.contains(topic)));
             due = table::due(conn, &plan.held).await?;
+            due_unlearned = Some(match plan.unlearned.is_empty() {
+                true => Vec::new(),
+                false => reports::due_topics(conn, &plan.unlearned).await?,
+            });
         }
         rows = read(conn, plan).await?;
     }
@@ -83,7 +93,7 @@ async fn perform_on(
         true => Some(table::drop_table_partition(conn, config).await?),
         false => None,
     };
-    Ok(Done { work, rows, new_topics, due, read_took, dropped })
+    Ok(Done { work, rows, new_topics, due_unlearned, due, read_took, dropped })
 }
 
 /// Looks at a page of each topic, and reads what partitions have room for. A topic's page is of one snapshot. The rows may

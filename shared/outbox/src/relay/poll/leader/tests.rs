@@ -14,6 +14,7 @@ fn leader() -> Leader {
         bus: Arc::new(InMemoryBus::new()),
         probe: Arc::new(NoProbe),
         config: RelayConfig::default(),
+        view: watch::Sender::new(None).subscribe(),
     };
     let mut leader = Leader::new(relay, &[]);
     leader.note(Outcome::Partitions { topic: "orders".to_owned(), partitions: 1 });
@@ -42,6 +43,7 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
         work,
         rows: vec![(0, second.clone())],
         new_topics: Vec::new(),
+        due_unlearned: None,
         due: Vec::new(),
         read_took: Duration::ZERO,
         dropped: None,
