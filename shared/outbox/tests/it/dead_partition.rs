@@ -12,6 +12,7 @@ use testkit::wait::eventually;
 use crate::counting::Counting;
 use crate::relays::Poll;
 use crate::stage::{PATIENCE, Stage, append, message};
+use crate::way::{Events, Through, Way};
 
 const PARTITIONS: i32 = 6;
 /// The partition that takes nothing.
@@ -163,6 +164,43 @@ async fn records_of_one_partition_that_are_not_acknowledged_leave_the_others_the
     assert_eq!(bus.producers(), 1);
 
     in_memory.heal();
+    stage.until_published().await;
+    for key in &dead {
+        stage.watcher.until_seen(&stage.orders, key, ROWS_PER_KEY).await;
+    }
+    stage.watcher.assert_in_sequence();
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_for_leaders_without_an_answer_holds_up_no_other_partition() {
+    let (mut stage, _bus) = Stage::in_memory().await;
+    let way = Way::new("relay", Arc::clone(&stage.bus), &Events::default());
+    stage.bus = Arc::new(Through(Arc::clone(&way)));
+    let mut factory = Poll::default();
+    factory.0.delivery_timeout_ms = 300;
+    let relay = stage.start(&factory);
+    let (dead, others) = (keys(5, true), keys(8, false));
+    let (first, others) = others.split_first().unwrap();
+    stage.commit(&stage.orders, &[first]).await;
+    stage.watcher.until_seen(&stage.orders, first, 1).await;
+
+    way.cut(&[DEAD]);
+    way.tell_no_names();
+    append_all(&stage, &dead).await;
+    stage.outbox.wake();
+    let looks = way.rounds();
+    for key in others {
+        // Nothing else is in flight, so that the lane looks; it goes on as if there were a leader.
+        eventually("the lane looks for leaders", PATIENCE, async || match way.rounds() - looks {
+            0 => Err("not yet"),
+            _ => Ok(()),
+        })
+        .await;
+        stage.commit(&stage.orders, &[key]).await;
+        stage.watcher.until_seen(&stage.orders, key, 1).await;
+    }
+    way.open();
     stage.until_published().await;
     for key in &dead {
         stage.watcher.until_seen(&stage.orders, key, ROWS_PER_KEY).await;

@@ -11,6 +11,7 @@ use testkit::wait::eventually;
 use crate::counting::Counting;
 use crate::relays::Poll;
 use crate::stage::{PATIENCE, Stage};
+use crate::way::{Events, Through, Way, keys_of};
 
 fn keys(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}-{n}")).collect()
@@ -139,6 +140,42 @@ async fn many_bad_records_in_succession_do_not_stop_their_topic() {
         }
     })
     .await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_tried_in_a_partition_without_an_answer_holds_up_no_other() {
+    let recorded = Recorded::start();
+    let (mut stage, bus) = Stage::in_memory().await;
+    let way = Way::new("relay", Arc::clone(&stage.bus), &Events::default());
+    stage.bus = Arc::new(Through(Arc::clone(&way)));
+    bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), |_| true));
+    let refused = keys_of(&[1, 1, 2, 2, 3, 3, 4, 4]);
+    stage.commit(&stage.orders, &all(&refused)).await;
+    let relay = stage.start(&Poll::default());
+    eventually("the topic refuses everything", PATIENCE, async || {
+        let told = recorded.sum("outbox_refused_topics", &[("topic", "orders")]);
+        if told > 0.0 { Ok(()) } else { Err(told) }
+    })
+    .await;
+
+    // A row that was never refused is tried first: this one.
+    way.cut(&[0]);
+    stage.commit(&stage.orders, &all(&keys_of(&[0]))).await;
+    eventually("it is with the broker", PATIENCE, async || match way.lingering() {
+        1 => Ok(()),
+        sent => Err(sent),
+    })
+    .await;
+    bus.heal();
+    let good = keys_of(&[5]);
+    stage.commit(&stage.orders, &all(&good)).await;
+    stage.watcher.until_seen(&stage.orders, &good[0], 1).await;
+    stage.until_unpublished(1).await;
+
+    way.open();
+    stage.until_published().await;
+    stage.watcher.assert_in_sequence();
     relay.stop().await;
 }
 

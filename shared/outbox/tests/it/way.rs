@@ -53,6 +53,7 @@ enum Names {
     #[default]
     Told,
     Refused,
+    Silent,
 }
 
 impl Way {
@@ -76,6 +77,11 @@ impl Way {
     pub(crate) fn cut_everything(&self) {
         self.cut(&(0..PARTITIONS).collect::<Vec<_>>());
         self.state.send_modify(|cut| cut.names = Names::Refused);
+    }
+
+    /// Who asks for the partitions' names waits for ever.
+    pub(crate) fn tell_no_names(&self) {
+        self.state.send_modify(|cut| cut.names = Names::Silent);
     }
 
     /// No producer is made.
@@ -161,6 +167,10 @@ impl Bus for Through {
             Names::Refused => {
                 self.0.rounds.fetch_add(1, Ordering::SeqCst);
                 Err(cut("tell partitions"))
+            }
+            Names::Silent => {
+                self.0.rounds.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
             }
         }
     }

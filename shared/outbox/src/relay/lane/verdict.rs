@@ -203,6 +203,20 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_an_answer_is_given_up_and_another_is_tried() {
+        let mut verdict = Verdict::new();
+        refused(&mut verdict, 4);
+        let now = verdict.due_at().unwrap();
+        assert_eq!(verdict.sending(now), Sending::One);
+        verdict.probing(now);
+        // Nor does a new row end the wait.
+        verdict.new_rows(now);
+        assert_eq!(verdict.due_at(), Some(now + PROBE));
+        assert_eq!(verdict.sending(now + PROBE - Duration::from_millis(1)), Sending::Nothing);
+        assert_eq!(verdict.sending(now + PROBE), Sending::One);
+    }
+
+    #[test]
     fn a_new_row_need_not_wait_for_the_whole_pause() {
         let mut verdict = Verdict::new();
         refused(&mut verdict, 30);
