@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contracts::ambient::new_id;
-use database::{Bounds, Database};
+use database::Database;
 use outbox::relay::{HandOverTimes, PollRelay, Relay, RelayState, RelayStatus};
-use sqlx::AssertSqlSafe;
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
@@ -19,7 +17,7 @@ use crate::way::{Events, Through, Way, keys_of};
 const GIVEN_UP: &str = "outbox_leads_given_up_total";
 
 /// Short times, but for the age of a report: a busy machine may well take a while.
-fn soon() -> HandOverTimes {
+pub(crate) fn soon() -> HandOverTimes {
     HandOverTimes {
         report_interval: Duration::from_millis(50),
         stalled_after: Duration::from_millis(500),
@@ -30,22 +28,27 @@ fn soon() -> HandOverTimes {
 }
 
 /// A replica's relay, with a way to the broker of its own.
-struct Replica {
+pub(crate) struct Replica {
     way: Arc<Way>,
-    status: RelayStatus,
+    pub(crate) status: RelayStatus,
     shutdown: CancellationToken,
     task: JoinSet<()>,
 }
 
 impl Replica {
     /// Starts a relay on this way and waits until it leads, or stands by.
-    async fn start(stage: &Stage, way: &Arc<Way>, times: HandOverTimes, state: RelayState) -> Self {
+    pub(crate) async fn start(
+        stage: &Stage,
+        way: &Arc<Way>,
+        times: HandOverTimes,
+        state: RelayState,
+    ) -> Self {
         let replica = Self::start_in(stage.database.another(), stage, way, times);
         replica.becomes(state).await;
         replica
     }
 
-    fn start_in(database: Database, stage: &Stage, way: &Arc<Way>, times: HandOverTimes) -> Self {
+    pub(crate) fn start_in(database: Database, stage: &Stage, way: &Arc<Way>, times: HandOverTimes) -> Self {
         let bus = Arc::new(Through(Arc::clone(way)));
         let relay = PollRelay::try_new(database, &stage.outbox, bus, Poll::default().0).unwrap();
         let relay = Box::new(relay.with_topics(vec![stage.orders.clone()]).with_hand_over_times(times));
@@ -56,12 +59,12 @@ impl Replica {
         Self { way: Arc::clone(way), status, shutdown, task }
     }
 
-    async fn becomes(&self, wanted: RelayState) {
+    pub(crate) async fn becomes(&self, wanted: RelayState) {
         self.until("the relay's state changes", |state| *state == wanted).await;
     }
 
     /// Waits until it says that it keeps off the lead, and why.
-    async fn keeps_off(&self, why: &str) {
+    pub(crate) async fn keeps_off(&self, why: &str) {
         self.until("it keeps off the lead", |state| match state {
             RelayState::Retrying { error } => error.contains(why),
             _ => false,
@@ -77,7 +80,7 @@ impl Replica {
         .await;
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await;
         ended.expect("it ends in time").expect("it runs").expect("it does not panic");
@@ -345,36 +348,4 @@ async fn a_relay_that_reaches_less_leaves_the_lead_to_one_that_lost_its_session(
     }
     assert!(!pair.events.lock().unwrap().contains(&("b", true)));
     pair.stop().await;
-}
-
-#[tokio::test]
-async fn a_role_with_rights_on_rows_alone_reports_what_it_reaches() {
-    let (stage, _bus) = Stage::in_memory().await;
-    let role = format!("writer_{}", new_id().simple());
-    let create = format!(
-        "CREATE ROLE {role} LOGIN PASSWORD 'writer';
-         GRANT USAGE ON SCHEMA outbox TO {role};
-         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA outbox TO {role};
-         GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA outbox TO {role};
-         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox TO {role}"
-    );
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(stage.pool()).await.unwrap();
-    let options = stage.database.database().options().clone().username(&role).password("writer");
-    let database = Database::new(options, 4, Bounds::default());
-    let way = Way::new("a", Arc::clone(&stage.bus), &Events::default());
-    way.cut(&[3]);
-    let relay = Replica::start_in(database.clone(), &stage, &way, soon());
-    let unreached: Vec<String> = eventually("its report is there", PATIENCE, async || {
-        sqlx::query_scalar("SELECT unreached FROM outbox.relays")
-            .fetch_optional(stage.pool())
-            .await
-            .unwrap()
-            .ok_or("none")
-    })
-    .await;
-    assert_eq!(unreached, [format!("{}/3", stage.orders)]);
-    relay.stop().await;
-    database.close();
-    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
-    sqlx::raw_sql(AssertSqlSafe(drop)).execute(stage.pool()).await.unwrap();
 }
