@@ -7,11 +7,13 @@
 
 mod dead_letters;
 mod effects;
+mod hand_over;
 mod holes;
 mod leaders;
 mod ledger;
 mod logs;
 mod metrics;
+mod reach;
 mod redrive;
 mod releases;
 mod rights;

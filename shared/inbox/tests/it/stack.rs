@@ -75,9 +75,13 @@ impl Stack {
     }
 
     pub(crate) fn consumer(&self, database: Database, group: &str) -> Consumer {
+        self.consumer_on(Arc::clone(&self.bus) as Arc<dyn Bus>, database, group)
+    }
+
+    pub(crate) fn consumer_on(&self, bus: Arc<dyn Bus>, database: Database, group: &str) -> Consumer {
         Consumer::new(Parts {
             database,
-            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
+            bus,
             codec: Arc::clone(&self.release),
             subscriptions: subscriptions(),
             deps: Arc::clone(&self.faults),

@@ -1,0 +1,150 @@
+//! The bus as one member reaches it: the leaders of some partitions do not answer it, while they answer others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use messaging::{
+    Batch, Bus, BusError, Consumer, InMemoryBus, Membership, Partition, PartitionState, PositionError,
+    Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
+};
+use tokio::sync::watch;
+
+type Cut = watch::Sender<BTreeSet<TopicPartition>>;
+
+#[derive(Debug)]
+pub(crate) struct Reach {
+    bus: Arc<InMemoryBus>,
+    cut: Cut,
+}
+
+impl Reach {
+    pub(crate) fn all_of(bus: &Arc<InMemoryBus>) -> Arc<Self> {
+        Arc::new(Self { bus: Arc::clone(bus), cut: watch::Sender::default() })
+    }
+
+    /// The leaders of these partitions do not answer, and all others do.
+    pub(crate) fn cut_off(&self, partitions: &[TopicPartition]) {
+        self.cut.send_replace(partitions.iter().cloned().collect());
+    }
+}
+
+#[async_trait]
+impl Bus for Reach {
+    async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        self.bus.create_topics(topics).await
+    }
+
+    async fn producer(&self) -> Result<Box<dyn Producer>, BusError> {
+        self.bus.producer().await
+    }
+
+    async fn subscribe(
+        &self,
+        group: &str,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Consumer>, BusError> {
+        let consumer = self.bus.subscribe(group, subscription).await?;
+        Ok(Box::new(Member { consumer, cut: self.cut.clone() }))
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
+        self.bus.partitions(topic).await
+    }
+
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
+        if self.cut.borrow().contains(partition) {
+            return Err(BusError::Unavailable {
+                broker: "in memory".to_owned(),
+                action: format!("tell watermarks of {}/{}", partition.topic, partition.partition),
+                detail: "its leader does not answer this member".to_owned(),
+            });
+        }
+        self.bus.watermarks(partition).await
+    }
+
+    async fn ping(&self, timeout: Duration) -> Result<(), BusError> {
+        self.bus.ping(timeout).await
+    }
+}
+
+struct Member {
+    consumer: Box<dyn Consumer>,
+    cut: Cut,
+}
+
+#[async_trait]
+impl Consumer for Member {
+    async fn next(&mut self) -> Result<Membership, BusError> {
+        Ok(match self.consumer.next().await? {
+            Membership::Assigned(partitions) => {
+                let reached = |partition| Box::new(Reached { partition, cut: self.cut.clone(), position: 0 });
+                Membership::Assigned(
+                    partitions
+                        .into_iter()
+                        .map(|partition| reached(partition) as Box<dyn Partition>)
+                        .collect(),
+                )
+            }
+            revoked @ Membership::Revoked(_) => revoked,
+        })
+    }
+
+    fn is_in_group(&self) -> bool {
+        self.consumer.is_in_group()
+    }
+
+    async fn close(self: Box<Self>, timeout: Duration) {
+        self.consumer.close(timeout).await;
+    }
+}
+
+#[derive(Debug)]
+struct Reached {
+    partition: Box<dyn Partition>,
+    cut: Cut,
+    position: i64,
+}
+
+#[async_trait]
+impl Partition for Reached {
+    fn id(&self) -> &TopicPartition {
+        self.partition.id()
+    }
+
+    async fn seek(&mut self, offset: i64) -> Result<(), BusError> {
+        self.position = offset;
+        self.partition.seek(offset).await
+    }
+
+    async fn next_batch(
+        &mut self,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Option<Result<Batch, PositionError>> {
+        let mut cut = self.cut.subscribe();
+        loop {
+            if !cut.borrow_and_update().contains(self.partition.id()) {
+                tokio::select! {
+                    _ = cut.changed() => continue,
+                    batch = self.partition.next_batch(max_records, max_bytes) => {
+                        if let Some(Ok(batch)) = &batch {
+                            self.position = batch.to;
+                        }
+                        return batch;
+                    }
+                }
+            }
+            // A handle that was revoked refuses it.
+            if self.partition.seek(self.position).await.is_err() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn commit(&self, offset: i64) {
+        self.partition.commit(offset);
+    }
+}
