@@ -1,5 +1,6 @@
 //! Brokers for tests and the demo: the embedded mock cluster, or a real Kafka named by the environment.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -258,6 +259,14 @@ impl Bus for EmbeddedBus {
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
         self.kafka.watermarks(partition).await
+    }
+
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        self.kafka.committed_offsets(group, topics).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {

@@ -1,5 +1,6 @@
 //! What a bus is: the promises that every transport keeps and the conformance suite asks for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -233,6 +234,14 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
     /// The offsets that this partition holds now. The partition is the unit of failure: whoever asks about several
     /// does so by [`crate::ends::watermarks`].
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError>;
+
+    /// The offsets that `group` has committed for partitions of these topics; one without a commit is left out. Whoever asks does
+    /// not join the group.
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError>;
 
     /// Asks the broker for a sign of life.
     async fn ping(&self, timeout: Duration) -> Result<(), BusError>;

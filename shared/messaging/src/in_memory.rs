@@ -280,6 +280,18 @@ impl Bus for InMemoryBus {
         Ok(log.watermarks(id.partition))
     }
 
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        let state = self.shared.lock();
+        available(&state, "tell committed offsets")?;
+        let committed = state.groups.get(group).into_iter().flat_map(|group| &group.committed);
+        let asked = committed.filter(|(id, _)| topics.contains(&id.topic));
+        Ok(asked.map(|(id, offset)| (id.clone(), *offset)).collect())
+    }
+
     async fn ping(&self, _timeout: Duration) -> Result<(), BusError> {
         available(&self.shared.lock(), "answer a ping")
     }

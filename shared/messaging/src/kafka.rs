@@ -2,6 +2,7 @@
 
 mod admin;
 mod assignment;
+mod committed;
 mod config;
 mod consumer;
 mod context;
@@ -15,6 +16,7 @@ mod producer;
 mod properties;
 mod tenure;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use async_trait::async_trait;
 use crate::bus::{
     Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
 };
+
+use crate::ends;
 
 pub use config::KafkaConfig;
 
@@ -87,6 +91,18 @@ impl Bus for KafkaBus {
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
         self.metadata.watermarks(partition).await
+    }
+
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        let mut partitions = Vec::new();
+        for topic in topics {
+            partitions.extend(ends::partitions(self, topic).await?);
+        }
+        committed::committed(&self.config, &self.next_client("committed"), group, partitions).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {

@@ -1,7 +1,8 @@
 //! The bus as one member reaches it: the leaders of some partitions do not answer it, while they answer others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,11 +18,17 @@ type Cut = watch::Sender<BTreeSet<TopicPartition>>;
 pub(crate) struct Reach {
     bus: Arc<InMemoryBus>,
     cut: Cut,
+    /// How often committed offsets were asked for.
+    asked: AtomicUsize,
 }
 
 impl Reach {
     pub(crate) fn all_of(bus: &Arc<InMemoryBus>) -> Arc<Self> {
-        Arc::new(Self { bus: Arc::clone(bus), cut: watch::Sender::default() })
+        Arc::new(Self { bus: Arc::clone(bus), cut: watch::Sender::default(), asked: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// The leaders of these partitions do not answer, and all others do.
@@ -62,6 +69,15 @@ impl Bus for Reach {
             });
         }
         self.bus.watermarks(partition).await
+    }
+
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.bus.committed_offsets(group, topics).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {

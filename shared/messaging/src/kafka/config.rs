@@ -164,6 +164,14 @@ impl KafkaConfig {
         client
     }
 
+    /// Asks what a group has committed. It belongs to the group only once it subscribes, which it never does.
+    pub(crate) fn of_group(&self, client_id: &str, group: &str) -> ClientConfig {
+        let mut client = self.client(client_id);
+        self.extend(&mut client);
+        client.set("group.id", group).set("enable.auto.commit", "false");
+        client
+    }
+
     /// How long a member may stay out of its group before another takes its place. A rebalance waits for its slowest
     /// member as long as `max.poll.interval.ms` says; twice that is too long.
     pub(crate) fn longest_absence(consumer: &ClientConfig) -> Duration {

@@ -26,10 +26,9 @@ pub(crate) struct MetadataClient {
 impl MetadataClient {
     pub(crate) fn try_new(config: &KafkaConfig) -> Result<Self, BusError> {
         let client_id = format!("{}-metadata", config.client_id);
-        let context = Quiet { events: Events::new(&client_id) };
         let client = config
             .metadata(&client_id)
-            .create_with_context(context)
+            .create_with_context(Quiet::new(&client_id))
             .map_err(|error| configuration(&error))?;
         Ok(Self {
             client: Arc::new(client),
@@ -120,8 +119,15 @@ fn count(topic: &MetadataTopic) -> i32 {
     i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)
 }
 
-struct Quiet {
+/// The context of a client that only asks.
+pub(crate) struct Quiet {
     events: Events,
+}
+
+impl Quiet {
+    pub(crate) fn new(client_id: &str) -> Self {
+        Self { events: Events::new(client_id) }
+    }
 }
 
 impl ClientContext for Quiet {

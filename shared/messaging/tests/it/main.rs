@@ -69,6 +69,7 @@ conformance! {
         members_share_the_partitions_as_they_join_and_leave
         a_pattern_takes_in_topics_that_are_created_later
         commits_are_visible_to_lag_tools
+        what_a_group_has_committed_is_told_to_whoever_is_no_member
         closing_ends_every_handle
     }
     topics {

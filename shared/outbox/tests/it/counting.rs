@@ -1,5 +1,6 @@
 //! A bus that counts the producers that were asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -52,6 +53,14 @@ impl Bus for Counting {
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
         self.bus.watermarks(partition).await
+    }
+
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        self.bus.committed_offsets(group, topics).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {

@@ -1,6 +1,6 @@
 //! Groups: who reads what, as members come and go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +145,38 @@ pub(crate) async fn commits_are_visible_to_lag_tools(harness: &impl Harness) {
         .await;
     }
     member.leave().await;
+}
+
+pub(crate) async fn what_a_group_has_committed_is_told_to_whoever_is_no_member(harness: &impl Harness) {
+    let (bus, asker) = (harness.bus(), harness.bus());
+    let topics = [topic(&bus).await, topic(&bus).await];
+    let (group, ledger) = (unique("group"), Arc::new(Ledger::default()));
+    assert_eq!(asker.committed_offsets(&group, &topics).await.unwrap(), BTreeMap::new());
+
+    let subscription = Subscription::Topics(vec![topics[0].clone()]);
+    let member = Member::join("a", &bus, &group, &subscription, &ledger).await;
+    for round in 1..=3 {
+        send(&bus, &topics[0], 60).await;
+        ledger.has_read(60 * round).await;
+        let mut ends = BTreeMap::new();
+        for range in all_watermarks(&*bus, &topics[0]).await.unwrap() {
+            ends.insert(TopicPartition { topic: topics[0].clone(), partition: range.partition }, range.high);
+        }
+        eventually("the ends are committed", LONG, async || {
+            let committed = asker.committed_offsets(&group, &topics).await.unwrap();
+            if committed == ends { Ok(()) } else { Err((committed, ends.clone())) }
+        })
+        .await;
+        // Nobody has joined.
+        ledger.shared_as(&[("a", PARTITIONS as usize)]).await;
+    }
+    assert_eq!(asker.committed_offsets(&group, &topics[1..]).await.unwrap(), BTreeMap::new());
+    member.leave().await;
+
+    let started = std::time::Instant::now();
+    let answer = harness.unreachable().committed_offsets(&group, &topics).await;
+    assert!(matches!(answer, Err(BusError::Unavailable { .. })), "{answer:?}");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 pub(crate) async fn closing_ends_every_handle(harness: &impl Harness) {
