@@ -49,6 +49,23 @@ impl Database {
         open(self.options(), self.bounds).await
     }
 
+    /// Sees whether the server answers on a fresh connection, within `bound`. An error that the server tells is an answer.
+    ///
+    /// # Errors
+    /// When it can't be reached, or does not answer in time.
+    pub async fn answers(&self, bound: Duration) -> Result<(), sqlx::Error> {
+        let asking = async {
+            let mut connection = self.options().connect().await?;
+            sqlx::query("SELECT 1").execute(&mut connection).await?;
+            connection.close().await
+        };
+        match timeout(bound, asking).await {
+            Ok(Err(sqlx::Error::Database(_))) => Ok(()),
+            Ok(answer) => answer,
+            Err(_) => Err(too_late(bound)),
+        }
+    }
+
     /// A connection outside the pool for migrations, whose statements may take longer than others may.
     ///
     /// # Errors

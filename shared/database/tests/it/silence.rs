@@ -1,5 +1,6 @@
 //! The way to the server falls silent: after each byte of a conversation, and for the whole pool at once.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use database::{Bounds, Database, Operation, StuckSessions, Transaction};
@@ -91,6 +92,26 @@ async fn silent_from(byte: usize, server: &PgConnectOptions) -> bool {
         .unwrap_or_else(|error| panic!("byte {byte}: the next conversation: {error}"));
     assert_eq!((one, database.status().open), (1, 1));
     outcome.is_ok()
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_answers_and_a_silent_one_does_not() {
+    let numbers = numbers().await;
+    let (proxy, database) = through_a_proxy(&numbers, 1).await;
+    let long = Duration::from_secs(30);
+    database.answers(long).await.unwrap();
+    let nowhere = Database::new(database.options().clone().database("no_such_database"), 1, BOUNDS);
+    nowhere.answers(long).await.unwrap();
+
+    proxy.silence_all();
+    let silent = database.answers(Duration::from_millis(300)).await;
+    assert!(
+        matches!(&silent, Err(sqlx::Error::Io(error)) if error.kind() == ErrorKind::TimedOut),
+        "{silent:?}"
+    );
+    // Nothing listens on the port that the operating system reserves for nothing.
+    let closed = Database::new(database.options().clone().port(1), 1, BOUNDS);
+    assert!(matches!(closed.answers(long).await, Err(sqlx::Error::Io(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
