@@ -1,18 +1,21 @@
 //! A service's membership in its consumer group: one worker for each assigned partition, and the inbox's upkeep.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::{Codec, ambient};
 use database::Database;
-use messaging::{Bus, BusError, Membership, Subscription};
+use messaging::{Bus, BusError, Membership, Subscription, TopicPartition};
 use metrics::counter;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Applier;
 use crate::config::ConsumerConfig;
 use crate::effect::EffectOf;
+use crate::hand_over::{self, Cause, Times};
 use crate::metrics::{ASSIGNED, REVOKED};
 use crate::redrive::{Redrive, releases};
 use crate::status::ConsumerStatus;
@@ -51,6 +54,7 @@ pub struct Parts<W: UnitOfWork> {
 pub struct Consumer {
     shared: Arc<Shared>,
     group: String,
+    times: Times,
 }
 
 /// Why a consumer ended before it was told to.
@@ -98,8 +102,17 @@ impl Consumer {
             config: parts.config,
             status: ConsumerStatus::default(),
             on_commit: parts.on_commit,
+            member: ambient::new_id(),
+            given_up: watch::Sender::default(),
         };
-        Self { shared: Arc::new(shared), group: parts.group }
+        Self { shared: Arc::new(shared), group: parts.group, times: Times::default() }
+    }
+
+    /// The same with other times of the hand-over to another member: tests do not wait for minutes.
+    #[must_use]
+    pub const fn with_times(mut self, times: Times) -> Self {
+        self.times = times;
+        self
     }
 
     /// What health checks ask.
@@ -123,7 +136,8 @@ impl Consumer {
         let workers_stop = shutdown.child_token();
         let mut tasks = JoinSet::new();
         tasks.spawn(upkeep::run(Arc::clone(&self.shared), workers_stop.clone()));
-        tasks.spawn(monitor::run(Arc::clone(&self.shared), workers_stop.clone()));
+        tasks.spawn(monitor::run(Arc::clone(&self.shared), self.times.look_every, workers_stop.clone()));
+        tasks.spawn(hand_over::run(Arc::clone(&self.shared), self.times, workers_stop.clone()));
         tasks.spawn(releases::run(Arc::clone(&self.shared), workers_stop.clone()));
         let result = self.follow(&shutdown, &workers_stop, &mut tasks).await;
         workers_stop.cancel();
@@ -172,6 +186,11 @@ impl Consumer {
         self.left(None);
         let mut attempts = 0;
         while !shutdown.is_cancelled() {
+            let given_up = *self.shared.given_up.borrow();
+            if given_up.is_some() {
+                self.stay_away(shutdown).await;
+                continue;
+            }
             match self.shared.bus.subscribe(&self.group, &subscription).await {
                 Ok(member) => {
                     attempts = 0;
@@ -195,6 +214,21 @@ impl Consumer {
         Ok(())
     }
 
+    /// Outside the group, until the hand-over lets this member join again.
+    async fn stay_away(&self, shutdown: &CancellationToken) {
+        let mut given_up = self.shared.given_up.subscribe();
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = given_up.wait_for(Option::is_none) => {}
+        }
+    }
+
+    fn gave_up(&self, cause: Cause) {
+        counter!("inbox_memberships_given_up_total", "cause" => cause.label()).increment(1);
+        tracing::warn!(group = self.group, cause = cause.label(), "left the group: {cause}");
+        self.shared.status.left(&self.group, ambient::now(), Some(format!("left the group: {cause}")));
+    }
+
     fn left(&self, error: Option<&BusError>) {
         self.shared.status.left(&self.group, ambient::now(), error.map(ToString::to_string));
     }
@@ -207,10 +241,16 @@ impl Consumer {
         tasks: &mut JoinSet<()>,
     ) -> Result<(), ConsumerError> {
         let mut looks = tokio::time::interval(LOOK_EVERY);
+        let mut given_up = self.shared.given_up.subscribe();
+        let mut workers: BTreeMap<TopicPartition, CancellationToken> = BTreeMap::new();
         let outcome = loop {
             tokio::select! {
                 _ = looks.tick() => if member.is_in_group() { self.shared.status.joined() } else { self.left(None) },
                 () = shutdown.cancelled() => break Ok(()),
+                cause = hand_over::given_up(&mut given_up) => {
+                    self.gave_up(cause);
+                    break Ok(());
+                }
                 Some(ended) = tasks.join_next() => if ended.is_err_and(|error| error.is_panic()) {
                     break Err(ConsumerError::Panicked { group: self.group.clone() });
                 },
@@ -219,12 +259,16 @@ impl Consumer {
                       counter!("inbox_rebalances_total", "change" => ASSIGNED).increment(1);
                       for partition in partitions {
                         tracing::debug!(group = self.group, partition = ?partition.id(), "assigned");
-                        tasks.spawn(worker::run(Arc::clone(&self.shared), partition, workers_stop.clone()));
+                        let stop = workers_stop.child_token();
+                        workers.insert(partition.id().clone(), stop.clone());
+                        tasks.spawn(worker::run(Arc::clone(&self.shared), partition, stop));
                       }
                     }
                     Ok(Membership::Revoked(partitions)) => {
                         counter!("inbox_rebalances_total", "change" => REVOKED).increment(1);
                         tracing::debug!(group = self.group, ?partitions, "revoked");
+                        // One that retries does not look at its handle.
+                        partitions.iter().filter_map(|id| workers.remove(id)).for_each(|stop| stop.cancel());
                     }
                     Err(error) => {
                         self.left(Some(&error));
@@ -238,6 +282,7 @@ impl Consumer {
         if shutdown.is_cancelled() {
             while tasks.join_next().await.is_some() {}
         }
+        workers.into_values().for_each(|stop| stop.cancel());
         member.close(CLOSE_TIMEOUT).await;
         outcome
     }

@@ -6,10 +6,13 @@
 mod batch;
 pub mod config;
 pub mod consumer;
+mod cool_down;
 mod dead_letters;
 mod decoding;
 mod effect;
 pub mod error_policy;
+pub mod hand_over;
+mod members;
 mod metrics;
 pub mod monitor;
 mod parts;

@@ -32,11 +32,17 @@ pub const METRICS: &[Metric] = &[
         &["topic", "partition"],
         "Records of a partition that this service has not applied yet: the topic's end less the database's position.",
     ),
+    Metric::counter(
+        "inbox_memberships_given_up_total",
+        &["cause"],
+        "Times that this process left its consumer group, because another member could work where it could not: `database` (no \
+         answer, while others commit) or `broker` (a partition's leader does not answer it, and answers another).",
+    ),
     Metric::gauge(
         "inbox_partitions",
         &["state"],
         "Partitions assigned to this process: `running`, `retrying` (the world is at fault), `stopped` (records are \
-         missing) or `stalled` (there is work, and nothing has moved for `consumer.stalled_after_ms`).",
+         missing) or `stalled` (there is work, or its leader does not answer, and nothing has moved for `consumer.stalled_after_ms`).",
     ),
     Metric::counter(
         "inbox_partitions_stopped_total",

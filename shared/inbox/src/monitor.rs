@@ -8,12 +8,14 @@ use contracts::topics::PARTITIONS;
 use contracts::{Topics, ambient};
 use database::{Database, Operation, Verdict};
 use futures::future::join_all;
-use messaging::{Bus, TopicPartition, ends};
+use messaging::{Bus, BusError, TopicPartition, Watermarks, ends};
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{self, BEHIND};
+use crate::hand_over::Cause;
+use crate::members::{self, Reach};
 use crate::metrics::{ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
 use crate::positions;
 use crate::standing::{self, Applied};
@@ -21,8 +23,8 @@ use crate::status::{ConsumerStatus, PartitionState};
 use crate::watchdog::Watchdog;
 use crate::worker::Shared;
 
-/// How often it is asked.
-const EVERY: Duration = Duration::from_secs(5);
+/// What each partition of a topic holds, as far as its leader tells.
+pub(crate) type Ends = Vec<(TopicPartition, Result<Watermarks, BusError>)>;
 
 /// How far behind a partition is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,11 +44,68 @@ pub struct Lag {
 /// When the database does not tell the positions.
 pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, sqlx::Error> {
     // Positions first: what is applied meanwhile makes the lag look longer by a moment, never shorter.
+    let applied = applied(database).await?;
+    Ok(lags(&applied, &ends_of(bus, topics).await))
+}
+
+async fn applied(database: &Database) -> Result<Vec<Applied>, sqlx::Error> {
     let reading =
         database.connection(Operation::Sample, |mut conn| async move { standing::applied(&mut conn).await });
-    let applied = reading.await?;
-    let of_topics = topics.iter().map(|topic| lag_of(bus, &applied, topic));
-    Ok(join_all(of_topics).await.into_iter().flatten().collect())
+    reading.await
+}
+
+/// What the topics hold; none for one whose partitions the broker does not name.
+pub(crate) async fn ends_of(bus: &dyn Bus, topics: &[String]) -> Vec<Option<Ends>> {
+    let of_topic = async |topic: &String| match ends::partitions(bus, topic).await {
+        Ok(partitions) => Some(ends::watermarks(bus, partitions).await),
+        Err(error) => {
+            tracing::debug!(topic, %error, "the lag is not known");
+            None
+        }
+    };
+    join_all(topics.iter().map(of_topic)).await
+}
+
+fn lags(applied: &[Applied], ends: &[Option<Ends>]) -> Vec<Lag> {
+    let mut lags = Vec::new();
+    for (partition, answer) in ends.iter().flatten().flatten() {
+        match answer {
+            Ok(marks) => {
+                let position = applied.iter().find(|applied| applied.partition == *partition);
+                let next_offset = position.map_or(marks.low, |applied| applied.next_offset);
+                let records = (marks.high - next_offset).max(0);
+                lags.push(Lag { partition: partition.clone(), next_offset, records });
+            }
+            Err(error) => tracing::debug!(?partition, %error, "the lag of a partition is not known"),
+        }
+    }
+    lags
+}
+
+/// What one look at the partitions finds.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    /// Positions, unless the database does not answer.
+    pub(crate) applied: Vec<Applied>,
+    /// Those that are known.
+    pub(crate) lags: Vec<Lag>,
+    /// Unless the broker does not name all partitions.
+    pub(crate) reach: Option<Reach>,
+}
+
+impl Look {
+    async fn at(shared: &Shared, topics: &[String]) -> Self {
+        let applied = applied(&shared.applier.database).await;
+        let ends = ends_of(&*shared.bus, topics).await;
+        let reach = Reach::of(&ends);
+        match applied {
+            Ok(applied) => Self { lags: lags(&applied, &ends), applied, reach },
+            Err(error) => {
+                tracing::debug!(%error, "the lag is not known");
+                Self { reach, ..Self::default() }
+            }
+        }
+    }
 }
 
 /// Compares a topic's partitions with the count by which keys were placed so far.
@@ -78,28 +137,6 @@ impl Counts {
     }
 }
 
-async fn lag_of(bus: &dyn Bus, applied: &[Applied], topic: &str) -> Vec<Lag> {
-    let partitions = match ends::partitions(bus, topic).await {
-        Ok(partitions) => partitions,
-        Err(error) => {
-            tracing::debug!(topic, %error, "the lag is not known");
-            return Vec::new();
-        }
-    };
-    let mut lags = Vec::with_capacity(partitions.len());
-    for (partition, answer) in ends::watermarks(bus, partitions).await {
-        match answer {
-            Ok(marks) => {
-                let position = applied.iter().find(|applied| applied.partition == partition);
-                let next_offset = position.map_or(marks.low, |applied| applied.next_offset);
-                lags.push(Lag { partition, next_offset, records: (marks.high - next_offset).max(0) });
-            }
-            Err(error) => tracing::debug!(topic, %error, "the lag of a partition is not known"),
-        }
-    }
-    lags
-}
-
 /// Begins the series whose absence would hide an alert.
 pub(crate) fn begin(topics: &[&'static str]) {
     for &topic in topics {
@@ -119,10 +156,13 @@ pub(crate) fn begin(topics: &[&'static str]) {
     for change in [ASSIGNED, REVOKED] {
         counter!("inbox_rebalances_total", "change" => change).increment(0);
     }
+    for cause in Cause::ALL {
+        counter!("inbox_memberships_given_up_total", "cause" => cause.label()).increment(0);
+    }
 }
 
 /// Asks until `shutdown`.
-pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, every: Duration, shutdown: CancellationToken) {
     let applier = &shared.applier;
     let topics = applier.codec.topics();
     let subscribed = applier.effect.topics();
@@ -131,30 +171,42 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     begin(&labels);
     let mut dead_letters = DeadLetters::new(&labels);
     let (mut counts, mut watchdog) = (Counts::default(), Watchdog::default());
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let asking = async {
         loop {
             ticks.tick().await;
             show_states(&shared.status);
-            match dead_letters.count(&applier.database, topics).await {
-                Ok(()) => {}
-                Err(error) => tracing::debug!(%error, "dead letters are not counted"),
+            // Side by side: one system that does not answer makes a look no longer than its own bound.
+            let (counted, (), look) = tokio::join!(
+                dead_letters.count(&applier.database, topics),
+                counts.compare(&*shared.bus, topics, &names),
+                Look::at(&shared, &names),
+            );
+            if let Err(error) = counted {
+                tracing::debug!(%error, "dead letters are not counted");
             }
-            counts.compare(&*shared.bus, topics, &names).await;
-            let lags = lag(&applier.database, &*shared.bus, &names).await.unwrap_or_else(|error| {
-                tracing::debug!(%error, "the lag is not known");
-                Vec::new()
-            });
-            show_lags(&lags, topics);
+            show_lags(&look.lags, topics);
             let assigned = shared.status.partitions();
-            let stalled = watchdog.stalled(&assigned, &lags, shared.config.stalled_after(), Instant::now());
+            let stalled = watchdog.stalled(&assigned, &look, shared.config.stalled_after(), Instant::now());
             shared.status.set_stalled(&stalled, ambient::now());
+            if let Some(reach) = look.reach
+                && let Err(error) = shared.tell(&reach).await
+            {
+                tracing::debug!(%error, "other members are not told what this one reaches");
+            }
         }
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = asking => {}
+    }
+}
+
+impl Shared {
+    async fn tell(&self, reach: &Reach) -> Result<(), sqlx::Error> {
+        let in_group = self.status.out_of_group().is_none() && self.given_up.borrow().is_none();
+        members::tell(&self.applier.database, self.member, in_group, &reach.unreached).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the consumers are doing, for health checks: whether we are in our group, which partitions are ours, and what each one
 //! waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -102,6 +102,17 @@ impl ConsumerStatus {
         states
             .filter_map(|(partition, (_, told))| Some((partition.clone(), state(partition, told.as_ref()?))))
             .collect()
+    }
+
+    /// The partitions that have workers, whether these have said anything yet or not.
+    pub(crate) fn assigned(&self) -> BTreeSet<TopicPartition> {
+        self.lock().partitions.keys().cloned().collect()
+    }
+
+    /// Those of them that stand still.
+    pub(crate) fn stalled(&self) -> BTreeSet<TopicPartition> {
+        let workers = self.lock();
+        workers.stalled.keys().filter(|id| workers.partitions.contains_key(*id)).cloned().collect()
     }
 
     /// What the watchdog has found. Each partition that begins to stand still is an error in the log.

@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// What the role lacks to make and drop table partitions, as the statement that gives it.
+/// What the role lacks to make and drop table partitions, and to tell other members what it reaches, as the statement that gives it.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -27,19 +27,22 @@ pub(crate) async fn missing_right(
     deduplication_days: u32,
 ) -> Result<Option<&'static str>, sqlx::Error> {
     let rights = database.connection(Operation::Maintenance, |mut conn| async move {
-        sqlx::query_as::<_, (bool, bool)>(
+        sqlx::query_as::<_, (bool, bool, bool)>(
             "SELECT has_function_privilege('inbox.add_table_partitions(timestamptz)', 'EXECUTE'),
-                 has_function_privilege('inbox.drop_table_partitions(timestamptz)', 'EXECUTE')",
+                 has_function_privilege('inbox.drop_table_partitions(timestamptz)', 'EXECUTE'),
+                 (SELECT bool_and(has_table_privilege('inbox.members', needed))
+                  FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) needed)",
         )
         .fetch_one(&mut *conn)
         .await
     });
     Ok(match rights.await? {
-        (false, _) => Some("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions(timestamptz)"),
-        (true, false) if deduplication_days > 0 => {
+        (false, _, _) => Some("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions(timestamptz)"),
+        (true, false, _) if deduplication_days > 0 => {
             Some("GRANT EXECUTE ON FUNCTION inbox.drop_table_partitions(timestamptz)")
         }
-        (true, _) => None,
+        (true, _, false) => Some("GRANT SELECT, INSERT, UPDATE, DELETE ON inbox.members"),
+        (true, _, true) => None,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use messaging::TopicPartition;
 use tokio::time::Instant;
 
-use crate::monitor::Lag;
+use crate::monitor::Look;
 use crate::status::PartitionState;
 
 /// When each assigned partition has moved last.
@@ -16,28 +16,32 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// The assigned partitions that have work and have not moved for `patience`. `lags` are those that are known now.
+    /// The assigned partitions that have work and have not moved for `patience`. What a leader that does not answer holds is not
+    /// known, and taken for work.
     pub(crate) fn stalled(
         &mut self,
         assigned: &BTreeMap<TopicPartition, PartitionState>,
-        lags: &[Lag],
+        look: &Look,
         patience: Duration,
         now: Instant,
     ) -> Vec<TopicPartition> {
         self.moved.retain(|partition, _| assigned.contains_key(partition));
         let mut stalled = Vec::new();
         for (partition, state) in assigned {
-            let lag = lags.iter().find(|lag| lag.partition == *partition);
+            let lag = look.lags.iter().find(|lag| lag.partition == *partition);
+            let applied = look.applied.iter().find(|applied| applied.partition == *partition);
+            let unreached = look.reach.as_ref().is_some_and(|reach| reach.unreached.contains(partition));
             // Whoever retries has work, also while nobody tells how much.
             let has_work = match state {
                 PartitionState::Retrying { .. } => true,
                 PartitionState::Running { .. } | PartitionState::Stalled { .. } => {
-                    lag.is_some_and(|lag| lag.records > 0)
+                    unreached || lag.is_some_and(|lag| lag.records > 0)
                 }
                 PartitionState::Stopped { .. } => false,
             };
             let (position, since) = self.moved.entry(partition.clone()).or_insert((None, now));
-            let next_offset = lag.map(|lag| lag.next_offset).or(*position);
+            let told = applied.map(|applied| applied.next_offset).or(lag.map(|lag| lag.next_offset));
+            let next_offset = told.or(*position);
             if !has_work || next_offset != *position {
                 (*position, *since) = (next_offset, now);
             } else if now.duration_since(*since) >= patience {
@@ -51,6 +55,8 @@ impl Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::members::Reach;
+    use crate::monitor::Lag;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -58,8 +64,13 @@ mod tests {
         TopicPartition { topic: "tidings.orders".to_owned(), partition: 3 }
     }
 
-    fn lag(next_offset: i64, records: i64) -> Vec<Lag> {
-        vec![Lag { partition: partition(), next_offset, records }]
+    fn lag(next_offset: i64, records: i64) -> Look {
+        Look { lags: vec![Lag { partition: partition(), next_offset, records }], ..Look::default() }
+    }
+
+    fn unreached() -> Look {
+        let reach = Reach { unreached: [partition()].into(), ..Reach::default() };
+        Look { reach: Some(reach), ..Look::default() }
     }
 
     fn running() -> PartitionState {
@@ -71,14 +82,14 @@ mod tests {
     }
 
     /// Looks every ten seconds; tells at which looks the partition was stalled.
-    fn stalled_at(looks: Vec<(PartitionState, Vec<Lag>)>) -> Vec<usize> {
+    fn stalled_at(looks: Vec<(PartitionState, Look)>) -> Vec<usize> {
         let (mut watchdog, began) = (Watchdog::default(), Instant::now());
         let mut stalled = Vec::new();
-        for (look, (state, lags)) in (0_u32..).zip(looks) {
+        for (number, (state, look)) in (0_u32..).zip(looks) {
             let assigned = BTreeMap::from([(partition(), state)]);
-            let now = began + Duration::from_secs(10) * look;
-            if !watchdog.stalled(&assigned, &lags, PATIENCE, now).is_empty() {
-                stalled.push(look as usize);
+            let now = began + Duration::from_secs(10) * number;
+            if !watchdog.stalled(&assigned, &look, PATIENCE, now).is_empty() {
+                stalled.push(number as usize);
             }
         }
         stalled
@@ -109,7 +120,15 @@ mod tests {
     #[test]
     fn whoever_retries_is_stalled_also_while_nobody_tells_how_much_there_is() {
         let mut looks = vec![(running(), lag(7, 0))];
-        looks.extend((0..5).map(|_| (retrying(), Vec::new())));
+        looks.extend((0..5).map(|_| (retrying(), Look::default())));
+        assert_eq!(stalled_at(looks), [3, 4, 5]);
+    }
+
+    #[test]
+    fn a_leader_that_does_not_answer_is_a_stall_and_its_answer_ends_it() {
+        let mut looks = vec![(running(), lag(7, 0))];
+        looks.extend((0..5).map(|_| (running(), unreached())));
+        looks.push((running(), lag(7, 0)));
         assert_eq!(stalled_at(looks), [3, 4, 5]);
     }
 }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use messaging::{Batch, Bus, Partition, TopicPartition};
 use metrics::{counter, histogram};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::batch::{Applier, Outcome, Tally};
 use crate::config::ConsumerConfig;
 use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
+use crate::hand_over::Cause;
 use crate::metrics::{LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES};
 use crate::parts::{Next, Parts};
 use crate::positions;
@@ -30,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) config: ConsumerConfig,
     pub(crate) status: ConsumerStatus,
     pub(crate) on_commit: Arc<dyn Fn() + Send + Sync>,
+    /// What other members call this one.
+    pub(crate) member: Uuid,
+    /// Why this member is to be outside its group, if it is.
+    pub(crate) given_up: watch::Sender<Option<Cause>>,
 }
 
 /// Why a worker turns to its loop's head again, or ends.
@@ -42,15 +49,15 @@ enum Turn {
     End,
 }
 
-/// Runs until the partition is revoked or `shutdown`. A batch in hand is finished first.
-pub(crate) async fn run(shared: Arc<Shared>, mut partition: Box<dyn Partition>, shutdown: CancellationToken) {
+/// Runs until the partition is revoked or `stop`. A batch in hand is finished first.
+pub(crate) async fn run(shared: Arc<Shared>, mut partition: Box<dyn Partition>, stop: CancellationToken) {
     let id = partition.id().clone();
     let status = shared.status.begin(&id);
     let mut turn = Turn::Reposition;
     loop {
         turn = match turn {
-            Turn::Continue => shared.next(&id, &status, &mut *partition, &shutdown).await,
-            Turn::Reposition => shared.reposition(&id, &status, &mut *partition, &shutdown).await,
+            Turn::Continue => shared.next(&id, &status, &mut *partition, &stop).await,
+            Turn::Reposition => shared.reposition(&id, &status, &mut *partition, &stop).await,
             Turn::End => break,
         };
     }

@@ -3,20 +3,24 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use contracts::ambient::new_id;
 use contracts::topics::PARTITIONS;
 use database::{Bounds, Database};
-use inbox::{Consumer, ConsumerStatus, PartitionState};
-use messaging::TopicPartition;
+use inbox::hand_over::Times;
+use inbox::{ConsumerStatus, PartitionState};
+use messaging::{TopicPartition, partition_for_key};
 use sqlx::postgres::PgSslMode;
 use testkit::exposition::Recorded;
 use testkit::proxy::Proxy;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::reach::Reach;
 use crate::stack::{Stack, confirmed};
@@ -29,8 +33,11 @@ const BOUNDS: Bounds = Bounds { work: Duration::from_secs(2), request: Duration:
 /// Members of one group on one database.
 struct Group {
     stack: Stack,
+    times: Times,
     recorded: Recorded,
     published: AtomicI64,
+    /// A partition without a leader acknowledges nothing: events go to the others.
+    without_leader: AtomicI32,
 }
 
 struct Replica {
@@ -40,15 +47,30 @@ struct Replica {
     tasks: JoinSet<()>,
 }
 
-fn with_short_times(consumer: Consumer) -> Consumer {
-    consumer
-}
+/// As in production, in the time that a test has.
+const TIMES: Times = Times {
+    look_every: Duration::from_millis(100),
+    check_timeout: Duration::from_secs(1),
+    between_readings: Duration::from_millis(500),
+    fresh_for: Duration::from_secs(3),
+    longest_wait: Duration::from_millis(200),
+    between_leaves: Duration::from_secs(60),
+    first_cool_down: Duration::from_secs(2),
+    longest_cool_down: Duration::from_secs(2),
+    calm_after: Duration::from_secs(60),
+};
 
 impl Group {
     async fn start() -> Self {
         let mut stack = Stack::start().await;
         stack.stalled_after_ms = 1_000;
-        Self { stack, recorded: Recorded::start(), published: AtomicI64::new(0) }
+        Self {
+            stack,
+            times: TIMES,
+            recorded: Recorded::start(),
+            published: AtomicI64::new(0),
+            without_leader: AtomicI32::new(-1),
+        }
     }
 
     /// A member whose way to the database can be cut.
@@ -67,11 +89,23 @@ impl Group {
     fn join(&self, database: Database) -> Replica {
         let reach = Reach::all_of(&self.stack.bus);
         let consumer = self.stack.consumer_on(Arc::clone(&reach) as _, database, GROUP);
-        let consumer = with_short_times(consumer);
+        let consumer = consumer.with_times(self.times);
         let (status, shutdown, mut tasks) = (consumer.status(), CancellationToken::new(), JoinSet::new());
         let stop = shutdown.clone();
         tasks.spawn(async move { consumer.run(stop).await.unwrap() });
         Replica { status, reach, shutdown, tasks }
+    }
+
+    async fn publish(&self) {
+        let without = self.without_leader.load(Ordering::SeqCst);
+        let partition = |order: &Uuid| partition_for_key(order.to_string().as_bytes(), PARTITIONS);
+        let order = std::iter::repeat_with(new_id).find(|order| partition(order) != without).unwrap();
+        self.stack.publish(&confirmed(order, 1)).await;
+    }
+
+    fn set_leader(&self, id: &TopicPartition, present: bool) {
+        self.without_leader.store(if present { -1 } else { id.partition }, Ordering::SeqCst);
+        self.stack.bus.set_leader(&id.topic, id.partition, present);
     }
 
     /// Waits until it is so, while events come.
@@ -79,7 +113,7 @@ impl Group {
         eventually(what, LONG, || {
             let seen = probe();
             async move {
-                self.stack.publish(&confirmed(new_id(), 1)).await;
+                self.publish().await;
                 self.published.fetch_add(1, Ordering::SeqCst);
                 seen
             }
@@ -113,6 +147,23 @@ impl Group {
             let partitions = replica.status.partitions();
             let stalled = partitions.values().any(|state| matches!(state, PartitionState::Stalled { .. }));
             if stalled { Ok(()) } else { Err(partitions) }
+        })
+        .await;
+    }
+
+    /// Waits until both have told several times what they reach; each also looked for evidence as often.
+    async fn until_told_by(&self, members: i64) {
+        let from: DateTime<Utc> =
+            sqlx::query_scalar("SELECT now()").fetch_one(self.stack.database.pool()).await.unwrap();
+        eventually("the members tell what they reach", LONG, async || {
+            let told: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM inbox.members WHERE seen_at > $1 + interval '2 seconds'",
+            )
+            .bind(from)
+            .fetch_one(self.stack.database.pool())
+            .await
+            .unwrap();
+            if told >= members { Ok(()) } else { Err(told) }
         })
         .await;
     }
@@ -188,6 +239,14 @@ async fn with_all_members_cut_off_nobody_leaves() {
     second_proxy.silence_all();
     group.until_stalled(&first).await;
     group.until_stalled(&second).await;
+    // Twice before anything is given up.
+    let asked = [&first, &second].map(|replica| replica.reach.asked());
+    group
+        .until("both look for evidence several times", || {
+            let now = [&first, &second].map(|replica| replica.reach.asked());
+            if now.iter().zip(asked).all(|(now, before)| now - before >= 6) { Ok(()) } else { Err(now) }
+        })
+        .await;
     assert!(first.is_in_group() && second.is_in_group());
     assert_eq!(group.given_up("database"), 0);
     // Once one of them works, it is the evidence that the other lacked.
@@ -198,6 +257,27 @@ async fn with_all_members_cut_off_nobody_leaves() {
     first_proxy.serve();
     first.stop().await;
     second.stop().await;
+}
+
+#[tokio::test]
+async fn two_members_cut_off_together_both_leave_to_a_third() {
+    let group = Group::start().await;
+    let (first_proxy, first) = group.join_through_a_proxy().await;
+    let (second_proxy, second) = group.join_through_a_proxy().await;
+    let third = group.join_directly();
+    group.until_shared_by(&[&first, &second, &third]).await;
+    first_proxy.silence_all();
+    second_proxy.silence_all();
+    group.until_left(&first).await;
+    group.until_left(&second).await;
+    group.until_shared_by(&[&third]).await;
+    group.until_all_is_applied().await;
+    assert_eq!((group.given_up("database"), group.given_up("broker")), (2, 0));
+    first_proxy.serve();
+    second_proxy.serve();
+    for replica in [first, second, third] {
+        replica.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -221,13 +301,14 @@ async fn a_partition_without_a_leader_empties_no_group() {
     let (owner, other) = (group.join_directly(), group.join_directly());
     group.until_shared_by(&[&owner, &other]).await;
     let without = owner.partitions().swap_remove(0);
-    group.stack.bus.set_leader(&without.topic, without.partition, false);
+    group.set_leader(&without, false);
     group.until_stalled(&owner).await;
+    group.until_told_by(2).await;
     assert!(owner.is_in_group() && other.is_in_group());
     assert_eq!(group.given_up("broker"), 0);
     // A leader that answers another member is the evidence that was missing.
     owner.reach.cut_off(&[without.clone()]);
-    group.stack.bus.set_leader(&without.topic, without.partition, true);
+    group.set_leader(&without, true);
     group.until_left(&owner).await;
     owner.stop().await;
     group.until_all_is_applied().await;
@@ -244,6 +325,7 @@ async fn a_member_that_reaches_less_is_no_evidence() {
     second.reach.cut_off(&[first.partitions().swap_remove(1)]);
     first.reach.cut_off(&[lacks]);
     group.until_stalled(&first).await;
+    group.until_told_by(2).await;
     assert!(first.is_in_group() && second.is_in_group());
     assert_eq!(group.given_up("broker"), 0);
     assert!(second.partitions().contains(&works));
@@ -265,9 +347,11 @@ async fn a_member_that_gave_up_joins_again_after_its_own_check() {
     group.until_left(&cut_off).await;
     group.until_shared_by(&[&other]).await;
     assert!(!cut_off.is_in_group());
+    let served_since = Instant::now();
     proxy.serve();
+    group.until("the member is in its group", || if cut_off.is_in_group() { Ok(()) } else { Err(()) }).await;
+    assert!(served_since.elapsed() >= TIMES.first_cool_down, "{:?}", served_since.elapsed());
     group.until_shared_by(&[&cut_off, &other]).await;
-    assert!(cut_off.is_in_group());
     group.until_all_is_applied().await;
     cut_off.stop().await;
     other.stop().await;
@@ -275,7 +359,9 @@ async fn a_member_that_gave_up_joins_again_after_its_own_check() {
 
 #[tokio::test]
 async fn a_member_joins_at_once_when_the_group_is_empty() {
-    let group = Group::start().await;
+    let mut group = Group::start().await;
+    group.times.first_cool_down = Duration::from_secs(3_600);
+    group.times.longest_cool_down = Duration::from_secs(3_600);
     let (proxy, cut_off) = group.join_through_a_proxy().await;
     let other = group.join_directly();
     group.until_shared_by(&[&cut_off, &other]).await;
@@ -290,7 +376,9 @@ async fn a_member_joins_at_once_when_the_group_is_empty() {
 
 #[tokio::test]
 async fn a_group_is_never_left_by_its_last_member() {
-    let group = Group::start().await;
+    let mut group = Group::start().await;
+    group.times.first_cool_down = Duration::from_secs(3_600);
+    group.times.longest_cool_down = Duration::from_secs(3_600);
     let (first, last) = (group.join_directly(), group.join_directly());
     group.until_shared_by(&[&first, &last]).await;
     first.reach.cut_off(&first.partitions()[..1]);
@@ -300,6 +388,7 @@ async fn a_group_is_never_left_by_its_last_member() {
     first.reach.cut_off(&[]);
     last.reach.cut_off(&last.partitions()[..1]);
     group.until_stalled(&last).await;
+    group.until_told_by(2).await;
     assert!(last.is_in_group(), "{}", last.out_of_group());
     assert_eq!(group.given_up("broker"), 1);
     last.reach.cut_off(&[]);

@@ -6,6 +6,8 @@ use inbox::ConsumerError;
 use sqlx::AssertSqlSafe;
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::stack::{PATIENCE, Stack, confirmed};
 
@@ -41,6 +43,36 @@ async fn a_role_that_can_not_make_table_partitions_is_refused_at_the_start() {
     let told = error.to_string();
     assert!(matches!(error, ConsumerError::Setup { .. }), "{told}");
     assert!(told.contains("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions"), "{told}");
+    database.close();
+    drop_role(&stack, &role).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_with_rights_on_rows_alone_tells_other_members_what_it_reaches() {
+    let stack = Stack::start().await;
+    let (database, role) = as_a_writer(&stack).await;
+    let grant = format!("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions(timestamptz) TO {role}");
+    sqlx::raw_sql(AssertSqlSafe(grant)).execute(stack.database.pool()).await.unwrap();
+    let consumer = stack.consumer(database.clone(), "tidings.ledger");
+    let mut tasks = JoinSet::new();
+    let shutdown = stack.shutdown.clone();
+    tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
+    eventually("the member's row is there", PATIENCE, async || {
+        let rows: Vec<(bool, Vec<String>)> = sqlx::query_as("SELECT in_group, unreached FROM inbox.members")
+            .fetch_all(stack.database.pool())
+            .await
+            .unwrap();
+        if rows == [(true, Vec::new())] { Ok(()) } else { Err(rows) }
+    })
+    .await;
+    stack.shutdown.cancel();
+    tasks.join_next().await.unwrap().unwrap();
+
+    let revoke = format!("REVOKE DELETE ON inbox.members FROM {role}");
+    sqlx::raw_sql(AssertSqlSafe(revoke)).execute(stack.database.pool()).await.unwrap();
+    let again = stack.consumer(database.clone(), "tidings.ledger").run(CancellationToken::new());
+    let error = tokio::time::timeout(PATIENCE, again).await.expect("it ends by itself").expect_err("refused");
+    assert!(error.to_string().contains("DELETE ON inbox.members"), "{error}");
     database.close();
     drop_role(&stack, &role).await;
 }

@@ -1,0 +1,278 @@
+//! A membership that this process can't use, while another member could take its partitions, is given up (docs/adr/0024).
+//!
+//! ```text
+//! stalled ─► own check fails ─► evidence ─► random wait ─► check and evidence anew ─► leave
+//!                       join ◄─ own check passes for a whole cool-down, or nobody else is in the group ◄─┘
+//! ```
+//!
+//! Invariant: without evidence that another member can do the work, nothing is given up. So nobody leaves while all are cut off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use messaging::TopicPartition;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::cool_down::CoolDown;
+use crate::members::{self, Reach};
+use crate::monitor::ends_of;
+use crate::worker::Shared;
+
+/// How often a member looks, how long it waits for answers, and how long it stays away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How often a member looks at its partitions, and tells the others what it reaches.
+    pub look_every: Duration,
+    /// How soon a fresh connection to the database has to answer.
+    pub check_timeout: Duration,
+    /// Between two readings of the group's committed offsets.
+    pub between_readings: Duration,
+    /// How old what another member told may be.
+    pub fresh_for: Duration,
+    /// The longest random wait before the second check, so that members do not decide in the same moment.
+    pub longest_wait: Duration,
+    /// The shortest time from one leave to the next.
+    pub between_leaves: Duration,
+    /// How long the own check has to pass before the member joins again, the first time; doubled with each leave.
+    pub first_cool_down: Duration,
+    /// The longest that becomes.
+    pub longest_cool_down: Duration,
+    /// So long in the group without a stall, and the next cool-down is the first again.
+    pub calm_after: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            look_every: Duration::from_secs(5),
+            check_timeout: Duration::from_secs(5),
+            between_readings: Duration::from_secs(10),
+            fresh_for: Duration::from_secs(15),
+            longest_wait: Duration::from_secs(15),
+            between_leaves: Duration::from_secs(5 * 60),
+            first_cool_down: Duration::from_secs(10),
+            longest_cool_down: Duration::from_secs(5 * 60),
+            calm_after: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// Why a membership is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The database does not answer this member, and others commit.
+    Database,
+    /// A partition's leader does not answer this member, and does another.
+    Broker,
+}
+
+impl Cause {
+    pub(crate) const ALL: [Self; 2] = [Self::Database, Self::Broker];
+
+    /// The metrics' label.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Broker => "broker",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Database => "the database does not answer this member, and other members commit",
+            Self::Broker => "a partition's leader does not answer this member, and answers another member",
+        })
+    }
+}
+
+/// Decides until `shutdown`; [`Shared::given_up`] says what.
+pub(crate) async fn run(shared: Arc<Shared>, times: Times, shutdown: CancellationToken) {
+    let mut hand_over = HandOver::new(&shared, times);
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = hand_over.decide() => {}
+    }
+}
+
+/// Waits until the membership is given up.
+pub(crate) async fn given_up(decided: &mut watch::Receiver<Option<Cause>>) -> Cause {
+    loop {
+        let cause = decided.wait_for(Option::is_some).await.map(|cause| *cause);
+        match cause {
+            Ok(Some(cause)) => return cause,
+            Ok(None) => {}
+            // Whoever decides has ended.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+struct HandOver<'a> {
+    shared: &'a Shared,
+    topics: Vec<String>,
+    times: Times,
+    cool_down: CoolDown,
+    left_at: Option<Instant>,
+}
+
+/// What a member outside its group finds.
+enum Outside {
+    /// It would be stalled again.
+    Fails,
+    /// It would work.
+    Passes,
+    /// It could work, and nobody else does.
+    Alone,
+}
+
+impl<'a> HandOver<'a> {
+    fn new(shared: &'a Shared, times: Times) -> Self {
+        let topics = shared.applier.codec.topics();
+        let topics = shared.applier.effect.topics().into_iter().map(|topic| topics.name(topic)).collect();
+        let cool_down = CoolDown::new(times.first_cool_down, times.longest_cool_down, times.calm_after);
+        Self { shared, topics, times, cool_down, left_at: None }
+    }
+
+    async fn decide(&mut self) {
+        loop {
+            let cause = self.until_another_can().await;
+            self.left_at = Some(Instant::now());
+            let cool_down = self.cool_down.leave();
+            self.shared.given_up.send_replace(Some(cause));
+            self.until_it_may_join(cool_down).await;
+            tracing::info!(group = self.shared.applier.group, "joining the group again");
+            self.shared.given_up.send_replace(None);
+        }
+    }
+
+    /// The cause of a stall that another member would not have, seen twice.
+    async fn until_another_can(&mut self) -> Cause {
+        loop {
+            sleep(self.times.look_every).await;
+            let status = &self.shared.status;
+            let stalled = !status.stalled().is_empty();
+            self.cool_down.look(!stalled && status.out_of_group().is_none(), Instant::now());
+            let left_lately = self.left_at.is_some_and(|at| at.elapsed() < self.times.between_leaves);
+            if !stalled || left_lately || self.evidence().await.is_none() {
+                continue;
+            }
+            sleep(self.times.longest_wait.mul_f64(rand::random())).await;
+            if let Some(cause) = self.evidence().await {
+                return cause;
+            }
+        }
+    }
+
+    /// Why a partition of ours is stalled, if another member could do its work.
+    async fn evidence(&self) -> Option<Cause> {
+        let stalled = self.shared.status.stalled();
+        if stalled.is_empty() {
+            return None;
+        }
+        if let Err(error) = self.shared.applier.database.answers(self.times.check_timeout).await {
+            tracing::debug!(%error, "the database does not answer this member");
+            return self.others_commit().await.then_some(Cause::Database);
+        }
+        let (reach, others) = (self.reach().await?, self.others().await?);
+        let mut unreached = stalled.intersection(&reach.unreached);
+        unreached.any(|partition| reach.is_surpassed(partition, &others)).then_some(Cause::Broker)
+    }
+
+    /// Whether others commit behind the database now. Both readings come after the own check has failed.
+    async fn others_commit(&self) -> bool {
+        let mut ours = self.shared.status.assigned();
+        let Some(before) = self.committed().await else { return false };
+        sleep(self.times.between_readings).await;
+        let Some(after) = self.committed().await else { return false };
+        ours.extend(self.shared.status.assigned());
+        has_moved(&before, &after, &ours)
+    }
+
+    async fn committed(&self) -> Option<BTreeMap<TopicPartition, i64>> {
+        let answer = self.shared.bus.committed_offsets(&self.shared.applier.group, &self.topics).await;
+        answer.inspect_err(|error| tracing::debug!(%error, "committed offsets are not known")).ok()
+    }
+
+    async fn reach(&self) -> Option<Reach> {
+        Reach::of(&ends_of(&*self.shared.bus, &self.topics).await)
+    }
+
+    async fn others(&self) -> Option<Vec<BTreeSet<String>>> {
+        let Shared { applier, member, .. } = self.shared;
+        let answer = members::others(&applier.database, *member, self.times.fresh_for).await;
+        answer.inspect_err(|error| tracing::debug!(%error, "other members are not known")).ok()
+    }
+
+    async fn until_it_may_join(&self, cool_down: Duration) {
+        let mut passing_since = None;
+        loop {
+            sleep(self.times.look_every).await;
+            let now = Instant::now();
+            match self.check_outside().await {
+                Outside::Alone => return,
+                Outside::Fails => passing_since = None,
+                Outside::Passes if now - *passing_since.get_or_insert(now) >= cool_down => return,
+                Outside::Passes => {}
+            }
+        }
+    }
+
+    async fn check_outside(&self) -> Outside {
+        if self.shared.applier.database.answers(self.times.check_timeout).await.is_err() {
+            return Outside::Fails;
+        }
+        let Some(others) = self.others().await else { return Outside::Fails };
+        if others.is_empty() {
+            return Outside::Alone;
+        }
+        match self.reach().await {
+            Some(reach) if !reach.unreached.iter().any(|id| reach.is_surpassed(id, &others)) => {
+                Outside::Passes
+            }
+            _ => Outside::Fails,
+        }
+    }
+}
+
+/// Whether a partition that is not ours has moved on.
+fn has_moved(
+    before: &BTreeMap<TopicPartition, i64>,
+    after: &BTreeMap<TopicPartition, i64>,
+    ours: &BTreeSet<TopicPartition>,
+) -> bool {
+    let moved = |(id, offset): (&TopicPartition, &i64)| before.get(id).is_none_or(|before| before < offset);
+    after.iter().filter(|(id, _)| !ours.contains(*id)).any(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "tidings.orders".to_owned(), partition }
+    }
+
+    fn committed(offsets: &[(i32, i64)]) -> BTreeMap<TopicPartition, i64> {
+        offsets.iter().map(|(number, offset)| (partition(*number), *offset)).collect()
+    }
+
+    #[test]
+    fn only_what_others_own_and_have_moved_on_is_evidence() {
+        let ours = BTreeSet::from([partition(0)]);
+        let moved = |before: &[(i32, i64)], after: &[(i32, i64)]| {
+            has_moved(&committed(before), &committed(after), &ours)
+        };
+        assert!(moved(&[(0, 5), (1, 5)], &[(0, 5), (1, 6)]));
+        assert!(moved(&[], &[(1, 1)]), "the first commit of a partition");
+        assert!(!moved(&[(0, 5), (1, 5)], &[(0, 6), (1, 5)]), "a commit of our own that comes late");
+        assert!(!moved(&[(1, 5)], &[(1, 5)]));
+        assert!(!moved(&[(1, 5)], &[(1, 4)]), "a group that was set back");
+        assert!(!moved(&[(1, 5)], &[]));
+    }
+}
