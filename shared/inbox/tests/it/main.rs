@@ -7,6 +7,7 @@
 
 mod dead_letters;
 mod effects;
+mod group;
 mod hand_over;
 mod holes;
 mod leaders;
