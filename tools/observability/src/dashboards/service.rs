@@ -199,6 +199,7 @@ impl Page {
                     vec![
                         self.rate("inbox_retries_total", "topic", "retries, {{topic}}"),
                         self.rate("inbox_rebalances_total", "change", "partitions {{change}}"),
+                        self.rate("inbox_memberships_given_up_total", "cause", "left the group, {{cause}}"),
                         self.rate(
                             "inbox_partitions_stopped_total",
                             "topic, reason",

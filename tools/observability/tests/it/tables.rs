@@ -6,7 +6,8 @@ use observability::catalogue::all;
 use telemetry::metrics::Kind;
 
 /// Labels whose values are few. Ids, SKUs and customers can't be among them.
-const LABELS: [&str; 15] = [
+const LABELS: [&str; 16] = [
+    "cause",
     "change",
     "currency",
     "method",
