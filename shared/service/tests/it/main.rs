@@ -14,3 +14,4 @@ mod silence;
 mod stack;
 mod stopping;
 mod under_test;
+mod workers;

@@ -1,5 +1,6 @@
 //! The service under test. This test binary runs it as a process of its own, by calling itself.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +28,8 @@ pub(crate) const RUN: &str = "SERVICE_UNDER_TEST";
 #[serde(default, deny_unknown_fields)]
 struct Config {
     worker_fails: bool,
+    /// The worker has work and does none of it while this file exists.
+    worker_stands_still: Option<PathBuf>,
 }
 
 /// Not a test of its own: the process that the tests start.

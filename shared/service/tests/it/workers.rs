@@ -1,0 +1,50 @@
+//! Workers, as the runtime shows them: one that has work and does not move is stalled.
+
+use std::path::Path;
+
+use testkit::exposition::Exposition;
+use testkit::wait::eventually;
+
+use crate::stack::{PATIENCE, Process, Stack};
+
+/// Waits until the metric of the worker has this value, and tells its component of `/health/ready`.
+async fn until_stalled(service: &Process, stalled: f64) -> serde_json::Value {
+    eventually("worker_stalled", PATIENCE, async || {
+        let (_, exposed) = service.get("/metrics").await;
+        let exposed = Exposition::parse(exposed.as_str().unwrap()).unwrap();
+        match exposed.sum("worker_stalled", &[("worker", "idle")]) {
+            Some(value) if (value - stalled).abs() < f64::EPSILON => Ok(()),
+            value => Err(value),
+        }
+    })
+    .await;
+    service.get("/health/ready").await.1["components"]["worker idle"].clone()
+}
+
+async fn service(stack: &Stack, file: &Path) -> Process {
+    let file = format!("{:?}", file.to_str().unwrap());
+    let settings =
+        [("TIDINGS_CONSUMER__STALLED_AFTER_MS", "1000"), ("TIDINGS_PROBE__WORKER_STANDS_STILL", &*file)];
+    stack.service(&settings).await
+}
+
+#[tokio::test]
+async fn a_worker_with_due_work_that_does_not_move_is_stalled() {
+    let stack = Stack::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stands-still");
+    let service = service(&stack, &file).await;
+    let component = until_stalled(&service, 0.0).await;
+    assert_eq!(component["state"], "up", "{component}");
+    std::fs::write(&file, "").unwrap();
+    let component = until_stalled(&service, 1.0).await;
+    let detail = component["detail"].as_str().unwrap_or_default();
+    assert!(component["state"] == "retrying" && detail.contains("stalled since 20"), "{component}");
+    assert!(service.log().contains("worker stalled"), "{}", service.log());
+    // A restart would help nobody.
+    assert_eq!(service.get("/health/live").await.0, 200);
+    std::fs::remove_file(&file).unwrap();
+    let component = until_stalled(&service, 0.0).await;
+    assert_eq!(component["state"], "up", "{component}");
+    assert!(service.log().contains("worker moves again"), "{}", service.log());
+}
