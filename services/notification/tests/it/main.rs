@@ -2,10 +2,12 @@
 #![expect(
     clippy::expect_used,
     clippy::large_futures,
+    clippy::unwrap_used,
     reason = "helpers of tests assert; their futures are polled once"
 )]
 
 mod arrivals;
+mod cut_off;
 mod delivery;
 mod http;
 mod races;

@@ -37,7 +37,7 @@ const POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 4,
 };
 
-const SETTINGS: WorkerSettings = WorkerSettings {
+pub(crate) const SETTINGS: WorkerSettings = WorkerSettings {
     concurrency: 8,
     send_timeout: PATIENCE,
     poll_interval: Duration::from_millis(5),
@@ -85,7 +85,27 @@ impl Stack {
     }
 
     pub(crate) fn worker_with(&self, mailer: Arc<dyn Mailer>) -> RunningWorker {
-        let mut worker = MailWorker::new(self.store(), mailer, Arc::clone(&self.wake), SETTINGS);
+        self.run(self.store(), mailer, SETTINGS)
+    }
+
+    /// A worker that sends to `url`, with this store and these settings.
+    pub(crate) fn worker_of(
+        &self,
+        store: Arc<dyn MailStore>,
+        url: &str,
+        settings: WorkerSettings,
+    ) -> RunningWorker {
+        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
+        self.run(store, mailer, settings)
+    }
+
+    fn run(
+        &self,
+        store: Arc<dyn MailStore>,
+        mailer: Arc<dyn Mailer>,
+        settings: WorkerSettings,
+    ) -> RunningWorker {
+        let mut worker = MailWorker::new(store, mailer, Arc::clone(&self.wake), settings);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

@@ -3,12 +3,14 @@
     clippy::expect_used,
     clippy::panic,
     clippy::large_futures,
+    clippy::unwrap_used,
     reason = "helpers of tests assert; their futures are polled once"
 )]
 
 mod arrivals;
 mod crash_points;
 mod crashes;
+mod cut_off;
 mod http;
 mod leases;
 mod ledger;

@@ -95,7 +95,16 @@ impl Stack {
         store: Arc<dyn SagaStore>,
         provider: Arc<dyn Provider>,
     ) -> RunningWorker {
-        let mut worker = SagaWorker::new(store, provider, Arc::clone(&self.wake), SETTINGS);
+        self.worker_of(store, provider, SETTINGS)
+    }
+
+    pub(crate) fn worker_of(
+        &self,
+        store: Arc<dyn SagaStore>,
+        provider: Arc<dyn Provider>,
+        settings: WorkerSettings,
+    ) -> RunningWorker {
+        let mut worker = SagaWorker::new(store, provider, Arc::clone(&self.wake), settings);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

@@ -1,0 +1,138 @@
+//! A mailer whose way to its SMTP server is cut takes no more mails than it needs to see when the way is back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use contracts::ambient::new_id;
+use notification::application::deliver_mails::{MailStore, Sent, StoreError, WorkerSettings};
+use notification::application::mail::Mail;
+use testkit::proxy::Proxy;
+use testkit::smtp::SmtpServer;
+use testkit::wait::eventually;
+use uuid::Uuid;
+
+use crate::stack::{PATIENCE, SETTINGS, Stack, placed};
+
+/// Calls without an answer that lead to a pause, as the worker counts them.
+const UNANSWERED: usize = 5;
+
+/// A call that nobody answers ends soon.
+const CUT: WorkerSettings = WorkerSettings { send_timeout: Duration::from_millis(300), ..SETTINGS };
+
+/// A store that counts what one worker takes from it and brings back.
+#[derive(Debug)]
+struct Counted {
+    store: Arc<dyn MailStore>,
+    leased: AtomicUsize,
+    recorded: AtomicUsize,
+}
+
+impl Counted {
+    fn new(stack: &Stack) -> Arc<Self> {
+        Arc::new(Self { store: stack.store(), leased: AtomicUsize::new(0), recorded: AtomicUsize::new(0) })
+    }
+
+    fn leased(&self) -> usize {
+        self.leased.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many mails that nobody answered were brought back.
+    async fn recorded(&self, at_least: usize) {
+        eventually("mails have no answer", PATIENCE, async || {
+            let recorded = self.recorded.load(Ordering::SeqCst);
+            if recorded >= at_least { Ok(()) } else { Err(recorded) }
+        })
+        .await;
+    }
+}
+
+#[async_trait]
+impl MailStore for Counted {
+    async fn lease(&self, limit: usize) -> Result<Vec<Mail>, StoreError> {
+        let mails = self.store.lease(limit).await?;
+        self.leased.fetch_add(mails.len(), Ordering::SeqCst);
+        Ok(mails)
+    }
+
+    async fn record(&self, sent: &[Sent]) -> Result<(), StoreError> {
+        self.store.record(sent).await?;
+        self.recorded.fetch_add(sent.len(), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A server, and a way to it on which nothing passes.
+async fn cut_off() -> (SmtpServer, Proxy) {
+    let server = SmtpServer::start(&[]).await.unwrap();
+    let way = Proxy::start(server.url().trim_start_matches("smtp://").to_owned()).await.unwrap();
+    way.silence_all();
+    (server, way)
+}
+
+fn url(way: &Proxy) -> String {
+    format!("smtp://{}", way.address())
+}
+
+async fn place(stack: &Stack, orders: usize) -> Vec<Uuid> {
+    let orders: Vec<Uuid> = (0..orders).map(|_| new_id()).collect();
+    let facts: Vec<_> = orders.iter().map(|id| placed(*id)).collect();
+    stack.apply(&facts).await;
+    orders
+}
+
+/// What a worker may have leased that was cut off for so long: what was under way when the pause began, what it took in
+/// place of the first answers that did not come, and a probe for each cool-down.
+fn most(cut_for: Duration, cool_down: Duration) -> usize {
+    let probes = 1 + cut_for.as_millis() / cool_down.as_millis();
+    SETTINGS.concurrency + UNANSWERED - 1 + usize::try_from(probes).unwrap()
+}
+
+#[tokio::test]
+async fn a_mailer_without_its_server_leaves_the_mails_to_one_that_has_it() {
+    let stack = Stack::start().await;
+    let (server, way) = cut_off().await;
+    let mut orders = place(&stack, 40).await;
+    let began = Instant::now();
+    let counted = Counted::new(&stack);
+    let cut = stack.worker_of(Arc::clone(&counted) as Arc<dyn MailStore>, &url(&way), CUT);
+    counted.recorded(SETTINGS.concurrency).await;
+    let healthy = stack.worker(&server.url());
+    for _ in 0..5 {
+        orders.extend(place(&stack, 20).await);
+        stack.rest().await;
+    }
+    let most = most(began.elapsed(), Duration::from_secs(10));
+    assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
+    cut.stop().await;
+    healthy.stop().await;
+    for order_id in &orders {
+        let rows = stack.mails(*order_id).await;
+        assert!(rows.iter().all(|row| row.state == "sent"), "{rows:?}");
+    }
+    assert_eq!(server.taken().len(), orders.len());
+}
+
+#[tokio::test]
+async fn a_paused_mailer_goes_on_when_its_server_answers() {
+    let stack = Stack::start().await;
+    let (server, way) = cut_off().await;
+    let orders = place(&stack, 16).await;
+    let began = Instant::now();
+    let counted = Counted::new(&stack);
+    let worker = stack.worker_of(Arc::clone(&counted) as Arc<dyn MailStore>, &url(&way), CUT);
+    counted.recorded(SETTINGS.concurrency).await;
+    // What does not happen is seen by time that passes.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let most = most(began.elapsed(), Duration::from_secs(1));
+    assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
+    way.serve();
+    stack.rest().await;
+    worker.stop().await;
+    for order_id in orders {
+        let rows = stack.mails(order_id).await;
+        assert!(rows.iter().all(|row| row.state == "sent"), "{rows:?}");
+    }
+    assert_eq!(server.taken().len(), 16);
+}
