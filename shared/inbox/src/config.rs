@@ -16,7 +16,7 @@ pub struct ConsumerConfig {
     pub backoff_initial_ms: u64,
     /// Longest pause between two tries.
     pub backoff_max_ms: u64,
-    /// How long a partition with work may stand still before it is reported as stalled.
+    /// How long a partition or a worker with work may stand still before it is reported as stalled.
     pub stalled_after_ms: u64,
     /// How long event ids are remembered, in days; older ones become dead letters. 0 keeps them for ever.
     pub deduplication_days: u32,

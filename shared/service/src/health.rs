@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::http::Json;
+use crate::runtime::{Progress, Shown};
 
 /// How long a question to the database or the broker may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,10 +77,10 @@ struct Inner {
     database: Database,
     bus: Arc<dyn Bus>,
     shutdown: CancellationToken,
-    /// Consumers and the relay tell their state when asked; workers are told here.
+    /// All of them tell their state when asked.
     consumers: Mutex<Vec<ConsumerStatus>>,
     relay: Mutex<Option<RelayStatus>>,
-    told: Mutex<BTreeMap<String, Component>>,
+    workers: Mutex<Vec<Progress>>,
     /// The last answers of database and broker; the lock makes concurrent probes share one question.
     asked: tokio::sync::Mutex<Option<(Instant, Component, Component)>>,
 }
@@ -100,7 +101,7 @@ impl Health {
             shutdown,
             consumers: Mutex::default(),
             relay: Mutex::default(),
-            told: Mutex::default(),
+            workers: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
         }))
     }
@@ -113,24 +114,16 @@ impl Health {
         *self.0.relay.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay);
     }
 
-    pub(crate) fn up(&self, component: &str) {
-        self.tell(component, Component::UP);
+    pub(crate) fn watch_worker(&self, worker: Progress) {
+        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
     }
 
-    pub(crate) fn retrying(&self, component: &str, detail: impl Into<String>) {
-        self.tell(component, Component::of(State::Retrying, detail));
-    }
-
-    fn tell(&self, component: &str, state: Component) {
-        self.0.told.lock().unwrap_or_else(PoisonError::into_inner).insert(component.to_owned(), state);
-    }
-
-    /// Asks database and broker (at most once a second), and adds what the others told.
+    /// Asks database and broker (at most once a second), and adds what the others tell.
     pub async fn report(&self) -> Report {
         let (database, broker) = self.ask().await;
         let stopping = self.0.shutdown.is_cancelled();
         let ready = !stopping && database.state == State::Up;
-        let mut components = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut components = BTreeMap::new();
         components.insert("database".to_owned(), database);
         components.insert("broker".to_owned(), broker);
         if stopping {
@@ -145,6 +138,9 @@ impl Health {
                 let name = format!("consumer {}/{}", partition.topic, partition.partition);
                 components.insert(name, partition_component(state));
             }
+        }
+        for worker in self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            components.insert(format!("worker {}", worker.worker()), worker_component(worker.shown()));
         }
         Report { service: self.0.service, ready, components }
     }
@@ -201,6 +197,13 @@ fn partition_component(state: PartitionState) -> Component {
         }
         PartitionState::Stopped { error } => Component::of(State::Down, error),
     }
+}
+
+fn worker_component(Shown { failure, stalled, paused }: Shown) -> Component {
+    let stalled = stalled.map(|since| format!("stalled since {since}"));
+    let paused = paused.map(|reason| format!("paused: {reason}"));
+    let told: Vec<String> = [failure, stalled, paused].into_iter().flatten().collect();
+    if told.is_empty() { Component::UP } else { Component::of(State::Retrying, told.join("; ")) }
 }
 
 fn relay_component(state: RelayState) -> Component {

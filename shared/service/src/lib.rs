@@ -10,4 +10,4 @@ mod migrations;
 pub mod runtime;
 
 pub use metrics::METRICS;
-pub use runtime::{Definition, Deps, Sampler, Service, Worker, longest_stop, run, run_with};
+pub use runtime::{Definition, Deps, Progress, Sampler, Service, Worker, longest_stop, run, run_with};

@@ -45,4 +45,14 @@ pub const METRICS: &[Metric] = &[
         &["worker"],
         "Times that a worker failed and was started again.",
     ),
+    Metric::gauge(
+        "worker_paused",
+        &["worker"],
+        "1 while a worker takes no work because nobody has answered its last calls (mail server, provider), but one item per cool-down.",
+    ),
+    Metric::gauge(
+        "worker_stalled",
+        &["worker"],
+        "1 while a worker has completed nothing for `consumer.stalled_after_ms` although work is due, or hangs.",
+    ),
 ];

@@ -3,6 +3,7 @@
 mod deps;
 mod operate;
 mod parts;
+mod progress;
 mod sampling;
 mod start;
 mod supervise;
@@ -10,6 +11,8 @@ mod supervise;
 pub use deps::Deps;
 pub use operate::{longest_stop, run, run_with};
 pub use parts::{Service, Worker};
+pub use progress::Progress;
+pub(crate) use progress::Shown;
 pub use sampling::Sampler;
 
 use telemetry::metrics::Metric;

@@ -16,7 +16,7 @@ use database::{Operation, Transaction};
 use inbox::standing::{self, Applied};
 use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
 use messaging::{Batch, TopicPartition, ends};
-use service::{Deps, Worker};
+use service::{Deps, Progress, Worker};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -49,18 +49,26 @@ enum Impossible {
     Redriven { event_id: Uuid },
 }
 
+const NAME: &str = "rebuilder";
+
 /// Makes the generations that are asked for.
 pub struct Rebuilder {
     deps: Deps,
     wake: Arc<Notify>,
     subscriptions: Subscriptions<ReadModels>,
+    progress: Progress,
 }
 
 impl Rebuilder {
     /// A worker that `wake` wakes.
     #[must_use]
     pub fn new(deps: &Deps, wake: Arc<Notify>) -> Self {
-        Self { deps: deps.clone(), wake, subscriptions: reactions::subscriptions() }
+        Self {
+            deps: deps.clone(),
+            wake,
+            subscriptions: reactions::subscriptions(),
+            progress: Progress::new(NAME),
+        }
     }
 
     /// Makes the generation that is asked for, if there is one and no other replica makes it.
@@ -70,11 +78,13 @@ impl Rebuilder {
     pub async fn make_next(&self) -> anyhow::Result<()> {
         let Some(rebuild) = rebuilds::building(&self.deps.database).await? else {
             rebuilds::forget(&self.deps.database).await?;
+            self.progress.idle();
             return Ok(());
         };
         // A session of its own: the lock ends with it whatever happens.
         let mut leader = self.deps.database.session().await?;
         if !bounded(rebuilds::lead(&mut leader)).await? {
+            self.progress.idle();
             return Ok(());
         }
         let outcome = self.make_or_give_up(rebuild.generation, &mut leader).await;
@@ -174,6 +184,7 @@ impl Rebuilder {
                 Ok(batch.to)
             };
             from = database.transaction(Operation::Worker, applying).await?;
+            self.progress.moved();
         }
         Ok(from - began)
     }
@@ -268,10 +279,11 @@ async fn bounded<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> 
 #[async_trait]
 impl Worker for Rebuilder {
     fn name(&self) -> &'static str {
-        "rebuilder"
+        NAME
     }
 
-    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.progress = progress;
         loop {
             if let Err(error) = self.make_next().await {
                 // Stopped half-way it goes on from its positions after the next start.

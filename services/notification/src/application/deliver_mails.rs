@@ -171,7 +171,7 @@ impl service::Worker for MailWorker {
         "mailer"
     }
 
-    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(&mut self, progress: service::Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut sending = JoinSet::new();
         let mut poll = tokio::time::interval(self.settings.poll_interval);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -181,11 +181,17 @@ impl service::Worker for MailWorker {
             if more && free * 4 >= self.settings.concurrency {
                 let mails = self.store.lease(free).await?;
                 more = mails.len() == free;
+                if mails.is_empty() && sending.is_empty() {
+                    progress.idle();
+                }
                 self.start(&mut sending, mails);
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                Some(sent) = next_outcomes(&mut sending) => self.record(&sent).await?,
+                Some(sent) = next_outcomes(&mut sending) => {
+                    self.record(&sent).await?;
+                    progress.moved();
+                }
                 () = self.wake.notified() => more = true,
                 _ = poll.tick() => more = true,
             }

@@ -18,7 +18,7 @@ use notification::adapters::rendering::Renderer;
 use notification::adapters::smtp::mailer;
 use notification::application::deliver_mails::{MailStore, MailWorker, Mailer, WorkerSettings};
 use notification::application::{Orders, subscriptions};
-use service::Worker;
+use service::{Progress, Worker};
 use sqlx::PgPool;
 use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
@@ -109,7 +109,7 @@ impl Stack {
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();
-        task.spawn(async move { worker.run(stop).await });
+        task.spawn(async move { worker.run(Progress::new("mailer"), stop).await });
         RunningWorker { shutdown, task }
     }
 

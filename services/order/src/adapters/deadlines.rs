@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Topic, Topics, ambient};
 use messaging::{Bus, BusError, ends};
+use service::Progress;
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::OrderStore;
@@ -18,6 +19,8 @@ use crate::config::Config;
 use crate::domain::OrderId;
 
 pub use fence::Fence;
+
+const NAME: &str = "deadlines";
 
 /// Cancels orders whose deadline has passed. Every replica runs one; the locked heads decide.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct DeadlineWorker {
     poll: Duration,
     batch: u32,
     grace: TimeDelta,
+    progress: Progress,
 }
 
 impl DeadlineWorker {
@@ -41,6 +45,7 @@ impl DeadlineWorker {
             poll: Duration::from_millis(u64::from(config.deadline_poll_interval_ms.max(1))),
             batch: config.deadline_batch_size.max(1),
             grace: TimeDelta::milliseconds(config.deadline_grace_ms.unwrap_or(config.deadline_ms).into()),
+            progress: Progress::new(NAME),
         }
     }
 
@@ -52,11 +57,17 @@ impl DeadlineWorker {
     pub async fn look(&self, fence: &mut Fence) -> anyhow::Result<usize> {
         let now = ambient::now();
         if self.store.newest_due(now).await?.is_none() {
+            self.progress.idle();
             return Ok(0);
         }
         let limit = i64::from(self.batch);
-        while self.store.postpone(now, self.grace, limit).await? == u64::from(self.batch) {}
-        let Some(newest) = self.store.newest_due(now).await? else { return Ok(0) };
+        while self.store.postpone(now, self.grace, limit).await? == u64::from(self.batch) {
+            self.progress.moved();
+        }
+        let Some(newest) = self.store.newest_due(now).await? else {
+            self.progress.idle();
+            return Ok(0);
+        };
         self.read_ends(fence, newest).await.context("reading the end offsets")?;
         fence.pass(&self.store.positions(&self.topics).await?);
         self.expire(fence, now).await
@@ -90,7 +101,11 @@ impl DeadlineWorker {
             let heard = due.iter().filter(|due| fence.has_heard(due)).map(|due| OrderId(due.order_id));
             let heard: Vec<OrderId> = heard.collect();
             if !heard.is_empty() {
-                answered += self.store.expire(&heard, now, self.grace).await?;
+                let expired = self.store.expire(&heard, now, self.grace).await?;
+                if expired > 0 {
+                    self.progress.moved();
+                }
+                answered += expired;
             }
             if due.len() < usize::try_from(self.batch)? {
                 return Ok(answered);
@@ -103,10 +118,11 @@ impl DeadlineWorker {
 #[async_trait]
 impl service::Worker for DeadlineWorker {
     fn name(&self) -> &'static str {
-        "deadlines"
+        NAME
     }
 
-    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.progress = progress;
         let mut fence = Fence::default();
         loop {
             tokio::select! {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use service::Progress;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,9 @@ use crate::domain::OrderId;
 
 /// After a look, the next one comes no sooner, however often somebody wakes the poller.
 const BREATH: Duration = Duration::from_millis(5);
+
+/// While nobody waits, the poller reports so often that it is there.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Who waits for which order on this replica. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -182,13 +186,17 @@ impl WatchPoller {
         Self { watcher, store }
     }
 
-    async fn look(&self) -> bool {
+    async fn look(&self, progress: &Progress) -> bool {
         let order_ids = self.watcher.watched_ids();
         if order_ids.is_empty() {
+            progress.idle();
             return false;
         }
         match self.store.watched(&order_ids).await {
-            Ok(seen) => self.watcher.tell(&seen),
+            Ok(seen) => {
+                self.watcher.tell(&seen);
+                progress.moved();
+            }
             Err(error) => {
                 tracing::warn!(%error, waiting = order_ids.len(), "could not look at watched orders");
             }
@@ -203,14 +211,14 @@ impl service::Worker for WatchPoller {
         "watch"
     }
 
-    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         let shared = Arc::clone(&self.watcher.shared);
         while !shutdown.is_cancelled() {
-            let waiting = self.look().await;
+            let waiting = self.look(&progress).await;
             tokio::time::sleep(BREATH).await;
             tokio::select! {
                 () = shared.wake.notified() => {}
-                () = tokio::time::sleep(shared.poll), if waiting => {}
+                () = tokio::time::sleep(if waiting { shared.poll } else { IDLE }) => {}
                 () = shutdown.cancelled() => {}
             }
         }

@@ -11,7 +11,7 @@ use order::adapters::consumer::subscriptions;
 use order::adapters::deadlines::{DeadlineWorker, Fence};
 use order::config::Config;
 use order::domain::OrderId;
-use service::Worker;
+use service::{Progress, Worker};
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -186,7 +186,7 @@ async fn a_deadline_is_acted_on_though_the_topics_end_with_the_markers_of_transa
     }
     stack.let_deadlines_pass(&[order_id]).await;
     let (mut worker, stop) = (worker(&stack, &stack.replica, 10), shutdown.clone());
-    tasks.spawn(async move { worker.run(stop).await.unwrap() });
+    tasks.spawn(async move { worker.run(Progress::new("deadlines"), stop).await.unwrap() });
     assert_eq!(ended(&stack, order_id).await, timed_out());
     shutdown.cancel();
     tasks.join_all().await;
@@ -205,7 +205,7 @@ async fn a_partition_that_can_not_be_read_holds_up_the_deadlines_of_its_own_keys
     let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
     let (mut worker, stop) = (worker(&stack, &stack.replica, 10), shutdown.clone());
     // A partition's failure is no failure of the worker.
-    tasks.spawn(async move { worker.run(stop).await.unwrap() });
+    tasks.spawn(async move { worker.run(Progress::new("deadlines"), stop).await.unwrap() });
     stack.let_deadlines_pass(&waiting).await;
     stack.let_deadlines_pass(&[first]).await;
     assert_eq!(ended(&stack, first).await, timed_out());
@@ -235,7 +235,7 @@ async fn what_was_paid_on_a_partition_that_can_not_be_read_is_not_cancelled() {
     stack.let_deadlines_pass(&[paid, unpaid]).await;
     let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
     let (mut worker, stop) = (worker(&stack, &stack.replica, 10), shutdown.clone());
-    tasks.spawn(async move { worker.run(stop).await.unwrap() });
+    tasks.spawn(async move { worker.run(Progress::new("deadlines"), stop).await.unwrap() });
     consume(&stack, &mut tasks, &shutdown);
     assert_eq!(ended(&stack, unpaid).await, timed_out());
     assert_eq!(stack.end_of(paid).await.0, "placed");
@@ -294,7 +294,7 @@ async fn several_replicas_cancel_each_order_once() {
     for replica in [&stack.replica, &other, &stack.replica] {
         let mut worker = worker(&stack, replica, 7);
         let shutdown = shutdown.clone();
-        tasks.spawn(async move { worker.run(shutdown).await.unwrap() });
+        tasks.spawn(async move { worker.run(Progress::new("deadlines"), shutdown).await.unwrap() });
     }
     for order_id in &orders {
         assert_eq!(ended(&stack, *order_id).await, timed_out());

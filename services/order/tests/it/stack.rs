@@ -18,10 +18,10 @@ use order::config::Config;
 use order::domain::OrderId;
 use outbox::Outbox;
 use serde_json::{Value, json};
-use service::Worker;
 use service::config::HttpConfig;
 use service::health::Health;
 use service::http::edge;
+use service::{Progress, Worker};
 use sqlx::PgPool;
 use telemetry::metrics::Metrics;
 use testkit::postgres::TestDatabase;
@@ -275,7 +275,7 @@ impl Replica {
         let mut poller = WatchPoller::new(watcher.clone(), store.clone());
         let mut tasks = JoinSet::new();
         let stop = shutdown.clone();
-        tasks.spawn(async move { poller.run(stop).await.unwrap() });
+        tasks.spawn(async move { poller.run(Progress::new("watch"), stop).await.unwrap() });
         let health = Health::new("order", database, Arc::clone(bus) as Arc<dyn Bus>, shutdown.clone());
         let routes = routes(store.clone(), watcher.clone(), config);
         let router =

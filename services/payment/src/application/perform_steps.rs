@@ -138,7 +138,7 @@ impl service::Worker for SagaWorker {
         "saga"
     }
 
-    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(&mut self, progress: service::Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.provider.prepare().await?;
         let mut calls = Calls::new();
         let mut poll = tokio::time::interval(self.settings.poll_interval);
@@ -149,6 +149,9 @@ impl service::Worker for SagaWorker {
             if more && free * 4 >= self.settings.concurrency {
                 let steps = self.store.lease(free).await?;
                 more = steps.len() == free;
+                if steps.is_empty() && calls.is_empty() {
+                    progress.idle();
+                }
                 self.start(&mut calls, steps);
             }
             tokio::select! {
@@ -156,6 +159,7 @@ impl service::Worker for SagaWorker {
                 Some(performed) = next_answers(&mut calls) => {
                     let next = self.record(&performed, !shutdown.is_cancelled()).await?;
                     self.start(&mut calls, next);
+                    progress.moved();
                 }
                 () = self.wake.notified() => more = true,
                 _ = poll.tick() => more = true,

@@ -19,7 +19,7 @@ use payment::application::provider::Provider;
 use payment::application::record_reports::LeasePolicy;
 use payment::application::{Entry, Payments, subscriptions};
 use payment::domain::{Payment, State};
-use service::Worker;
+use service::{Progress, Worker};
 use sqlx::PgPool;
 use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
@@ -108,7 +108,7 @@ impl Stack {
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();
-        task.spawn(async move { worker.run(stop).await });
+        task.spawn(async move { worker.run(Progress::new("saga"), stop).await });
         RunningWorker { shutdown, task }
     }
 

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 
-use super::parts::{ConsumerDeps, Service};
+use super::parts::{ConsumerDeps, Service, Worker};
 use super::supervise::supervise;
-use super::{Definition, Deps, sampling, start};
+use super::{Definition, Deps, Progress, progress, sampling, start};
 use crate::check_health::check_health;
 use crate::config::{CommandLine, Common, Settings};
 use crate::health::Health;
@@ -263,13 +263,8 @@ impl Running {
             let run = consumer.consumer.run(deps.shutdown.clone());
             running.parts.spawn(part("the consumer", async { Ok(run.await?) }));
         }
-        for worker in service.workers {
-            let worker = supervise(worker, health.clone(), deps.shutdown.clone());
-            running.parts.spawn(part("a worker", async {
-                worker.await;
-                Ok(())
-            }));
-        }
+        let stalled_after = Duration::from_millis(config.consumer.stalled_after_ms);
+        running.start_workers(service.workers, stalled_after, &health);
         let sampling = sampling::run(deps.database.clone(), service.samplers, deps.shutdown.clone());
         running.parts.spawn(part("sampling", async {
             sampling.await;
@@ -314,6 +309,26 @@ impl Running {
         let stop = self.relay_stop.clone();
         self.relay.spawn(part("the relay", async move { Ok(relay.run(stop).await?) }));
         Ok(())
+    }
+
+    fn start_workers(&mut self, workers: Vec<Box<dyn Worker>>, stalled_after: Duration, health: &Health) {
+        let mut watched = Vec::with_capacity(workers.len());
+        for worker in workers {
+            let progress = Progress::new(worker.name());
+            progress.begin();
+            health.watch_worker(progress.clone());
+            watched.push(progress.clone());
+            let worker = supervise(worker, progress, self.deps.shutdown.clone());
+            self.parts.spawn(part("a worker", async {
+                worker.await;
+                Ok(())
+            }));
+        }
+        let watching = progress::watch(watched, stalled_after, self.deps.shutdown.clone());
+        self.parts.spawn(part("the workers' watchdog", async {
+            watching.await;
+            Ok(())
+        }));
     }
 
     fn start_http(&mut self, listener: TcpListener, app: axum::Router, config: &Common) {

@@ -9,7 +9,7 @@ use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive, Subscripti
 use messaging::Bus;
 use tokio_util::sync::CancellationToken;
 
-use super::Sampler;
+use super::{Progress, Sampler};
 
 /// Something that runs beside HTTP and the consumers: a timer, a saga, a mailer.
 #[async_trait]
@@ -17,11 +17,13 @@ pub trait Worker: Send + 'static {
     /// What logs, metrics and health call it.
     fn name(&self) -> &'static str;
 
-    /// Runs until `shutdown`. Handles its own retries; an error restarts it with back-off and shows in health.
+    /// Runs until `shutdown`. Handles its own retries; an error restarts it with back-off and shows in health. Reports to
+    /// `progress` whenever it has completed something or found nothing to do, at least every few seconds: a worker that
+    /// does not is stalled.
     ///
     /// # Errors
     /// Whatever it could not handle.
-    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()>;
+    async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()>;
 }
 
 /// A service's parts.

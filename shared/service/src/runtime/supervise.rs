@@ -5,8 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Worker;
-use crate::health::Health;
+use super::{Progress, Worker};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -15,15 +14,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const HEALTHY: Duration = Duration::from_secs(60);
 
 /// Runs `worker` until `shutdown`.
-pub(super) async fn supervise(mut worker: Box<dyn Worker>, health: Health, shutdown: CancellationToken) {
+pub(super) async fn supervise(mut worker: Box<dyn Worker>, progress: Progress, shutdown: CancellationToken) {
     let name = worker.name();
-    let component = format!("worker {name}");
     let mut failures: u32 = 0;
     metrics::counter!("worker_failures_total", "worker" => name).increment(0);
     while !shutdown.is_cancelled() {
-        health.up(&component);
+        progress.failed(None);
         let started = Instant::now();
-        let outcome = worker.run(shutdown.clone()).await;
+        let outcome = worker.run(progress.clone(), shutdown.clone()).await;
         if shutdown.is_cancelled() {
             if let Err(error) = outcome {
                 tracing::warn!(
@@ -38,7 +36,7 @@ pub(super) async fn supervise(mut worker: Box<dyn Worker>, health: Health, shutd
         let reason = outcome.map_or_else(|error| format!("{error:#}"), |()| "it ended unasked".to_owned());
         tracing::error!(worker = name, failures, reason, "a worker failed and is started again");
         metrics::counter!("worker_failures_total", "worker" => name).increment(1);
-        health.retrying(&component, format!("failure {failures}: {reason}"));
+        progress.failed(Some(format!("failure {failures}: {reason}")));
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause(failures, rand::random())) => {}

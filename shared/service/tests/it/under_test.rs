@@ -16,7 +16,7 @@ use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWor
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
 use service::http::{InFlight, Json, Path, Problem, Query};
-use service::{Definition, Deps, Service, Worker};
+use service::{Definition, Deps, Progress, Service, Worker};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -53,7 +53,7 @@ fn service_under_test() {
     let outcome = service::run_with(definition, &command_line, |config: &Config, deps: &Deps| {
         Ok(Service::new()
             .consumes(Subscriptions::<Applied>::new().on::<OrderConfirmed>(apply), ())
-            .worker(Idle { fails: config.worker_fails })
+            .worker(Idle { fails: config.worker_fails, stands_still: config.worker_stands_still.clone() })
             .http(routes(deps.clone()), utoipa::openapi::OpenApi::default()))
     });
     if let Err(error) = outcome {
@@ -165,6 +165,7 @@ impl UnitOfWork for Applied {
 
 struct Idle {
     fails: bool,
+    stands_still: Option<PathBuf>,
 }
 
 #[async_trait]
@@ -173,11 +174,19 @@ impl Worker for Idle {
         "idle"
     }
 
-    async fn run(&mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         if self.fails {
             anyhow::bail!("the test asks for it");
         }
-        shutdown.cancelled().await;
-        Ok(())
+        loop {
+            let stands_still = self.stands_still.as_ref().is_some_and(|file| file.exists());
+            if !stands_still {
+                progress.idle();
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        }
     }
 }

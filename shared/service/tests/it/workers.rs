@@ -22,9 +22,9 @@ async fn until_stalled(service: &Process, stalled: f64) -> serde_json::Value {
 }
 
 async fn service(stack: &Stack, file: &Path) -> Process {
-    let file = format!("{:?}", file.to_str().unwrap());
+    let file = file.to_str().unwrap();
     let settings =
-        [("TIDINGS_CONSUMER__STALLED_AFTER_MS", "1000"), ("TIDINGS_PROBE__WORKER_STANDS_STILL", &*file)];
+        [("TIDINGS_CONSUMER__STALLED_AFTER_MS", "1000"), ("TIDINGS_PROBE__WORKER_STANDS_STILL", file)];
     stack.service(&settings).await
 }
 

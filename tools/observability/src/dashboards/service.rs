@@ -295,6 +295,15 @@ impl Page {
                     "",
                     vec![self.rate("worker_failures_total", "worker", "{{worker}}")],
                 ),
+                Panel::graph(
+                    "Workers without progress",
+                    "short",
+                    "Stalled: work is due, and none is completed. Paused: nobody answers its calls, and others may take the work.",
+                    vec![
+                        self.query("sum by (worker) (worker_stalled{JOB})", "{{worker}}, stalled"),
+                        self.query("sum by (worker) (worker_paused{JOB})", "{{worker}}, paused"),
+                    ],
+                ),
             ],
         }
     }
