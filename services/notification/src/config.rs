@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use service::leases::{COOL_DOWN, Settings};
 
 use crate::adapters::postgres::mails::RetryPolicy;
-use crate::application::deliver_mails::WorkerSettings;
 
 /// Where mails go and how often they are tried.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,12 +99,13 @@ impl Config {
 
     /// How the worker works.
     #[must_use]
-    pub fn worker(&self) -> WorkerSettings {
-        WorkerSettings {
+    pub fn worker(&self) -> Settings {
+        Settings {
             concurrency: self.concurrency as usize,
-            send_timeout: ms(self.send_timeout_ms),
+            call_timeout: self.send_timeout(),
             poll_interval: ms(self.poll_interval_ms),
             patience: ms(self.lease_ms),
+            cool_down: COOL_DOWN,
         }
     }
 

@@ -6,7 +6,7 @@ use notification::adapters::postgres::batch::BatchDeps;
 use notification::adapters::postgres::{mails::PostgresMails, migrator};
 use notification::adapters::rendering::Renderer;
 use notification::adapters::{http, smtp};
-use notification::application::deliver_mails::MailWorker;
+use notification::application::deliver_mails::mail_worker;
 use notification::application::subscriptions;
 use notification::config::Config;
 use service::{Definition, Service};
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
         let store = PostgresMails::new(deps.database.clone(), config.retry_policy());
         Ok(Service::new()
             .consumes(subscriptions(), BatchDeps { renderer, wake: Arc::clone(&wake) })
-            .worker(MailWorker::new(Arc::new(store), mailer, wake, config.worker()))
+            .worker(mail_worker(Arc::new(store), mailer, wake, config.worker()))
             .http(http::routes(deps.database.clone()), http::openapi()))
     })
 }

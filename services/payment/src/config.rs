@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+use service::leases::{COOL_DOWN, Settings};
 
 use crate::adapters::provider::Delays;
-use crate::application::perform_steps::WorkerSettings;
 use crate::application::record_reports::LeasePolicy;
 
 /// How the saga's worker and the built-in provider behave.
@@ -88,12 +88,13 @@ impl Config {
 
     /// How the worker works.
     #[must_use]
-    pub const fn worker(&self) -> WorkerSettings {
-        WorkerSettings {
+    pub const fn worker(&self) -> Settings {
+        Settings {
             concurrency: self.concurrency,
             call_timeout: ms(self.provider_timeout_ms),
             poll_interval: ms(self.poll_interval_ms),
             patience: ms(self.lease_ms),
+            cool_down: COOL_DOWN,
         }
     }
 

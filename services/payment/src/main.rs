@@ -6,7 +6,7 @@ use payment::adapters::http::{self, Http};
 use payment::adapters::postgres::batch::BatchDeps;
 use payment::adapters::postgres::{migrator, saga::PostgresSaga};
 use payment::adapters::{contract, provider::BuiltInProvider};
-use payment::application::perform_steps::SagaWorker;
+use payment::application::perform_steps::saga_worker;
 use payment::application::provider::Provider;
 use payment::application::subscriptions;
 use payment::config::Config;
@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
         let store = PostgresSaga::new(deps.database.clone(), deps.outbox.clone(), config.lease_policy());
         Ok(Service::new()
             .consumes(subscriptions(), BatchDeps { wake: Arc::clone(&wake) })
-            .worker(SagaWorker::new(Arc::new(store), Arc::clone(&provider), wake, config.worker()))
+            .worker(saga_worker(Arc::new(store), Arc::clone(&provider), wake, config.worker()))
             .http(http::routes(Http { database: deps.database.clone(), provider }), http::openapi()))
     })
 }

@@ -5,6 +5,7 @@ pub mod config;
 mod database;
 pub mod health;
 pub mod http;
+pub mod leases;
 mod metrics;
 mod migrations;
 pub mod runtime;

@@ -105,7 +105,7 @@ pub const SYSTEMS: &[System] = &[
         doors: &[door(
             "services/notification/src/adapters/smtp.rs",
             "timeout",
-            "`notification.send_timeout_ms` (10 s); then the mail's lease ends",
+            "`notification.send_timeout_ms` (10 s); then the mail is tried again, and after five such calls its worker pauses",
         )],
     },
     System {

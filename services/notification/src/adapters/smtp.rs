@@ -86,17 +86,20 @@ impl Mailer for SmtpMailer {
         let message = self.message(mail)?;
         match self.transport.send(message).await {
             Ok(_) => Ok(Delivery::Smtp),
-            // The server's words may repeat the address: only its code is kept.
-            Err(error) => {
-                let code =
-                    error.status().map_or_else(|| "no answer".to_owned(), |code| format!("smtp {code}"));
-                Err(if error.is_permanent() {
-                    SendError::Permanent(code)
-                } else {
-                    SendError::Transient(code)
-                })
-            }
+            Err(error) => Err(send_error(&error)),
         }
+    }
+}
+
+/// The server's words may repeat the address: only its code is kept. Only a code is an answer: a connection that ends in the
+/// middle may have been a proxy's, with no server behind it.
+fn send_error(error: &lettre::transport::smtp::Error) -> SendError {
+    match error.status() {
+        Some(code) if error.is_permanent() => SendError::Permanent(format!("smtp {code}")),
+        Some(code) => SendError::Transient(format!("smtp {code}")),
+        // The server has answered, and lacks what the mail or the configuration needs.
+        None if error.is_client() => SendError::Transient("not supported by the server".to_owned()),
+        None => SendError::NoAnswer("no answer".to_owned()),
     }
 }
 

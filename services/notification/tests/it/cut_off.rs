@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contracts::ambient::new_id;
-use notification::application::deliver_mails::{MailStore, Sent, StoreError, WorkerSettings};
+use notification::application::deliver_mails::{MailStore, Sent, StoreError};
 use notification::application::mail::Mail;
+use service::leases::{COOL_DOWN, Settings};
 use testkit::proxy::Proxy;
-use testkit::smtp::SmtpServer;
+use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ use crate::stack::{PATIENCE, SETTINGS, Stack, placed};
 const UNANSWERED: usize = 5;
 
 /// A call that nobody answers ends soon.
-const CUT: WorkerSettings = WorkerSettings { send_timeout: Duration::from_millis(300), ..SETTINGS };
+const CUT: Settings = Settings { call_timeout: Duration::from_millis(300), ..SETTINGS };
 
 /// A store that counts what one worker takes from it and brings back.
 #[derive(Debug)]
@@ -54,6 +55,10 @@ impl MailStore for Counted {
         let mails = self.store.lease(limit).await?;
         self.leased.fetch_add(mails.len(), Ordering::SeqCst);
         Ok(mails)
+    }
+
+    async fn is_waiting(&self) -> Result<bool, StoreError> {
+        self.store.is_waiting().await
     }
 
     async fn record(&self, sent: &[Sent]) -> Result<(), StoreError> {
@@ -103,7 +108,7 @@ async fn a_mailer_without_its_server_leaves_the_mails_to_one_that_has_it() {
         orders.extend(place(&stack, 20).await);
         stack.rest().await;
     }
-    let most = most(began.elapsed(), Duration::from_secs(10));
+    let most = most(began.elapsed(), COOL_DOWN);
     assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
     cut.stop().await;
     healthy.stop().await;
@@ -121,11 +126,12 @@ async fn a_paused_mailer_goes_on_when_its_server_answers() {
     let orders = place(&stack, 16).await;
     let began = Instant::now();
     let counted = Counted::new(&stack);
-    let worker = stack.worker_of(Arc::clone(&counted) as Arc<dyn MailStore>, &url(&way), CUT);
+    let settings = Settings { cool_down: Duration::from_secs(1), ..CUT };
+    let worker = stack.worker_of(Arc::clone(&counted) as Arc<dyn MailStore>, &url(&way), settings);
     counted.recorded(SETTINGS.concurrency).await;
     // What does not happen is seen by time that passes.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let most = most(began.elapsed(), Duration::from_secs(1));
+    let most = most(began.elapsed(), settings.cool_down);
     assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
     way.serve();
     stack.rest().await;
@@ -134,5 +140,18 @@ async fn a_paused_mailer_goes_on_when_its_server_answers() {
         let rows = stack.mails(order_id).await;
         assert!(rows.iter().all(|row| row.state == "sent"), "{rows:?}");
     }
+    assert_eq!(server.taken().len(), 16);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_is_there_and_pauses_no_mailer() {
+    let stack = Stack::start().await;
+    let server = SmtpServer::start(&[Misbehaviour::RefusesForNow; 12]).await.unwrap();
+    // A pause would outlast the test.
+    let settings = Settings { cool_down: Duration::from_secs(3_600), ..SETTINGS };
+    let worker = stack.worker_of(stack.store(), &server.url(), settings);
+    place(&stack, 16).await;
+    stack.rest().await;
+    worker.stop().await;
     assert_eq!(server.taken().len(), 16);
 }

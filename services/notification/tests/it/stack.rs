@@ -16,8 +16,9 @@ use notification::adapters::postgres::mails::{PostgresMails, RetryPolicy};
 use notification::adapters::postgres::migrator;
 use notification::adapters::rendering::Renderer;
 use notification::adapters::smtp::mailer;
-use notification::application::deliver_mails::{MailStore, MailWorker, Mailer, WorkerSettings};
+use notification::application::deliver_mails::{MailStore, Mailer, mail_worker};
 use notification::application::{Orders, subscriptions};
+use service::leases::{COOL_DOWN, Settings};
 use service::{Progress, Worker};
 use sqlx::PgPool;
 use testkit::postgres::TestDatabase;
@@ -37,11 +38,12 @@ const POLICY: RetryPolicy = RetryPolicy {
     max_attempts: 4,
 };
 
-pub(crate) const SETTINGS: WorkerSettings = WorkerSettings {
+pub(crate) const SETTINGS: Settings = Settings {
     concurrency: 8,
-    send_timeout: PATIENCE,
+    call_timeout: PATIENCE,
     poll_interval: Duration::from_millis(5),
     patience: Duration::from_secs(5),
+    cool_down: COOL_DOWN,
 };
 
 pub(crate) struct Stack {
@@ -93,19 +95,14 @@ impl Stack {
         &self,
         store: Arc<dyn MailStore>,
         url: &str,
-        settings: WorkerSettings,
+        settings: Settings,
     ) -> RunningWorker {
         let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
         self.run(store, mailer, settings)
     }
 
-    fn run(
-        &self,
-        store: Arc<dyn MailStore>,
-        mailer: Arc<dyn Mailer>,
-        settings: WorkerSettings,
-    ) -> RunningWorker {
-        let mut worker = MailWorker::new(store, mailer, Arc::clone(&self.wake), settings);
+    fn run(&self, store: Arc<dyn MailStore>, mailer: Arc<dyn Mailer>, settings: Settings) -> RunningWorker {
+        let mut worker = mail_worker(store, mailer, Arc::clone(&self.wake), settings);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

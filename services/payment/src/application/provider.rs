@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use service::leases::Contact;
 
 use crate::domain::{
     Answer, Charge, Charging, Payment, PaymentId, Report, State, Step, Task, TransactionId, Undo,
@@ -13,12 +14,29 @@ use crate::domain::{
 /// Why a call brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The provider certainly did nothing.
+    /// The provider answered that it did nothing: later, perhaps.
     #[error("the provider is unavailable: {0}")]
     Unavailable(String),
-    /// It may have acted.
+    /// Nobody answered, and the provider certainly did nothing.
+    #[error("the provider is not reached: {0}")]
+    Unreachable(String),
+    /// The provider answered with an error, and may have acted.
+    #[error("the provider failed: {0}")]
+    Failed(String),
+    /// Nobody answered, and the provider may have acted.
     #[error("the provider's answer is unknown: {0}")]
     Unknown(String),
+}
+
+impl CallError {
+    /// Whether anybody answered.
+    #[must_use]
+    pub const fn contact(&self) -> Contact {
+        match self {
+            Self::Unavailable(_) | Self::Failed(_) => Contact::Answered,
+            Self::Unreachable(_) | Self::Unknown(_) => Contact::NoAnswer,
+        }
+    }
 }
 
 /// One line of the provider's books.
@@ -89,25 +107,40 @@ pub trait Provider: Debug + Send + Sync {
     async fn ledger(&self, payment_id: PaymentId) -> Result<Vec<LedgerEntry>, CallError>;
 }
 
-/// Does `task` at the provider, each call bounded by `timeout`. No transaction is open meanwhile.
-pub async fn perform(provider: &dyn Provider, payment: &Payment, task: Task, timeout: Duration) -> Report {
+/// Does `task` at the provider, each call bounded by `timeout`. No transaction is open meanwhile. Tells whether the provider
+/// answered, and what is known of the step.
+pub async fn perform(
+    provider: &dyn Provider,
+    payment: &Payment,
+    task: Task,
+    timeout: Duration,
+) -> (Contact, Report) {
     match task {
         Task::Ask(step) => match ask(provider, payment, step, timeout).await {
-            Ok(answer) => Report::Answered(answer),
-            Err(CallError::Unavailable(_)) => Report::Unavailable,
-            Err(CallError::Unknown(_)) => Report::Unknown,
+            Ok(answer) => (Contact::Answered, Report::Answered(answer)),
+            Err(error) => (error.contact(), after(&error)),
         },
         Task::LookUp(step) => match look_up(provider, payment, step, timeout).await {
-            Ok(Some(answer)) => Report::Answered(answer),
-            Ok(None) => Report::Absent,
-            Err(_) => Report::Unknown,
+            Ok(Some(answer)) => (Contact::Answered, Report::Answered(answer)),
+            Ok(None) => (Contact::Answered, Report::Absent),
+            Err(error) => (error.contact(), Report::Unknown),
         },
         // An earlier call may still be under way, so that nothing but an answer ends the doubt.
         Task::LookUpThenAsk(step) => match look_up(provider, payment, step, timeout).await {
-            Ok(Some(answer)) => Report::Answered(answer),
-            Ok(None) => ask(provider, payment, step, timeout).await.map_or(Report::Unknown, Report::Answered),
-            Err(_) => Report::Unknown,
+            Ok(Some(answer)) => (Contact::Answered, Report::Answered(answer)),
+            Ok(None) => {
+                let answer = ask(provider, payment, step, timeout).await;
+                (Contact::Answered, answer.map_or(Report::Unknown, Report::Answered))
+            }
+            Err(error) => (error.contact(), Report::Unknown),
         },
+    }
+}
+
+const fn after(error: &CallError) -> Report {
+    match error {
+        CallError::Unavailable(_) | CallError::Unreachable(_) => Report::Unavailable,
+        CallError::Failed(_) | CallError::Unknown(_) => Report::Unknown,
     }
 }
 
@@ -169,4 +202,21 @@ async fn bounded<T>(
         tracing::warn!(order_id = %payment.order_id.0, payment_id = %payment.payment_id.0, %step, %error, "a step brought no answer; it will be resolved by its key");
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_without_an_answer_is_told_from_one_that_failed_and_both_from_what_was_done() {
+        let told = |error: fn(String) -> CallError| {
+            let error = error(String::new());
+            (error.contact(), after(&error))
+        };
+        assert_eq!(told(CallError::Unavailable), (Contact::Answered, Report::Unavailable));
+        assert_eq!(told(CallError::Unreachable), (Contact::NoAnswer, Report::Unavailable));
+        assert_eq!(told(CallError::Failed), (Contact::Answered, Report::Unknown));
+        assert_eq!(told(CallError::Unknown), (Contact::NoAnswer, Report::Unknown));
+    }
 }

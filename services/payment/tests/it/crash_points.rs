@@ -135,6 +135,10 @@ impl SagaStore for FaultyStore {
         self.0.lease(limit).await
     }
 
+    async fn is_waiting(&self) -> Result<bool, StoreError> {
+        self.0.is_waiting().await
+    }
+
     async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {
         for performed in performed {
             self.1.at(Crash::BeforeAnswerStored, performed.step).await;

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use contracts::ambient::new_id;
 use database::{Bounds, Database};
 use payment::adapters::provider::BuiltInProvider;
-use payment::application::perform_steps::{SagaStore, StoreError, WorkerSettings};
+use payment::application::perform_steps::{SagaStore, StoreError};
 use payment::application::provider::Provider;
 use payment::application::record_reports::{Leased, Performed};
+use service::leases::{COOL_DOWN, Settings};
 use testkit::proxy::Proxy;
 use testkit::wait::eventually;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::stack::{DELAYS, PATIENCE, RunningWorker, SETTINGS, Stack, TAKEN, plac
 const UNANSWERED: usize = 5;
 
 /// A call that nobody answers ends soon.
-const CUT: WorkerSettings = WorkerSettings { call_timeout: Duration::from_secs(1), ..SETTINGS };
+const CUT: Settings = Settings { call_timeout: Duration::from_secs(1), ..SETTINGS };
 
 /// A store that counts what one worker takes from it and brings back.
 #[derive(Debug)]
@@ -47,6 +48,10 @@ impl SagaStore for Counted {
         Ok(steps)
     }
 
+    async fn is_waiting(&self) -> Result<bool, StoreError> {
+        self.store.is_waiting().await
+    }
+
     async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {
         let next = self.store.record(performed, go_on).await?;
         self.leased.fetch_add(next.len(), Ordering::SeqCst);
@@ -65,7 +70,7 @@ async fn until(what: &str, counter: &AtomicUsize, at_least: usize) {
 }
 
 /// A worker whose way to the provider fell silent after its start, the way, and what the worker takes.
-async fn cut_off(stack: &Stack) -> (RunningWorker, Proxy, Arc<Counted>) {
+async fn cut_off(stack: &Stack, cool_down: Duration) -> (RunningWorker, Proxy, Arc<Counted>) {
     let options = stack.pool().connect_options().as_ref().clone();
     let way = Proxy::start(format!("{}:{}", options.get_host(), options.get_port())).await.unwrap();
     let options = options.host("127.0.0.1").port(way.address().port());
@@ -77,7 +82,8 @@ async fn cut_off(stack: &Stack) -> (RunningWorker, Proxy, Arc<Counted>) {
         leased: AtomicUsize::new(0),
         recorded: AtomicUsize::new(0),
     });
-    let worker = stack.worker_of(Arc::clone(&counted) as Arc<dyn SagaStore>, provider, CUT);
+    let settings = Settings { cool_down, ..CUT };
+    let worker = stack.worker_of(Arc::clone(&counted) as Arc<dyn SagaStore>, provider, settings);
     until("the worker looks for steps", &counted.asked, 1).await;
     way.silence_all();
     (worker, way, counted)
@@ -100,7 +106,7 @@ fn most(cut_for: Duration, cool_down: Duration) -> usize {
 #[tokio::test]
 async fn a_saga_worker_without_its_provider_leaves_the_steps_to_one_that_has_it() {
     let stack = Stack::start().await;
-    let (cut, _way, counted) = cut_off(&stack).await;
+    let (cut, _way, counted) = cut_off(&stack, COOL_DOWN).await;
     let began = Instant::now();
     let mut orders = place(&stack, 40).await;
     until("steps have no answer", &counted.recorded, SETTINGS.concurrency).await;
@@ -109,7 +115,7 @@ async fn a_saga_worker_without_its_provider_leaves_the_steps_to_one_that_has_it(
         orders.extend(place(&stack, 20).await);
         stack.rest().await;
     }
-    let most = most(began.elapsed(), Duration::from_secs(10));
+    let most = most(began.elapsed(), COOL_DOWN);
     assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
     cut.stop().await;
     healthy.stop().await;
@@ -121,7 +127,7 @@ async fn a_saga_worker_without_its_provider_leaves_the_steps_to_one_that_has_it(
 #[tokio::test]
 async fn a_paused_saga_worker_goes_on_when_its_provider_answers() {
     let stack = Stack::start().await;
-    let (worker, way, counted) = cut_off(&stack).await;
+    let (worker, way, counted) = cut_off(&stack, Duration::from_secs(1)).await;
     let began = Instant::now();
     let orders = place(&stack, 16).await;
     until("steps have no answer", &counted.recorded, SETTINGS.concurrency).await;

@@ -153,7 +153,7 @@ async fn capture(stack: &Stack, order_id: Uuid) -> payment::application::record_
             .into_iter()
             .find(|leased| leased.payment.order_id.0 == order_id)
             .expect("a step of this order");
-        let report = payment::application::provider::perform(
+        let (_, report) = payment::application::provider::perform(
             provider.as_ref(),
             &next.payment,
             next.task,

@@ -14,11 +14,12 @@ use payment::adapters::postgres::batch::BatchDeps;
 use payment::adapters::postgres::saga::PostgresSaga;
 use payment::adapters::postgres::{find, migrator};
 use payment::adapters::provider::{BuiltInProvider, Delays, migrate};
-use payment::application::perform_steps::{SagaStore, SagaWorker, WorkerSettings};
+use payment::application::perform_steps::{SagaStore, saga_worker};
 use payment::application::provider::Provider;
 use payment::application::record_reports::LeasePolicy;
 use payment::application::{Entry, Payments, subscriptions};
 use payment::domain::{Payment, State};
+use service::leases::{COOL_DOWN, Settings};
 use service::{Progress, Worker};
 use sqlx::PgPool;
 use testkit::postgres::TestDatabase;
@@ -38,11 +39,12 @@ pub(crate) const POLICY: LeasePolicy = LeasePolicy {
     backoff_max: chrono::TimeDelta::milliseconds(4),
 };
 
-pub(crate) const SETTINGS: WorkerSettings = WorkerSettings {
+pub(crate) const SETTINGS: Settings = Settings {
     concurrency: 8,
     call_timeout: Duration::from_secs(5),
     poll_interval: Duration::from_millis(5),
     patience: Duration::from_secs(5),
+    cool_down: COOL_DOWN,
 };
 
 pub(crate) const DELAYS: Delays =
@@ -102,9 +104,9 @@ impl Stack {
         &self,
         store: Arc<dyn SagaStore>,
         provider: Arc<dyn Provider>,
-        settings: WorkerSettings,
+        settings: Settings,
     ) -> RunningWorker {
-        let mut worker = SagaWorker::new(store, provider, Arc::clone(&self.wake), settings);
+        let mut worker = saga_worker(store, provider, Arc::clone(&self.wake), settings);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

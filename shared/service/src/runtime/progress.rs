@@ -96,7 +96,8 @@ impl Progress {
         self.lock().reported = now;
     }
 
-    fn look(&self, patience: Duration, now: Instant) {
+    /// Compares what was reported last with the time that is now.
+    pub(crate) fn look(&self, patience: Duration, now: Instant) {
         let worker = self.0.worker;
         let mut state = self.lock();
         let silent_for = now.saturating_duration_since(state.reported);

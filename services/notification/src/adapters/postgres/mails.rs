@@ -153,6 +153,16 @@ impl PostgresMails {
         Ok(rows.into_iter().map(|row| row.into_mail(lease_id)).collect())
     }
 
+    async fn any_waiting(&self) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM mails WHERE due_at IS NOT NULL
+                 AND (due_at <= $1 OR lease_id IS NULL AND attempts > 0))",
+        )
+        .bind(now())
+        .fetch_one(self.database.statement(Operation::Worker))
+        .await
+    }
+
     async fn record_all(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
         let now = now();
         let outcomes: Vec<Outcome<'_>> = sent.iter().map(|sent| self.outcome(sent, now)).collect();
@@ -183,14 +193,18 @@ impl PostgresMails {
         match &sent.outcome {
             Ok(Delivery::Smtp) => Outcome { transport: Some("smtp"), ..ended },
             Ok(Delivery::None) => Outcome { transport: Some("none"), ..ended },
-            Err(SendError::Transient(code)) if *attempts < self.policy.max_attempts => Outcome {
-                state: "pending",
-                last_error: Some(code.clone()),
-                due_at: Some(now + self.policy.pause(*attempts)),
-                completed_at: None,
-                ..ended
-            },
-            Err(SendError::Transient(code) | SendError::Permanent(code)) => {
+            Err(SendError::Transient(code) | SendError::NoAnswer(code))
+                if *attempts < self.policy.max_attempts =>
+            {
+                Outcome {
+                    state: "pending",
+                    last_error: Some(code.clone()),
+                    due_at: Some(now + self.policy.pause(*attempts)),
+                    completed_at: None,
+                    ..ended
+                }
+            }
+            Err(SendError::Transient(code) | SendError::NoAnswer(code) | SendError::Permanent(code)) => {
                 Outcome { state: "failed", last_error: Some(code.clone()), ..ended }
             }
         }
@@ -219,6 +233,10 @@ impl LeasedMail {
 impl MailStore for PostgresMails {
     async fn lease(&self, limit: usize) -> Result<Vec<Mail>, StoreError> {
         self.lease_due(limit).await.map_err(|error| StoreError { action: "leased", source: Box::new(error) })
+    }
+
+    async fn is_waiting(&self) -> Result<bool, StoreError> {
+        self.any_waiting().await.map_err(|error| StoreError { action: "counted", source: Box::new(error) })
     }
 
     async fn record(&self, sent: &[Sent]) -> Result<(), StoreError> {

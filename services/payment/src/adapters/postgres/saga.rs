@@ -56,6 +56,16 @@ impl PostgresSaga {
         Ok(leased)
     }
 
+    async fn any_waiting(&self) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM payments WHERE due_at IS NOT NULL
+                 AND (due_at <= $1 OR lease_id IS NULL AND attempts > 0))",
+        )
+        .bind(now())
+        .fetch_one(self.database.statement(Operation::Worker))
+        .await
+    }
+
     async fn record_all(
         &self,
         mut tx: Transaction,
@@ -133,6 +143,10 @@ impl SagaStore for PostgresSaga {
     async fn lease(&self, limit: usize) -> Result<Vec<Leased>, StoreError> {
         let leasing = self.database.transaction(Operation::Worker, |tx| self.lease_due(tx, limit));
         leasing.await.map_err(|error| StoreError { action: "leased", source: Box::new(error) })
+    }
+
+    async fn is_waiting(&self) -> Result<bool, StoreError> {
+        self.any_waiting().await.map_err(|error| StoreError { action: "counted", source: Box::new(error) })
     }
 
     async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {

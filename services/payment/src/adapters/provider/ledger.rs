@@ -127,7 +127,10 @@ impl Ledger {
         .bind(step.name())
         .fetch_one(self.database.statement(Operation::Worker))
         .await
-        .map_err(|error| CallError::Unavailable(error.to_string()))
+        .map_err(|error| match error {
+            sqlx::Error::Database(error) => CallError::Unavailable(error.to_string()),
+            error => CallError::Unreachable(error.to_string()),
+        })
     }
 
     /// An account that a void has already closed refuses: the call came too late.
@@ -257,6 +260,10 @@ fn entry(line: Line) -> Option<LedgerEntry> {
 
 /// A broken connection says nothing about whether the statement was committed.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+/// An error of the server is an answer.
 fn unknown(error: sqlx::Error) -> CallError {
-    CallError::Unknown(error.to_string())
+    match error {
+        sqlx::Error::Database(error) => CallError::Failed(error.to_string()),
+        error => CallError::Unknown(error.to_string()),
+    }
 }

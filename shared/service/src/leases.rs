@@ -1,0 +1,81 @@
+//! Work under leases: taken from a store, done at a foreign system, recorded in the store. One loop for all of it, which takes
+//! nothing while nobody answers (docs/adr/0024).
+
+mod pause;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use worker::LeaseWorker;
+
+/// How long a worker takes nothing once its calls had no answer; doubled from probe to probe that has none either.
+pub const COOL_DOWN: Duration = Duration::from_secs(10);
+
+/// Whether the foreign system answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// It did, if only to refuse.
+    Answered,
+    /// Nobody did: no connection, a time-out, a connection that ended.
+    NoAnswer,
+}
+
+/// What is done under leases.
+#[async_trait]
+pub trait LeasedWork: Send + Sync + 'static {
+    /// A leased item.
+    type Item: Send + 'static;
+    /// What became of one.
+    type Outcome: Send + Sync + 'static;
+
+    /// What logs, metrics and health call the worker.
+    fn name(&self) -> &'static str;
+
+    /// Called before the first lease: sets up or checks what the foreign system needs.
+    ///
+    /// # Errors
+    /// When it can't; the worker is started again later.
+    async fn prepare(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Leases at most `limit` due items; what others have leased is skipped until its lease ends.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Self::Item>>;
+
+    /// Whether an item is due, or waits for another attempt. Asked while calls have no answer.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn is_waiting(&self) -> anyhow::Result<bool>;
+
+    /// Does it. No transaction is open meanwhile.
+    async fn perform(self: Arc<Self>, item: Self::Item) -> (Contact, Self::Outcome);
+
+    /// Stores what became of items whose lease still holds. If `go_on` says so, it may lease at once what follows from
+    /// them.
+    ///
+    /// # Errors
+    /// When the store does not answer; it is tried again.
+    async fn record(&self, outcomes: &[Self::Outcome], go_on: bool) -> anyhow::Result<Vec<Self::Item>>;
+}
+
+/// How a worker works.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Items under way at once.
+    pub concurrency: usize,
+    /// The longest that one call may take.
+    pub call_timeout: Duration,
+    /// How often to look for due items when nobody wakes the worker.
+    pub poll_interval: Duration,
+    /// How long outcomes are kept while the store can't take them.
+    pub patience: Duration,
+    /// How long nothing is taken once calls had no answer: mostly [`COOL_DOWN`].
+    pub cool_down: Duration,
+}

@@ -1,0 +1,154 @@
+//! When to take nothing: after some calls in succession without an answer, but for one item per cool-down.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Contact;
+
+/// After so many calls in succession without an answer nothing more is taken.
+const UNANSWERED: u32 = 5;
+
+/// The longest cool-down.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Counts the calls without an answer. The clock is its caller's.
+#[derive(Debug)]
+pub(super) struct Pause {
+    unanswered: u32,
+    /// The first cool-down, and the present one.
+    first: Duration,
+    cool_down: Duration,
+    /// During a pause: when one item may be taken as a probe.
+    probe_at: Option<Instant>,
+    is_probing: bool,
+}
+
+impl Pause {
+    pub(super) const fn new(first: Duration) -> Self {
+        Self { unanswered: 0, first, cool_down: first, probe_at: None, is_probing: false }
+    }
+
+    /// How many of `free` items may be taken now, while so many are under way. A probe is alone: what was under way when the
+    /// pause began says nothing new.
+    pub(super) fn allows(&self, free: usize, under_way: usize, now: Instant) -> usize {
+        match self.probe_at {
+            None => free,
+            Some(at) if under_way == 0 && now >= at => free.min(1),
+            Some(_) => 0,
+        }
+    }
+
+    /// Items were taken.
+    pub(super) const fn took(&mut self, items: usize) {
+        self.is_probing = self.probe_at.is_some() && items > 0;
+    }
+
+    /// A call has ended.
+    pub(super) fn heard(&mut self, contact: Contact, now: Instant) {
+        match contact {
+            Contact::Answered => *self = Self::new(self.first),
+            Contact::NoAnswer => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                if self.probe_at.is_none() && self.unanswered >= UNANSWERED {
+                    self.probe_at = Some(now + self.cool_down);
+                } else if self.is_probing {
+                    self.is_probing = false;
+                    self.cool_down = (self.cool_down * 2).min(LONGEST);
+                    self.probe_at = Some(now + self.cool_down);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing has been answered since a call that had no answer.
+    pub(super) const fn is_unanswered(&self) -> bool {
+        self.unanswered > 0
+    }
+
+    /// Why nothing is taken, if so.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.probe_at.map(|_| {
+            let (unanswered, cool_down) = (self.unanswered, self.cool_down);
+            format!("no answer to {unanswered} calls in succession; tries one every {cool_down:?}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(10);
+
+    /// A pause, and the moment at which it began.
+    fn paused() -> (Pause, Instant) {
+        let (mut pause, now) = (Pause::new(FIRST), Instant::now());
+        for _ in 0..UNANSWERED {
+            assert_eq!(pause.allows(8, 0, now), 8);
+            pause.took(1);
+            pause.heard(Contact::NoAnswer, now);
+        }
+        (pause, now)
+    }
+
+    #[test]
+    fn after_five_calls_without_an_answer_nothing_is_taken_but_a_probe() {
+        let (mut pause, now) = paused();
+        assert_eq!(pause.allows(8, 0, now), 0);
+        assert_eq!(pause.allows(8, 0, now + FIRST), 1);
+        assert_eq!(pause.allows(8, 3, now + FIRST), 0, "a probe is alone");
+        pause.took(1);
+        assert_eq!(pause.allows(7, 1, now + FIRST), 0);
+    }
+
+    #[test]
+    fn an_answer_in_between_begins_the_count_anew() {
+        let (mut pause, now) = (Pause::new(FIRST), Instant::now());
+        for _ in 0..3 {
+            for _ in 1..UNANSWERED {
+                pause.heard(Contact::NoAnswer, now);
+            }
+            pause.heard(Contact::Answered, now);
+        }
+        assert_eq!((pause.allows(8, 0, now), pause.reason()), (8, None));
+    }
+
+    #[test]
+    fn probes_without_an_answer_double_the_cool_down_up_to_its_bound() {
+        let (mut pause, mut now) = paused();
+        let mut cool_down = FIRST;
+        for _ in 0..8 {
+            assert_eq!(pause.allows(8, 0, now + cool_down - Duration::from_millis(1)), 0);
+            now += cool_down;
+            assert_eq!(pause.allows(8, 0, now), 1);
+            pause.took(1);
+            pause.heard(Contact::NoAnswer, now);
+            cool_down = (cool_down * 2).min(LONGEST);
+        }
+        assert_eq!(cool_down, LONGEST);
+    }
+
+    #[test]
+    fn what_was_under_way_when_the_pause_began_does_not_double_it() {
+        let (mut pause, now) = paused();
+        for _ in 0..11 {
+            pause.heard(Contact::NoAnswer, now);
+        }
+        assert_eq!(pause.allows(8, 0, now + FIRST), 1);
+    }
+
+    #[test]
+    fn an_answer_ends_the_pause_and_the_next_one_is_as_short_as_the_first() {
+        let (mut pause, now) = paused();
+        pause.took(1);
+        pause.heard(Contact::NoAnswer, now + FIRST);
+        pause.took(1);
+        pause.heard(Contact::Answered, now + FIRST * 3);
+        assert_eq!(pause.allows(8, 0, now + FIRST * 3), 8);
+        for _ in 0..UNANSWERED {
+            pause.heard(Contact::NoAnswer, now);
+        }
+        assert_eq!(pause.allows(8, 0, now + FIRST), 1);
+    }
+}

@@ -1,0 +1,260 @@
+//! The loop: lease what is due, perform it, record what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::pause::Pause;
+use super::{Contact, LeasedWork, Settings};
+use crate::{Progress, Worker};
+
+/// Does leased work. Any number of them may run, in any number of processes.
+#[derive(Debug)]
+pub struct LeaseWorker<W> {
+    work: Arc<W>,
+    wake: Arc<Notify>,
+    settings: Settings,
+    pause: Pause,
+}
+
+/// What is under way.
+type Calls<W> = JoinSet<(Contact, <W as LeasedWork>::Outcome)>;
+
+impl<W: LeasedWork> LeaseWorker<W> {
+    /// A worker that looks for items when `wake` says so, and from time to time.
+    #[must_use]
+    pub fn new(work: W, wake: Arc<Notify>, settings: Settings) -> Self {
+        Self { work: Arc::new(work), wake, settings, pause: Pause::new(settings.cool_down) }
+    }
+
+    /// Leases what may be taken now; says whether more may be due.
+    async fn take(&mut self, calls: &mut Calls<W>, progress: &Progress) -> anyhow::Result<bool> {
+        let free = self.settings.concurrency.saturating_sub(calls.len());
+        let limit = self.pause.allows(free, calls.len(), Instant::now());
+        let items = if limit == 0 { Vec::new() } else { self.work.lease(limit).await? };
+        self.pause.took(items.len());
+        // What waits for a second attempt is not due, and yet no sign of health while nobody answers.
+        let is_idle = items.is_empty() && calls.is_empty();
+        if is_idle && !(self.pause.is_unanswered() && self.work.is_waiting().await?) {
+            progress.idle();
+        }
+        let is_full = items.len() == limit && limit > 0;
+        self.start(calls, items);
+        Ok(is_full)
+    }
+
+    fn start(&self, calls: &mut Calls<W>, items: Vec<W::Item>) {
+        for item in items {
+            calls.spawn(Arc::clone(&self.work).perform(item));
+        }
+    }
+
+    /// Counts what was answered, and takes or leaves further work by it.
+    fn hear(&mut self, contacts: &[Contact], progress: &Progress) {
+        let (worker, was_paused) = (self.work.name(), self.pause.reason().is_some());
+        for contact in contacts {
+            self.pause.heard(*contact, Instant::now());
+        }
+        if contacts.contains(&Contact::Answered) {
+            progress.moved();
+        }
+        match self.pause.reason() {
+            Some(reason) => {
+                if !was_paused {
+                    tracing::warn!(worker, reason, "worker paused: it takes no work that others could do");
+                }
+                progress.pause(reason);
+            }
+            None => {
+                if was_paused {
+                    tracing::info!(worker, "worker goes on: its calls are answered again");
+                }
+                progress.resume();
+            }
+        }
+    }
+
+    /// Stores outcomes. While the store is away they are kept, for as long as `patience` says; after that the leases end.
+    async fn record(&self, outcomes: &[W::Outcome], go_on: bool) -> anyhow::Result<Vec<W::Item>> {
+        let give_up = Instant::now() + self.settings.patience;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.work.record(outcomes, go_on).await {
+                Ok(next) => return Ok(next),
+                Err(error) if Instant::now() + pause >= give_up => return Err(error),
+                Err(error) => {
+                    let (worker, outcomes) = (self.work.name(), outcomes.len());
+                    let error = format!("{error:#}");
+                    tracing::warn!(worker, outcomes, error, "outcomes of leased work wait for the database");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    /// Waits for a call to end and takes all that have ended by then. `None` when none is under way.
+    async fn next(&self, calls: &mut Calls<W>) -> Option<(Vec<Contact>, Vec<W::Outcome>)> {
+        let (mut contacts, mut outcomes) = (Vec::new(), Vec::new());
+        let mut add = |ended: Result<(Contact, W::Outcome), JoinError>| match ended {
+            Ok((contact, outcome)) => {
+                contacts.push(contact);
+                outcomes.push(outcome);
+            }
+            Err(error) => {
+                tracing::error!(worker = self.work.name(), %error, "a call died; its item is taken again when its lease ends");
+                contacts.push(Contact::NoAnswer);
+            }
+        };
+        add(calls.join_next().await?);
+        while let Some(ended) = calls.try_join_next() {
+            add(ended);
+        }
+        Some((contacts, outcomes))
+    }
+}
+
+#[async_trait]
+impl<W: LeasedWork> Worker for LeaseWorker<W> {
+    fn name(&self) -> &'static str {
+        self.work.name()
+    }
+
+    async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.work.prepare().await?;
+        let mut calls = Calls::<W>::new();
+        let mut poll = tokio::time::interval(self.settings.poll_interval);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut more = true;
+        while !shutdown.is_cancelled() {
+            let free = self.settings.concurrency.saturating_sub(calls.len());
+            if more && free * 4 >= self.settings.concurrency {
+                more = self.take(&mut calls, &progress).await?;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some((contacts, outcomes)) = self.next(&mut calls) => {
+                    self.hear(&contacts, &progress);
+                    let go_on = !shutdown.is_cancelled() && self.pause.reason().is_none();
+                    let next = self.record(&outcomes, go_on).await?;
+                    self.start(&mut calls, next);
+                }
+                () = self.wake.notified() => more = true,
+                _ = poll.tick() => more = true,
+            }
+        }
+        while let Some((_, outcomes)) = self.next(&mut calls).await {
+            self.record(&outcomes, false).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    const SETTINGS: Settings = Settings {
+        concurrency: 4,
+        call_timeout: Duration::from_secs(1),
+        poll_interval: Duration::from_millis(1),
+        patience: Duration::from_secs(1),
+        cool_down: Duration::from_millis(20),
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Work that is always due, at a system that answers on request.
+    #[derive(Debug, Default)]
+    struct Endless {
+        answers: AtomicBool,
+        is_done: AtomicBool,
+        asked: AtomicUsize,
+        under_way: AtomicUsize,
+        most_under_way: AtomicUsize,
+    }
+
+    struct Shared(Arc<Endless>);
+
+    #[async_trait]
+    impl LeasedWork for Shared {
+        type Item = ();
+        type Outcome = ();
+
+        fn name(&self) -> &'static str {
+            "endless"
+        }
+
+        async fn lease(&self, limit: usize) -> anyhow::Result<Vec<()>> {
+            let items = if self.0.is_done.load(Ordering::SeqCst) { 0 } else { limit };
+            let under_way = self.0.under_way.fetch_add(items, Ordering::SeqCst) + items;
+            self.0.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+            Ok(vec![(); items])
+        }
+
+        async fn is_waiting(&self) -> anyhow::Result<bool> {
+            self.0.asked.fetch_add(1, Ordering::SeqCst);
+            Ok(!self.0.is_done.load(Ordering::SeqCst))
+        }
+
+        async fn perform(self: Arc<Self>, (): ()) -> (Contact, ()) {
+            let answers = self.0.answers.load(Ordering::SeqCst);
+            (if answers { Contact::Answered } else { Contact::NoAnswer }, ())
+        }
+
+        async fn record(&self, outcomes: &[()], _: bool) -> anyhow::Result<Vec<()>> {
+            self.0.under_way.fetch_sub(outcomes.len(), Ordering::SeqCst);
+            Ok(Vec::new())
+        }
+    }
+
+    /// Whether nothing was reported since `began`.
+    fn is_stalled_since(progress: &Progress, began: Instant) -> bool {
+        progress.look(PATIENCE, began + PATIENCE);
+        progress.shown().stalled.is_some()
+    }
+
+    async fn until(what: &str, holds: impl Fn() -> bool) {
+        testkit::wait::eventually(what, PATIENCE, async || if holds() { Ok(()) } else { Err(()) }).await;
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_calls_have_no_answer_is_paused_until_one_has_and_is_stalled_while_work_waits() {
+        let work = Arc::new(Endless::default());
+        let progress = Progress::new("endless");
+        let began = Instant::now();
+        let mut worker = LeaseWorker::new(Shared(Arc::clone(&work)), Arc::default(), SETTINGS);
+        let (shutdown, mut running) = (CancellationToken::new(), JoinSet::new());
+        let (theirs, stop) = (progress.clone(), shutdown.clone());
+        running.spawn(async move { worker.run(theirs, stop).await.unwrap() });
+
+        until("it is paused", || progress.shown().paused.is_some()).await;
+        work.most_under_way.store(0, Ordering::SeqCst);
+        let asked = work.asked.load(Ordering::SeqCst);
+        until("it looks whether work waits", || work.asked.load(Ordering::SeqCst) > asked + 20).await;
+        assert!(work.most_under_way.load(Ordering::SeqCst) <= 1, "{work:?}");
+        assert!(is_stalled_since(&progress, began), "{progress:?}");
+
+        // Others have done it all.
+        work.is_done.store(true, Ordering::SeqCst);
+        until("it is idle", || !is_stalled_since(&progress, began)).await;
+        assert!(progress.shown().paused.is_some(), "{progress:?}");
+
+        work.is_done.store(false, Ordering::SeqCst);
+        work.answers.store(true, Ordering::SeqCst);
+        until("it goes on", || progress.shown().paused.is_none()).await;
+        until("it takes all that it may", || {
+            work.most_under_way.load(Ordering::SeqCst) == SETTINGS.concurrency
+        })
+        .await;
+        shutdown.cancel();
+        running.join_all().await;
+    }
+}
