@@ -224,6 +224,40 @@ async fn a_partition_that_can_not_be_read_holds_up_the_deadlines_of_its_own_keys
 }
 
 #[tokio::test]
+async fn deadlines_that_wait_are_no_progress_of_their_worker() {
+    let stack = Stack::start().await;
+    let order_id = stack.place_many(1).await[0];
+    let (payments, partition) = (stack.codec.topics().name(Topic::Payments), partition_of(order_id));
+    let progress = Progress::new("deadlines");
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    let (mut worker, theirs, stop) = (worker(&stack, &stack.replica, 10), progress.clone(), shutdown.clone());
+    tasks.spawn(async move { worker.run(theirs, stop).await.unwrap() });
+    let reports_for_a_while = async || {
+        let before = progress.reported();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        progress.reported() > before
+    };
+    eventually("nothing is due, and it says so", PATIENCE, async || {
+        if reports_for_a_while().await { Ok(()) } else { Err(()) }
+    })
+    .await;
+    stack.bus.set_leader(&payments, partition, false);
+    stack.let_deadlines_pass(&[order_id]).await;
+    eventually("a deadline waits, and it says nothing", PATIENCE, async || {
+        if reports_for_a_while().await { Err(()) } else { Ok(()) }
+    })
+    .await;
+    stack.bus.set_leader(&payments, partition, true);
+    assert_eq!(ended(&stack, order_id).await, timed_out());
+    eventually("nothing is due any more, and it says so", PATIENCE, async || {
+        if reports_for_a_while().await { Ok(()) } else { Err(()) }
+    })
+    .await;
+    shutdown.cancel();
+    tasks.join_all().await;
+}
+
+#[tokio::test]
 async fn what_was_paid_on_a_partition_that_can_not_be_read_is_not_cancelled() {
     let stack = Stack::start().await;
     let orders = stack.place_many(SEVERAL).await;

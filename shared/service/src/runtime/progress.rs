@@ -74,6 +74,12 @@ impl Progress {
         }
     }
 
+    /// When it moved or was idle last.
+    #[must_use]
+    pub fn reported(&self) -> Instant {
+        self.lock().reported
+    }
+
     pub(crate) fn worker(&self) -> &'static str {
         self.0.worker
     }
