@@ -258,9 +258,7 @@ fn entry(line: Line) -> Option<LedgerEntry> {
     Some(LedgerEntry { step, answer: line.answer(), amount_minor, currency, recorded_at })
 }
 
-/// A broken connection says nothing about whether the statement was committed.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-/// An error of the server is an answer.
+/// A broken connection says nothing about whether the statement was committed; an error of the server is an answer.
 fn unknown(error: sqlx::Error) -> CallError {
     match error {
         sqlx::Error::Database(error) => CallError::Failed(error.to_string()),
