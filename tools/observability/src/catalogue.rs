@@ -8,6 +8,9 @@ pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification"
 /// The services that publish events.
 pub const PUBLISHERS: [&str; 3] = ["order", "inventory", "payment"];
 
+/// The services that have workers beside HTTP and the consumer.
+pub const WITH_WORKERS: [&str; 4] = ["order", "payment", "notification", "analytics"];
+
 /// The metrics of one crate.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
@@ -85,11 +88,13 @@ pub fn exposed_by(service: &str) -> impl Iterator<Item = &'static Metric> {
         .map(|(_, metric)| metric)
 }
 
-/// Which services expose a metric: what the outbox measures per topic needs topics to publish on.
+/// Which services expose a metric: what the outbox measures per topic needs topics to publish on, and progress needs a worker.
 #[must_use]
 pub fn services(section: &Section, metric: &Metric) -> &'static [&'static str] {
     if section.source == "shared/outbox/src/metrics.rs" && metric.labels.contains(&"topic") {
         &PUBLISHERS
+    } else if ["worker_paused", "worker_stalled"].contains(&metric.name) {
+        &WITH_WORKERS
     } else {
         section.services
     }

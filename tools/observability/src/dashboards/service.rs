@@ -1,7 +1,7 @@
 //! One page a service.
 
 use super::model::{Dashboard, Panel, Query, Row};
-use crate::catalogue::PUBLISHERS;
+use crate::catalogue::{PUBLISHERS, WITH_WORKERS};
 
 /// The page of `service`.
 pub(super) fn dashboard(service: &'static str) -> Dashboard {
@@ -13,7 +13,11 @@ pub(super) fn dashboard(service: &'static str) -> Dashboard {
     if PUBLISHERS.contains(&service) {
         rows.push(page.outbox());
     }
-    rows.push(page.database());
+    let mut database = page.database();
+    if WITH_WORKERS.contains(&service) {
+        database.panels.push(page.progress());
+    }
+    rows.push(database);
     rows.push(page.process());
     Dashboard { uid: format!("tidings-{service}"), title: format!("Tidings: {service}"), rows }
 }
@@ -295,17 +299,20 @@ impl Page {
                     "",
                     vec![self.rate("worker_failures_total", "worker", "{{worker}}")],
                 ),
-                Panel::graph(
-                    "Workers without progress",
-                    "short",
-                    "Stalled: work is due, and none is completed. Paused: nobody answers its calls, and others may take the work.",
-                    vec![
-                        self.query("sum by (worker) (worker_stalled{JOB})", "{{worker}}, stalled"),
-                        self.query("sum by (worker) (worker_paused{JOB})", "{{worker}}, paused"),
-                    ],
-                ),
             ],
         }
+    }
+
+    fn progress(&self) -> Panel {
+        Panel::graph(
+            "Workers without progress",
+            "short",
+            "Stalled: work is due, and none is completed. Paused: nobody answers its calls, and others may take the work.",
+            vec![
+                self.query("sum by (worker) (worker_stalled{JOB})", "{{worker}}, stalled"),
+                self.query("sum by (worker) (worker_paused{JOB})", "{{worker}}, paused"),
+            ],
+        )
     }
 
     fn process(&self) -> Row {
