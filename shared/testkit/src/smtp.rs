@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,8 @@ pub enum Misbehaviour {
     RefusesForEver,
     /// Takes the mail and hangs up before it says so.
     HangsUpAfterTaking,
+    /// Takes the mail and says so after this time.
+    TakesLate(Duration),
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +110,11 @@ async fn converse(client: TcpStream, shared: &Shared) -> std::io::Result<()> {
                     Some(Misbehaviour::HangsUpAfterTaking) => {
                         shared.taken.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
                         return Ok(());
+                    }
+                    Some(Misbehaviour::TakesLate(after)) => {
+                        shared.taken.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
+                        tokio::time::sleep(after).await;
+                        b"250 taken\r\n"
                     }
                 }
             }

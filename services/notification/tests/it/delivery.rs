@@ -1,16 +1,18 @@
 //! Mails reach an SMTP server, survive its moods and the mailer's death, and repeat only under the same Message-ID.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::ambient::new_id;
 use notification::application::deliver_mails::{Delivery, Mailer, SendError};
 use notification::application::mail::Mail;
+use service::leases::Settings;
 use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use tokio::sync::Notify;
 
-use crate::stack::{PATIENCE, Stack, cancelled, confirmed, placed, refunded};
+use crate::stack::{PATIENCE, SETTINGS, Stack, cancelled, confirmed, placed, refunded};
 
 fn message_id(mail: &str) -> &str {
     mail.lines().find_map(|line| line.strip_prefix("Message-ID: ")).expect("a Message-ID")
@@ -93,6 +95,25 @@ async fn a_mail_taken_without_a_word_is_repeated_under_the_same_message_id() {
     let taken = server.taken();
     assert_eq!(taken.len(), 2);
     assert_eq!(message_id(&taken[0]), message_id(&taken[1]));
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_not_taken_for_one_to_the_next_mail() {
+    let stack = Stack::start().await;
+    let late = Misbehaviour::TakesLate(Duration::from_secs(3));
+    let server = SmtpServer::start(&[late, Misbehaviour::RefusesForEver]).await.unwrap();
+    let (first, next) = (new_id(), new_id());
+    stack.apply(&[placed(first)]).await;
+    stack.apply(&[placed(next)]).await;
+    // One after the other, so that the next one could have the first one's connection.
+    let settings = Settings { concurrency: 1, call_timeout: Duration::from_secs(2), ..SETTINGS };
+    let worker = stack.worker_of(stack.store(), &server.url(), settings);
+    stack.rest().await;
+    worker.stop().await;
+    let row = stack.mails(next).await.remove(0);
+    assert_eq!((row.state.as_str(), row.last_error.as_deref()), ("failed", Some("smtp 550")), "{row:?}");
+    let row = stack.mails(first).await.remove(0);
+    assert_eq!((row.state.as_str(), row.attempts), ("sent", 2), "{row:?}");
 }
 
 #[tokio::test]
