@@ -1,11 +1,12 @@
 //! Mails to an SMTP server (RFC 5321), or nowhere when none is configured.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use lettre::message::{Mailbox, Message, MultiPart};
+use lettre::transport::smtp::AsyncSmtpTransportBuilder;
 use lettre::transport::smtp::PoolConfig;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
@@ -24,11 +25,14 @@ impl Mailer for NoTransport {
 }
 
 /// Sends through one SMTP server.
-#[derive(Clone)]
 pub struct SmtpMailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    builder: AsyncSmtpTransportBuilder,
+    /// The connections that are in use and idle.
+    transport: Mutex<Arc<Transport>>,
     from: Mailbox,
 }
+
+type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 impl fmt::Debug for SmtpMailer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,12 +62,16 @@ impl SmtpMailer {
         connections: u32,
         timeout: Duration,
     ) -> Result<Self, SmtpConfigError> {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+        let builder = Transport::from_url(url)
             .map_err(SmtpConfigError::Url)?
             .timeout(Some(timeout))
-            .pool_config(PoolConfig::new().max_size(connections))
-            .build();
-        Ok(Self { transport, from: from.parse().map_err(SmtpConfigError::From)? })
+            .pool_config(PoolConfig::new().max_size(connections));
+        let transport = Mutex::new(Arc::new(builder.clone().build()));
+        Ok(Self { builder, transport, from: from.parse().map_err(SmtpConfigError::From)? })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<Transport>> {
+        self.transport.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn message(&self, mail: &Mail) -> Result<Message, SendError> {
@@ -80,11 +88,32 @@ impl SmtpMailer {
     }
 }
 
+/// A mail under way. Dropped in the middle, it gives up the connections: the library would lend its own to the next mail, which
+/// would take the late answer for one to itself; and the idle ones went the same way to a server that is silent.
+struct UnderWay<'a> {
+    mailer: &'a SmtpMailer,
+    transport: Arc<Transport>,
+    has_ended: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut current = self.mailer.current();
+        if !self.has_ended && Arc::ptr_eq(&current, &self.transport) {
+            *current = Arc::new(self.mailer.builder.clone().build());
+        }
+    }
+}
+
 #[async_trait]
 impl Mailer for SmtpMailer {
     async fn send(&self, mail: &Mail) -> Result<Delivery, SendError> {
         let message = self.message(mail)?;
-        match self.transport.send(message).await {
+        let transport = Arc::clone(&self.current());
+        let mut under_way = UnderWay { mailer: self, transport, has_ended: false };
+        let outcome = under_way.transport.send(message).await;
+        under_way.has_ended = true;
+        match outcome {
             Ok(_) => Ok(Delivery::Smtp),
             Err(error) => Err(send_error(&error)),
         }
