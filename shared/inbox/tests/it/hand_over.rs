@@ -102,7 +102,7 @@ async fn a_partition_without_a_leader_empties_no_group() {
     assert!(owner.is_in_group() && other.is_in_group());
     assert_eq!(group.given_up("broker"), 0);
     // A leader that answers another member is the evidence that was missing.
-    owner.reach.cut_off(&[without.clone()]);
+    owner.reach.cut_off(std::slice::from_ref(&without));
     group.set_leader(&without, true);
     group.until_left(&owner).await;
     owner.stop().await;

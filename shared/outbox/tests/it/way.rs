@@ -1,6 +1,6 @@
 //! One relay's way to a broker that others may well reach: a test cuts it, altogether or to some partitions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -183,6 +183,14 @@ impl Bus for Through {
             return Err(cut("tell watermarks"));
         }
         self.0.bus.watermarks(partition).await
+    }
+
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        topics: &[String],
+    ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
+        self.0.bus.committed_offsets(group, topics).await
     }
 
     async fn ping(&self, timeout: Duration) -> Result<(), BusError> {
