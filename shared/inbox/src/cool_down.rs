@@ -1,37 +1,44 @@
-//! How long a member that left its group stays away: longer each time, and as short as at first after a while without a stall.
+//! How often a member leaves its group, and how long it stays away: longer each time, and as short as at first after a while
+//! without a stall.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::hand_over::Times;
+
 /// The next stay away.
 #[derive(Debug)]
 pub(crate) struct CoolDown {
-    first: Duration,
-    longest: Duration,
-    calm_after: Duration,
+    times: Times,
     next: Duration,
     calm_since: Option<Instant>,
+    left_at: Option<Instant>,
 }
 
 impl CoolDown {
-    pub(crate) const fn new(first: Duration, longest: Duration, calm_after: Duration) -> Self {
-        Self { first, longest, calm_after, next: first, calm_since: None }
+    pub(crate) const fn new(times: Times) -> Self {
+        Self { times, next: times.first_cool_down, calm_since: None, left_at: None }
     }
 
     /// One look; calm is a member in its group without a stall.
     pub(crate) fn look(&mut self, calm: bool, now: Instant) {
         self.calm_since = calm.then_some(self.calm_since.unwrap_or(now));
-        if self.calm_since.is_some_and(|since| now.duration_since(since) >= self.calm_after) {
-            self.next = self.first;
+        if self.calm_since.is_some_and(|since| now.duration_since(since) >= self.times.calm_after) {
+            self.next = self.times.first_cool_down;
         }
     }
 
+    /// Whether it is long enough ago that the member left.
+    pub(crate) fn may_leave(&self, now: Instant) -> bool {
+        self.left_at.is_none_or(|at| now.duration_since(at) >= self.times.between_leaves)
+    }
+
     /// The member leaves, and stays away for so long.
-    pub(crate) fn leave(&mut self) -> Duration {
-        self.calm_since = None;
+    pub(crate) fn leave(&mut self, now: Instant) -> Duration {
+        (self.calm_since, self.left_at) = (None, Some(now));
         let stay = self.next;
-        self.next = (stay * 2).min(self.longest);
+        self.next = (stay * 2).min(self.times.longest_cool_down);
         stay
     }
 }
@@ -45,37 +52,46 @@ mod tests {
     }
 
     fn cool_down() -> CoolDown {
-        CoolDown::new(seconds(10), seconds(300), seconds(600))
+        CoolDown::new(Times::default())
     }
 
     #[test]
     fn each_stay_is_twice_the_last_one_up_to_its_bound() {
-        let mut cool_down = cool_down();
-        let stays: Vec<_> = (0..7).map(|_| cool_down.leave().as_secs()).collect();
+        let (mut cool_down, now) = (cool_down(), Instant::now());
+        let stays: Vec<_> = (0..7).map(|_| cool_down.leave(now).as_secs()).collect();
         assert_eq!(stays, [10, 20, 40, 80, 160, 300, 300]);
     }
 
     #[test]
     fn a_while_without_a_stall_makes_the_next_stay_as_short_as_the_first() {
         let (mut cool_down, began) = (cool_down(), Instant::now());
-        cool_down.leave();
+        cool_down.leave(began);
         for second in (0..600).step_by(5) {
             cool_down.look(true, began + seconds(second));
         }
-        assert_eq!(cool_down.leave(), seconds(20), "not a whole while yet");
+        assert_eq!(cool_down.leave(began), seconds(20), "not a whole while yet");
         for second in (600..=1_200).step_by(5) {
             cool_down.look(true, began + seconds(second));
         }
-        assert_eq!(cool_down.leave(), seconds(10));
+        assert_eq!(cool_down.leave(began), seconds(10));
     }
 
     #[test]
     fn a_stall_in_between_begins_the_while_anew() {
         let (mut cool_down, began) = (cool_down(), Instant::now());
-        cool_down.leave();
+        cool_down.leave(began);
         for second in (0..1_000).step_by(5) {
             cool_down.look(second != 500, began + seconds(second));
         }
-        assert_eq!(cool_down.leave(), seconds(20));
+        assert_eq!(cool_down.leave(began), seconds(20));
+    }
+
+    #[test]
+    fn a_member_leaves_at_most_once_in_five_minutes() {
+        let (mut cool_down, began) = (cool_down(), Instant::now());
+        assert!(cool_down.may_leave(began));
+        cool_down.leave(began);
+        assert!(!cool_down.may_leave(began + seconds(299)));
+        assert!(cool_down.may_leave(began + seconds(300)));
     }
 }

@@ -118,7 +118,6 @@ struct HandOver<'a> {
     topics: Vec<String>,
     times: Times,
     cool_down: CoolDown,
-    left_at: Option<Instant>,
 }
 
 /// What a member outside its group finds.
@@ -135,15 +134,13 @@ impl<'a> HandOver<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
         let topics = shared.applier.codec.topics();
         let topics = shared.applier.effect.topics().into_iter().map(|topic| topics.name(topic)).collect();
-        let cool_down = CoolDown::new(times.first_cool_down, times.longest_cool_down, times.calm_after);
-        Self { shared, topics, times, cool_down, left_at: None }
+        Self { shared, topics, times, cool_down: CoolDown::new(times) }
     }
 
     async fn decide(&mut self) {
         loop {
             let cause = self.until_another_can().await;
-            self.left_at = Some(Instant::now());
-            let cool_down = self.cool_down.leave();
+            let cool_down = self.cool_down.leave(Instant::now());
             self.shared.given_up.send_replace(Some(cause));
             self.until_it_may_join(cool_down).await;
             tracing::info!(group = self.shared.applier.group, "joining the group again");
@@ -156,10 +153,9 @@ impl<'a> HandOver<'a> {
         loop {
             sleep(self.times.look_every).await;
             let status = &self.shared.status;
-            let stalled = !status.stalled().is_empty();
-            self.cool_down.look(!stalled && status.out_of_group().is_none(), Instant::now());
-            let left_lately = self.left_at.is_some_and(|at| at.elapsed() < self.times.between_leaves);
-            if !stalled || left_lately || self.evidence().await.is_none() {
+            let (stalled, now) = (!status.stalled().is_empty(), Instant::now());
+            self.cool_down.look(!stalled && status.out_of_group().is_none(), now);
+            if !stalled || !self.cool_down.may_leave(now) || self.evidence().await.is_none() {
                 continue;
             }
             sleep(self.times.longest_wait.mul_f64(rand::random())).await;
