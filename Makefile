@@ -75,7 +75,7 @@ test-k8s: build-tests ## The manifests of k8s/: rules, a real API server, produc
 test-cluster: bootstrap ## k8s/overlays/local on a cluster of one node that this builds (as root on Linux; needs what test-compose needs)
 	tests/k8s/cluster
 
-test-compose: bootstrap ## The images and compose.yaml on a Docker engine (where images can't be pulled: as root, needs Go, Java, Maven)
+test-compose: bootstrap ## The images and docker-compose.yml on a Docker engine (where images can't be pulled: as root, needs Go, Java, Maven)
 	tests/compose/run
 
 test-mutations: build-tests ## Take each mechanism away and see its test fail (takes hours; ARGS=name runs one)

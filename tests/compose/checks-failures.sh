@@ -20,7 +20,7 @@ kill_and_start() {
     c start "$1" && within 120 is_healthy "$1"
 }
 
-# SIGTERM reaches the program, which ends by itself, with 0. When the grace is over that compose.yaml gives a service, the engine
+# SIGTERM reaches the program, which ends by itself, with 0. When the grace is over that docker-compose.yml gives a service, the engine
 # kills it, and the code is 137.
 ends_by_itself() {
     local container

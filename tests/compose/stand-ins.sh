@@ -1,7 +1,7 @@
-# Builds stand-ins under the names of the images that compose.yaml and Dockerfile use, for machines that can't pull.
+# Builds stand-ins under the names of the images that docker-compose.yml and Dockerfile use, for machines that can't pull.
 # Sourced by bash, after engine.sh. Each is made of the original's own program where a package registry has it.
 
-image_of() { sed -nE "s|^ *image: ($1:.*)$|\1|p" "$repository/compose.yaml" | head -n 1; }
+image_of() { sed -nE "s|^ *image: ($1:.*)$|\1|p" "$repository/docker-compose.yml" | head -n 1; }
 
 # Makes it anew: half of one can't be completed.
 bootstrap_debian() {

@@ -49,9 +49,9 @@ fn every_platform_waits_for_longer_than_a_service_takes_to_stop() {
         }
     }
     // The first is that of the services; the others are those of what they use.
-    for patience in seconds(&root().join("compose.yaml"), COMPOSE).into_iter().take(1) {
+    for patience in seconds(&root().join("docker-compose.yml"), COMPOSE).into_iter().take(1) {
         compared += 1;
-        assert!(Duration::from_secs(patience) > bound, "compose.yaml: {patience} s, {bound:?}");
+        assert!(Duration::from_secs(patience) > bound, "docker-compose.yml: {patience} s, {bound:?}");
     }
     assert!(compared >= 4, "{compared}");
 }
