@@ -1,6 +1,7 @@
 //! `tidings up`: everything started, watched and stopped as one.
 
 pub mod configuration;
+mod connections;
 pub mod databases;
 mod foundation;
 pub mod ports;

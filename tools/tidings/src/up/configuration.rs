@@ -17,6 +17,14 @@ pub(super) struct Configuration {
     pub(super) registry: Registry,
     pub(super) topics: Topics,
     pub(super) telemetry: Telemetry,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) payment: Option<Payment>,
+}
+
+/// What payment alone has.
+#[derive(Debug, Serialize)]
+pub(super) struct Payment {
+    pub(super) provider_max_connections: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -27,6 +35,7 @@ pub(super) struct Http {
 #[derive(Serialize)]
 pub(super) struct Database {
     pub(super) url: String,
+    pub(super) max_connections: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -66,7 +75,10 @@ pub enum OtlpProtocol {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("url", &super::databases::without_password(&self.url)).finish()
+        f.debug_struct("Database")
+            .field("url", &super::databases::without_password(&self.url))
+            .field("max_connections", &self.max_connections)
+            .finish()
     }
 }
 

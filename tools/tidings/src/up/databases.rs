@@ -33,7 +33,7 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
-async fn bounded(base: &str, asking: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+async fn bounded<T>(base: &str, asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let silence = || format!("{} did not answer within {} s", without_password(base), TIMEOUT.as_secs());
     tokio::time::timeout(TIMEOUT, asking).await.with_context(silence)?
 }
@@ -44,18 +44,34 @@ async fn connect(url: &str) -> anyhow::Result<PgConnection> {
     options.connect().await.with_context(|| format!("connecting to {}", without_password(url)))
 }
 
+/// Asks the server itself.
+///
+/// # Errors
+/// When it can't be reached or refuses.
+pub(super) async fn ask<T>(
+    base: &str,
+    question: impl AsyncFnOnce(&mut PgConnection) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let asking = async {
+        let mut server = connect(&database_url(base, "postgres")).await?;
+        let answer = question(&mut server).await?;
+        server.close().await?;
+        Ok(answer)
+    };
+    bounded(base, asking).await
+}
+
 /// Creates the databases that are missing.
 ///
 /// # Errors
 /// When the server can't be reached or refuses.
 pub async fn create_missing(base: &str) -> anyhow::Result<()> {
-    bounded(base, create(base)).await
+    ask(base, create).await
 }
 
-async fn create(base: &str) -> anyhow::Result<()> {
-    let mut server = connect(&database_url(base, "postgres")).await?;
+async fn create(server: &mut PgConnection) -> anyhow::Result<()> {
     let existing: Vec<String> =
-        sqlx::query_scalar("SELECT datname::text FROM pg_database").fetch_all(&mut server).await?;
+        sqlx::query_scalar("SELECT datname::text FROM pg_database").fetch_all(&mut *server).await?;
     for service in ServiceName::ALL {
         if existing.contains(&service.database()) {
             continue;
@@ -68,9 +84,9 @@ async fn create(base: &str) -> anyhow::Result<()> {
             ServiceName::Notification => sqlx::query("CREATE DATABASE tidings_notification"),
             ServiceName::Analytics => sqlx::query("CREATE DATABASE tidings_analytics"),
         };
-        create.execute(&mut server).await.with_context(|| format!("creating {}", service.database()))?;
+        create.execute(&mut *server).await.with_context(|| format!("creating {}", service.database()))?;
     }
-    Ok(server.close().await?)
+    Ok(())
 }
 
 /// Refuses databases that remember what an embedded broker and registry have forgotten.

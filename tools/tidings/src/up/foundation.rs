@@ -9,6 +9,7 @@ use embedded::registry::EmbeddedRegistry;
 use messaging::TopicSpec;
 
 use super::configuration::{Kafka, OtlpProtocol, Telemetry};
+use super::connections::{self, Pools};
 use super::databases;
 use super::process::Say;
 use super::stack::Options;
@@ -25,6 +26,7 @@ pub(super) struct Foundation {
 /// Where all parts are, embedded or not.
 pub(super) struct Addresses {
     pub(super) postgres: String,
+    pub(super) pools: Pools,
     pub(super) kafka: Kafka,
     pub(super) registry: String,
     pub(super) telemetry: Telemetry,
@@ -54,6 +56,7 @@ impl Foundation {
             }
         };
         databases::create_missing(&postgres).await?;
+        let pools = connections::pools(&postgres).await?;
         let (kafka, registry) = match &options.kafka {
             Some(real) => {
                 let kafka =
@@ -73,7 +76,7 @@ impl Foundation {
             }
             None => foundation.receive_traces().await?,
         };
-        Ok((foundation, Addresses { postgres, kafka, registry, telemetry, traces }))
+        Ok((foundation, Addresses { postgres, pools, kafka, registry, telemetry, traces }))
     }
 
     async fn receive_traces(&mut self) -> anyhow::Result<(Telemetry, Option<String>)> {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::configuration::{Configuration, Database, Http, OtlpProtocol, Registry, Topics};
+use super::configuration::{Configuration, Database, Http, OtlpProtocol, Payment, Registry, Topics};
 use super::databases;
 use super::foundation::{Addresses, Foundation};
 use super::ports::{self, Ports};
@@ -228,13 +228,19 @@ fn write_configurations(
     let mut specs = Vec::with_capacity(ports.len());
     for ((service, port), binary) in ports.into_iter().zip(binaries.values()) {
         let config = dir.join(format!("{service}.toml"));
+        let pools = addresses.pools;
+        let provider = Payment { provider_max_connections: pools.provider };
         Configuration {
             http: Http { listen: port.address().to_string() },
-            database: Database { url: databases::database_url(&addresses.postgres, &service.database()) },
+            database: Database {
+                url: databases::database_url(&addresses.postgres, &service.database()),
+                max_connections: pools.service,
+            },
             kafka: addresses.kafka.clone(),
             registry: Registry { url: addresses.registry.clone() },
             topics: Topics { prefix: system.topics_prefix.clone() },
             telemetry: addresses.telemetry.clone(),
+            payment: (service == ServiceName::Payment).then_some(provider),
         }
         .write(&config)?;
         let log = system.logs.join(format!("{service}.log"));

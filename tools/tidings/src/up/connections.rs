@@ -1,0 +1,122 @@
+//! How many connections each service may open, so that all of them fit into the server.
+
+use anyhow::bail;
+use sqlx::PgConnection;
+
+use super::databases;
+use crate::services::ServiceName;
+
+/// What a pool has by default, and the least that a service takes.
+const DEFAULT: usize = 16;
+const LEAST: usize = 4;
+
+/// What a service opens beside its pool: the relay's session and its listener, the session of a rebuild or a migration, and a
+/// fresh connection that sees whether the server answers.
+const BESIDE_POOL: usize = 4;
+
+/// Kept for others: `tidings verify`, `psql`, monitoring.
+const KEPT: usize = 8;
+
+/// The bounds of the services' pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pools {
+    /// Of each service.
+    pub(super) service: usize,
+    /// Of payment's built-in provider, beside it.
+    pub(super) provider: usize,
+}
+
+/// What a server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    max_connections: usize,
+    /// For superusers and for roles with `pg_use_reserved_connections`.
+    reserved: usize,
+    /// Open now.
+    used: usize,
+}
+
+impl Pools {
+    const fn of(service: usize) -> Self {
+        Self { service, provider: service / 2 }
+    }
+
+    const fn sum(self) -> usize {
+        (self.service + BESIDE_POOL) * ServiceName::ALL.len() + self.provider
+    }
+
+    /// The largest pools with which all connections fit.
+    fn that_fit(room: Room) -> Option<Self> {
+        let free = room.max_connections.saturating_sub(room.reserved + room.used);
+        (LEAST..=DEFAULT).rev().map(Self::of).find(|pools| pools.sum() + KEPT <= free)
+    }
+}
+
+/// The pools for the server at `base`.
+///
+/// # Errors
+/// When it does not answer, or takes too few connections.
+pub(super) async fn pools(base: &str) -> anyhow::Result<Pools> {
+    let room = databases::ask(base, async |server| Ok(room(server).await?)).await?;
+    let Some(pools) = Pools::that_fit(room) else {
+        let Room { max_connections, reserved, used } = room;
+        let (services, least) = (ServiceName::ALL.len(), Pools::of(LEAST));
+        bail!(
+            "{} takes {max_connections} connections, of which {reserved} are reserved and {used} are open: {} are left. {services} \
+             services need {}: {services} times {LEAST} in a pool and {BESIDE_POOL} beside it, {} for the payment provider, and {KEPT} \
+             are kept for others. Raise max_connections, or close what is open.",
+            databases::without_password(base),
+            max_connections.saturating_sub(reserved + used),
+            least.sum() + KEPT,
+            least.provider,
+        );
+    };
+    Ok(pools)
+}
+
+async fn room(server: &mut PgConnection) -> Result<Room, sqlx::Error> {
+    let (max_connections, reserved, used): (i32, i32, i64) = sqlx::query_as(
+        "SELECT current_setting('max_connections')::integer,
+             current_setting('superuser_reserved_connections')::integer
+                 + coalesce(current_setting('reserved_connections', true), '0')::integer,
+             (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())",
+    )
+    .fetch_one(server)
+    .await?;
+    let count = |number: i64| usize::try_from(number).unwrap_or_default();
+    Ok(Room {
+        max_connections: count(max_connections.into()),
+        reserved: count(reserved.into()),
+        used: count(used),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn stock(used: usize) -> Room {
+        Room { max_connections: 100, reserved: 3, used }
+    }
+
+    #[test]
+    fn a_stock_server_takes_five_services_and_leaves_room() {
+        let pools = Pools::that_fit(stock(0)).unwrap();
+        assert_eq!(pools, Pools { service: 12, provider: 6 });
+        assert!(pools.sum() + KEPT <= 97, "{}", pools.sum());
+        assert_eq!(Pools::that_fit(stock(10)).unwrap().service, 10);
+    }
+
+    #[test]
+    fn a_large_server_changes_nothing() {
+        let room = Room { max_connections: 200, reserved: 3, used: 5 };
+        assert_eq!(Pools::that_fit(room), Some(Pools { service: DEFAULT, provider: 8 }));
+    }
+
+    #[test]
+    fn what_is_open_already_counts() {
+        assert_eq!(Pools::that_fit(stock(47)).unwrap().service, LEAST);
+        assert_eq!(Pools::that_fit(stock(48)), None);
+        assert_eq!(Pools::that_fit(stock(200)), None);
+    }
+}
