@@ -294,6 +294,18 @@ impl Page {
                     self.quantiles("database_pool_acquire_duration_seconds", "job", ["half", "99 %"]),
                 ),
                 Panel::graph(
+                    "Sessions that fell silent, per second",
+                    "short",
+                    "conversations whose bound ran out; sessions that held locks and were ended",
+                    vec![
+                        self.rate("database_timeouts_total", "operation", "{{operation}}"),
+                        self.query(
+                            "sum(rate(database_stuck_sessions_ended_total{JOB}[$__rate_interval]))",
+                            "ended",
+                        ),
+                    ],
+                ),
+                Panel::graph(
                     "Workers that failed per second",
                     "short",
                     "",
