@@ -130,7 +130,7 @@ impl Health {
             components.insert("service".to_owned(), Component::of(State::Down, "it was asked to stop"));
         }
         if let Some(relay) = self.0.relay.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            components.insert("relay".to_owned(), relay_component(relay.state()));
+            components.insert("relay".to_owned(), relay_component(relay.state(), relay.stalled()));
         }
         for consumer in self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             components.insert("consumer group".to_owned(), group_component(consumer.out_of_group()));
@@ -206,8 +206,12 @@ fn worker_component(Shown { failure, stalled, paused }: Shown) -> Component {
     if told.is_empty() { Component::UP } else { Component::of(State::Retrying, told.join("; ")) }
 }
 
-fn relay_component(state: RelayState) -> Component {
+fn relay_component(state: RelayState, stalled: usize) -> Component {
     match state {
+        RelayState::Leading if stalled > 0 => Component::of(
+            State::Retrying,
+            format!("leading; stalled: no acknowledgement for messages of {stalled} partitions"),
+        ),
         RelayState::Leading => Component::of(State::Up, "leading"),
         RelayState::StandingBy => Component::of(State::Up, "standing by: another replica leads"),
         RelayState::Starting => Component::of(State::Retrying, "starting"),

@@ -141,6 +141,7 @@ impl PollRelay {
                     probe: Arc::clone(&self.probe),
                     config: self.config.clone(),
                     view: self.view.subscribe(),
+                    status: self.status.clone(),
                 };
                 self.status.set(RelayState::Leading);
                 let ended = Leader::new(relay, &self.topics).run(conn, hand_over, shutdown).await?;

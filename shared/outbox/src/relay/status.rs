@@ -1,6 +1,6 @@
 //! What a relay is doing, for health checks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a relay is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,17 +24,37 @@ pub enum RelayState {
 
 /// Shared between a relay and whoever asks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct RelayStatus(Arc<Mutex<RelayState>>);
+pub struct RelayStatus(Arc<Mutex<Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    state: RelayState,
+    stalled: usize,
+}
 
 impl RelayStatus {
     /// What the relay is doing now.
     #[must_use]
     pub fn state(&self) -> RelayState {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().state.clone()
+    }
+
+    /// So many partitions (or topics, whose partitions are unknown) have messages that the leader could not publish for a while.
+    #[must_use]
+    pub fn stalled(&self) -> usize {
+        self.lock().stalled
+    }
+
+    pub(crate) fn set_stalled(&self, stalled: usize) {
+        self.lock().stalled = stalled;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set(&self, state: RelayState) {
         metrics::gauge!("outbox_relay_leader").set(if state == RelayState::Leading { 1.0 } else { 0.0 });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.lock() = Told { state, stalled: 0 };
     }
 }

@@ -263,6 +263,11 @@ async fn a_partition_without_a_leader_leaves_the_lock_where_it_is() {
     pair.commit(&others).await;
     pair.until_seen(&others, 1).await;
     pair.the_lead_stays().await;
+    eventually("the leader says that it is stalled", PATIENCE, async || match pair.a.status.stalled() {
+        1 => Ok(()),
+        stalled => Err(stalled),
+    })
+    .await;
 
     // Nor does it keep a leader in that is cut off from another partition.
     pair.a.way.cut(&[2]);

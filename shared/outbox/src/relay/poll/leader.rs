@@ -30,6 +30,7 @@ use crate::relay::hand_over::{HandOver, View};
 use crate::relay::lane::{Input, Lane, Outcome};
 use crate::relay::probe::{Probe, Step};
 use crate::relay::row::Row;
+use crate::relay::status::RelayStatus;
 use blocks::{alarm, gap};
 use session::{Done, ReadPlan, Session, Work, perform};
 use stalls::Stalls;
@@ -51,6 +52,7 @@ pub(super) struct Lead {
     pub(super) config: RelayConfig,
     /// What it reaches of the broker, and what others do.
     pub(super) view: watch::Receiver<Option<View>>,
+    pub(super) status: RelayStatus,
 }
 
 /// Why a leader's work has ended.

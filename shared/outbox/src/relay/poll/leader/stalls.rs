@@ -60,7 +60,9 @@ impl Leader {
         let waiting = shares.chain(unlearned.cloned().map(Waiting::Topic)).collect();
         self.stalls.observe(waiting, now);
         let after = hand_over.times().stalled_after;
-        hand_over.looked(now, self.stalls.stalled(now, after).next().is_some());
+        let stalled = self.stalls.stalled(now, after).count();
+        self.relay.status.set_stalled(stalled);
+        hand_over.looked(now, stalled > 0);
 
         let view = self.relay.view.borrow().clone();
         // What it reaches must have been asked after the stall began.

@@ -15,6 +15,7 @@ fn leader() -> Leader {
         probe: Arc::new(NoProbe),
         config: RelayConfig::default(),
         view: watch::Sender::new(None).subscribe(),
+        status: RelayStatus::default(),
     };
     let mut leader = Leader::new(relay, &[]);
     leader.note(Outcome::Partitions { topic: "orders".to_owned(), partitions: 1 });
