@@ -27,9 +27,9 @@ impl Exempt {
     /// The entry for a column, if there is one: `service.schema.table.column`, a path in a JSON document behind it, and
     /// `[column=value]` for rows with that value. Outbox and inbox stand there once, with `*` for the service.
     pub fn of(&self, column: &str, row: &serde_json::Value) -> Option<&str> {
-        let any_service = column.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let names = [Some(column.to_owned()), any_service];
-        names.into_iter().flatten().find_map(|name| {
+        let table = column.split('.').take(3).chain(["*"]).collect::<Vec<_>>().join(".");
+        let names = [column, &table].map(|name| [Some(name.to_owned()), of_any_service(name)]);
+        names.into_iter().flatten().flatten().find_map(|name| {
             self.reasons.keys().map(String::as_str).find(|pattern| match pattern.split_once('[') {
                 None => *pattern == name,
                 Some((of, condition)) => {
@@ -42,8 +42,20 @@ impl Exempt {
         })
     }
 
+    /// Whether all of the table, `service.schema.table`, is on the list, as `service.schema.table.*`: it holds hints, and nothing
+    /// that a promise is about.
+    pub fn is_table(&self, table: &str) -> bool {
+        let all = format!("{table}.*");
+        let names = [of_any_service(&all), Some(all)];
+        names.into_iter().flatten().any(|name| self.reasons.contains_key(&name))
+    }
+
     /// The columns on the list, also where it is only some of their rows.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.reasons.keys().filter_map(|pattern| pattern.split('[').next())
     }
+}
+
+fn of_any_service(name: &str) -> Option<String> {
+    name.split_once('.').map(|(_, rest)| format!("*.{rest}"))
 }
