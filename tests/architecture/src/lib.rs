@@ -1,5 +1,6 @@
 //! The rules that hold for the whole source tree, as functions from text to violations.
 
+pub mod circles;
 pub mod dependencies;
 pub mod doors;
 pub mod layers;

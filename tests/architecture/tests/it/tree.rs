@@ -1,6 +1,6 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{dependencies, doors, layers, names, profiles, sources, targets};
+use architecture::{circles, dependencies, doors, layers, names, profiles, sources, targets};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
@@ -19,6 +19,16 @@ fn dependencies_point_inward_and_files_look_like_their_neighbours() {
     for (lines, path) in layers::long_files(&sources) {
         println!("{lines} lines: {path}");
     }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn no_files_of_a_crate_import_each_other() {
+    let violations: Vec<String> = circles::violations(&sources::rust_files().unwrap())
+        .unwrap()
+        .into_iter()
+        .map(|violation| violation.to_string())
+        .collect();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
