@@ -1,6 +1,7 @@
 //! The rules of stock: pure functions, without I/O, clock or ids.
 
 pub mod lines;
+pub mod order_id;
 pub mod refusal;
 pub mod reservation;
 pub mod sku;
@@ -11,8 +12,9 @@ pub mod warehouse;
 mod tests;
 
 pub use lines::Lines;
+pub use order_id::OrderId;
 pub use refusal::Refusal;
-pub use reservation::{OrderFact, OrderId, Reservation, ReservationId, ReservationState};
+pub use reservation::{OrderFact, Reservation, ReservationId, ReservationState};
 pub use sku::{InvalidSku, Sku};
 pub use stock_level::{Books, StockLevel};
 pub use warehouse::{Shortage, StockEvent, Warehouse};

@@ -2,6 +2,7 @@
 
 mod announcements;
 mod batch;
+mod last;
 mod levels;
 mod replenishments;
 mod reservations;

@@ -1,24 +1,12 @@
 //! What inventory knows of one order, and what each fact about it means in each state.
 
-use std::fmt;
-
 use uuid::Uuid;
 
-use super::{Lines, Refusal};
-
-/// An order's id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OrderId(pub Uuid);
+use super::{Lines, OrderId, Refusal};
 
 /// A reservation's id, drawn when the order is first heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReservationId(pub Uuid);
-
-impl fmt::Display for OrderId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A fact about an order, as far as stock is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]

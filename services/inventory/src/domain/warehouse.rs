@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::reservation::{self, OrderFact, OrderId, Reservation, ReservationId, ReservationState, Step};
-use super::{Lines, Refusal, Sku, StockLevel};
+use super::reservation::{self, OrderFact, Reservation, ReservationId, ReservationState, Step};
+use super::{Lines, OrderId, Refusal, Sku, StockLevel};
 
 /// Something that happened to stock. Internal: `adapters/contract.rs` says which of it the world hears of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,19 +6,11 @@ use contracts::ambient;
 use outbox::{AppendError, Message, Outbox};
 use sqlx::PgConnection;
 
+use super::last::Last;
 use super::{levels, reservations};
 use crate::adapters::contract::{self, Account};
 use crate::application::fulfilment::Fulfilment;
 use crate::domain::{OrderId, Sku};
-
-/// What a row has published last.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Last {
-    /// How many events, those of this transaction included.
-    pub(super) sequence: i64,
-    /// The last message before this transaction.
-    pub(super) message_id: Option<i64>,
-}
 
 /// What the locked rows have published last.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use database::{Database, Operation};
 use outbox::{AppendError, Numbered, expect_stored};
 use sqlx::PgConnection;
 
-use super::announcements::Last;
+use super::last::Last;
 use crate::domain::{Books, Sku, StockLevel};
 
 #[derive(sqlx_macros::FromRow)]

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::announcements::Last;
+use super::last::Last;
 use crate::domain::{Lines, OrderId, Reservation, ReservationId, ReservationState, Sku};
 
 type Units = BTreeMap<String, i64>;
