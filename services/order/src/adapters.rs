@@ -5,6 +5,7 @@ pub mod contract;
 pub mod deadlines;
 pub mod http;
 pub mod metrics;
+pub mod overdue;
 pub mod postgres;
 pub mod stored;
 pub mod watch;

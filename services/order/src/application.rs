@@ -4,6 +4,7 @@ pub mod cancel_order;
 pub mod deadlines;
 pub mod dispatch;
 pub mod expire_orders;
+pub mod handler;
 pub mod place_order;
 pub mod projection;
 pub mod publisher;
@@ -12,7 +13,8 @@ pub mod stream;
 pub mod work;
 
 pub use deadlines::DeadlineChange;
-pub use dispatch::{Dispatcher, DomainEventHandler, Recorded};
+pub use dispatch::Dispatcher;
+pub use handler::{DomainEventHandler, Recorded};
 pub use projection::ViewChange;
 pub use stream::Stream;
 pub use work::{Work, WorkError};

@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use contracts::ambient;
-use metrics::{counter, gauge, histogram};
-use service::Sampler;
+use metrics::{counter, histogram};
 use telemetry::metrics::Metric;
 
-use super::postgres::OrderStore;
 use crate::application::Recorded;
 use crate::domain::{CancellationReason, OrderEvent};
 
@@ -87,30 +83,10 @@ fn since_placed(recorded: &Recorded) -> Duration {
     Duration::from_millis(ended_ms).saturating_sub(Duration::new(seconds, nanos))
 }
 
-/// Reads how many orders wait past their deadline: an index on the deadlines of open orders.
-#[derive(Debug)]
-pub struct DeadlineSampler {
-    store: OrderStore,
-}
-
-impl DeadlineSampler {
-    /// Of this database. Begins the counters whose absence would hide an alert.
-    #[must_use]
-    pub fn new(store: OrderStore) -> Self {
-        counter!("orders_ended_total", "status" => CONFIRMED, "reason" => NONE).increment(0);
-        for reason in CancellationReason::ALL {
-            counter!("orders_ended_total", "status" => CANCELLED, "reason" => reason.as_str()).increment(0);
-        }
-        Self { store }
-    }
-}
-
-#[async_trait]
-impl Sampler for DeadlineSampler {
-    async fn sample(&self) -> anyhow::Result<()> {
-        let due = self.store.count_due(ambient::now()).await?;
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        gauge!("orders_past_deadline").set(due as f64);
-        Ok(())
+/// Begins the counters whose absence would hide an alert.
+pub(super) fn begin_counters() {
+    counter!("orders_ended_total", "status" => CONFIRMED, "reason" => NONE).increment(0);
+    for reason in CancellationReason::ALL {
+        counter!("orders_ended_total", "status" => CANCELLED, "reason" => reason.as_str()).increment(0);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::dispatch::{DomainEventHandler, Recorded};
+use super::handler::{DomainEventHandler, Recorded};
 use super::stream::Stream;
 use crate::domain::{OrderEvent, OrderId, Placement, Progress};
 

@@ -2,7 +2,7 @@
 
 use contracts::{AnyEvent, Cause};
 
-use super::dispatch::{DomainEventHandler, Recorded};
+use super::handler::{DomainEventHandler, Recorded};
 use super::stream::Stream;
 
 /// What the world hears of a domain event, under the sequence number given; nothing of internal ones.

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use contracts::Cause;
 use uuid::Uuid;
 
-use super::dispatch::{Dispatcher, Recorded};
+use super::dispatch::Dispatcher;
+use super::handler::Recorded;
 use super::publisher::Translate;
 use super::stream::Stream;
 use crate::domain::{ImpossibleTransition, Order, OrderEvent, OrderId, Refusal};
