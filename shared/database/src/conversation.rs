@@ -10,9 +10,9 @@ use metrics::{counter, histogram};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::{Instant, timeout};
 
+use crate::connect::too_late;
 use crate::operation::Operation;
 use crate::pool::{Database, Manager};
-use crate::session::too_late;
 
 /// The longest that a rollback may take before its connection is dropped instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(500);

@@ -17,6 +17,7 @@
 //! A transaction that is not committed by its work is rolled back. Whoever needs a session of its own, such as one that
 //! holds an advisory lock, opens it with [`Database::session`].
 
+mod connect;
 mod conversation;
 mod operation;
 mod pool;

@@ -10,11 +10,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, timeout};
 
+use crate::connect;
 use crate::operation::{Bounds, Operation, lock, statement};
-use crate::session;
-
-/// The longest that connecting, and the first statement of a connection, may take.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may have been idle and still be lent unasked: the server may have ended it meanwhile.
 const PING_AFTER: Duration = Duration::from_secs(1);
@@ -22,7 +19,7 @@ const PING_AFTER: Duration = Duration::from_secs(1);
 /// How soon a connection that is asked has to answer.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A connection that was idle for longer is closed. Below what the server allows (`session::IDLE_TIMEOUT`).
+/// A connection that was idle for longer is closed. Below what the server allows (`connect::IDLE_TIMEOUT`).
 const MOST_IDLE: Duration = Duration::from_secs(240);
 
 /// A connection that is older is replaced, so that a server that moved is found.
@@ -122,7 +119,7 @@ impl managed::Manager for Manager {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Pooled, sqlx::Error> {
-        let connection = session::open(&self.options, self.bounds).await?;
+        let connection = connect::open(&self.options, self.bounds).await?;
         Ok(Pooled { connection, in_transaction: false, answered_at: Instant::now() })
     }
 

@@ -1,24 +1,13 @@
-//! Sessions: what each connection is set to, and whether a session is one.
+//! Sessions outside the pool, and whether a session is one.
 
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::timeout;
 
-use crate::Database;
-use crate::operation::{Bounds, lock, statement};
-use crate::pool::CONNECT_TIMEOUT;
-
-/// The server ends a session that says nothing for so long: its client may be gone without a word.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// The same within a transaction, whose locks others wait for.
-const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long the server waits for the acknowledgement of what it has sent.
-const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::connect::{open, too_late};
+use crate::pool::Database;
 
 /// The longest that a service's migrations may take together.
 pub const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
@@ -151,31 +140,4 @@ fn pooled(error: sqlx::Error) -> SessionError {
         Some("26000" | "42P05") => SessionError::Pooler { found: "one's prepared statement is another's" },
         _ => error.into(),
     }
-}
-
-/// Connects, and sets what each session has. By a statement, because poolers drop options of the start-up message.
-pub(crate) async fn open(options: &PgConnectOptions, bounds: Bounds) -> Result<PgConnection, sqlx::Error> {
-    let opening = async {
-        let mut connection = options.connect().await?;
-        sqlx::query(
-            "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
-                 set_config('idle_in_transaction_session_timeout', $3, false),
-                 set_config('idle_session_timeout', $4, false), set_config('tcp_user_timeout', $5, false)",
-        )
-        .bind(statement(bounds.request).as_millis().to_string())
-        .bind(lock(bounds.request).as_millis().to_string())
-        .bind(IDLE_IN_TRANSACTION_TIMEOUT.as_millis().to_string())
-        .bind(IDLE_TIMEOUT.as_millis().to_string())
-        .bind(UNACKNOWLEDGED_TIMEOUT.as_millis().to_string())
-        .execute(&mut connection)
-        .await?;
-        Ok(connection)
-    };
-    timeout(CONNECT_TIMEOUT, opening).await.unwrap_or_else(|_| Err(too_late(CONNECT_TIMEOUT)))
-}
-
-/// What a conversation without an answer becomes: transient, like any failure of the way to the server.
-pub(crate) fn too_late(bound: Duration) -> sqlx::Error {
-    let said = format!("the database did not answer within {} ms", bound.as_millis());
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said))
 }
