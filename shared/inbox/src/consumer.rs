@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Applier;
 use crate::config::ConsumerConfig;
 use crate::effect::EffectOf;
-use crate::hand_over::{self, Cause, Times};
+use crate::hand_over;
 use crate::metrics::{ASSIGNED, REVOKED};
 use crate::redrive::{Redrive, releases};
+use crate::shared::{Cause, Shared};
 use crate::status::ConsumerStatus;
 use crate::subscriptions::Subscriptions;
+use crate::times::Times;
 use crate::unit_of_work::UnitOfWork;
 use crate::unknown_schemas::UnknownSchemas;
-use crate::worker::{self, Shared};
+use crate::worker;
 use crate::{monitor, upkeep};
 
 /// How long leaving the group may take.

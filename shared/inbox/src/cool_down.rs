@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::hand_over::Times;
+use crate::times::Times;
 
 /// The next stay away.
 #[derive(Debug)]

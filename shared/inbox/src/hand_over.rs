@@ -8,7 +8,6 @@
 //! Invariant: without evidence that another member can do the work, nothing is given up. So nobody leaves while all are cut off.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,78 +17,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cool_down::CoolDown;
+use crate::ends::ends_of;
 use crate::members::{self, Reach};
-use crate::monitor::ends_of;
-use crate::worker::Shared;
-
-/// How often a member looks, how long it waits for answers, and how long it stays away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// How often a member looks at its partitions, and tells the others what it reaches.
-    pub look_every: Duration,
-    /// How soon a fresh connection to the database has to answer.
-    pub check_timeout: Duration,
-    /// Between two readings of the group's committed offsets.
-    pub between_readings: Duration,
-    /// How old what another member told may be.
-    pub fresh_for: Duration,
-    /// The longest random wait before the second check, so that members do not decide in the same moment.
-    pub longest_wait: Duration,
-    /// The shortest time from one leave to the next.
-    pub between_leaves: Duration,
-    /// How long the own check has to pass before the member joins again, the first time; doubled with each leave.
-    pub first_cool_down: Duration,
-    /// The longest that becomes.
-    pub longest_cool_down: Duration,
-    /// So long in the group without a stall, and the next cool-down is the first again.
-    pub calm_after: Duration,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            look_every: Duration::from_secs(5),
-            check_timeout: Duration::from_secs(5),
-            between_readings: Duration::from_secs(10),
-            fresh_for: Duration::from_secs(15),
-            longest_wait: Duration::from_secs(15),
-            between_leaves: Duration::from_secs(5 * 60),
-            first_cool_down: Duration::from_secs(10),
-            longest_cool_down: Duration::from_secs(5 * 60),
-            calm_after: Duration::from_secs(10 * 60),
-        }
-    }
-}
-
-/// Why a membership is given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The database does not answer this member, and others commit.
-    Database,
-    /// A partition's leader does not answer this member, and does another.
-    Broker,
-}
-
-impl Cause {
-    pub(crate) const ALL: [Self; 2] = [Self::Database, Self::Broker];
-
-    /// The metrics' label.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Database => "database",
-            Self::Broker => "broker",
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Database => "the database does not answer this member, and other members commit",
-            Self::Broker => "a partition's leader does not answer this member, and answers another member",
-        })
-    }
-}
+use crate::shared::{Cause, Shared};
+use crate::times::Times;
 
 /// Decides until `shutdown`; [`Shared::given_up`] says what.
 pub(crate) async fn run(shared: Arc<Shared>, times: Times, shutdown: CancellationToken) {

@@ -7,7 +7,7 @@ use database::{Database, Operation};
 use messaging::TopicPartition;
 use uuid::Uuid;
 
-use crate::monitor::Ends;
+use crate::ends::Ends;
 
 /// The partitions whose leaders answer a member, and those whose leaders do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,106 +7,19 @@ use std::time::Duration;
 use contracts::topics::PARTITIONS;
 use contracts::{Topics, ambient};
 use database::{Database, Operation, Verdict};
-use futures::future::join_all;
-use messaging::{Bus, BusError, TopicPartition, Watermarks, ends};
+use messaging::Bus;
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{self, BEHIND};
-use crate::hand_over::Cause;
+use crate::lag::{Lag, Look};
 use crate::members::{self, Reach};
 use crate::metrics::{ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
 use crate::positions;
-use crate::standing::{self, Applied};
+use crate::shared::{Cause, Shared};
 use crate::status::{ConsumerStatus, PartitionState};
 use crate::watchdog::Watchdog;
-use crate::worker::Shared;
-
-/// What each partition of a topic holds, as far as its leader tells.
-pub(crate) type Ends = Vec<(TopicPartition, Result<Watermarks, BusError>)>;
-
-/// How far behind a partition is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lag {
-    /// Which partition.
-    pub partition: TopicPartition,
-    /// The first offset that is not applied yet.
-    pub next_offset: i64,
-    /// Records on it that are not applied yet.
-    pub records: i64,
-}
-
-/// How far behind this service is on the partitions of these topics, whichever replica reads them, and even if none does:
-/// the positions are the database's. A partition whose end the broker does not tell is left out.
-///
-/// # Errors
-/// When the database does not tell the positions.
-pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, sqlx::Error> {
-    // Positions first: what is applied meanwhile makes the lag look longer by a moment, never shorter.
-    let applied = applied(database).await?;
-    Ok(lags(&applied, &ends_of(bus, topics).await))
-}
-
-async fn applied(database: &Database) -> Result<Vec<Applied>, sqlx::Error> {
-    let reading =
-        database.connection(Operation::Sample, |mut conn| async move { standing::applied(&mut conn).await });
-    reading.await
-}
-
-/// What the topics hold; none for one whose partitions the broker does not name.
-pub(crate) async fn ends_of(bus: &dyn Bus, topics: &[String]) -> Vec<Option<Ends>> {
-    let of_topic = async |topic: &String| match ends::partitions(bus, topic).await {
-        Ok(partitions) => Some(ends::watermarks(bus, partitions).await),
-        Err(error) => {
-            tracing::debug!(topic, %error, "the lag is not known");
-            None
-        }
-    };
-    join_all(topics.iter().map(of_topic)).await
-}
-
-fn lags(applied: &[Applied], ends: &[Option<Ends>]) -> Vec<Lag> {
-    let mut lags = Vec::new();
-    for (partition, answer) in ends.iter().flatten().flatten() {
-        match answer {
-            Ok(marks) => {
-                let position = applied.iter().find(|applied| applied.partition == *partition);
-                let next_offset = position.map_or(marks.low, |applied| applied.next_offset);
-                let records = (marks.high - next_offset).max(0);
-                lags.push(Lag { partition: partition.clone(), next_offset, records });
-            }
-            Err(error) => tracing::debug!(?partition, %error, "the lag of a partition is not known"),
-        }
-    }
-    lags
-}
-
-/// What one look at the partitions finds.
-#[derive(Debug, Default)]
-pub(crate) struct Look {
-    /// Positions, unless the database does not answer.
-    pub(crate) applied: Vec<Applied>,
-    /// Those that are known.
-    pub(crate) lags: Vec<Lag>,
-    /// Unless the broker does not name all partitions.
-    pub(crate) reach: Option<Reach>,
-}
-
-impl Look {
-    async fn at(shared: &Shared, topics: &[String]) -> Self {
-        let applied = applied(&shared.applier.database).await;
-        let ends = ends_of(&*shared.bus, topics).await;
-        let reach = Reach::of(&ends);
-        match applied {
-            Ok(applied) => Self { lags: lags(&applied, &ends), applied, reach },
-            Err(error) => {
-                tracing::debug!(%error, "the lag is not known");
-                Self { reach, ..Self::default() }
-            }
-        }
-    }
-}
 
 /// Compares a topic's partitions with the count by which keys were placed so far.
 #[derive(Default)]

@@ -28,8 +28,8 @@ use crate::batch::{Applier, below_floor};
 use crate::decoding::{self, Item};
 use crate::error_policy::{HandlerError, Rejection};
 use crate::seen;
+use crate::shared::Shared;
 use crate::unit_of_work::{AfterCommit, Received};
-use crate::worker::Shared;
 use letters::Letter;
 use outcomes::Known;
 

@@ -10,7 +10,7 @@ use metrics::counter;
 use crate::error_policy::HandlerError;
 use crate::metrics::ANOTHER_LOG;
 use crate::positions::{self, Position};
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// How long the record that was applied last may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);

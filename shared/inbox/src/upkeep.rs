@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use crate::seen;
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(3600);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use messaging::TopicPartition;
 use tokio::time::Instant;
 
-use crate::monitor::Look;
+use crate::lag::Look;
 use crate::status::PartitionState;
 
 /// When each assigned partition has moved last.
@@ -55,8 +55,8 @@ impl Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lag::Lag;
     use crate::members::Reach;
-    use crate::monitor::Lag;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 

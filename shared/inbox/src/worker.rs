@@ -3,41 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging::{Batch, Bus, Partition, TopicPartition};
+use messaging::{Batch, Partition, TopicPartition};
 use metrics::{counter, histogram};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use uuid::Uuid;
 
-use crate::batch::{Applier, Outcome, Tally};
-use crate::config::ConsumerConfig;
+use crate::batch::{Outcome, Tally};
 use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
-use crate::hand_over::Cause;
 use crate::metrics::{LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES};
 use crate::parts::{Next, Parts};
 use crate::positions;
 use crate::resume::Resumed;
+use crate::shared::Shared;
 use crate::spans::BatchSpans;
-use crate::status::{ConsumerStatus, PartitionState, WorkerStatus};
+use crate::status::{PartitionState, WorkerStatus};
 
 /// How often a stopped partition looks whether an operator has fixed its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
-
-/// What all workers of a service share.
-pub(crate) struct Shared {
-    pub(crate) applier: Applier,
-    pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) config: ConsumerConfig,
-    pub(crate) status: ConsumerStatus,
-    pub(crate) on_commit: Arc<dyn Fn() + Send + Sync>,
-    /// What other members call this one.
-    pub(crate) member: Uuid,
-    /// Why this member is to be outside its group, if it is.
-    pub(crate) given_up: watch::Sender<Option<Cause>>,
-}
 
 /// Why a worker turns to its loop's head again, or ends.
 enum Turn {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use contracts::ambient::new_id;
 use contracts::topics::PARTITIONS;
 use database::{Bounds, Database};
-use inbox::hand_over::Times;
+use inbox::times::Times;
 use inbox::{ConsumerStatus, PartitionState};
 use messaging::{TopicPartition, partition_for_key};
 use sqlx::postgres::PgSslMode;

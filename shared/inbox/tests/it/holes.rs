@@ -2,7 +2,7 @@
 
 use contracts::ambient::new_id;
 use contracts::topics::PARTITIONS;
-use inbox::monitor::lag;
+use inbox::lag::lag;
 use testkit::wait::eventually;
 
 use crate::stack::{PATIENCE, Stack, confirmed};

@@ -1,0 +1,19 @@
+//! What the topics hold, as far as their partitions' leaders tell.
+
+use futures::future::join_all;
+use messaging::{Bus, BusError, TopicPartition, Watermarks, ends};
+
+/// What each partition of a topic holds, as far as its leader tells.
+pub(crate) type Ends = Vec<(TopicPartition, Result<Watermarks, BusError>)>;
+
+/// What the topics hold; none for one whose partitions the broker does not name.
+pub(crate) async fn ends_of(bus: &dyn Bus, topics: &[String]) -> Vec<Option<Ends>> {
+    let of_topic = async |topic: &String| match ends::partitions(bus, topic).await {
+        Ok(partitions) => Some(ends::watermarks(bus, partitions).await),
+        Err(error) => {
+            tracing::debug!(topic, %error, "the lag is not known");
+            None
+        }
+    };
+    join_all(topics.iter().map(of_topic)).await
+}
