@@ -2,11 +2,13 @@
 
 mod admin;
 mod assignment;
+mod buffer;
 mod committed;
 mod config;
 mod consumer;
 mod context;
 mod errors;
+mod group;
 mod metadata;
 mod partition;
 mod paused;

@@ -1,28 +1,25 @@
-//! A member of a consumer group: rebalances as librdkafka announces them, and a thread that ends with the member.
+//! A member of a consumer group, and a thread that ends with the member.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::statistics::Statistics;
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::oneshot;
 
 use super::assignment::{Assignment, Change};
+use super::buffer::BufferLimits;
 use super::config::KafkaConfig;
 use super::context::Events;
 use super::errors::configuration;
+use super::group::GroupContext;
 use super::metadata::MetadataClient;
 use super::partition::KafkaPartition;
-use super::polling::{BufferLimits, Poller};
+use super::polling::Poller;
 use super::presence::Presence;
 use super::tenure::Tenure;
-use crate::bus::{BusError, Consumer, Membership, Partition, Subscription, TopicPartition};
+use crate::bus::{BusError, Consumer, Membership, Partition, Subscription};
 
 /// A member; dropping it leaves the group in the background.
 pub(crate) struct KafkaConsumer {
@@ -46,11 +43,8 @@ impl KafkaConsumer {
         let assignment = Arc::new(Assignment::default());
         let settings = config.consumer(client_id, group);
         let presence = Arc::new(Presence::new(KafkaConfig::longest_absence(&settings)));
-        let context = GroupContext {
-            events: Events::new(client_id),
-            assignment: Arc::clone(&assignment),
-            presence: Arc::clone(&presence),
-        };
+        let context =
+            GroupContext::new(Events::new(client_id), Arc::clone(&assignment), Arc::clone(&presence));
         let client: BaseConsumer<GroupContext> =
             settings.create_with_context(context).map_err(|error| configuration(&error))?;
         let topics: Vec<&str> = match subscription {
@@ -121,102 +115,4 @@ impl Drop for KafkaConsumer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
     }
-}
-
-/// Answers librdkafka's callbacks; all of them run on the polling thread.
-pub(crate) struct GroupContext {
-    events: Events,
-    assignment: Arc<Assignment>,
-    presence: Arc<Presence>,
-}
-
-impl GroupContext {
-    pub(crate) fn assignment(&self) -> &Arc<Assignment> {
-        &self.assignment
-    }
-
-    pub(crate) fn events(&self) -> &Events {
-        &self.events
-    }
-
-    /// Commits what the readers of these partitions have done since the last time.
-    pub(crate) fn commit(&self, client: &BaseConsumer<Self>, tenures: &[Arc<Tenure>]) {
-        let mut offsets = TopicPartitionList::new();
-        for tenure in tenures {
-            let Some(offset) = tenure.lock().wanted_commit.take() else { continue };
-            let added =
-                offsets.add_partition_offset(&tenure.id.topic, tenure.id.partition, Offset::Offset(offset));
-            self.note("commit", added);
-        }
-        if offsets.count() > 0 {
-            self.note("commit", client.commit(&offsets, CommitMode::Async));
-        }
-    }
-
-    /// Assigns the partitions paused and at a position that means nothing: readers seek before anything is delivered.
-    fn assign(&self, client: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
-        self.note("assign", list.set_all_offsets(Offset::Offset(0)));
-        let assigned = match client.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => client.incremental_assign(list),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => client.assign(list),
-        };
-        self.note("assign", assigned);
-        self.note("assign", client.pause(list));
-        self.assignment.assign(ids(list));
-    }
-
-    fn revoke(&self, client: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let ids = ids(list);
-        let leaving = |tenure: &Arc<Tenure>| ids.contains(&tenure.id);
-        if !client.assignment_lost() {
-            let tenures: Vec<_> = self.assignment.all().into_iter().filter(leaving).collect();
-            self.commit(client, &tenures);
-        }
-        self.assignment.revoke(ids);
-        let unassigned = match client.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => client.incremental_unassign(list),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => client.unassign(),
-        };
-        self.note("revoke", unassigned);
-    }
-
-    fn note(&self, kind: &str, outcome: KafkaResult<()>) {
-        if let Err(error) = outcome {
-            self.events.warn(kind, &error.to_string());
-        }
-    }
-}
-
-impl ClientContext for GroupContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.events.log(level, facility, message);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.presence.note(&statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.events.error(error, reason);
-    }
-}
-
-impl ConsumerContext for GroupContext {
-    fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.assign(client, list);
-        } else {
-            // A revocation, or an error, after which librdkafka wants the same answer.
-            self.revoke(client, list);
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.note("commit", result);
-    }
-}
-
-fn ids(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    let of = |(topic, partition)| TopicPartition { topic, partition };
-    list.to_topic_map().into_keys().map(of).collect()
 }

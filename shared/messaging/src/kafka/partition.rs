@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::buffer::BufferLimits;
 use super::metadata::MetadataClient;
-use super::polling::BufferLimits;
 use super::tenure::Tenure;
 use crate::bus::{Batch, BusError, Partition, PositionError, TopicPartition};
 

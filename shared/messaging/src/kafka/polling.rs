@@ -11,9 +11,10 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::assignment::Assignment;
-use super::consumer::GroupContext;
+use super::buffer::BufferLimits;
+use super::group::GroupContext;
 use super::paused::Paused;
-use super::tenure::{Tenure, TenureState};
+use super::tenure::Tenure;
 use crate::bus::{Delivered, TopicPartition};
 
 /// How long a poll may wait: a seek or a resumption waits as long.
@@ -24,24 +25,6 @@ const COMMIT_EVERY: Duration = Duration::from_millis(250);
 const SEEK: Duration = Duration::from_secs(5);
 /// A broker that answers later than this has other worries than a late start.
 const NUDGE: Duration = Duration::from_millis(50);
-
-/// The bounds of each partition's buffer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BufferLimits {
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
-}
-
-impl BufferLimits {
-    fn is_full(self, state: &TenureState) -> bool {
-        state.buffer.len() >= self.records || state.buffer_bytes >= self.bytes
-    }
-
-    /// Resuming fetches again what librdkafka had prefetched, so it waits until half of the buffer is free.
-    pub(crate) fn has_room(self, state: &TenureState) -> bool {
-        state.buffer.len() <= self.records / 2 && state.buffer_bytes <= self.bytes / 2
-    }
-}
 
 /// A member's connection to librdkafka.
 pub(crate) struct Poller {
