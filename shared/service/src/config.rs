@@ -1,6 +1,7 @@
 //! A service's configuration: defaults < TOML file (`--config`) < environment (`TIDINGS_<SECTION>__<KEY>`).
 
 mod command_line;
+mod error;
 mod load;
 mod redact;
 mod source;
@@ -16,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use telemetry::TelemetryConfig;
 
 pub use command_line::CommandLine;
-pub use load::{ConfigError, Settings};
+pub use error::ConfigError;
+pub use load::Settings;
 
 /// The sections that every service has.
 #[derive(Clone, Debug, Serialize)]

@@ -7,7 +7,7 @@ use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
-use super::load::ConfigError;
+use super::error::ConfigError;
 
 /// What environment variables of ours begin with.
 const PREFIX: &str = "TIDINGS_";
