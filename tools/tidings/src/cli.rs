@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::state::RunningSystem;
 use crate::up::configuration::OtlpProtocol;
+use crate::up::options::{self, Collector, RealKafka};
 use crate::up::ports::Ports;
-use crate::up::stack::{self, Collector, RealKafka};
 use crate::{demo, up};
 
 /// Where a service listens unless something else is said.
@@ -163,7 +163,7 @@ enum PortsArg {
     Auto,
 }
 
-impl From<Parts> for stack::Options {
+impl From<Parts> for options::Options {
     fn from(parts: Parts) -> Self {
         let kafka = parts.kafka.zip(parts.registry);
         Self {

@@ -4,6 +4,7 @@ pub mod configuration;
 mod connections;
 pub mod databases;
 mod foundation;
+pub mod options;
 pub mod ports;
 pub mod process;
 pub mod stack;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::options::Options;
 use self::process::Say;
-use self::stack::{Options, Stack};
+use self::stack::Stack;
 use crate::services::ServiceName;
 use crate::state::{self, StateFile};
 

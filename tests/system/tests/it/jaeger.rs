@@ -7,7 +7,7 @@ use tidings::services::ServiceName;
 use tidings::trace::source::Source;
 use tidings::trace::{self, OrderTrace};
 use tidings::up::configuration::OtlpProtocol;
-use tidings::up::stack::Collector;
+use tidings::up::options::Collector;
 
 /// How long the last span may take to be found.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(30);

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use system::System;
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
-use tidings::up::stack::Options;
+use tidings::up::options::Options;
 use uuid::Uuid;
 
 /// What the next release's migrations are called; no release will ever have had this one.

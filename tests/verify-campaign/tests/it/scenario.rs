@@ -12,7 +12,7 @@ use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
 use tidings::up::databases::database_url;
-use tidings::up::stack::Options;
+use tidings::up::options::Options;
 use uuid::Uuid;
 
 /// When order gives an open order up: longer than the others take on a busy machine.

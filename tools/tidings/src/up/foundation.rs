@@ -11,8 +11,8 @@ use messaging::TopicSpec;
 use super::configuration::{Kafka, OtlpProtocol, Telemetry};
 use super::connections::{self, Pools};
 use super::databases;
+use super::options::Options;
 use super::process::Say;
-use super::stack::Options;
 
 /// The embedded parts.
 #[derive(Default)]

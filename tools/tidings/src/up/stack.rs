@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::configuration::{Configuration, Database, Http, OtlpProtocol, Payment, Registry, Topics};
+use super::configuration::{Configuration, Database, Http, Payment, Registry, Topics};
 use super::databases;
 use super::foundation::{Addresses, Foundation};
-use super::ports::{self, Ports};
+use super::options::Options;
+use super::ports;
 use super::process::{Say, Spec, Watch, supervise, tail};
 use crate::client::Client;
 use crate::services::ServiceName;
@@ -26,47 +27,6 @@ use crate::state::RunningSystem;
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 /// A service that dies so often before it is ready won't get there.
 const DEATHS_BEFORE_READY: u32 = 3;
-
-/// What to run on.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// A real Kafka with its registry, instead of the embedded ones.
-    pub kafka: Option<RealKafka>,
-    /// A PostgreSQL server's URL, instead of a private one.
-    pub postgres: Option<String>,
-    /// Where the private PostgreSQL keeps its files across runs.
-    pub data: Option<PathBuf>,
-    /// Which ports the services listen on.
-    pub ports: Ports,
-    /// What the topics' names begin with; `tidings` if nothing is said.
-    pub topics_prefix: Option<String>,
-    /// Where the services log; a directory that goes with the system if nothing is said.
-    pub logs: Option<PathBuf>,
-    /// A collector of the user's own, instead of the embedded receiver of traces.
-    pub collector: Option<Collector>,
-    /// The folder of the services' binaries; beside this program if nothing is said.
-    pub binaries: Option<PathBuf>,
-}
-
-/// Where spans go, and where to ask for them.
-#[derive(Clone, Debug)]
-pub struct Collector {
-    /// The OTLP endpoint's URL.
-    pub otlp: String,
-    /// What it speaks.
-    pub protocol: OtlpProtocol,
-    /// Jaeger's query API, if there is one.
-    pub jaeger: Option<String>,
-}
-
-/// A broker and the registry that belongs to it.
-#[derive(Clone, Debug)]
-pub struct RealKafka {
-    /// `HOST:PORT`.
-    pub bootstrap_servers: String,
-    /// The registry's URL.
-    pub registry: String,
-}
 
 /// A running system. `stop` ends it; a dropped or killed one takes its processes along too.
 pub struct Stack {
