@@ -18,7 +18,7 @@ use tidings::up::options::{Options, RealKafka};
 use tidings::up::ports::Ports;
 use tidings::up::process::Say;
 use tidings::up::stack::Stack;
-use tidings::verify::checks::Failures;
+use tidings::verify::failures::Failures;
 use tidings::verify::report::Report;
 use tidings::verify::{self, Target};
 use tokio::sync::{Mutex, MutexGuard};

@@ -31,7 +31,7 @@ use crate::up::process::Say;
 use crate::up::stack::Stack;
 use crate::up::{self, StopSignals};
 use crate::verify;
-use crate::verify::checks::Failures;
+use crate::verify::failures::Failures;
 
 /// How long all orders may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use contracts::{AnyEvent, Cause, Codec, Envelope, Event};
 use messaging::{Bus, KafkaBus, KafkaConfig, Producer, Record};
 use system::System;
 use tidings::verify::check::{Check, Guarantee};
-use tidings::verify::checks::Failures;
+use tidings::verify::failures::Failures;
 use tidings::verify::report::{Report, Status};
 use tidings::verify::{self, Target};
 use uuid::Uuid;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use system::{ENDS_WITHIN, System, request};
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
-use tidings::verify::checks::Failures;
+use tidings::verify::failures::Failures;
 use tidings::verify::follow::{self, TimedUpdate, Update};
 use tidings::verify::{self, Options, Target};
 use tokio::time::{Instant, sleep};

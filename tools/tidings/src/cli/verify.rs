@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::state::RunningSystem;
 use crate::up::StopSignals;
-use crate::verify::checks::Failures;
+use crate::verify::failures::Failures;
 use crate::verify::follow::{self, TimedUpdate};
 use crate::verify::{self, Target};
 

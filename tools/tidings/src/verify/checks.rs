@@ -6,22 +6,15 @@ mod inbox;
 mod outbox;
 mod records;
 mod sequences;
-pub(super) mod stories;
+mod stories;
 
 use super::case::Case;
 use super::check::Check;
+use super::failures::Failures;
 use super::report::{Comparisons, Report};
 use super::services::{analytics, inventory, notification, order, payment};
-use super::totals::{Sums, Totals};
-
-/// Whether dead letters and failed mails are tolerated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failures {
-    /// They are listed.
-    Listed,
-    /// They are violations: nothing was expected to fail.
-    Unexpected,
-}
+use super::sums::Sums;
+use super::totals::Totals;
 
 /// Checks everything at once.
 #[must_use]

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::delivery::{self, Delivery, PositionRow};
 use super::history::Place;
 use super::keys::Keys;
-use super::services::{analytics, inventory, notification, order, payment};
+use super::rows::{analytics, inventory, notification, order, payment};
 use super::topics;
 use crate::services::ServiceName;
 use crate::up::databases::{database_url, without_password};

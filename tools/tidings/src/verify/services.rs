@@ -9,7 +9,7 @@ pub mod payment;
 use contracts::order::CancellationReason;
 
 /// The name of a reason in tables.
-const fn reason_name(reason: CancellationReason) -> &'static str {
+pub(super) const fn reason_name(reason: CancellationReason) -> &'static str {
     match reason {
         CancellationReason::OutOfStock => "out_of_stock",
         CancellationReason::PaymentDeclined => "payment_declined",

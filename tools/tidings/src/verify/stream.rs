@@ -14,12 +14,13 @@ use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
 use super::case::Case;
-use super::checks::{self, Failures};
+use super::checks;
 use super::databases::{self, ONE_SNAPSHOT, Snapshot};
 use super::delivery::{self, InboxRow};
+use super::failures::Failures;
 use super::history::{History, Place, Record};
 use super::report::{Comparisons, Report, Violation};
-use super::services::{notification, order};
+use super::rows::{notification, order};
 use super::spill::{Entry, Parts};
 use super::topics::{Ranges, Reader};
 use super::totals::Totals;

@@ -1,23 +1,11 @@
 //! What orders add up to. Orders of which nothing more comes are kept apart from all others: their part stays.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use uuid::Uuid;
 
 use super::case::Case;
-use super::checks::books::Money;
-use super::services::analytics::Counted;
-use super::services::inventory::Held;
-use super::services::notification::FailedMails;
-
-/// Sums over some orders, exact.
-#[derive(Clone, Debug, Default)]
-pub struct Sums {
-    pub(super) held: Held,
-    pub(super) counted: Counted,
-    pub(super) money: Money,
-    pub(super) failed_mails: FailedMails,
-}
+use super::sums::Sums;
 
 /// Sums over all orders.
 #[derive(Clone, Debug, Default)]
@@ -67,20 +55,4 @@ impl Totals {
     pub(super) fn mark_counted(&mut self, order_id: Uuid) {
         self.counted.insert(order_id);
     }
-}
-
-/// Adds sums by key.
-pub(super) fn add<K: Ord + Clone, S: Default>(
-    to: &mut BTreeMap<K, S>,
-    from: &BTreeMap<K, S>,
-    add: impl Fn(&mut S, &S),
-) {
-    for (key, sum) in from {
-        add(to.entry(key.clone()).or_default(), sum);
-    }
-}
-
-/// Adds sums of several kinds.
-pub(super) fn add_each<const N: usize>(to: &mut [i128; N], from: &[i128; N]) {
-    to.iter_mut().zip(from).for_each(|(sum, part)| *sum += part);
 }

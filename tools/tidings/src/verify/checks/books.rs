@@ -1,28 +1,18 @@
 //! G4: every order reaches exactly one end, and money adds up.
 
-use std::collections::BTreeMap;
-
 use contracts::Event;
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentCompleted;
 use uuid::Uuid;
 
 use crate::services::ServiceName;
-use crate::text::money;
 use crate::verify::case::{Case, OrderEvents, first};
 use crate::verify::check::Check;
 use crate::verify::fates::Fate;
 use crate::verify::report::Comparisons;
-use crate::verify::services::payment::PaymentRow;
-use crate::verify::totals::{self, Totals};
-
-/// Money by currency, and how many orders were left out.
-#[derive(Clone, Debug, Default)]
-pub struct Money {
-    currencies: BTreeMap<String, (i128, i128)>,
-    open: usize,
-    under_way: usize,
-}
+use crate::verify::rows::payment::PaymentRow;
+use crate::verify::sums::Money;
+use crate::verify::totals::Totals;
 
 /// Counts ends and money of some orders. Captured minus refunded money is the total of confirmed orders; an order that payment
 /// has not done with is left out, with its reason.
@@ -73,36 +63,6 @@ fn ends(order_id: Uuid, events: &OrderEvents<'_>, sums: &mut Money, out: &mut Co
     match events.orders.iter().filter(|it| is_end(it.event)).count() {
         0 => sums.open += 1,
         ends => out.holds(Check::Ends, ends == 1, || format!("order {order_id} has {ends} ends")),
-    }
-}
-
-impl Money {
-    /// Adds what other orders come to.
-    pub(in crate::verify) fn add_all(&mut self, other: &Self) {
-        totals::add(&mut self.currencies, &other.currencies, |sum, (balance, expected)| {
-            sum.0 += balance;
-            sum.1 += expected;
-        });
-        self.open += other.open;
-        self.under_way += other.under_way;
-    }
-
-    /// Compares the sums of all orders.
-    pub(in crate::verify) fn whole(&self, out: &mut Comparisons) {
-        for (currency, (balance, expected)) in &self.currencies {
-            out.holds(Check::Money, balance == expected, || {
-                let (balance, expected) = (money(*balance), money(*expected));
-                format!(
-                    "{currency}: captured less refunded is {balance}, confirmed orders come to {expected}"
-                )
-            });
-        }
-        if self.open > 0 {
-            out.not_compared(Check::Ends, format!("{} orders have not ended", self.open));
-        }
-        if self.under_way > 0 {
-            out.not_compared(Check::Money, format!("{} orders are under way", self.under_way));
-        }
     }
 }
 

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Failures;
 use super::inbox::written_at;
 use crate::services::ServiceName;
 use crate::verify::case::Case;
 use crate::verify::check::Check;
 use crate::verify::delivery::{Delivery, LetterRow};
+use crate::verify::failures::Failures;
 use crate::verify::fates::{self, Fate};
 use crate::verify::history::{Place, Record};
 use crate::verify::report::Comparisons;

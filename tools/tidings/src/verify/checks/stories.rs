@@ -1,38 +1,16 @@
 //! G3: what the topics say of an order must agree with itself, whatever else may still come.
 
-use std::collections::BTreeMap;
-
 use contracts::Event;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::{PaymentCompleted, PaymentDeclined, PaymentRefunded};
-use contracts::reservation::{ReservedLine, Shortage, StockRejected, StockReleased, StockReserved};
+use contracts::reservation::{Shortage, StockRejected, StockReleased, StockReserved};
 use contracts::stock::{StockLevelLow, StockReplenished};
 use uuid::Uuid;
 
 use crate::verify::case::{self, Case, Occurrence, OrderEvents};
 use crate::verify::check::Check;
 use crate::verify::report::Comparisons;
-
-/// Units by SKU.
-pub(in crate::verify) type Units<'a> = BTreeMap<&'a str, i128>;
-
-/// Reserved lines by SKU.
-pub(in crate::verify) fn units(lines: &[ReservedLine]) -> Units<'_> {
-    let mut units = Units::new();
-    for line in lines {
-        *units.entry(line.sku.as_str()).or_default() += i128::from(line.quantity);
-    }
-    units
-}
-
-/// What an order asks for, by SKU.
-pub(in crate::verify) fn ordered(placed: &OrderPlaced) -> Units<'_> {
-    let mut units = Units::new();
-    for line in &placed.lines {
-        *units.entry(line.sku.as_str()).or_default() += i128::from(line.quantity);
-    }
-    units
-}
+use crate::verify::units::{ordered, units};
 
 pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
     for (order_id, events) in &case.orders {

@@ -18,16 +18,18 @@ use super::Scrub;
 use super::moment::Moment;
 use crate::services::ServiceName;
 use crate::verify::case::Case;
-use crate::verify::checks::{self, Failures};
+use crate::verify::checks;
 use crate::verify::databases::Snapshot;
 use crate::verify::delivery::{self, Delivery};
+use crate::verify::failures::Failures;
 use crate::verify::history::Record;
 use crate::verify::report::Comparisons;
-use crate::verify::services::order;
+use crate::verify::rows::order;
 use crate::verify::spill::{Entry, Parts};
 use crate::verify::stream::Open;
+use crate::verify::sums::Sums;
 use crate::verify::topics::{self, Ranges, Reader};
-use crate::verify::totals::{Sums, Totals};
+use crate::verify::totals::Totals;
 
 /// The part of a cycle in which the topics are read.
 const READING: f64 = 0.2;

@@ -22,15 +22,17 @@ use super::{Options, Scrub};
 use crate::services::ServiceName;
 use crate::verify::Target;
 use crate::verify::case::Case;
-use crate::verify::checks::{self, Failures};
+use crate::verify::checks;
 use crate::verify::databases::{self, ONE_SNAPSHOT, Snapshot};
+use crate::verify::failures::Failures;
 use crate::verify::history::{Range, Record};
 use crate::verify::keys::Keys;
 use crate::verify::report::{Comparisons, Violation};
-use crate::verify::services::notification;
+use crate::verify::rows::notification;
 use crate::verify::stream::{self, How, OPEN_BYTES, Open};
+use crate::verify::sums::Sums;
 use crate::verify::topics::{self, Ranges, Reader};
-use crate::verify::totals::{Sums, Totals};
+use crate::verify::totals::Totals;
 
 /// The most records that a round reads; where there are more, everything is read once more in bounded memory.
 const MOST_NEW: i64 = 100_000;

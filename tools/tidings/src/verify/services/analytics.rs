@@ -4,172 +4,25 @@ mod alerts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
-use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::reason_name;
 use crate::services::ServiceName;
 use crate::verify::case::{Case, Occurrence, first};
 use crate::verify::check::Check;
-use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
-use crate::verify::totals::{self, Totals};
+use crate::verify::rows::analytics::{OrderRow, Rows};
+use crate::verify::sums::Counted;
+use crate::verify::totals::Totals;
 
 pub(in crate::verify) use alerts::skus;
 
 const ANALYTICS: ServiceName = ServiceName::Analytics;
-
-/// analytics' rows of the live generation.
-#[derive(Clone, Debug, Default)]
-pub struct Rows {
-    generations: Vec<GenerationRow>,
-    /// Generations that rows speak of, by table.
-    mentioned: BTreeSet<(String, i32)>,
-    orders: BTreeMap<Uuid, OrderRow>,
-    funnel: BTreeMap<String, i128>,
-    revenue: BTreeMap<String, [i128; 3]>,
-    best_sellers: BTreeMap<String, [i128; 2]>,
-    time_to_confirm: BTreeMap<i64, i128>,
-    alerts: BTreeMap<String, AlertRow>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct GenerationRow {
-    generation: i32,
-    state: String,
-    started_at: DateTime<Utc>,
-    live_since: Option<DateTime<Utc>>,
-    detail: Option<String>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct OrderRow {
-    order_id: Uuid,
-    status: String,
-    reserved: bool,
-    paid: bool,
-    currency: Option<String>,
-    lines: Option<Value>,
-    placed_at: Option<DateTime<Utc>>,
-    confirmed_at: Option<DateTime<Utc>>,
-    reason: Option<String>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct AlertRow {
-    sku: String,
-    sequence: i64,
-    available: i64,
-    threshold: i64,
-    raised_at: Option<DateTime<Utc>>,
-    times_raised: i64,
-}
-
-/// Reads the live generation.
-///
-/// # Errors
-/// When the database refuses.
-pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let funnel: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT f.stage, f.orders FROM funnel f JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let revenue: Vec<(String, i64, i64, i64)> = sqlx::query_as(
-        "SELECT r.currency, r.orders, r.units, r.revenue_minor
-         FROM revenue r JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let sales: Vec<(String, i64, i64)> = sqlx::query_as(
-        "SELECT b.currency || ' ' || b.sku, b.units, b.revenue_minor
-         FROM best_sellers b JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let times: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT t.upper_bound_ms, t.orders
-         FROM time_to_confirm t JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    let alerts: Vec<AlertRow> = sqlx::query_as(
-        "SELECT a.sku, a.sequence, a.available, a.threshold, a.raised_at, a.times_raised
-         FROM stock_alerts a JOIN generations g USING (generation) WHERE g.state = 'live'",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    Ok(Rows {
-        generations: sqlx::query_as(
-            "SELECT generation, state, started_at, live_since, detail FROM generations ORDER BY generation",
-        )
-        .fetch_all(conn)
-        .await?,
-        funnel: funnel.into_iter().map(|(stage, orders)| (stage, orders.into())).collect(),
-        revenue: revenue.into_iter().map(|(of, a, b, c)| (of, [a, b, c].map(i128::from))).collect(),
-        best_sellers: sales.into_iter().map(|(of, a, b)| (of, [a, b].map(i128::from))).collect(),
-        time_to_confirm: times.into_iter().map(|(bound, orders)| (bound, orders.into())).collect(),
-        alerts: alerts.into_iter().map(|row| (row.sku.clone(), row)).collect(),
-        ..Rows::default()
-    })
-}
-
-impl Rows {
-    /// Keeps the rows of these orders only.
-    pub(in crate::verify) fn retain(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
-        self.orders.retain(|id, _| keep(id));
-    }
-
-    /// Adds the generations that rows speak of.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub(in crate::verify) async fn add_mentioned(&mut self, conn: &mut PgConnection) -> sqlx::Result<()> {
-        let mentioned: Vec<(String, i32)> = sqlx::query_as(
-            "SELECT 'orders', generation FROM orders UNION SELECT 'funnel', generation FROM funnel
-             UNION SELECT 'revenue', generation FROM revenue UNION SELECT 'best_sellers', generation FROM best_sellers
-             UNION SELECT 'time_to_confirm', generation FROM time_to_confirm
-             UNION SELECT 'stock_alerts', generation FROM stock_alerts",
-        )
-        .fetch_all(conn)
-        .await?;
-        self.mentioned = mentioned.into_iter().collect();
-        Ok(())
-    }
-
-    /// Adds the rows of these orders.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub(in crate::verify) async fn add_orders(
-        &mut self,
-        conn: &mut PgConnection,
-        keys: &Keys,
-    ) -> sqlx::Result<()> {
-        let orders: Vec<OrderRow> = keys.bind(sqlx::query_as("SELECT o.order_id, o.status, o.reserved, o.paid, o.currency, o.lines, o.placed_at, o.confirmed_at, o.reason
-             FROM generations g JOIN orders o USING (generation)
-             WHERE g.state = 'live' AND o.order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR o.order_id = ANY($3))"))
-        .fetch_all(conn)
-        .await?;
-        self.orders.extend(orders.into_iter().map(|row| (row.order_id, row)));
-        Ok(())
-    }
-}
-
-/// The counters that the applied events come to.
-#[derive(Clone, Debug, Default)]
-pub struct Counted {
-    funnel: BTreeMap<String, i128>,
-    revenue: BTreeMap<String, [i128; 3]>,
-    best_sellers: BTreeMap<String, [i128; 2]>,
-    time_to_confirm: BTreeMap<i64, i128>,
-}
 
 /// Compares what analytics remembers of orders with what it has applied; adds what they count.
 pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut Comparisons) {
@@ -276,65 +129,6 @@ fn order(
     out.same(CHECK, &subject, "reason", &row.reason.as_deref(), &reason);
 }
 
-impl Counted {
-    /// Adds what other orders come to.
-    pub(in crate::verify) fn add_all(&mut self, other: &Self) {
-        totals::add(&mut self.funnel, &other.funnel, |sum, orders| *sum += orders);
-        totals::add(&mut self.revenue, &other.revenue, totals::add_each);
-        totals::add(&mut self.best_sellers, &other.best_sellers, totals::add_each);
-        totals::add(&mut self.time_to_confirm, &other.time_to_confirm, |sum, orders| *sum += orders);
-    }
-
-    fn count(
-        &mut self,
-        placed: Option<&OrderPlaced>,
-        confirmed: Option<&OrderConfirmed>,
-        cancelled: Option<&OrderCancelled>,
-        (is_reserved, is_paid): (bool, bool),
-    ) {
-        let cancelled_stage = cancelled.map(|event| format!("cancelled_{}", reason_name(event.reason)));
-        for stage in [
-            placed.map(|_| "placed"),
-            is_reserved.then_some("reserved"),
-            is_paid.then_some("paid"),
-            confirmed.map(|_| "confirmed"),
-            cancelled_stage.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            *self.funnel.entry(stage.to_owned()).or_default() += 1;
-        }
-        let (Some(placed), Some(confirmed)) = (placed, confirmed) else { return };
-        let revenue = self.revenue.entry(placed.currency.clone()).or_default();
-        revenue[0] += 1;
-        for line in &placed.lines {
-            let units = i128::from(line.quantity);
-            let minor = units * i128::from(line.unit_price_minor);
-            revenue[1] += units;
-            revenue[2] += minor;
-            let sales = self.best_sellers.entry(format!("{} {}", placed.currency, line.sku)).or_default();
-            sales[0] += units;
-            sales[1] += minor;
-        }
-        let milliseconds = (confirmed.occurred_at - placed.occurred_at).num_milliseconds();
-        *self.time_to_confirm.entry(upper_bound(milliseconds)).or_default() += 1;
-    }
-}
-
-/// The upper bound of the bucket of a duration in milliseconds: 32 buckets each time that it doubles, as HdrHistogram has
-/// them.
-const fn upper_bound(milliseconds: i64) -> i64 {
-    if milliseconds <= 0 {
-        return 0;
-    }
-    let mut width = 1_i64;
-    while milliseconds / width >= 64 {
-        width *= 2;
-    }
-    milliseconds / width * width + (width - 1)
-}
-
 fn differences<K: Ord + std::fmt::Display, T: PartialEq + std::fmt::Debug>(
     check: Check,
     what: &str,
@@ -351,16 +145,5 @@ fn differences<K: Ord + std::fmt::Display, T: PartialEq + std::fmt::Debug>(
             &found.get(key),
             &expected.get(key),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::upper_bound;
-
-    #[test]
-    fn a_bucket_holds_what_differs_by_three_per_cent_at_most() {
-        let bounds = [-5, 0, 1, 63, 64, 65, 127, 128, 1_000].map(upper_bound);
-        assert_eq!(bounds, [0, 0, 1, 63, 65, 65, 127, 131, 1_007]);
     }
 }

@@ -2,150 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::reservation::{StockRejected, StockReleased, StockReserved};
 use contracts::stock::{StockLevelLow, StockReplenished};
 use contracts::{Event, Topic};
-use serde_json::{Value, json};
-use sqlx::PgConnection;
-use sqlx_macros::FromRow;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::services::ServiceName;
 use crate::verify::case::{Case, Published, first, first_of};
 use crate::verify::check::Check;
-use crate::verify::checks::stories::{Units, units};
-use crate::verify::keys::Keys;
 use crate::verify::report::Comparisons;
-use crate::verify::totals::{self, Totals};
+use crate::verify::rows::inventory::{ReplenishmentRow, ReservationRow, StockRow};
+use crate::verify::sums::Held;
+use crate::verify::totals::Totals;
+use crate::verify::units::units;
 
 const INVENTORY: ServiceName = ServiceName::Inventory;
-
-/// inventory's rows.
-#[derive(Clone, Debug, Default)]
-pub struct Rows {
-    stock: Vec<StockRow>,
-    reservations: BTreeMap<Uuid, ReservationRow>,
-    replenishments: Vec<ReplenishmentRow>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct StockRow {
-    sku: String,
-    replenished: i64,
-    available: i64,
-    reserved: i64,
-    committed: i64,
-    reorder_threshold: i64,
-    last_sequence: i64,
-    last_message_id: Option<i64>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct ReservationRow {
-    order_id: Uuid,
-    reservation_id: Uuid,
-    state: String,
-    lines: Option<Value>,
-    last_sequence: i64,
-    last_message_id: Option<i64>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct ReplenishmentRow {
-    idempotency_key: String,
-    sku: String,
-    quantity: i64,
-    reorder_threshold: Option<i64>,
-    created_sku: bool,
-    level_after: Value,
-    occurred_at: DateTime<Utc>,
-}
-
-/// Reads stock.
-///
-/// # Errors
-/// When the database refuses.
-pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let stock = sqlx::query_as(
-        "SELECT sku, replenished, available, reserved, committed, reorder_threshold, last_sequence, last_message_id
-         FROM stock ORDER BY sku",
-    );
-    Ok(Rows { stock: stock.fetch_all(conn).await?, ..Rows::default() })
-}
-
-impl Rows {
-    /// Keeps the reservations of these orders only.
-    pub(in crate::verify) fn retain(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
-        self.reservations.retain(|id, _| keep(id));
-    }
-
-    /// How many events of an order's reservation it says to have published.
-    pub(in crate::verify) fn last_sequence(&self, order_id: Uuid) -> i64 {
-        self.reservations.get(&order_id).map_or(0, |row| row.last_sequence)
-    }
-
-    /// The last message of each reservation and SKU.
-    pub(in crate::verify) fn last_messages(&self) -> Vec<i64> {
-        let of_stock = self.stock.iter().filter_map(|row| row.last_message_id);
-        self.reservations.values().filter_map(|row| row.last_message_id).chain(of_stock).collect()
-    }
-
-    /// Adds the replenishments.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub(in crate::verify) async fn add_replenishments(
-        &mut self,
-        conn: &mut PgConnection,
-    ) -> sqlx::Result<()> {
-        let replenishments = sqlx::query_as(
-            "SELECT idempotency_key, sku, quantity, reorder_threshold, created_sku, level_after, occurred_at
-             FROM replenishments ORDER BY occurred_at, idempotency_key",
-        );
-        self.replenishments = replenishments.fetch_all(conn).await?;
-        Ok(())
-    }
-
-    /// Adds the reservations of these orders.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub(in crate::verify) async fn add_orders(
-        &mut self,
-        conn: &mut PgConnection,
-        keys: &Keys,
-    ) -> sqlx::Result<()> {
-        let reservations: Vec<ReservationRow> = keys.bind(sqlx::query_as("SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id FROM reservations
-             WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))"))
-        .fetch_all(conn)
-        .await?;
-        self.reservations.extend(reservations.into_iter().map(|row| (row.order_id, row)));
-        Ok(())
-    }
-}
-
-/// Units that reservations hold or have sold, by SKU.
-#[derive(Clone, Debug, Default)]
-pub struct Held {
-    reserved: BTreeMap<String, i128>,
-    committed: BTreeMap<String, i128>,
-}
-
-impl Held {
-    fn add(to: &mut BTreeMap<String, i128>, lines: &Units<'_>) {
-        for (sku, quantity) in lines {
-            *to.entry((*sku).to_owned()).or_default() += quantity;
-        }
-    }
-
-    /// Adds what others hold.
-    pub(in crate::verify) fn add_all(&mut self, other: &Self) {
-        totals::add(&mut self.reserved, &other.reserved, |sum, units| *sum += units);
-        totals::add(&mut self.committed, &other.committed, |sum, units| *sum += units);
-    }
-}
 
 /// Compares reservations with what inventory has applied and published; adds what they hold.
 pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut Comparisons) {

@@ -2,124 +2,21 @@
 
 mod wording;
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, Utc};
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced, Recipient};
 use contracts::payment::PaymentRefunded;
-use sqlx::PgConnection;
-use sqlx_macros::FromRow;
-use uuid::Uuid;
 
 use super::reason_name;
 use crate::services::ServiceName;
 use crate::verify::case::{Case, Occurrence, first};
 use crate::verify::check::Check;
-use crate::verify::checks::Failures;
 use crate::verify::history::{Record, trace_id};
-use crate::verify::keys::Keys;
-use crate::verify::report::{Comparisons, Findings};
+use crate::verify::report::Comparisons;
+use crate::verify::rows::notification::{MailRow, OrderRow};
+use crate::verify::sums::FailedMails;
 use crate::verify::totals::Totals;
 use wording::Words;
 
 const NOTIFICATION: ServiceName = ServiceName::Notification;
-
-/// notification's rows.
-#[derive(Clone, Debug, Default)]
-pub struct Rows {
-    /// The one domain that all Message-IDs end in: that of most mails.
-    domain: Option<String>,
-    orders: BTreeMap<Uuid, OrderRow>,
-    mails: BTreeMap<Uuid, Vec<MailRow>>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct OrderRow {
-    order_id: Uuid,
-    recipient_status: String,
-    total_minor: Option<i64>,
-    currency: Option<String>,
-    status: Option<String>,
-    cancellation_reason: Option<String>,
-    refunded_minor: Option<i64>,
-    refund_currency: Option<String>,
-    updated_at: DateTime<Utc>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct MailRow {
-    order_id: Uuid,
-    kind: String,
-    message_id: String,
-    recipient_name: String,
-    recipient_email: String,
-    subject: String,
-    body_text: String,
-    body_html: String,
-    state: String,
-    last_error: Option<String>,
-    attempts: i32,
-    lease_id: Option<Uuid>,
-    traceparent: Option<String>,
-    tracestate: Option<String>,
-    created_at: DateTime<Utc>,
-    completed_at: Option<DateTime<Utc>>,
-}
-
-/// Reads what all mails have in common.
-///
-/// # Errors
-/// When the database refuses.
-pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let domain = sqlx::query_scalar(
-        "SELECT substring(message_id FROM '@([^@>]*)>$') FROM mails GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1",
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(Rows { domain: domain.flatten(), ..Rows::default() })
-}
-
-impl Rows {
-    /// Adds the rows of these orders.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub(in crate::verify) async fn add_orders(
-        &mut self,
-        conn: &mut PgConnection,
-        keys: &Keys,
-    ) -> sqlx::Result<()> {
-        let orders: Vec<OrderRow> = keys.bind(sqlx::query_as("SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
-                 refund_currency, updated_at
-             FROM orders WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3))"))
-        .fetch_all(&mut *conn)
-        .await?;
-        let mails: Vec<MailRow> = keys.bind(sqlx::query_as("SELECT order_id, kind, message_id, recipient_name, recipient_email, subject, body_text, body_html, state,
-                 last_error, attempts, lease_id, traceparent, tracestate, created_at, completed_at
-             FROM mails WHERE order_id BETWEEN $1 AND $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3)) ORDER BY order_id, kind"))
-        .fetch_all(conn)
-        .await?;
-        self.orders.extend(orders.into_iter().map(|row| (row.order_id, row)));
-        mails.into_iter().for_each(|row| self.mails.entry(row.order_id).or_default().push(row));
-        Ok(())
-    }
-
-    /// Keeps the rows of these orders only.
-    pub(in crate::verify) fn retain(&mut self, keep: &dyn Fn(&Uuid) -> bool) {
-        self.orders.retain(|id, _| keep(id));
-        self.mails.retain(|id, _| keep(id));
-    }
-
-    /// Whether there were mails.
-    pub(in crate::verify) const fn has_domain(&self) -> bool {
-        self.domain.is_some()
-    }
-
-    /// What all mails have in common.
-    pub(in crate::verify) fn without_rows(&self) -> Self {
-        Self { domain: self.domain.clone(), ..Self::default() }
-    }
-}
 
 /// Compares notification's tables with what it has applied.
 pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut Comparisons) {
@@ -269,29 +166,6 @@ fn sent(mail: &MailRow, failed: &mut FailedMails, out: &mut Comparisons) {
                 || format!("{subject} has {state}, and nobody has tried it"),
             );
             failed.0.add(format!("{subject} has {state}: {error}"));
-        }
-    }
-}
-
-/// Mails that can't be sent.
-#[derive(Clone, Debug, Default)]
-pub struct FailedMails(Findings);
-
-impl FailedMails {
-    /// Adds those of other orders.
-    pub(in crate::verify) fn add_all(&mut self, other: &Self) {
-        self.0.add_all(&other.0);
-    }
-
-    /// Lists them.
-    pub(in crate::verify) fn whole(&self, failures: Failures, out: &mut Comparisons) {
-        let more = self.0.count - self.0.first.len();
-        let more = (more > 0).then(|| format!("{more} more mails have failed"));
-        for finding in self.0.first.iter().cloned().chain(more) {
-            match failures {
-                Failures::Listed => out.note(finding),
-                Failures::Unexpected => out.violated(Check::MailsSent, finding),
-            }
         }
     }
 }

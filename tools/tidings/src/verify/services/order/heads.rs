@@ -2,11 +2,12 @@
 
 use uuid::Uuid;
 
+use super::placement;
 use super::stream::Stream;
-use super::{DeadlineRow, HeadRow, ViewRow, placement};
 use crate::verify::check::Check;
 use crate::verify::history::trace_id;
 use crate::verify::report::Comparisons;
+use crate::verify::rows::order::{DeadlineRow, HeadRow, ViewRow};
 
 /// Compares the head.
 pub(super) fn head(row: &HeadRow, stream: &Stream<'_>, out: &mut Comparisons) {

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::reason_name;
-use super::{EventRow, placement};
+use super::placement;
 use crate::services::ServiceName;
 use crate::verify::case::{Case, Occurrence, Published};
 use crate::verify::check::Check;
 use crate::verify::history::{Record, trace_id};
 use crate::verify::report::Comparisons;
+use crate::verify::rows::order::EventRow;
 
 const CHECK: Check = Check::OrderStreams;
 

@@ -3,10 +3,11 @@
 use contracts::order::OrderPlaced;
 use uuid::Uuid;
 
-use super::{PAYMENT, PaymentRow, StepRow};
+use super::PAYMENT;
 use crate::verify::case::{Case, Occurrence, first};
 use crate::verify::check::Check;
 use crate::verify::report::Comparisons;
+use crate::verify::rows::payment::{PaymentRow, StepRow};
 
 /// The steps of the provider, in the order in which they are asked for.
 const STEPS: [&str; 5] = ["authorize", "check_fraud", "capture", "void", "refund"];
