@@ -11,9 +11,37 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::event::Event;
-use crate::schemas::Source;
 use crate::topics::Topic;
+
+/// One integration event: a fact in the past tense, published by the service that owns its aggregate.
+pub trait Event: Sized + Send + Sync + 'static {
+    /// The record's full name, such as `tidings.order.OrderPlaced`; the header `ce_type`.
+    const TYPE: &'static str;
+    /// The topic that carries it.
+    const TOPIC: Topic;
+
+    /// The event's id, a UUIDv7; consumers apply each id once.
+    fn event_id(&self) -> Uuid;
+    /// When the fact happened.
+    fn occurred_at(&self) -> DateTime<Utc>;
+    /// The record's key: the aggregate's id as text.
+    fn key(&self) -> String;
+    /// 1, 2, 3, ... within topic and key.
+    fn sequence(&self) -> i64;
+    /// This event among all others.
+    fn into_any(self) -> AnyEvent;
+    /// This event, if `any` is one.
+    fn from_any(any: &AnyEvent) -> Option<&Self>;
+}
+
+/// A schema as it stands in `avro/`.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) event_type: &'static str,
+    pub(crate) version: u32,
+    pub(crate) topic: Topic,
+    pub(crate) text: &'static str,
+}
 
 /// Any integration event of the system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,17 +5,8 @@ use std::sync::LazyLock;
 use apache_avro::Schema;
 use apache_avro::schema::ResolvedSchema;
 
-use crate::generated::SOURCES;
+use crate::generated::{SOURCES, Source};
 use crate::topics::Topic;
-
-/// A schema as it stands in `avro/`.
-#[derive(Debug)]
-pub(crate) struct Source {
-    pub(crate) event_type: &'static str,
-    pub(crate) version: u32,
-    pub(crate) topic: Topic,
-    pub(crate) text: &'static str,
-}
 
 /// A schema ready for use.
 pub(crate) struct Bundled {

@@ -21,7 +21,7 @@ use chrono::{{DateTime, Utc}};
 use serde::{{Deserialize, Serialize}};
 use uuid::Uuid;
 
-use crate::event::{{AnyEvent, Event}};
+use super::{{AnyEvent, Event}};
 use crate::topics::Topic;
 
 ",
@@ -39,6 +39,39 @@ use crate::topics::Topic;
     }
     Ok(out)
 }
+
+/// What all events have in common, and what is kept of a schema. Beside `AnyEvent`, because each names the other.
+const COMMON: &str = "
+/// One integration event: a fact in the past tense, published by the service that owns its aggregate.
+pub trait Event: Sized + Send + Sync + 'static {
+    /// The record's full name, such as `tidings.order.OrderPlaced`; the header `ce_type`.
+    const TYPE: &'static str;
+    /// The topic that carries it.
+    const TOPIC: Topic;
+
+    /// The event's id, a UUIDv7; consumers apply each id once.
+    fn event_id(&self) -> Uuid;
+    /// When the fact happened.
+    fn occurred_at(&self) -> DateTime<Utc>;
+    /// The record's key: the aggregate's id as text.
+    fn key(&self) -> String;
+    /// 1, 2, 3, ... within topic and key.
+    fn sequence(&self) -> i64;
+    /// This event among all others.
+    fn into_any(self) -> AnyEvent;
+    /// This event, if `any` is one.
+    fn from_any(any: &AnyEvent) -> Option<&Self>;
+}
+
+/// A schema as it stands in `avro/`.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) event_type: &'static str,
+    pub(crate) version: u32,
+    pub(crate) topic: Topic,
+    pub(crate) text: &'static str,
+}
+";
 
 /// The modules, `AnyEvent`, and the list of all schemas.
 pub(crate) fn root(catalogue: &Catalogue) -> String {
@@ -59,10 +92,10 @@ pub(crate) fn root(catalogue: &Catalogue) -> String {
         use serde::Serialize;
         use uuid::Uuid;
 
-        use crate::event::Event;
-        use crate::schemas::Source;
         use crate::topics::Topic;
-
+";
+    out += COMMON;
+    out += "
         /// Any integration event of the system.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
         #[serde(untagged)]

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::{AnyEvent, Event};
+use super::{AnyEvent, Event};
 use crate::topics::Topic;
 
 /// The available units of an article fell below its threshold; once per downward crossing.
