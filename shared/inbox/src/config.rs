@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
 /// Bounds of batches, retries and upkeep.
@@ -43,8 +44,8 @@ impl ConsumerConfig {
     /// The pause before try `attempt` (1, 2, ...): exponential, between half and all of its bound by `jitter` in 0..=1.
     #[must_use]
     pub fn pause(&self, attempt: u32, jitter: f64) -> Duration {
-        let doubled = self.backoff_initial_ms.saturating_mul(1_u64 << attempt.saturating_sub(1).min(20));
-        Duration::from_millis(doubled.min(self.backoff_max_ms)).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+        let bounds = [self.backoff_initial_ms, self.backoff_max_ms].map(Duration::from_millis);
+        Backoff::new(bounds[0], bounds[1]).jittered(attempt, jitter)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use backoff::Backoff;
 use tokio::time::Instant;
 
 use crate::times::Times;
@@ -11,21 +12,22 @@ use crate::times::Times;
 #[derive(Debug)]
 pub(crate) struct CoolDown {
     times: Times,
-    next: Duration,
+    /// Since it was calm.
+    leaves: u32,
     calm_since: Option<Instant>,
     left_at: Option<Instant>,
 }
 
 impl CoolDown {
     pub(crate) const fn new(times: Times) -> Self {
-        Self { times, next: times.first_cool_down, calm_since: None, left_at: None }
+        Self { times, leaves: 0, calm_since: None, left_at: None }
     }
 
     /// One look; calm is a member in its group without a stall.
     pub(crate) fn look(&mut self, calm: bool, now: Instant) {
         self.calm_since = calm.then_some(self.calm_since.unwrap_or(now));
         if self.calm_since.is_some_and(|since| now.duration_since(since) >= self.times.calm_after) {
-            self.next = self.times.first_cool_down;
+            self.leaves = 0;
         }
     }
 
@@ -37,9 +39,8 @@ impl CoolDown {
     /// The member leaves, and stays away for so long.
     pub(crate) fn leave(&mut self, now: Instant) -> Duration {
         (self.calm_since, self.left_at) = (None, Some(now));
-        let stay = self.next;
-        self.next = (stay * 2).min(self.times.longest_cool_down);
-        stay
+        self.leaves = self.leaves.saturating_add(1);
+        Backoff::new(self.times.first_cool_down, self.times.longest_cool_down).pause(self.leaves)
     }
 }
 
