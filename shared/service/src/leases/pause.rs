@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backoff::Backoff;
 use tokio::time::Instant;
 
 use super::Contact;
@@ -16,9 +17,10 @@ const LONGEST: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Pause {
     unanswered: u32,
-    /// The first cool-down, and the present one.
+    /// The first cool-down.
     first: Duration,
-    cool_down: Duration,
+    /// Probes of this pause that were not answered.
+    probes: u32,
     /// During a pause: when one item may be taken as a probe.
     probe_at: Option<Instant>,
     is_probing: bool,
@@ -26,7 +28,7 @@ pub(super) struct Pause {
 
 impl Pause {
     pub(super) const fn new(first: Duration) -> Self {
-        Self { unanswered: 0, first, cool_down: first, probe_at: None, is_probing: false }
+        Self { unanswered: 0, first, probes: 0, probe_at: None, is_probing: false }
     }
 
     /// How many of `free` items may be taken now, while so many are under way. A probe is alone: what was under way when the
@@ -51,11 +53,11 @@ impl Pause {
             Contact::NoAnswer => {
                 self.unanswered = self.unanswered.saturating_add(1);
                 if self.probe_at.is_none() && self.unanswered >= UNANSWERED {
-                    self.probe_at = Some(now + self.cool_down);
+                    self.probe_at = Some(now + self.cool_down());
                 } else if self.is_probing {
                     self.is_probing = false;
-                    self.cool_down = (self.cool_down * 2).min(LONGEST);
-                    self.probe_at = Some(now + self.cool_down);
+                    self.probes = self.probes.saturating_add(1);
+                    self.probe_at = Some(now + self.cool_down());
                 }
             }
         }
@@ -66,10 +68,15 @@ impl Pause {
         self.unanswered > 0
     }
 
+    /// How long nothing is taken before the next probe.
+    fn cool_down(&self) -> Duration {
+        Backoff::new(self.first, LONGEST).pause(self.probes.saturating_add(1))
+    }
+
     /// Why nothing is taken, if so.
     pub(super) fn reason(&self) -> Option<String> {
         self.probe_at.map(|_| {
-            let (unanswered, cool_down) = (self.unanswered, self.cool_down);
+            let (unanswered, cool_down) = (self.unanswered, self.cool_down());
             format!("no answer to {unanswered} calls in succession; tries one every {cool_down:?}")
         })
     }

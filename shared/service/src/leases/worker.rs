@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backoff::Backoff;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -12,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::pause::Pause;
 use super::{Contact, LeasedWork, Settings};
 use crate::{Progress, Worker};
+
+/// The pauses while the store is away.
+const RECORD_AGAIN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// Does leased work. Any number of them may run, in any number of processes.
 #[derive(Debug)]
@@ -82,8 +86,10 @@ impl<W: LeasedWork> LeaseWorker<W> {
     /// Stores outcomes. While the store is away they are kept, for as long as `patience` says; after that the leases end.
     async fn record(&self, outcomes: &[W::Outcome], go_on: bool) -> anyhow::Result<Vec<W::Item>> {
         let give_up = Instant::now() + self.settings.patience;
-        let mut pause = Duration::from_millis(50);
+        let mut failures = 0;
         loop {
+            failures += 1;
+            let pause = RECORD_AGAIN.pause(failures);
             match self.work.record(outcomes, go_on).await {
                 Ok(next) => return Ok(next),
                 Err(error) if Instant::now() + pause >= give_up => return Err(error),
@@ -92,7 +98,6 @@ impl<W: LeasedWork> LeaseWorker<W> {
                     let error = format!("{error:#}");
                     tracing::warn!(worker, outcomes, error, "outcomes of leased work wait for the database");
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
                 }
             }
         }

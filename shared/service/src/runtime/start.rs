@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use backoff::Backoff;
 use contracts::{Codec, RegistryConfig, Topic, Topics};
 use database::Database;
 use messaging::{Bus, BusError, KafkaBus, TopicSpec};
@@ -19,15 +20,13 @@ use crate::database::{DatabaseError, open};
 #[derive(Clone, Copy, Debug)]
 struct Patience {
     deadline: Instant,
-    /// Short, because everything may be starting together; doubled from attempt to attempt.
-    first_pause: Duration,
-    longest_pause: Duration,
+    /// Short at first, because everything may be starting together.
+    backoff: Backoff,
 }
 
 impl Patience {
     fn until(deadline: Instant) -> Self {
-        let (first_pause, longest_pause) = (Duration::from_millis(100), Duration::from_secs(2));
-        Self { deadline, first_pause, longest_pause }
+        Self { deadline, backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)) }
     }
 }
 
@@ -117,7 +116,7 @@ where
     F: Future<Output = Result<T, E>>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let mut pause = patience.first_pause;
+    let mut failures = 0;
     // The last attempt may be cut short; what the one before it was told says more.
     let mut told = None;
     loop {
@@ -137,8 +136,8 @@ where
         let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
         tracing::warn!(left_s = left.as_secs(), error = format!("{error}{reason}"), "waiting for {what}");
         told = Some(error);
-        tokio::time::sleep(pause.min(left)).await;
-        pause = (pause * 2).min(patience.longest_pause);
+        failures += 1;
+        tokio::time::sleep(patience.backoff.pause(failures).min(left)).await;
     }
 }
 
@@ -154,8 +153,7 @@ mod tests {
         let mut attempts = 0;
         let patience = Patience {
             deadline: Instant::now() + patience,
-            first_pause: Duration::from_micros(10),
-            longest_pause: Duration::from_millis(1),
+            backoff: Backoff::new(Duration::from_micros(10), Duration::from_millis(1)),
         };
         let outcome = patiently(
             "it",

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use backoff::Backoff;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Progress, Worker};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
 
 /// A worker that ran this long is taken to be healthy: its next failure is a first one.
 const HEALTHY: Duration = Duration::from_secs(60);
@@ -39,26 +39,7 @@ pub(super) async fn supervise(mut worker: Box<dyn Worker>, progress: Progress, s
         progress.failed(Some(format!("failure {failures}: {reason}")));
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause(failures, rand::random())) => {}
+            () = tokio::time::sleep(BACKOFF.jittered(failures, rand::random())) => {}
         }
-    }
-}
-
-/// Doubles from failure to failure up to a bound; `jitter` in 0..=1 takes up to half of it away.
-fn pause(failures: u32, jitter: f64) -> Duration {
-    let doubled = FIRST_PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
-    doubled.min(LONGEST_PAUSE).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_their_bound() {
-        assert_eq!(pause(1, 1.0), FIRST_PAUSE);
-        assert_eq!(pause(2, 1.0), FIRST_PAUSE * 2);
-        assert_eq!(pause(100, 1.0), LONGEST_PAUSE);
-        assert_eq!(pause(100, 0.0), LONGEST_PAUSE / 2);
     }
 }
