@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use apache_avro::writer::datum::GenericDatumWriter;
+use backoff::Backoff;
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
@@ -25,6 +26,9 @@ use crate::topics::Topics;
 
 /// How long `Codec::connect` waits for a registry that does not answer yet.
 const START_UP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pauses while the registry does not answer.
+const ASK_AGAIN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How many schemas are fetched at once.
 const CALLS_AT_ONCE: usize = 8;
@@ -365,10 +369,12 @@ async fn patiently<T>(
     url: &str,
     mut call: impl AsyncFnMut() -> Result<T, RegistryError>,
 ) -> Result<T, RegistryError> {
-    let mut pause = Duration::from_millis(100);
+    let mut failures = 0;
     // The last call may be cut short; what the one before it was told says more.
     let mut told = "no answer in time".to_owned();
     loop {
+        failures += 1;
+        let pause = ASK_AGAIN.pause(failures);
         let Ok(outcome) = tokio::time::timeout_at(deadline, call()).await else {
             return Err(RegistryError::Unavailable { url: url.to_owned(), detail: told });
         };
@@ -381,7 +387,6 @@ async fn patiently<T>(
             outcome => return outcome,
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
     }
 }
 
