@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use backoff::Backoff;
 use futures::{StreamExt, TryStreamExt, stream};
-use rand::Rng;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -14,8 +14,8 @@ use super::progress::Progress;
 use super::rules::NewOrder;
 use crate::client::{Answer, Client, encode};
 
-/// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The pauses between two attempts.
+const REPEAT: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// How requests are sent.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +95,7 @@ async fn repeat<T, F: Future<Output = Answer<T>>>(
     progress: &Progress,
 ) -> Answer<T> {
     let deadline = Instant::now() + patience;
-    let mut pause = Duration::from_millis(50);
+    let mut failures = 0;
     loop {
         let answer = attempt().await;
         let Answer::Unknown(_) = answer else { return answer };
@@ -103,9 +103,8 @@ async fn repeat<T, F: Future<Output = Answer<T>>>(
             return answer;
         }
         progress.repeated();
-        let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
-        tokio::time::sleep(jittered).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        failures += 1;
+        tokio::time::sleep(REPEAT.jittered(failures, rand::random())).await;
     }
 }
 

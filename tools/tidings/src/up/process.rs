@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use backoff::Backoff;
 use embedded::ports::ReservedPort;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -19,8 +20,8 @@ use crate::services::ServiceName;
 
 /// How long a service may take to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(20);
-/// The pause before the first restart, and the longest one.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The pauses before a restart.
+const RESTART: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// A service that lived so long starts again with the shortest pause.
 const SETTLED: Duration = Duration::from_secs(20);
 /// How much of a log is shown when a service dies.
@@ -86,7 +87,7 @@ pub async fn supervise(
     shutdown: CancellationToken,
     say: Say,
 ) -> anyhow::Result<()> {
-    let mut pause = PAUSES.0;
+    let mut deaths = 0;
     while !shutdown.is_cancelled() {
         let started = Instant::now();
         let mut child = spawn(&spec)?;
@@ -99,8 +100,10 @@ pub async fn supervise(
         watch.pid.store(0, Ordering::Release);
         watch.deaths.fetch_add(1, Ordering::AcqRel);
         if started.elapsed() >= SETTLED {
-            pause = PAUSES.0;
+            deaths = 0;
         }
+        deaths += 1;
+        let pause = RESTART.pause(deaths);
         say(format!(
             "{} (process {pid}) died: {}; starting it again in {pause:?}",
             spec.service,
@@ -110,7 +113,6 @@ pub async fn supervise(
             tail(&spec.log).lines().for_each(|line| say(format!("  {line}")));
         }
         let _ = timeout(pause, shutdown.cancelled()).await;
-        pause = (pause * 2).min(PAUSES.1);
     }
     Ok(())
 }
