@@ -71,8 +71,8 @@ pub const SYSTEMS: &[System] = &[
             ),
             door(
                 "tools/tidings/src/verify/databases.rs",
-                "CONNECT_TIMEOUT",
-                "10 s to connect, 60 s for a round of `--follow`; a whole comparison has none, and shows its progress",
+                "SILENCE",
+                "10 s to connect, 5 min without a row or an answer, 60 s for a round of `--follow`",
             ),
             door("tools/tidings/src/up/databases.rs", "timeout", "30 s for all five"),
         ],

@@ -55,6 +55,8 @@ pub struct Target {
     pub registry: String,
     /// What the topics' names begin with.
     pub topics_prefix: String,
+    /// How long a database may say nothing: mostly [`databases::SILENCE`].
+    pub silence: Duration,
 }
 
 impl From<&RunningSystem> for Target {
@@ -64,6 +66,7 @@ impl From<&RunningSystem> for Target {
             kafka: KafkaConfig::new(&system.kafka),
             registry: system.registry.clone(),
             topics_prefix: system.topics_prefix.clone(),
+            silence: databases::SILENCE,
         }
     }
 }
@@ -113,7 +116,7 @@ pub async fn run(target: &Target, options: Options) -> anyhow::Result<Report> {
 async fn wait_until_quiet(target: &Target, topics: &Topics, deadline: Instant) -> anyhow::Result<()> {
     let reader = Reader::new(&target.kafka, topics)?;
     while Instant::now() < deadline {
-        let snapshot = databases::read_pending(&target.postgres).await?;
+        let snapshot = databases::read_pending(&target.postgres, target.silence).await?;
         let ranges = reader.ranges(None).await?;
         let history = History { ranges, ..History::default() };
         if Case::new(topics, &history, &snapshot).is_quiet() {

@@ -1,8 +1,11 @@
 //! What `tidings verify` says when it can't look: each failure has a name, and none is a success.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context;
 use sqlx::{Connection, PgConnection};
 use system::System;
+use testkit::proxy::Proxy;
 use tidings::services::ServiceName;
 use tidings::up::databases::database_url;
 use tidings::verify::case::Case;
@@ -56,7 +59,30 @@ async fn what_can_not_be_read_is_named_and_no_success() -> anyhow::Result<()> {
     let schemas = report.outcome(Check::Schemas).map(|outcome| outcome.violations.count);
     assert_eq!(schemas, Some(whole.records.len()), "{report}");
     who_only_reads(&system, &target).await?;
+    who_falls_silent(&target).await?;
     system.stop().await
+}
+
+/// A way to the databases that falls silent in the middle is an error within its bound.
+async fn who_falls_silent(target: &Target) -> anyhow::Result<()> {
+    let (user, server) = target.postgres.rsplit_once('@').context("the URL names a user")?;
+    let (address, path) = server.split_once('/').unwrap_or((server, ""));
+    let proxy = Proxy::start(address.to_owned()).await?;
+    let postgres = format!("{user}@{}/{path}", proxy.address());
+    let target = Target { postgres, silence: Duration::from_secs(2), ..target.clone() };
+    let options = Options { wait: None, failures: Failures::Unexpected };
+    assert!(verify::run(&target, options).await?.holds());
+    let bytes = proxy.forwarded();
+    for part in 1..4 {
+        proxy.silence_after(bytes * part / 4);
+        let began = Instant::now();
+        let error = verify::run(&target, options).await.err().map(|error| format!("{error:#}"));
+        let error = error.unwrap_or_default();
+        assert!(error.contains("said nothing"), "{part}: {error}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{part}: {:?}", began.elapsed());
+        proxy.serve();
+    }
+    Ok(())
 }
 
 /// A role that can write nothing is enough for all that is compared.

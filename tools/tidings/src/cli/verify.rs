@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::state::RunningSystem;
 use crate::up::StopSignals;
+use crate::verify::databases::SILENCE;
 use crate::verify::failures::Failures;
 use crate::verify::follow::{self, TimedUpdate};
 use crate::verify::{self, Target};
@@ -183,6 +184,7 @@ impl VerifyArgs {
                 .topics_prefix
                 .or_else(|| running.as_ref().map(|target| target.topics_prefix.clone()))
                 .unwrap_or_else(|| "tidings".to_owned()),
+            silence: SILENCE,
         })
     }
 }

@@ -22,6 +22,9 @@ use crate::up::databases::{database_url, without_password};
 /// All statements of one database see the same moment, and change nothing.
 pub(super) const ONE_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// How long a database may say nothing: neither a row nor the answer to a statement.
+pub const SILENCE: Duration = Duration::from_secs(300);
+
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,19 +67,36 @@ pub async fn read(postgres: &str) -> anyhow::Result<Snapshot> {
 ///
 /// # Errors
 /// When a database can't be reached or lacks a table.
-pub async fn read_pending(postgres: &str) -> anyhow::Result<Snapshot> {
+pub async fn read_pending(postgres: &str, silence: Duration) -> anyhow::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
     for service in ServiceName::ALL {
         let mut database = open(postgres, service).await?;
-        let mut conn = database.begin_with(ONE_SNAPSHOT).await?;
-        let what = || format!("reading {}", service.database());
-        let delivery = delivery::pending(&mut conn).await.with_context(what)?;
-        snapshot.delivery.insert(service, delivery);
-        snapshot.count_unfinished(service, &mut conn).await.with_context(what)?;
-        conn.rollback().await.with_context(what)?;
-        database.close().await.with_context(what)?;
+        let reading = async {
+            let mut conn = database.begin_with(ONE_SNAPSHOT).await?;
+            let delivery = delivery::pending(&mut conn).await?;
+            snapshot.delivery.insert(service, delivery);
+            snapshot.count_unfinished(service, &mut conn).await?;
+            conn.rollback().await?;
+            anyhow::Ok(database.close().await?)
+        };
+        said(silence, service, reading).await?;
     }
     Ok(snapshot)
+}
+
+/// What a database says, within `silence`: the next row, or the answer to what it is asked in one go.
+///
+/// # Errors
+/// When it fails, or says nothing.
+pub(super) async fn said<T, E: Into<anyhow::Error>>(
+    silence: Duration,
+    service: ServiceName,
+    saying: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T> {
+    let what = || format!("reading {}", service.database());
+    let answer = tokio::time::timeout(silence, saying).await;
+    let answer = answer.with_context(|| format!("it said nothing for {silence:?}")).with_context(what)?;
+    answer.map_err(Into::into).with_context(what)
 }
 
 pub(super) async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnection> {

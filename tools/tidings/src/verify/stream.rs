@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
+use std::time::Duration;
 
-use anyhow::Context;
 use contracts::Codec;
 use contracts::topics::Topic;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio::sync::mpsc::Sender;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::case::Case;
 use super::checks;
-use super::databases::{self, ONE_SNAPSHOT, Snapshot};
+use super::databases::{self, ONE_SNAPSHOT, Snapshot, said};
 use super::delivery::{self, InboxRow};
 use super::failures::Failures;
 use super::history::{History, Place, Record};
@@ -71,14 +71,15 @@ pub(super) async fn verify(target: &Target, codec: &Codec, how: How) -> anyhow::
     }
     // One snapshot a database, held to the end.
     let mut transactions: Vec<Transaction<'_, Postgres>> = Vec::new();
-    for connection in &mut connections {
-        transactions.push(connection.begin_with(ONE_SNAPSHOT).await?);
+    let silence = target.silence;
+    for (service, connection) in ServiceName::ALL.into_iter().zip(&mut connections) {
+        transactions.push(said(silence, service, connection.begin_with(ONE_SNAPSHOT)).await?);
     }
     let mut shared = Snapshot::default();
     for (service, conn) in ServiceName::ALL.into_iter().zip(&mut transactions) {
-        shared.read_whole(service, conn).await?;
+        said(silence, service, shared.read_whole(service, conn)).await?;
     }
-    let (orders, keys) = order::ranges(&mut transactions[0]).await?;
+    let (orders, keys) = said(silence, ServiceName::Order, order::ranges(&mut transactions[0])).await?;
 
     // The topics after the databases: everything that these call published must be there.
     let history = History {
@@ -92,16 +93,17 @@ pub(super) async fn verify(target: &Target, codec: &Codec, how: How) -> anyhow::
         shared,
         history,
         parts: Parts::new(keys),
+        silence,
         out: Comparisons::reporting_to(how.found.clone()),
         how,
     };
     reading.spill(&mut transactions).await?;
     let verified = reading.compare(&mut transactions, orders).await?;
-    for transaction in transactions {
-        transaction.rollback().await?;
+    for (service, transaction) in ServiceName::ALL.into_iter().zip(transactions) {
+        said(silence, service, transaction.rollback()).await?;
     }
-    for connection in connections {
-        connection.close().await?;
+    for (service, connection) in ServiceName::ALL.into_iter().zip(connections) {
+        said(silence, service, connection.close()).await?;
     }
     Ok(verified)
 }
@@ -114,6 +116,8 @@ struct Reading<'a> {
     /// Ranges and schemas; the records that positions and dead letters name; causes in other parts.
     history: History,
     parts: Parts,
+    /// How long a database may say nothing.
+    silence: Duration,
     out: Comparisons,
     how: How,
 }
@@ -137,7 +141,7 @@ impl Reading<'_> {
         let named = self.shared.named_places(self.codec.topics());
         let mut inboxes: Vec<Inbox<'_>> = Vec::new();
         for ((number, service), conn) in (0_u8..).zip(ServiceName::ALL).zip(transactions.iter_mut()) {
-            inboxes.push(Inbox::open(number, service, conn).await?);
+            inboxes.push(Inbox::open((number, service), conn, self.silence).await?);
         }
         let mut pieces = self.reader.stream(&self.history.ranges);
         let (positions, mut last) = (self.shared.positions(self.codec.topics()), Vec::new());
@@ -172,9 +176,9 @@ impl Reading<'_> {
             inbox.rest(self).await?;
         }
         drop(inboxes);
-        for ((number, _), conn) in (0_u8..).zip(ServiceName::ALL).zip(transactions.iter_mut()) {
+        for ((number, service), conn) in (0_u8..).zip(ServiceName::ALL).zip(transactions.iter_mut()) {
             let mut messages = std::pin::pin!(delivery::messages(conn));
-            while let Some(row) = messages.try_next().await.context("reading an outbox")? {
+            while let Some(row) = said(self.silence, service, messages.try_next()).await? {
                 let is_stock =
                     self.codec.topics().parse(&row.topic).is_none_or(|topic| topic == Topic::Stock);
                 let subject = row.subject.as_deref().filter(|_| !is_stock);
@@ -200,7 +204,7 @@ impl Reading<'_> {
             let mut snapshot = self.shared.without_rows();
             let history = self.take(at, &mut snapshot).await?;
             for (service, conn) in ServiceName::ALL.into_iter().zip(transactions.iter_mut()) {
-                snapshot.read_orders(service, conn, &keys).await?;
+                said(self.silence, service, snapshot.read_orders(service, conn, &keys)).await?;
             }
             let case = Case::new(self.codec.topics(), &history, &snapshot);
             checks::keys(&case, &mut self.out);
@@ -296,18 +300,23 @@ struct Inbox<'c> {
     service: ServiceName,
     rows: InboxRows<'c>,
     next: Option<InboxRow>,
+    silence: Duration,
 }
 
 impl<'c> Inbox<'c> {
-    async fn open(number: u8, service: ServiceName, conn: &'c mut PgConnection) -> anyhow::Result<Self> {
-        let mut inbox = Self { number, service, rows: Box::pin(delivery::events(conn)), next: None };
+    async fn open(
+        (number, service): (u8, ServiceName),
+        conn: &'c mut PgConnection,
+        silence: Duration,
+    ) -> anyhow::Result<Self> {
+        let rows = Box::pin(delivery::events(conn));
+        let mut inbox = Self { number, service, rows, next: None, silence };
         inbox.advance().await?;
         Ok(inbox)
     }
 
     async fn advance(&mut self) -> anyhow::Result<Option<InboxRow>> {
-        let next = self.rows.next().await.transpose();
-        let next = next.with_context(|| format!("reading {}", self.service.database()))?;
+        let next = said(self.silence, self.service, self.rows.try_next()).await?;
         Ok(std::mem::replace(&mut self.next, next))
     }
 
