@@ -32,14 +32,12 @@ impl Reach {
     /// Whether one of these members reaches `partition` and everything that we reach.
     pub(crate) fn is_surpassed(&self, partition: &TopicPartition, others: &[BTreeSet<String>]) -> bool {
         let lacks = |unreached: &BTreeSet<String>| {
-            std::iter::once(partition).chain(&self.reached).any(|needed| unreached.contains(&name(needed)))
+            std::iter::once(partition)
+                .chain(&self.reached)
+                .any(|needed| unreached.contains(&needed.to_string()))
         };
         others.iter().any(|unreached| !lacks(unreached))
     }
-}
-
-fn name(TopicPartition { topic, partition }: &TopicPartition) -> String {
-    format!("{topic}/{partition}")
 }
 
 /// Tells the others what this member reaches, and forgets members that have said nothing for an hour.
@@ -52,7 +50,7 @@ pub(crate) async fn tell(
     in_group: bool,
     unreached: &BTreeSet<TopicPartition>,
 ) -> Result<(), sqlx::Error> {
-    let unreached: Vec<String> = unreached.iter().map(name).collect();
+    let unreached: Vec<String> = unreached.iter().map(ToString::to_string).collect();
     let telling = database.connection(Operation::Sample, |mut conn| async move {
         sqlx::query(
             "INSERT INTO inbox.members (member, seen_at, in_group, unreached) VALUES ($1, now(), $2, $3)
@@ -103,7 +101,7 @@ mod tests {
     }
 
     fn lacking(partitions: &[i32]) -> BTreeSet<String> {
-        partitions.iter().map(|number| name(&partition(*number))).collect()
+        partitions.iter().map(|number| partition(*number).to_string()).collect()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a bus is: the promises that every transport keeps and the conformance suite asks for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +41,22 @@ pub struct TopicPartition {
     pub topic: String,
     /// Partition number from 0.
     pub partition: i32,
+}
+
+/// `topic/partition`.
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+impl TopicPartition {
+    /// The partition that this text, `topic/partition`, names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (topic, partition) = text.rsplit_once('/')?;
+        Some(Self { topic: topic.to_owned(), partition: partition.parse().ok()? })
+    }
 }
 
 /// A topic that must exist.
@@ -187,8 +204,8 @@ impl Refusal {
     }
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Size => "size",
             Self::Timestamp => "timestamp",
@@ -332,4 +349,19 @@ pub struct PositionError {
     pub low: i64,
     /// One behind the newest.
     pub high: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_read_as_it_is_written() {
+        let partition = TopicPartition { topic: "shop/parcels".to_owned(), partition: 12 };
+        assert_eq!(partition.to_string(), "shop/parcels/12");
+        assert_eq!(TopicPartition::parse("shop/parcels/12"), Some(partition));
+        for text in ["", "orders", "orders/", "orders/x"] {
+            assert_eq!(TopicPartition::parse(text), None, "{text}");
+        }
+    }
 }

@@ -135,7 +135,7 @@ impl Health {
         for consumer in self.0.consumers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             components.insert("consumer group".to_owned(), group_component(consumer.out_of_group()));
             for (partition, state) in consumer.partitions() {
-                let name = format!("consumer {}/{}", partition.topic, partition.partition);
+                let name = format!("consumer {partition}");
                 components.insert(name, partition_component(state));
             }
         }

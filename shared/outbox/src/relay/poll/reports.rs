@@ -73,7 +73,9 @@ impl PollRelay {
         let report = match (unreached, *self.standing.borrow()) {
             (None, _) | (_, Standing::CoolingDown) => Report::Withdraw,
             (Some(_), Standing::NoSession) => Report::Leave,
-            (Some(unreached), Standing::MayLead) => Report::Write(unreached.iter().map(to_text).collect()),
+            (Some(unreached), Standing::MayLead) => {
+                Report::Write(unreached.iter().map(ToString::to_string).collect())
+            }
         };
         let times = self.times;
         self.database
@@ -119,7 +121,10 @@ async fn exchange(
     .fetch_all(conn)
     .await?;
     // What can't be read says nothing.
-    Ok(others.iter().filter_map(|unreached| unreached.iter().map(|text| from_text(text)).collect()).collect())
+    Ok(others
+        .iter()
+        .filter_map(|unreached| unreached.iter().map(|text| TopicPartition::parse(text)).collect())
+        .collect())
 }
 
 /// The topics among these that have messages which nothing but the broker keeps from being published.
@@ -139,28 +144,4 @@ pub(super) async fn due_topics(
     .bind(topics)
     .fetch_all(conn)
     .await
-}
-
-fn to_text(partition: &TopicPartition) -> String {
-    format!("{}/{}", partition.topic, partition.partition)
-}
-
-fn from_text(text: &str) -> Option<TopicPartition> {
-    let (topic, partition) = text.rsplit_once('/')?;
-    Some(TopicPartition { topic: topic.to_owned(), partition: partition.parse().ok()? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_is_read_as_it_was_written() {
-        let partition = TopicPartition { topic: "tidings.orders".to_owned(), partition: 12 };
-        assert_eq!(to_text(&partition), "tidings.orders/12");
-        assert_eq!(from_text("tidings.orders/12"), Some(partition));
-        for text in ["", "orders", "orders/", "orders/x"] {
-            assert_eq!(from_text(text), None, "{text}");
-        }
-    }
 }
