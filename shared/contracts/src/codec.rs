@@ -3,6 +3,7 @@
 pub(crate) mod body;
 mod error;
 mod registry;
+mod retry;
 mod wire;
 mod writer;
 
@@ -12,12 +13,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use apache_avro::writer::datum::GenericDatumWriter;
-use backoff::Backoff;
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 pub use crate::codec::error::{DecodeError, EncodeError, RegistryError};
 use crate::codec::registry::{Fault, Registry};
+use crate::codec::retry::retry_until;
 use crate::codec::writer::Writer;
 use crate::compatibility;
 use crate::event::{self, AnyEvent};
@@ -26,9 +27,6 @@ use crate::topics::Topics;
 
 /// How long `Codec::connect` waits for a registry that does not answer yet.
 const START_UP_PATIENCE: Duration = Duration::from_secs(60);
-
-/// The pauses while the registry does not answer.
-const ASK_AGAIN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How many schemas are fetched at once.
 const CALLS_AT_ONCE: usize = 8;
@@ -119,7 +117,7 @@ impl Codec {
         let deadline = Instant::now() + patience;
         for ours in &publishes {
             let id =
-                patiently(deadline, url, || codec.publish(&client, registry.auto_register_schemas, ours))
+                retry_until(deadline, url, || codec.publish(&client, registry.auto_register_schemas, ours))
                     .await?;
             codec.remember(id, Writer::bundled(ours));
             codec.published.insert(ours.event_type, Published::new(id, ours)?);
@@ -142,7 +140,7 @@ impl Codec {
         let Some(registry) = &self.registry else { return Ok(()) };
         let deadline = Instant::now() + patience;
         for ours in bundled(consumes)? {
-            patiently(deadline, &registry.name, || self.preload(registry, ours)).await?;
+            retry_until(deadline, &registry.name, || self.preload(registry, ours)).await?;
         }
         Ok(())
     }
@@ -361,52 +359,4 @@ fn bundled(event_types: &[&'static str]) -> Result<Vec<&'static Bundled>, Regist
         .iter()
         .map(|event_type| schemas::newest(event_type).ok_or(RegistryError::UnknownEvent { event_type }))
         .collect()
-}
-
-/// Repeats `call` while the registry does not answer, until `deadline`, and says that it waits.
-async fn patiently<T>(
-    deadline: Instant,
-    url: &str,
-    mut call: impl AsyncFnMut() -> Result<T, RegistryError>,
-) -> Result<T, RegistryError> {
-    let mut failures = 0;
-    // The last call may be cut short; what the one before it was told says more.
-    let mut told = "no answer in time".to_owned();
-    loop {
-        failures += 1;
-        let pause = ASK_AGAIN.pause(failures);
-        let Ok(outcome) = tokio::time::timeout_at(deadline, call()).await else {
-            return Err(RegistryError::Unavailable { url: url.to_owned(), detail: told });
-        };
-        match outcome {
-            Err(RegistryError::Unavailable { detail, .. }) if Instant::now() + pause < deadline => {
-                let left_s = (deadline - Instant::now()).as_secs();
-                tracing::warn!(url, detail, left_s, "the schema registry does not answer yet; trying again");
-                told = detail;
-            }
-            outcome => return outcome,
-        }
-        tokio::time::sleep(pause).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_call_that_the_deadline_cuts_short_does_not_hide_what_was_wrong() {
-        let mut calls = 0;
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let outcome: Result<(), _> = patiently(deadline, "http://registry", async || {
-            calls += 1;
-            if calls > 1 {
-                std::future::pending::<()>().await;
-            }
-            Err(Fault::Unavailable("connection refused".to_owned()).at("http://registry", ""))
-        })
-        .await;
-        let error = outcome.unwrap_err().to_string();
-        assert_eq!(error, "schema registry http://registry: connection refused");
-    }
 }
