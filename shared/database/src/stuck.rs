@@ -46,6 +46,7 @@ impl StuckSessions {
                       THEN pg_terminate_backend(s.pid) ELSE false END
              FROM pg_stat_activity s
              WHERE s.datname = current_database() AND s.usename = current_user AND s.pid <> pg_backend_pid()
+               AND s.backend_type = 'client backend'
                AND s.state = 'active' AND s.query !~* '^\s*copy'
                AND s.query_start < clock_timestamp() - make_interval(secs => $1)
                AND (s.wait_event = 'ClientRead'

@@ -206,3 +206,49 @@ async fn locks_of_a_session_that_is_silent_from_any_byte_are_free_again() {
         () = free => {}
     }
 }
+
+/// It has sent more than its client takes, which no time-out of a statement ends, and others wait for what it has locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_client_takes_nothing_is_ended_when_others_wait_for_it() {
+    let numbers = numbers().await;
+    sqlx::query("INSERT INTO numbers VALUES (1)").execute(numbers.pool()).await.unwrap();
+    let (proxy, database) = through_a_proxy(&numbers, 1).await;
+    database.transaction(Operation::Worker, |tx| lock_twice(tx, -1)).await.unwrap();
+    proxy.silence_after(10_000);
+    let selecting = database.transaction(Operation::Worker, |mut tx| async move {
+        let large = sqlx::query("SELECT number, repeat('x', 50000000) FROM numbers FOR UPDATE");
+        large.fetch_all(&mut *tx).await
+    });
+    let falls_silent = async {
+        eventually("the server waits for its client to take the answer", PATIENCE, async || {
+            let waits: Vec<String> = sqlx::query_scalar(
+                "SELECT wait_event FROM pg_stat_activity
+             WHERE datname = current_database() AND state = 'active' AND wait_event IS NOT NULL",
+            )
+            .fetch_all(numbers.pool())
+            .await
+            .unwrap();
+            if waits == ["ClientWrite"] { Ok(()) } else { Err(waits) }
+        })
+        .await;
+        // The client goes, and the server does not hear of it.
+        proxy.silence();
+    };
+    tokio::select! {
+        selected = selecting => panic!("{selected:?}"),
+        () = falls_silent => {}
+    }
+    let mut stuck = StuckSessions::new(numbers.database().clone()).older_than(Duration::from_secs(2));
+    let mut ended = 0;
+    let ending = async {
+        while ended == 0 {
+            ended = stuck.look().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    // Alone it is left: whoever takes a large answer slowly harms nobody.
+    let waiting = sqlx::query("UPDATE numbers SET number = number WHERE number = 1").execute(numbers.pool());
+    let (updated, ended) = tokio::join!(waiting, tokio::time::timeout(PATIENCE, ending));
+    assert!(ended.is_ok());
+    updated.unwrap();
+}
