@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
-use contracts::ambient;
+use contracts::{Topic, Topics, ambient};
+use messaging::{Bus as _, KafkaBus, KafkaConfig, Record};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool};
 use system::{ENDS_WITHIN, System};
@@ -111,7 +112,8 @@ pub(crate) async fn play(system: &System) -> anyhow::Result<()> {
     replenish(system, "LAMP", 10, 8).await?;
     cancelled_before_and_after_the_money_was_taken(system).await?;
     timed_out(system).await?;
-    dead_letters(system).await
+    dead_letters(system).await?;
+    event_of_a_newer_release(system).await
 }
 
 /// One order is cancelled before anything is reserved, another one after its money was taken. What holds each back is a row's
@@ -201,6 +203,38 @@ async fn dead_letters(system: &System) -> anyhow::Result<()> {
         }
     }
     sqlx::raw_sql("ALTER TABLE mails DROP CONSTRAINT refused").execute(&notification).await?;
+    Ok(())
+}
+
+/// Of a type that no service knows: it waits in each that reads the topic.
+async fn event_of_a_newer_release(system: &System) -> anyhow::Result<()> {
+    const READERS: [ServiceName; 4] =
+        [ServiceName::Inventory, ServiceName::Payment, ServiceName::Notification, ServiceName::Analytics];
+    let running = system.stack().system();
+    let key = ambient::new_id().to_string();
+    let bus = KafkaBus::try_new(KafkaConfig::new(running.kafka.clone()))?;
+    let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+    let record = Record {
+        topic: Topics::new(running.topics_prefix.clone()).name(Topic::Orders),
+        key: Some(key.clone().into_bytes()),
+        value: Some(vec![0, 0x7f, 0xff, 0xff, 0xf0, 1]),
+        headers: vec![header("ce_specversion", "1.0"), header("ce_type", "tidings.order.OrderMoved")],
+    };
+    bus.producer().await?.send(record).await?;
+    for service in READERS {
+        let pool = pool(system, service).await?;
+        eventually("it is a dead letter", ENDS_WITHIN, async || {
+            let found: Vec<(String, Option<String>)> = sqlx::query_as(
+                "SELECT reason, event_type FROM inbox.dead_letters WHERE key = convert_to($1, 'UTF8')",
+            )
+            .bind(&key)
+            .fetch_all(&pool)
+            .await?;
+            let expected = ("unknown_event_type".to_owned(), Some("tidings.order.OrderMoved".to_owned()));
+            if found == [expected] { Ok(()) } else { Err(anyhow::anyhow!("{service}: {found:?}")) }
+        })
+        .await;
+    }
     Ok(())
 }
 

@@ -100,6 +100,28 @@ pub struct PositionRow {
     pub(super) updated_at: DateTime<Utc>,
 }
 
+#[cfg(test)]
+impl PositionRow {
+    /// A position that has come so far.
+    pub(super) const fn at(next_offset: i64) -> Self {
+        Self {
+            topic: String::new(),
+            partition: 0,
+            next_offset,
+            log: 1,
+            last_record_offset: None,
+            last_record_leader_epoch: None,
+            last_record_digest: None,
+            last_record_at: None,
+            reached_epoch: 1,
+            topic_epoch: 1,
+            topic_partitions: None,
+            stopped_reason: None,
+            updated_at: DateTime::UNIX_EPOCH,
+        }
+    }
+}
+
 /// A row of `inbox.events`.
 #[derive(Clone, Debug, FromRow, Serialize, Deserialize)]
 pub struct InboxRow {

@@ -128,7 +128,7 @@ fn inbox_row(
         out.holds(Check::InboxRows, is_gone, || format!("{subject} names {place}, where no record stands"));
         return;
     };
-    let is_made = id.as_bytes()[0] == 0xff && row.outcome != "applied";
+    let is_made = row.outcome != "applied" && record.made_id(&row.topic) == id;
     let is_its_own = match &record.event {
         Ok(event) => {
             event.event_id() == id && subscriptions::of(service).contains(&event.event_type()) || is_made

@@ -54,8 +54,13 @@ impl Moment<'_, '_> {
         snapshot: &mut Snapshot,
         records: &[Record],
     ) -> anyhow::Result<()> {
-        let id = |record: &Record| Some(record.event.as_ref().ok()?.event_id());
-        let events: Vec<Uuid> = records.iter().filter_map(id).collect();
+        let topics = self.codec.topics();
+        // A service may not have been able to read what is read here.
+        let ids = |record: &Record| {
+            let own = record.event.as_ref().ok().map(contracts::AnyEvent::event_id);
+            own.into_iter().chain([record.made_id(&topics.name(record.place.topic))])
+        };
+        let events: Vec<Uuid> = records.iter().flat_map(ids).collect();
         for (service, conn) in ServiceName::ALL.into_iter().zip(self.transactions.iter_mut()) {
             snapshot.read_delivery(service, conn, &events).await?;
         }
