@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
+use sqlx::Connection as _;
 use system::System;
 use testkit::otlp::{OtlpReceiver, ReceivedSpan};
 use testkit::wait::eventually;
@@ -242,17 +243,36 @@ async fn each_end_has_its_tree_alone_and_in_batches_and_nobody_is_named_in_it() 
         );
     }
 
-    let mut many = Vec::new();
-    for _ in 0..50 {
-        many.push(system.place("TEAPOT", 1, "tok_visa").await?);
-    }
-    for order_id in many {
+    for order_id in fifty_orders_in_batches(&system).await? {
         expect_tree(&system, order_id, CONFIRMED).await?;
     }
     batches_and_messages_know_each_other(&receiver(&system).spans());
     nobody_is_named(&receiver(&system).spans());
     nobody_is_named_in_the_logs(&system)?;
     system.stop().await
+}
+
+/// Places fifty orders while inventory waits for a lock, so that the events behind the first of each partition are read
+/// as batches.
+async fn fifty_orders_in_batches(system: &System) -> anyhow::Result<Vec<Uuid>> {
+    let mut inventory = system.database(ServiceName::Inventory).await?;
+    let mut locked = inventory.begin().await?;
+    sqlx::query("SELECT 1 FROM stock WHERE sku = 'TEAPOT' FOR UPDATE").execute(&mut *locked).await?;
+    let mut orders = Vec::new();
+    for _ in 0..50 {
+        orders.push(system.place("TEAPOT", 1, "tok_visa").await?);
+    }
+    eventually("the orders are published", PATIENCE, async || {
+        let mut order = system.database(ServiceName::Order).await?;
+        let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished()");
+        match waiting.fetch_one(&mut order).await? {
+            0_i64 => Ok(()),
+            waiting => Err(anyhow::anyhow!("{waiting} wait")),
+        }
+    })
+    .await;
+    locked.rollback().await?;
+    Ok(orders)
 }
 
 fn batches_and_messages_know_each_other(spans: &[ReceivedSpan]) {
@@ -271,7 +291,7 @@ fn batches_and_messages_know_each_other(spans: &[ReceivedSpan]) {
         let transactions = spans.iter().filter(|other| other.parent_span_id.as_ref() == Some(&span.span_id));
         assert!(transactions.count() >= 1, "a batch has its transaction: {span:?}");
     }
-    assert!(largest > 1, "fifty orders at once make batches");
+    assert!(largest > 1, "events that waited for a lock make batches");
 }
 
 /// What the recipient of `system::request` is made of.
