@@ -1,6 +1,7 @@
 //! The inventory service.
 
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use events::Subscribe as _;
 use inbox::Subscriptions;
 use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock};
 use inventory::adapters::{contract, http, metrics, postgres};
@@ -17,9 +18,9 @@ fn main() -> anyhow::Result<()> {
     };
     service::run(definition, |config: &Config, deps: &Deps| {
         let subscriptions = Subscriptions::new()
-            .on::<OrderPlaced>(reserve_stock)
-            .on::<OrderConfirmed>(commit_stock)
-            .on::<OrderCancelled>(release_stock);
+            .on_event::<OrderPlaced>(reserve_stock)
+            .on_event::<OrderConfirmed>(commit_stock)
+            .on_event::<OrderCancelled>(release_stock);
         Ok(Service::new()
             .consumes::<postgres::StockBatch>(subscriptions, deps.outbox.clone())
             .http(http::routes(config, deps), http::openapi()))

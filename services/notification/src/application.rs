@@ -9,6 +9,7 @@ pub mod remember_recipient;
 
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentRefunded;
+use events::Subscribe as _;
 use inbox::Subscriptions;
 
 pub use note_end::{note_cancellation, note_confirmation};
@@ -20,8 +21,8 @@ pub use remember_recipient::remember_recipient;
 #[must_use]
 pub fn subscriptions() -> Subscriptions<Orders> {
     Subscriptions::new()
-        .on::<OrderPlaced>(remember_recipient)
-        .on::<OrderConfirmed>(note_confirmation)
-        .on::<OrderCancelled>(note_cancellation)
-        .on::<PaymentRefunded>(note_refund)
+        .on_event::<OrderPlaced>(remember_recipient)
+        .on_event::<OrderConfirmed>(note_confirmation)
+        .on_event::<OrderCancelled>(note_cancellation)
+        .on_event::<PaymentRefunded>(note_refund)
 }

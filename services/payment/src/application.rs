@@ -10,6 +10,7 @@ pub mod start_charging;
 
 use contracts::order::{OrderCancelled, OrderPlaced};
 use contracts::reservation::StockReserved;
+use events::Subscribe as _;
 use inbox::Subscriptions;
 
 pub use compensate::compensate;
@@ -21,7 +22,7 @@ pub use start_charging::start_charging;
 #[must_use]
 pub fn subscriptions() -> Subscriptions<Payments> {
     Subscriptions::new()
-        .on::<OrderPlaced>(remember_order)
-        .on::<StockReserved>(start_charging)
-        .on::<OrderCancelled>(compensate)
+        .on_event::<OrderPlaced>(remember_order)
+        .on_event::<StockReserved>(start_charging)
+        .on_event::<OrderCancelled>(compensate)
 }

@@ -2,6 +2,7 @@
 
 pub use crate::generated::{AnyEvent, Event};
 use crate::schemas;
+use crate::topics::Topic;
 
 /// What the full names of all our events begin with, in every release.
 pub const NAMESPACE: &str = "tidings.";
@@ -10,4 +11,10 @@ pub const NAMESPACE: &str = "tidings.";
 #[must_use]
 pub fn is_of_another_release(event_type: &str) -> bool {
     event_type.starts_with(NAMESPACE) && schemas::newest(event_type).is_none()
+}
+
+/// The topic that carries events of this type; none of a type that is not ours.
+#[must_use]
+pub fn topic_of(event_type: &str) -> Option<Topic> {
+    Some(schemas::newest(event_type)?.topic)
 }

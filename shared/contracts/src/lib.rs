@@ -1,6 +1,5 @@
 //! The published language: typed integration events, their envelope and their wire form.
 
-pub mod ambient;
 pub mod codec;
 pub mod compatibility;
 pub mod envelope;
@@ -12,8 +11,9 @@ mod schemas;
 pub mod topics;
 pub mod upcast;
 
+pub use cloudevents::clock as ambient;
+pub use cloudevents::{Cause, Envelope, EnvelopeError, TraceContext};
 pub use codec::{Codec, DecodeError, EncodeError, RegistryConfig, RegistryError};
-pub use envelope::{Cause, Envelope, EnvelopeError, TraceContext};
 pub use event::{AnyEvent, Event};
 pub use generated::{order, payment, reservation, stock};
 pub use topics::{Topic, Topics};

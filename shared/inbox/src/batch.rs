@@ -4,12 +4,10 @@
 //! position row sends a repeated batch away. Kafka's own offset is committed later and only read by lag tools.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use contracts::ambient;
-use contracts::codec::{Codec, schema_id};
+use cloudevents::clock;
 use database::{Database, Operation, Transaction};
-use messaging::{Batch, Delivered, TopicPartition};
+use messaging::{Batch, Delivered, TopicPartition, label};
 use metrics::histogram;
 use sqlx::PgConnection;
 use tracing::Instrument;
@@ -17,14 +15,14 @@ use uuid::Uuid;
 
 use crate::dead_letters::{self, BEHIND, NewDeadLetter};
 use crate::decoding::{self, Item};
-use crate::effect::Effect;
+use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
 use crate::positions::{self, Standing};
+use crate::provisional::Provisional;
 use crate::record_id::made_id;
 use crate::seen::{self, DEAD_LETTERED, UNDECIDABLE};
 use crate::spans::BatchSpans;
 use crate::unit_of_work::Received;
-use crate::unknown_schemas::UnknownSchemas;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +49,8 @@ pub(crate) struct Tally {
 pub(crate) struct Applier {
     pub(crate) group: String,
     pub(crate) database: Database,
-    pub(crate) codec: Arc<Codec>,
     pub(crate) effect: Box<dyn Effect>,
-    pub(crate) unknown_schemas: UnknownSchemas,
+    pub(crate) provisional: Provisional,
 }
 
 /// One try at a batch: committed, moved, or a rejection found, which asks for another try without that event.
@@ -97,20 +94,9 @@ impl Applier {
         partition: &TopicPartition,
         batch: &Batch,
     ) -> Result<Vec<Item>, HandlerError> {
-        let handles = |event_type: &str| self.effect.handles(event_type);
-        let wanted = batch.records.iter().filter(|record| decoding::may_concern(record, handles));
-        let values = wanted.filter_map(|record| record.value.as_deref());
-        let unknown = self.codec.learn(values).await.map_err(|error| HandlerError::Retry(Box::new(error)))?;
-        self.unknown_schemas.blame(&unknown)?;
-        let mut items = Vec::with_capacity(batch.records.len());
-        for record in &batch.records {
-            let schema_id = record.value.as_deref().and_then(schema_id);
-            let item = match schema_id.filter(|id| unknown.contains(id)) {
-                Some(id) if decoding::may_concern(record, handles) => decoding::unknown_schema(id)?,
-                _ => decoding::read(&self.codec, handles, partition, record).await?,
-            };
-            items.push(item);
-        }
+        let records: Vec<&Delivered> = batch.records.iter().collect();
+        let items = decoding::read(&*self.effect, partition, &records).await?;
+        self.provisional.wait(&items)?;
         Ok(items)
     }
 
@@ -166,14 +152,14 @@ impl Applier {
         tx.commit().await?;
         spans.tell(&plan.apply, &plan.duplicates, &plan.dead_letters);
         after_commit();
-        self.note_ages(partition, &plan.apply);
+        Self::note_ages(partition, &plan.apply);
         Ok(Attempt::Done(Outcome::Applied(plan.tally)))
     }
 
     /// From event time to effect.
-    fn note_ages(&self, partition: &TopicPartition, events: &[Received]) {
-        let topic = positions::label(self.codec.topics(), &partition.topic);
-        let (ages, now) = (histogram!("inbox_event_age_seconds", "topic" => topic), ambient::now());
+    fn note_ages(partition: &TopicPartition, events: &[Received<Erased>]) {
+        let topic = label(&partition.topic);
+        let (ages, now) = (histogram!("inbox_event_age_seconds", "topic" => topic), clock::now());
         for received in events {
             // The clocks of two services may differ; a negative age is none.
             let age = (now - received.envelope.occurred_at).to_std().unwrap_or_default();
@@ -184,7 +170,7 @@ impl Applier {
 
 /// Which records are applied, and which become dead letters, in offset order.
 struct Plan<'a> {
-    apply: Vec<Received>,
+    apply: Vec<Received<Erased>>,
     dead_letters: Vec<NewDeadLetter<'a>>,
     /// The offsets of records that were handled before.
     duplicates: Vec<i64>,
@@ -223,7 +209,7 @@ async fn plan<'a>(
         let (received, own) = match item {
             Item::Event(received) => (Some(received), rejected.get(&event_id).cloned()),
             Item::Unknown(event_type) => (None, Some(decoding::unknown(event_type))),
-            Item::Undecodable(rejection) => (None, Some(rejection.clone())),
+            Item::Undecodable(undecodable) => (None, Some(undecodable.rejection.clone())),
             Item::Skipped => (None, None),
         };
         let undecidable = forgotten.contains(event_id);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::{Codec, ambient};
+use cloudevents::clock;
 use database::Database;
 use messaging::{Bus, BusError, Membership, Subscription, TopicPartition};
 use metrics::counter;
@@ -14,16 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Applier;
 use crate::config::ConsumerConfig;
+use crate::decode::Decode;
 use crate::effect::EffectOf;
 use crate::hand_over;
 use crate::metrics::{ASSIGNED, REVOKED};
+use crate::provisional::Provisional;
 use crate::redrive::{Redrive, releases};
 use crate::shared::{Cause, Shared};
 use crate::status::ConsumerStatus;
 use crate::subscriptions::Subscriptions;
 use crate::times::Times;
 use crate::unit_of_work::UnitOfWork;
-use crate::unknown_schemas::UnknownSchemas;
 use crate::worker;
 use crate::{monitor, upkeep};
 
@@ -33,22 +34,26 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a consumer is made of.
-pub struct Parts<W: UnitOfWork> {
+pub struct Parts<D, W: UnitOfWork> {
     /// The service's database, migrated.
     pub database: Database,
     /// Where events come from.
     pub bus: Arc<dyn Bus>,
+    /// The full names of the topics that carry them.
+    pub topics: Vec<String>,
+    /// How many partitions each of these topics has. Another count is told: keys would change their partitions.
+    pub partitions: i32,
     /// Decodes them.
-    pub codec: Arc<Codec>,
+    pub decoder: D,
     /// What is done with them.
     pub subscriptions: Subscriptions<W>,
     /// What the unit of work needs.
     pub deps: W::Deps,
-    /// The consumer group, such as `tidings.payment`.
+    /// The consumer group.
     pub group: String,
     /// Bounds.
     pub config: ConsumerConfig,
-    /// Called after each commit: wakes the outbox relay.
+    /// Called after each commit: wakes an outbox relay.
     pub on_commit: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -90,21 +95,26 @@ pub enum ConsumerError {
 impl Consumer {
     /// A consumer of these parts.
     #[must_use]
-    pub fn new<W: UnitOfWork>(parts: Parts<W>) -> Self {
+    pub fn new<D: Decode, W: UnitOfWork<Event = D::Event>>(parts: Parts<D, W>) -> Self {
         let applier = Applier {
             group: parts.group.clone(),
             database: parts.database,
-            codec: parts.codec,
-            effect: Box::new(EffectOf { subscriptions: parts.subscriptions, deps: parts.deps }),
-            unknown_schemas: UnknownSchemas::default(),
+            effect: Box::new(EffectOf {
+                decoder: parts.decoder,
+                subscriptions: parts.subscriptions,
+                deps: parts.deps,
+            }),
+            provisional: Provisional::default(),
         };
         let shared = Shared {
             applier,
+            topics: parts.topics,
+            partitions: parts.partitions,
             bus: parts.bus,
             config: parts.config,
             status: ConsumerStatus::default(),
             on_commit: parts.on_commit,
-            member: ambient::new_id(),
+            member: clock::new_id(),
             given_up: watch::Sender::default(),
         };
         Self { shared: Arc::new(shared), group: parts.group, times: Times::default() }
@@ -182,9 +192,7 @@ impl Consumer {
         workers_stop: &CancellationToken,
         tasks: &mut JoinSet<()>,
     ) -> Result<(), ConsumerError> {
-        let topics = self.shared.applier.codec.topics();
-        let names = self.shared.applier.effect.topics().into_iter().map(|topic| topics.name(topic)).collect();
-        let subscription = Subscription::Topics(names);
+        let subscription = Subscription::Topics(self.shared.topics.clone());
         self.left(None);
         let mut attempts = 0;
         while !shutdown.is_cancelled() {
@@ -228,11 +236,11 @@ impl Consumer {
     fn gave_up(&self, cause: Cause) {
         counter!("inbox_memberships_given_up_total", "cause" => cause.label()).increment(1);
         tracing::warn!(group = self.group, cause = cause.label(), "left the group: {cause}");
-        self.shared.status.left(&self.group, ambient::now(), Some(format!("left the group: {cause}")));
+        self.shared.status.left(&self.group, clock::now(), Some(format!("left the group: {cause}")));
     }
 
     fn left(&self, error: Option<&BusError>) {
-        self.shared.status.left(&self.group, ambient::now(), error.map(ToString::to_string));
+        self.shared.status.left(&self.group, clock::now(), error.map(ToString::to_string));
     }
 
     async fn follow_member(

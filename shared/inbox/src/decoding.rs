@@ -1,13 +1,16 @@
-//! From a record to an event, before any transaction: skip by header, decode, check identity.
+//! From records to events, before any transaction: skip by header, decode, check identity.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
-use contracts::envelope::CE_TYPE;
-use contracts::{Codec, DecodeError, Envelope};
+use cloudevents::Envelope;
+use cloudevents::envelope::CE_TYPE;
 use futures::FutureExt as _;
 use messaging::{Delivered, TopicPartition};
 
-use crate::error_policy::{self, HandlerError, Rejection};
+use crate::decode::{Decoded, Undecodable};
+use crate::effect::{Effect, Erased};
+use crate::error_policy::{HandlerError, Rejection};
 use crate::subscriptions::panic_message;
 use crate::unit_of_work::Received;
 
@@ -16,19 +19,19 @@ use crate::unit_of_work::Received;
 pub(crate) enum Item {
     /// Nobody here subscribed to its type.
     Skipped,
-    /// An event with a reaction.
-    Event(Box<Received>),
+    /// An event with a handler.
+    Event(Box<Received<Erased>>),
     /// An event of ours of this type, which only another release knows (docs/adr/0030).
     Unknown(String),
     /// No valid event.
-    Undecodable(Rejection),
+    Undecodable(Undecodable),
 }
 
 impl Item {
     /// Its type's full name, as far as it is known.
     pub(crate) fn event_type(&self) -> Option<&str> {
         match self {
-            Self::Event(received) => Some(received.event.event_type()),
+            Self::Event(received) => Some(&received.envelope.event_type),
             Self::Unknown(event_type) => Some(event_type),
             Self::Skipped | Self::Undecodable(_) => None,
         }
@@ -44,89 +47,173 @@ pub(crate) fn unknown(event_type: &str) -> Rejection {
     Rejection::new(UNKNOWN_EVENT_TYPE, detail)
 }
 
-/// Whether a record's headers leave open that somebody here subscribed to its type.
-pub(crate) fn may_concern(record: &Delivered, handles: impl Fn(&str) -> bool) -> bool {
-    Envelope::event_type_of(&record.headers).is_none_or(handles)
-}
-
-/// A record whose schema the registry does not know.
-pub(crate) fn unknown_schema(id: u32) -> Result<Item, HandlerError> {
-    error_policy::of_decoding(DecodeError::UnknownSchema { id }).map(Item::Undecodable)
-}
-
-/// Reads one record; a panic on the way is the record's fault, and not the end of whoever reads.
+/// What each of these records is. Only the world's faults (a registry's) are errors; they repeat the batch.
 pub(crate) async fn read(
-    codec: &Codec,
-    handles: impl Fn(&str) -> bool,
+    effect: &dyn Effect,
     partition: &TopicPartition,
-    record: &Delivered,
-) -> Result<Item, HandlerError> {
-    unless_it_panics(read_one(codec, handles, partition, record)).await
+    records: &[&Delivered],
+) -> Result<Vec<Item>, HandlerError> {
+    let by_header: Vec<Option<Item>> = records.iter().map(|record| of_header(effect, record)).collect();
+    let known = by_header.iter().map(Option::is_some);
+    let concerned: Vec<&Delivered> =
+        records.iter().zip(known).filter_map(|(record, known)| (!known).then_some(*record)).collect();
+    let mut decoded = decode(effect, &partition.topic, &concerned).await?.into_iter();
+    let mut items = Vec::with_capacity(records.len());
+    for (record, item) in records.iter().zip(by_header) {
+        let item = item.or_else(|| Some(checked(effect, partition, record, decoded.next()?)));
+        items.push(item.ok_or_else(|| HandlerError::Retry("fewer records decoded than given".into()))?);
+    }
+    Ok(items)
 }
 
-async fn unless_it_panics(
-    reading: impl Future<Output = Result<Item, HandlerError>>,
-) -> Result<Item, HandlerError> {
-    AssertUnwindSafe(reading).catch_unwind().await.unwrap_or_else(|panic| {
-        let said = panic_message(panic.as_ref());
-        tracing::error!(said, "decoding a record panicked");
-        Ok(Item::Undecodable(Rejection::new("decoder_panicked", said)))
-    })
+/// What a record's headers say it is, if that is enough.
+fn of_header(effect: &dyn Effect, record: &Delivered) -> Option<Item> {
+    let announced = Envelope::event_type_of(&record.headers)?;
+    if effect.is_of_another_release(announced) {
+        return Some(Item::Unknown(announced.to_owned()));
+    }
+    (!effect.handles(announced)).then_some(Item::Skipped)
 }
 
-/// Only the world's faults (the registry's) are errors; they repeat the batch.
-async fn read_one(
-    codec: &Codec,
-    handles: impl Fn(&str) -> bool,
-    partition: &TopicPartition,
-    record: &Delivered,
-) -> Result<Item, HandlerError> {
-    let announced = Envelope::event_type_of(&record.headers);
-    if let Some(event_type) = announced.filter(|event_type| codec.is_of_another_release(event_type)) {
-        return Ok(Item::Unknown(event_type.to_owned()));
+type OneDecoded = Result<Decoded<Erased>, Undecodable>;
+
+/// Decodes records; a panic on the way is the fault of the record that brings it, and not the end of whoever reads.
+async fn decode(
+    effect: &dyn Effect,
+    topic: &str,
+    records: &[&Delivered],
+) -> Result<Vec<OneDecoded>, HandlerError> {
+    if records.is_empty() {
+        return Ok(Vec::new());
     }
-    if announced.is_some_and(|event_type| !handles(event_type)) {
-        return Ok(Item::Skipped);
+    if let Ok(decoded) = decode_unless_it_panics(effect, topic, records).await {
+        return decoded;
     }
-    let event = match codec.decode(&partition.topic, record.value.as_deref()).await {
-        Ok(event) => event,
-        Err(DecodeError::WrongSubject { found, .. }) if codec.is_of_another_release(&found) => {
-            return Ok(Item::Unknown(found));
+    let mut all = Vec::with_capacity(records.len());
+    for record in records {
+        match decode_unless_it_panics(effect, topic, &[record]).await {
+            Ok(decoded) => all.extend(decoded?),
+            Err(panic) => {
+                let said = panic_message(panic.as_ref());
+                tracing::error!(topic, offset = record.offset, said, "decoding a record panicked");
+                all.push(Err(Rejection::new("decoder_panicked", said).into()));
+            }
         }
-        Err(error) => return error_policy::of_decoding(error).map(Item::Undecodable),
+    }
+    Ok(all)
+}
+
+async fn decode_unless_it_panics(
+    effect: &dyn Effect,
+    topic: &str,
+    records: &[&Delivered],
+) -> Result<Result<Vec<OneDecoded>, HandlerError>, Box<dyn Any + Send>> {
+    let decoding = AssertUnwindSafe(effect.decode(topic, records)).catch_unwind();
+    Ok(decoding.await?.map_err(HandlerError::Retry))
+}
+
+/// A record with what was decoded of it: the header, the key and the value have to agree.
+fn checked(effect: &dyn Effect, partition: &TopicPartition, record: &Delivered, decoded: OneDecoded) -> Item {
+    let (envelope, event) = match decoded {
+        Ok(Decoded::Event { envelope, event }) => (envelope, event),
+        Ok(Decoded::OfAnotherRelease(event_type)) => return Item::Unknown(event_type),
+        Err(undecodable) => return Item::Undecodable(undecodable),
     };
-    let event_type = event.event_type();
-    if let Some(announced) = announced
-        && announced != event_type
+    if let Some(announced) = Envelope::event_type_of(&record.headers)
+        && announced != envelope.event_type
     {
-        let detail = format!("the header {CE_TYPE} says {announced}, the value is a {event_type}");
-        return Ok(Item::Undecodable(Rejection::new("type_mismatch", detail)));
+        let detail = format!("the header {CE_TYPE} says {announced}, the value is a {}", envelope.event_type);
+        return Item::Undecodable(Rejection::new("type_mismatch", detail).into());
     }
-    if !handles(event_type) {
-        return Ok(Item::Skipped);
+    if !effect.handles(&envelope.event_type) {
+        return Item::Skipped;
     }
-    if record.key.as_deref() != Some(event.key().as_bytes()) {
-        let detail = format!("the record's key is not {}, the key of its event", event.key());
-        return Ok(Item::Undecodable(Rejection::new("key_mismatch", detail)));
+    if record.key.as_deref() != Some(envelope.subject.as_bytes()) {
+        let detail = format!("the record's key is not {}, the key of its event", envelope.subject);
+        return Item::Undecodable(Rejection::new("key_mismatch", detail).into());
     }
-    let envelope = Envelope::from_delivered(&record.headers, &event);
-    Ok(Item::Event(Box::new(Received {
+    Item::Event(Box::new(Received {
         topic: partition.topic.clone(),
         partition: partition.partition,
         offset: record.offset,
         envelope,
         event,
-    })))
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use sqlx::PgConnection;
+
     use super::*;
+    use crate::decode::BoxError;
+    use crate::unit_of_work::AfterCommit;
+
+    /// Decodes what has a value; the first byte of `!` brings a panic.
+    struct Panics;
+
+    #[async_trait]
+    impl Effect for Panics {
+        fn handles(&self, _: &str) -> bool {
+            true
+        }
+
+        fn is_of_another_release(&self, _: &str) -> bool {
+            false
+        }
+
+        fn known_types(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        async fn decode(&self, _: &str, records: &[&Delivered]) -> Result<Vec<OneDecoded>, BoxError> {
+            let decode = |record: &&Delivered| {
+                assert_ne!(record.value.as_deref(), Some(&b"!"[..]), "the test asks for it");
+                Ok(Decoded::Event {
+                    envelope: Envelope::from_headers(&record.headers)?,
+                    event: Arc::new(()) as Erased,
+                })
+            };
+            Ok(records.iter().map(|record| decode(record).map_err(|error| undecodable(&error))).collect())
+        }
+
+        async fn of(
+            &self,
+            _: &mut PgConnection,
+            _: &[Received<Erased>],
+        ) -> Result<AfterCommit, HandlerError> {
+            Ok(Box::new(|| {}))
+        }
+
+        fn committed(&self) {}
+    }
+
+    fn undecodable(error: &cloudevents::EnvelopeError) -> Undecodable {
+        Rejection::new("no_envelope", error.to_string()).into()
+    }
 
     #[tokio::test]
-    async fn a_record_whose_decoding_panics_is_at_fault() {
-        let read = unless_it_panics(async { panic!("the test asks for it") }).await.unwrap();
-        let Item::Undecodable(rejection) = read else { panic!("{read:?}") };
-        assert_eq!((rejection.reason, &*rejection.detail), ("decoder_panicked", "the test asks for it"));
+    async fn a_record_whose_decoding_panics_is_at_fault_and_no_other() {
+        let record = |offset, value: &[u8]| Delivered {
+            offset,
+            key: None,
+            value: Some(value.to_vec()),
+            headers: Vec::new(),
+            timestamp_ms: None,
+        };
+        let (one, two, three) = (record(1, b"1"), record(2, b"!"), record(3, b"3"));
+        let partition = TopicPartition { topic: "orders".to_owned(), partition: 0 };
+        let items = read(&Panics, &partition, &[&one, &two, &three]).await.unwrap();
+        let reasons: Vec<_> = items
+            .iter()
+            .map(|item| match item {
+                Item::Undecodable(undecodable) => undecodable.rejection.reason,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(reasons, ["no_envelope", "decoder_panicked", "no_envelope"]);
     }
 }

@@ -1,12 +1,10 @@
 //! The one place that decides whether the world is at fault (retry) or the event (a dead letter).
 
-use contracts::DecodeError;
 use database::Verdict;
-use outbox::AppendError;
 use uuid::Uuid;
 
 /// A typed rejection of an event: impossible by the domain's rules. It becomes a dead letter.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Rejection {
     /// A stable code, such as `unexpected_event`; a metric's label, so few and fixed.
@@ -93,39 +91,4 @@ fn described(error: &sqlx::Error) -> String {
         Some(code) => format!("SQLSTATE {code}: {error}"),
         None => error.to_string(),
     }
-}
-
-impl From<AppendError> for HandlerError {
-    fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::Database(error) => error.into(),
-            AppendError::TooLarge { causation_id: Some(event_id), .. } => Self::Rejected {
-                event_id,
-                rejection: Rejection::new("outgoing_event_too_large", error.to_string()),
-            },
-            AppendError::Encode { causation_id: Some(event_id), .. } => Self::Rejected {
-                event_id,
-                rejection: Rejection::new("outgoing_event_not_encodable", error.to_string()),
-            },
-            AppendError::Stale { .. }
-            | AppendError::TooLarge { causation_id: None, .. }
-            | AppendError::Encode { causation_id: None, .. } => Self::Retry(Box::new(error)),
-        }
-    }
-}
-
-/// A record that could not be decoded: the registry's silence is the world's fault, everything else the event's.
-pub(crate) fn of_decoding(error: DecodeError) -> Result<Rejection, HandlerError> {
-    let reason = match &error {
-        DecodeError::RegistryUnavailable { .. } => return Err(HandlerError::Retry(Box::new(error))),
-        DecodeError::Empty => "empty_value",
-        DecodeError::WrongMagic { .. } => "wrong_magic_byte",
-        DecodeError::HeaderTruncated { .. } | DecodeError::Truncated { .. } => "truncated",
-        DecodeError::UnknownSchema { .. } => "unknown_schema",
-        DecodeError::UnreadableSchema { .. } => "unreadable_schema",
-        DecodeError::WrongSubject { .. } => "wrong_subject",
-        DecodeError::Malformed { .. } => "malformed",
-        DecodeError::Leftover { .. } => "leftover_bytes",
-    };
-    Ok(Rejection::new(reason, error.to_string()))
 }

@@ -63,8 +63,7 @@ enum Outside {
 
 impl<'a> HandOver<'a> {
     fn new(shared: &'a Shared, times: Times) -> Self {
-        let topics = shared.applier.codec.topics();
-        let topics = shared.applier.effect.topics().into_iter().map(|topic| topics.name(topic)).collect();
+        let topics = shared.topics.clone();
         Self { shared, topics, times, cool_down: CoolDown::new(times) }
     }
 

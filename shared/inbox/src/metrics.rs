@@ -1,6 +1,6 @@
 //! What the inbox measures.
 
-use telemetry::metrics::Metric;
+use metric_table::Metric;
 
 /// What this crate measures.
 pub const METRICS: &[Metric] = &[

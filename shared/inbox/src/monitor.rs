@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::topics::PARTITIONS;
-use contracts::{Topics, ambient};
+use cloudevents::clock;
 use database::{Database, Operation, Verdict};
-use messaging::Bus;
+use messaging::{Bus, label};
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,6 @@ use crate::dead_letters::{self, BEHIND};
 use crate::lag::{Lag, Look};
 use crate::members::{self, Reach};
 use crate::metrics::{ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
-use crate::positions;
 use crate::shared::{Cause, Shared};
 use crate::status::{ConsumerStatus, PartitionState};
 use crate::watchdog::Watchdog;
@@ -28,19 +26,18 @@ struct Counts {
 }
 
 impl Counts {
-    async fn compare(&mut self, bus: &dyn Bus, topics: &Topics, names: &[String]) {
+    async fn compare(&mut self, bus: &dyn Bus, expected: i32, names: &[String]) {
         for name in names {
             // Without an answer the last one stands; that the broker is away is told elsewhere.
             let Ok(found) = bus.partitions(name).await else { continue };
             let found = i32::try_from(found.len()).unwrap_or(i32::MAX);
-            let unexpected = found - PARTITIONS;
-            gauge!("inbox_topic_partitions_unexpected", "topic" => positions::label(topics, name))
-                .set(unexpected);
+            let unexpected = found - expected;
+            gauge!("inbox_topic_partitions_unexpected", "topic" => label(name)).set(unexpected);
             let told = self.told.insert(name.clone(), unexpected).unwrap_or_default();
             if unexpected != told && unexpected != 0 {
                 tracing::error!(
                     topic = name,
-                    expected = PARTITIONS,
+                    expected,
                     found,
                     "another partition count: a key's later events may lie on another partition than its earlier ones; see \
                      docs/operations.md"
@@ -51,19 +48,21 @@ impl Counts {
 }
 
 /// Begins the series whose absence would hide an alert.
-pub(crate) fn begin(topics: &[&'static str]) {
-    for &topic in topics {
+pub(crate) fn begin(topics: &[String], partitions: i32) {
+    for topic in topics {
         for outcome in OUTCOMES {
-            counter!("inbox_records_total", "topic" => topic, "outcome" => outcome).increment(0);
+            counter!("inbox_records_total", "topic" => topic.clone(), "outcome" => outcome).increment(0);
         }
         for verdict in Verdict::ALL {
-            counter!("inbox_retries_total", "topic" => topic, "reason" => verdict.label()).increment(0);
+            counter!("inbox_retries_total", "topic" => topic.clone(), "reason" => verdict.label())
+                .increment(0);
         }
         // Nothing was read yet: from now on it counts.
-        (0..PARTITIONS).for_each(|partition| show_read(topic, partition));
-        gauge!("inbox_topic_partitions_unexpected", "topic" => topic).set(0.0);
+        (0..partitions).for_each(|partition| show_read(topic, partition));
+        gauge!("inbox_topic_partitions_unexpected", "topic" => topic.clone()).set(0.0);
         for reason in [OUT_OF_RANGE, ANOTHER_LOG, LETTER_REFUSED] {
-            counter!("inbox_partitions_stopped_total", "topic" => topic, "reason" => reason).increment(0);
+            counter!("inbox_partitions_stopped_total", "topic" => topic.clone(), "reason" => reason)
+                .increment(0);
         }
     }
     for change in [ASSIGNED, REVOKED] {
@@ -77,11 +76,9 @@ pub(crate) fn begin(topics: &[&'static str]) {
 /// Asks until `shutdown`.
 pub(crate) async fn run(shared: Arc<Shared>, every: Duration, shutdown: CancellationToken) {
     let applier = &shared.applier;
-    let topics = applier.codec.topics();
-    let subscribed = applier.effect.topics();
-    let labels: Vec<&'static str> = subscribed.iter().map(|topic| topic.suffix()).collect();
-    let names: Vec<String> = subscribed.iter().map(|topic| topics.name(*topic)).collect();
-    begin(&labels);
+    let names = &shared.topics;
+    let labels: Vec<String> = names.iter().map(|name| label(name)).collect();
+    begin(&labels, shared.partitions);
     let mut dead_letters = DeadLetters::new(&labels);
     let (mut counts, mut watchdog) = (Counts::default(), Watchdog::default());
     let mut ticks = tokio::time::interval(every);
@@ -92,17 +89,17 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration, shutdown: Cancella
             show_states(&shared.status);
             // Side by side: one system that does not answer makes a look no longer than its own bound.
             let (counted, (), look) = tokio::join!(
-                dead_letters.count(&applier.database, topics),
-                counts.compare(&*shared.bus, topics, &names),
-                Look::at(&shared, &names),
+                dead_letters.count(&applier.database),
+                counts.compare(&*shared.bus, shared.partitions, names),
+                Look::at(&shared, names),
             );
             if let Err(error) = counted {
                 tracing::debug!(%error, "dead letters are not counted");
             }
-            show_lags(&look.lags, topics);
+            show_lags(&look.lags);
             let assigned = shared.status.partitions();
             let stalled = watchdog.stalled(&assigned, &look, shared.config.stalled_after(), Instant::now());
-            shared.status.set_stalled(&stalled, ambient::now());
+            shared.status.set_stalled(&stalled, clock::now());
             if let Some(reach) = look.reach
                 && let Err(error) = shared.tell(&reach).await
             {
@@ -125,28 +122,30 @@ impl Shared {
 
 /// The gauges of dead letters. One that is redriven goes back to 0, so what was shown is remembered.
 struct DeadLetters {
-    shown: BTreeSet<(&'static str, String)>,
+    shown: BTreeSet<(String, String)>,
 }
 
 impl DeadLetters {
-    fn new(topics: &[&'static str]) -> Self {
-        Self { shown: topics.iter().map(|topic| (*topic, BEHIND.to_owned())).collect() }
+    fn new(topics: &[String]) -> Self {
+        Self { shown: topics.iter().map(|topic| (topic.clone(), BEHIND.to_owned())).collect() }
     }
 
-    async fn count(&mut self, database: &Database, topics: &Topics) -> Result<(), sqlx::Error> {
+    async fn count(&mut self, database: &Database) -> Result<(), sqlx::Error> {
         let counting = database
             .connection(Operation::Sample, |mut conn| async move { dead_letters::count(&mut conn).await });
         let counts = counting.await?;
         let mut gone = std::mem::take(&mut self.shown);
         for (topic, reason, events) in counts {
-            let topic = positions::label(topics, &topic);
+            let topic = label(&topic);
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            gauge!("inbox_dead_letters", "topic" => topic, "reason" => reason.clone()).set(events as f64);
-            gone.remove(&(topic, reason.clone()));
-            self.shown.insert((topic, reason));
+            gauge!("inbox_dead_letters", "topic" => topic.clone(), "reason" => reason.clone())
+                .set(events as f64);
+            let shown = (topic, reason);
+            gone.remove(&shown);
+            self.shown.insert(shown);
         }
         for (topic, reason) in gone {
-            gauge!("inbox_dead_letters", "topic" => topic, "reason" => reason.clone()).set(0.0);
+            gauge!("inbox_dead_letters", "topic" => topic.clone(), "reason" => reason.clone()).set(0.0);
             self.shown.insert((topic, reason));
         }
         Ok(())
@@ -154,20 +153,20 @@ impl DeadLetters {
 }
 
 /// Shows what is known; a partition whose lag is not known keeps its last one, and the time of it.
-fn show_lags(lags: &[Lag], topics: &Topics) {
+fn show_lags(lags: &[Lag]) {
     for Lag { partition, records, .. } in lags {
-        let topic = positions::label(topics, &partition.topic);
+        let topic = label(&partition.topic);
         let number = partition.partition.to_string();
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        gauge!("inbox_lag_records", "topic" => topic, "partition" => number).set(*records as f64);
-        show_read(topic, partition.partition);
+        gauge!("inbox_lag_records", "topic" => topic.clone(), "partition" => number).set(*records as f64);
+        show_read(&topic, partition.partition);
     }
 }
 
-fn show_read(topic: &'static str, partition: i32) {
+fn show_read(topic: &str, partition: i32) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-    gauge!("inbox_lag_read_timestamp_seconds", "topic" => topic, "partition" => partition.to_string())
-        .set(ambient::now().timestamp_millis() as f64 / 1_000.0);
+    gauge!("inbox_lag_read_timestamp_seconds", "topic" => topic.to_owned(), "partition" => partition.to_string())
+        .set(clock::now().timestamp_millis() as f64 / 1_000.0);
 }
 
 fn show_states(status: &ConsumerStatus) {

@@ -1,7 +1,6 @@
 //! How far each partition has been applied. The database knows, not the broker.
 
 use chrono::{DateTime, Utc};
-use contracts::topics::Topic;
 use messaging::{Batch, Delivered, TopicPartition};
 use sqlx::PgConnection;
 use sqlx_macros::FromRow;
@@ -143,9 +142,4 @@ pub(crate) async fn advance(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Our group's label in metrics: the topic without its deployment's prefix.
-pub(crate) fn label(topics: &contracts::Topics, name: &str) -> &'static str {
-    topics.parse(name).map_or("other", Topic::suffix)
 }

@@ -12,23 +12,23 @@ mod outcomes;
 pub(crate) mod releases;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use contracts::{Codec, ambient};
+use cloudevents::propagation;
 use database::{Database, Operation, Transaction};
 use messaging::{Delivered, TopicPartition};
 use sqlx_macros::FromRow;
-use telemetry::spans::{self, Place};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::batch::{Applier, below_floor};
 use crate::decoding::{self, Item};
+use crate::effect::Erased;
 use crate::error_policy::{HandlerError, Rejection};
 use crate::seen;
 use crate::shared::Shared;
+use crate::spans;
 use crate::unit_of_work::{AfterCommit, Received};
 use letters::Letter;
 use outcomes::Known;
@@ -105,7 +105,7 @@ enum By<'a> {
     /// A person, by this name.
     Operator(&'a str),
     /// A release that knows these types.
-    Release(&'a BTreeSet<&'static str>),
+    Release(&'a BTreeSet<String>),
 }
 
 impl<'a> By<'a> {
@@ -176,19 +176,19 @@ impl Shared {
         let partition = TopicPartition { topic: letter.topic.clone(), partition: letter.partition };
         // Outside the transaction: the registry may have to be asked.
         let mut item = read(&self.applier, &partition, &letter).await?;
-        let span = begin(&self.applier.group, &partition, &mut item);
+        let span = begin(&self.applier.group, &mut item);
         let event_type = item.event_type().map(str::to_owned);
         let step = self.apply_one(&partition, &letter, item, by).instrument(span.clone()).await?;
         match &step {
             Step::Applied | Step::AlreadyDecided => {
-                spans::outcome(&span, seen::APPLIED);
+                propagation::outcome(&span, seen::APPLIED);
                 tracing::info!(parent: &span, dead_letter_id = letter.id, "event redriven");
                 (self.on_commit)();
                 self.applier.effect.committed();
             }
             Step::Rejected(rejection) => {
-                spans::outcome(&span, seen::DEAD_LETTERED);
-                spans::failed(&span);
+                propagation::outcome(&span, seen::DEAD_LETTERED);
+                propagation::failed(&span);
                 tracing::warn!(parent: &span, dead_letter_id = letter.id, reason = rejection.reason, "redriven event rejected again");
                 let event_type = event_type.as_deref().or(letter.event_type.as_deref());
                 letters::restate(&self.applier.database, &letter, event_type, rejection, by.actor()).await?;
@@ -214,7 +214,7 @@ impl Shared {
     ) -> Result<Step, HandlerError> {
         let database = &self.applier.database;
         let received = match item {
-            Item::Undecodable(rejection) => return Ok(Step::Rejected(rejection)),
+            Item::Undecodable(undecodable) => return Ok(Step::Rejected(undecodable.rejection)),
             Item::Unknown(event_type) => return Ok(Step::Rejected(decoding::unknown(&event_type))),
             Item::Skipped if matches!(by, By::Release(_)) && releases::waited(letter) => {
                 let discarding = |tx| discard_in(tx, partition, letter, by.actor());
@@ -237,7 +237,7 @@ impl Shared {
         mut tx: Transaction,
         partition: &TopicPartition,
         letter: &Letter,
-        received: Received,
+        received: Received<Erased>,
         actor: &str,
     ) -> Result<Step, HandlerError> {
         let outcomes = outcomes::lock(&mut tx, partition, letter, received.envelope.event_id).await?;
@@ -290,15 +290,12 @@ async fn read(applier: &Applier, partition: &TopicPartition, letter: &Letter) ->
         headers: letter.header_names.iter().cloned().zip(letter.header_values.iter().cloned()).collect(),
         timestamp_ms: None,
     };
-    let codec: &Arc<Codec> = &applier.codec;
-    decoding::read(codec, |event_type| applier.effect.handles(event_type), partition, &record).await
+    let mut items = decoding::read(&*applier.effect, partition, &[&record]).await?;
+    items.pop().ok_or_else(|| HandlerError::Retry("a record was read as none".into()))
 }
 
 /// The span of an event continues the trace in which it was published, however long ago.
-fn begin(group: &str, partition: &TopicPartition, item: &mut Item) -> Span {
+fn begin(group: &str, item: &mut Item) -> Span {
     let Item::Event(received) = item else { return Span::none() };
-    let place = Place { topic: &partition.topic, partition: partition.partition, offset: received.offset };
-    let span = spans::process(group, place, &received.envelope, None, ambient::now());
-    received.envelope.trace = spans::continued(&span, &received.envelope.trace);
-    span
+    spans::process(group, received, None)
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use database::Operation;
-use messaging::{BusError, Delivered, Partition, TopicPartition, Watermarks};
+use messaging::{BusError, Delivered, Partition, TopicPartition, Watermarks, label};
 use metrics::counter;
 
 use crate::error_policy::HandlerError;
@@ -74,7 +74,7 @@ impl Shared {
             positions::stop(&mut conn, id, position, said).await
         });
         stopped.await?;
-        counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => ANOTHER_LOG)
+        counter!("inbox_partitions_stopped_total", "topic" => label(&id.topic), "reason" => ANOTHER_LOG)
             .increment(1);
         tracing::error!(
             topic = id.topic,

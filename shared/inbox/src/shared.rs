@@ -14,6 +14,10 @@ use crate::status::ConsumerStatus;
 /// What all workers of a service share.
 pub(crate) struct Shared {
     pub(crate) applier: Applier,
+    /// The full names of the topics.
+    pub(crate) topics: Vec<String>,
+    /// How many partitions each of them has.
+    pub(crate) partitions: i32,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) config: ConsumerConfig,
     pub(crate) status: ConsumerStatus,

@@ -1,50 +1,39 @@
 //! Which reaction answers which event: one line per subscription.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use contracts::topics::Topic;
-use contracts::{AnyEvent, Event};
+use cloudevents::Envelope;
 
 use crate::error_policy::Rejection;
 use crate::unit_of_work::{Context, UnitOfWork};
 
-type Reaction<W> = Box<dyn Fn(&mut W, &AnyEvent, Context<'_>) -> Result<(), Rejection> + Send + Sync>;
+type Reaction<W> =
+    Box<dyn Fn(&mut W, &<W as UnitOfWork>::Event, Context<'_>) -> Result<(), Rejection> + Send + Sync>;
 
 /// The reactions of one consumer group.
-pub struct Subscriptions<W> {
+pub struct Subscriptions<W: UnitOfWork> {
     reactions: BTreeMap<&'static str, Reaction<W>>,
-    topics: BTreeSet<Topic>,
 }
 
 impl<W: UnitOfWork> Subscriptions<W> {
     /// No subscriptions yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { reactions: BTreeMap::new(), topics: BTreeSet::new() }
+        Self { reactions: BTreeMap::new() }
     }
 
-    /// Answers every `E` with `reaction`: pure, in memory, first deciding and then changing the unit of work.
+    /// Answers events of the type with this full name with `reaction`: pure, in memory, first deciding and then changing the
+    /// unit of work.
     #[must_use]
-    pub fn on<E: Event>(
+    pub fn on(
         mut self,
-        reaction: impl Fn(&mut W, &E, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
+        event_type: &'static str,
+        reaction: impl Fn(&mut W, &W::Event, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
     ) -> Self {
-        self.topics.insert(E::TOPIC);
-        self.reactions.insert(
-            E::TYPE,
-            Box::new(move |work, any, context| match E::from_any(any) {
-                Some(event) => reaction(work, event, context),
-                None => Err(Rejection::new("wrong_type", format!("{} met as {}", E::TYPE, any.event_type()))),
-            }),
-        );
+        self.reactions.insert(event_type, Box::new(reaction));
         self
-    }
-
-    /// The topics that carry the subscribed events.
-    pub fn topics(&self) -> impl Iterator<Item = Topic> + '_ {
-        self.topics.iter().copied()
     }
 
     /// The full names of the subscribed events.
@@ -63,12 +52,12 @@ impl<W: UnitOfWork> Subscriptions<W> {
     ///
     /// # Errors
     /// When the domain refuses the event, or nobody subscribed to it.
-    pub fn react(&self, work: &mut W, event: &AnyEvent, context: Context<'_>) -> Result<(), Rejection> {
-        let Some(reaction) = self.reactions.get(event.event_type()) else {
-            return Err(Rejection::new("no_handler", event.event_type()));
+    pub fn react(&self, work: &mut W, event: &W::Event, context: Context<'_>) -> Result<(), Rejection> {
+        let Envelope { event_type, event_id, .. } = context.envelope;
+        let Some(reaction) = self.reactions.get(event_type.as_str()) else {
+            return Err(Rejection::new("no_handler", event_type));
         };
         catch_unwind(AssertUnwindSafe(|| reaction(work, event, context))).unwrap_or_else(|panic| {
-            let (event_type, event_id) = (event.event_type(), event.event_id());
             let detail = panic_message(&*panic);
             tracing::error!(event_type, %event_id, detail, "the reaction to an event panicked");
             Err(Rejection::new("handler_panicked", detail))

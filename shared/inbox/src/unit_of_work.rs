@@ -3,14 +3,14 @@
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
-use contracts::{AnyEvent, Cause, Envelope};
+use cloudevents::{Cause, Envelope};
 use sqlx::PgConnection;
 
 use crate::error_policy::HandlerError;
 
 /// One event, new to this service, with what travelled beside it.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct Received<E> {
     /// Full topic name.
     pub topic: String,
     /// Partition number.
@@ -20,7 +20,7 @@ pub struct Received {
     /// Identity, causality, trace.
     pub envelope: Envelope,
     /// The fact.
-    pub event: AnyEvent,
+    pub event: E,
 }
 
 /// What a reaction may know besides its state and the event. Time is an argument.
@@ -50,6 +50,8 @@ pub type AfterCommit = Box<dyn FnOnce() + Send>;
 /// and the batch begins anew without that event, which becomes a dead letter: a rejection changes nothing else by
 /// construction.
 pub trait UnitOfWork: Sized + Send + 'static {
+    /// What the consumer's decoder makes of records.
+    type Event: Send + Sync + 'static;
     /// What `load` and `store` need from outside: the outbox, settings.
     type Deps: Send + Sync + 'static;
 
@@ -58,7 +60,7 @@ pub trait UnitOfWork: Sized + Send + 'static {
     fn load(
         deps: &Self::Deps,
         conn: &mut PgConnection,
-        events: &[Received],
+        events: &[Received<Self::Event>],
     ) -> impl Future<Output = Result<Self, HandlerError>> + Send;
 
     /// Stores all states and appends to the outbox, set-based.

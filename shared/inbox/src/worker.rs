@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging::{Batch, Partition, TopicPartition};
+use messaging::{Batch, Partition, TopicPartition, label};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,6 @@ use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
 use crate::metrics::{LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES};
 use crate::parts::{Next, Parts};
-use crate::positions;
 use crate::resume::Resumed;
 use crate::shared::Shared;
 use crate::spans::BatchSpans;
@@ -101,7 +100,7 @@ impl Shared {
             None => Turn::End,
             Some(Ok(batch)) => self.until_applied(id, status, partition, &batch, shutdown).await,
             Some(Err(error)) => {
-                counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => OUT_OF_RANGE).increment(1);
+                counter!("inbox_partitions_stopped_total", "topic" => label(&id.topic), "reason" => OUT_OF_RANGE).increment(1);
                 tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: records are missing; see docs/guarantees.md");
                 status.set(PartitionState::Stopped { error: error.to_string() });
                 if wait(STOPPED_PAUSE, shutdown).await { Turn::Reposition } else { Turn::End }
@@ -217,7 +216,7 @@ impl Shared {
 
     /// The record can be neither applied nor kept as a dead letter, so nothing behind it can be applied.
     fn stop_at_letter(&self, id: &TopicPartition, status: &WorkerStatus, error: &HandlerError) {
-        counter!("inbox_partitions_stopped_total", "topic" => self.label(id), "reason" => LETTER_REFUSED)
+        counter!("inbox_partitions_stopped_total", "topic" => label(&id.topic), "reason" => LETTER_REFUSED)
             .increment(1);
         tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: a dead letter is refused");
         status.set(PartitionState::Stopped { error: format!("a dead letter is refused: {error}") });
@@ -259,7 +258,8 @@ impl Shared {
         shutdown: &CancellationToken,
     ) -> bool {
         let verdict = error.verdict();
-        counter!("inbox_retries_total", "topic" => self.label(id), "reason" => verdict.label()).increment(1);
+        counter!("inbox_retries_total", "topic" => label(&id.topic), "reason" => verdict.label())
+            .increment(1);
         if attempts.is_power_of_two() {
             tracing::warn!(
                 topic = id.topic,
@@ -275,14 +275,15 @@ impl Shared {
     }
 
     fn count(&self, id: &TopicPartition, tally: Tally, took: Duration) {
-        let topic = self.label(id);
+        let topic = label(&id.topic);
         let counts = [tally.applied, tally.duplicate, tally.skipped, tally.dead_lettered];
         for (outcome, events) in OUTCOMES.into_iter().zip(counts) {
             if events > 0 {
-                counter!("inbox_records_total", "topic" => topic, "outcome" => outcome).increment(events);
+                counter!("inbox_records_total", "topic" => topic.clone(), "outcome" => outcome)
+                    .increment(events);
             }
         }
-        histogram!("inbox_batch_duration_seconds", "topic" => topic).record(took.as_secs_f64());
+        histogram!("inbox_batch_duration_seconds", "topic" => topic.clone()).record(took.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a histogram")]
         histogram!("inbox_batch_records", "topic" => topic).record(counts.into_iter().sum::<u64>() as f64);
         if tally.dead_lettered > 0 {
@@ -293,10 +294,6 @@ impl Shared {
                 "events dead-lettered; see inbox.dead_letters"
             );
         }
-    }
-
-    pub(crate) fn label(&self, id: &TopicPartition) -> &'static str {
-        positions::label(self.applier.codec.topics(), &id.topic)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod ends;
 pub mod in_memory;
 pub mod kafka;
+mod label;
 mod murmur2;
 
 use metric_table::Metric;
@@ -12,6 +13,7 @@ use metric_table::Metric;
 pub use bus::*;
 pub use in_memory::InMemoryBus;
 pub use kafka::{KafkaBus, KafkaConfig};
+pub use label::label;
 pub use murmur2::partition_for_key;
 
 /// What this crate measures.

@@ -1,19 +1,19 @@
-//! Appending to the outbox: encoding and the size check happen here, before the caller's commit.
+//! Appending to the outbox: the size check happens here, before the caller's commit.
 //!
 //! The order in the caller's transaction: lock the aggregates, [`Outbox::number`] their messages, store the aggregates
 //! with the ids of their last messages, [`Outbox::append`]. A sequence is given once, even where a lock was forgotten,
 //! because the aggregate's row is updated only where it still names the message that the new one continues
 //! ([`expect_stored`], docs/adr/0017).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use contracts::{AnyEvent, Cause, Codec, EncodeError, Envelope};
+use cloudevents::Envelope;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// One event, sealed: exactly the bytes and headers that every relay will publish.
+/// One message: exactly the bytes and headers that every relay will publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub(crate) topic: String,
@@ -41,8 +41,7 @@ struct NumberedMessage {
 /// A service's outbox. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    codec: Arc<Codec>,
-    source: Arc<str>,
+    content_type: Arc<str>,
     max_message_bytes: usize,
     wake: Arc<Notify>,
 }
@@ -53,23 +52,14 @@ pub enum AppendError {
     /// The event would exceed the broker's limit; `causation_id` names the event that led to it, if one did.
     #[error("{event_type} of {key} has {bytes} bytes, more than the broker's limit of {limit}")]
     TooLarge {
-        /// The record's full name.
-        event_type: &'static str,
+        /// The type's full name.
+        event_type: String,
         /// The record's key.
         key: String,
         /// Its size with headers.
         bytes: usize,
         /// The largest size that the broker takes.
         limit: usize,
-        /// The event that led to it.
-        causation_id: Option<Uuid>,
-    },
-    /// The event does not fit its schema.
-    #[error("event of {causation_id:?} can't be encoded")]
-    Encode {
-        /// What Avro said.
-        #[source]
-        source: EncodeError,
         /// The event that led to it.
         causation_id: Option<Uuid>,
     },
@@ -96,44 +86,31 @@ pub fn expect_stored(stored: u64, expected: usize) -> Result<(), AppendError> {
 }
 
 impl Outbox {
-    /// An outbox that publishes as `source` and refuses what is larger than `max_message_bytes` with its headers.
+    /// An outbox of messages whose values are of this media type, such as `application/json`. It refuses what is larger
+    /// than `max_message_bytes` with its headers.
     #[must_use]
-    pub fn new(codec: Arc<Codec>, source: &str, max_message_bytes: usize) -> Self {
-        Self { codec, source: source.into(), max_message_bytes, wake: Arc::new(Notify::new()) }
+    pub fn new(content_type: &str, max_message_bytes: usize) -> Self {
+        Self { content_type: content_type.into(), max_message_bytes, wake: Arc::new(Notify::new()) }
     }
 
-    /// The topics that its rows may be for.
-    #[must_use]
-    pub fn topics(&self) -> BTreeSet<String> {
-        self.codec.published_topics()
-    }
-
-    /// Encodes `event` and checks its size. Pure: needs no database, so that a caller can refuse before it writes.
+    /// A message for the topic with this full name. Pure: needs no database, so that a caller can refuse before it writes.
     /// `last_message_id` is what the aggregate's row says, however many messages it gets in this transaction.
     ///
     /// # Errors
-    /// When the event doesn't fit its schema or the broker's limit.
-    pub fn seal(
+    /// When it exceeds the broker's limit.
+    pub fn message(
         &self,
-        event: &AnyEvent,
-        cause: &Cause,
+        topic: impl Into<String>,
+        envelope: Envelope,
+        value: Vec<u8>,
         last_message_id: Option<i64>,
     ) -> Result<Message, AppendError> {
-        let causation_id = cause.causation_id;
-        let value =
-            self.codec.encode(event).map_err(|source| AppendError::Encode { source, causation_id })?;
-        let topic = self.codec.topics().name(event.topic());
-        let envelope = Envelope::of(event, &self.source, cause);
-        let message = Message { topic, envelope, value, last_message_id };
-        let bytes = message.size_on_the_wire();
+        let message = Message { topic: topic.into(), envelope, value, last_message_id };
+        let bytes = message.size_on_the_wire(&self.content_type);
         if bytes > self.max_message_bytes {
-            return Err(AppendError::TooLarge {
-                event_type: event.event_type(),
-                key: message.envelope.subject,
-                bytes,
-                limit: self.max_message_bytes,
-                causation_id,
-            });
+            let Envelope { event_type, subject: key, causation_id, .. } = message.envelope;
+            let limit = self.max_message_bytes;
+            return Err(AppendError::TooLarge { event_type, key, bytes, limit, causation_id });
         }
         Ok(message)
     }
@@ -218,6 +195,10 @@ impl Outbox {
     pub(crate) fn wakes(&self) -> Arc<Notify> {
         Arc::clone(&self.wake)
     }
+
+    pub(crate) fn content_type(&self) -> Arc<str> {
+        Arc::clone(&self.content_type)
+    }
 }
 
 impl Numbered {
@@ -238,18 +219,6 @@ impl Numbered {
 }
 
 impl Message {
-    /// A message from parts that were encoded before, to be published as they are: for what did not come from an
-    /// event of this process.
-    #[must_use]
-    pub const fn from_parts(
-        topic: String,
-        envelope: Envelope,
-        value: Vec<u8>,
-        last_message_id: Option<i64>,
-    ) -> Self {
-        Self { topic, envelope, value, last_message_id }
-    }
-
     /// The full name of the topic that it goes to.
     #[must_use]
     pub fn topic(&self) -> &str {
@@ -270,14 +239,14 @@ impl Message {
 
     /// What the record takes in a batch: key, value and headers, each with its length, and the batch's own header
     /// (61 bytes in Kafka's record batch v2). The publish span may add a traceparent where there was none.
-    fn size_on_the_wire(&self) -> usize {
+    fn size_on_the_wire(&self, content_type: &str) -> usize {
         const BATCH_OVERHEAD_BYTES: usize = 61;
         const RECORD_OVERHEAD_BYTES: usize = 21;
         const HEADER_OVERHEAD_BYTES: usize = 10;
         const TRACEPARENT_BYTES: usize = "traceparent".len() + 55 + HEADER_OVERHEAD_BYTES;
         let headers: usize = self
             .envelope
-            .to_headers()
+            .to_headers(content_type)
             .iter()
             .map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD_BYTES)
             .sum();

@@ -1,8 +1,7 @@
 //! What the outbox measures.
 
-use contracts::Topic;
+use metric_table::Metric;
 use metrics::Gauge;
-use telemetry::metrics::Metric;
 
 /// What this crate measures.
 pub const METRICS: &[Metric] = &[
@@ -81,12 +80,6 @@ pub(crate) const REASONS: [&str; 2] = [REJECTED, GAP];
 pub(crate) const REJECTED: &str = "rejected";
 /// The message before it is missing.
 pub(crate) const GAP: &str = "gap";
-
-/// A topic's label: its name without its deployment's prefix.
-pub(crate) fn label(topic: &str) -> &'static str {
-    let suffix = topic.rsplit('.').next();
-    Topic::ALL.into_iter().map(Topic::suffix).find(|known| suffix == Some(known)).unwrap_or("other")
-}
 
 /// A gauge that says nothing once the relay no longer leads.
 pub(crate) struct WhileLeading(Gauge);

@@ -17,6 +17,7 @@ mod lane;
 pub mod poll;
 mod probe;
 mod row;
+mod spans;
 mod status;
 
 pub use config::{RelayConfig, RelayKind};
@@ -47,7 +48,7 @@ pub enum RelayError {
     Setup(String),
 }
 
-/// The relay that `config` asks for.
+/// The relay that `config` asks for, of what is published on these topics.
 ///
 /// # Errors
 /// When the configuration contradicts itself.
@@ -56,10 +57,10 @@ pub fn from_config(
     database: Database,
     outbox: &Outbox,
     bus: Arc<dyn Bus>,
+    topics: Vec<String>,
 ) -> Result<Box<dyn Relay>, RelayError> {
     match config.relay {
         RelayKind::Poll => {
-            let topics = outbox.topics().into_iter().collect();
             Ok(Box::new(PollRelay::try_new(database, outbox, bus, config)?.with_topics(topics)))
         }
     }

@@ -4,6 +4,7 @@ pub mod config;
 mod exporter;
 mod logs;
 pub mod metrics;
+mod propagation;
 mod repeats;
 mod setup;
 pub mod spans;

@@ -14,6 +14,7 @@ use crate::config::TelemetryConfig;
 use crate::exporter::Bounded;
 use crate::logs;
 use crate::metrics::Metrics;
+use crate::propagation::OpenTelemetry;
 use crate::repeats::Repeats;
 
 /// A batch links to each of its messages.
@@ -102,6 +103,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
         .with_tracer(provider.tracer(service))
         .with_filter(tracing_subscriber::filter::LevelFilter::INFO);
     tracing_subscriber::registry().with(logs).with(traces).try_init()?;
+    cloudevents::propagation::install(OpenTelemetry);
     Ok(Telemetry { metrics, repeats, provider })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use contracts::TraceContext;
+use cloudevents::TraceContext;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;

@@ -7,11 +7,12 @@ use analytics::adapters::postgres::{Generation, rebuilds};
 use analytics::adapters::reactions;
 use analytics::adapters::rebuild::Rebuilder;
 use contracts::ambient::{new_id, now};
+use contracts::envelope::CONTENT_TYPE;
 use contracts::topics::PARTITIONS;
 use contracts::{AnyEvent, Cause, Codec, Envelope, Topic, Topics, TraceContext};
+use events::{AvroDecoder, Publisher, topics_of};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
-use outbox::Outbox;
 use service::Deps;
 use testkit::broker::all_watermarks;
 use testkit::wait::eventually;
@@ -44,13 +45,16 @@ impl Live {
         };
         bus.create_topics(&Topic::ALL.map(spec)).await.unwrap();
         let shared: Arc<dyn Bus> = Arc::new(bus.clone());
-        let outbox = Outbox::new(codec.clone(), "analytics", 1_000_000);
+        let outbox = Publisher::new(codec.clone(), "analytics", 1_000_000);
         let deps = Deps::new("analytics", analytics.database().clone(), shared, codec, outbox);
+        let subscriptions = reactions::subscriptions();
         let consumer = Consumer::new(Parts {
             database: deps.database.clone(),
             bus: Arc::clone(&deps.bus),
-            codec: Arc::clone(&deps.codec),
-            subscriptions: reactions::subscriptions(),
+            topics: topics_of(&subscriptions, deps.codec.topics()),
+            partitions: PARTITIONS,
+            decoder: AvroDecoder::new(Arc::clone(&deps.codec)),
+            subscriptions,
             deps: Generation::Live,
             group: "tidings.analytics".to_owned(),
             config: ConsumerConfig::default(),
@@ -77,7 +81,7 @@ impl Live {
                 topic: self.deps.codec.topics().name(event.topic()),
                 key: Some(event.key().into_bytes()),
                 value: Some(self.deps.codec.encode(event).unwrap()),
-                headers: Envelope::of(event, "order", &cause).to_headers(),
+                headers: Envelope::of(event, "order", &cause).to_headers(CONTENT_TYPE),
             };
             producer.send(record).await.unwrap();
         }

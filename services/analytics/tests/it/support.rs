@@ -95,7 +95,7 @@ pub(crate) async fn apply_through(
     events: &[AnyEvent],
 ) -> Result<(), Failure> {
     let subscriptions = reactions::subscriptions();
-    let received: Vec<Received> = events.iter().map(received).collect();
+    let received: Vec<Received<AnyEvent>> = events.iter().map(received).collect();
     let applying = async |mut transaction: Transaction| {
         let mut batch = ReadModels::load(&generation, &mut transaction, &received).await?;
         for received in &received {
@@ -108,7 +108,7 @@ pub(crate) async fn apply_through(
     database.transaction(Operation::Batch, applying).await
 }
 
-fn received(event: &AnyEvent) -> Received {
+fn received(event: &AnyEvent) -> Received<AnyEvent> {
     let cause = Cause {
         correlation_id: ambient::new_id(),
         causation_id: None,

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use contracts::envelope::correlation_id_of;
 use contracts::{Cause, ambient};
 use database::Operation;
-use outbox::AppendError;
+use events::PublishError;
 use service::Deps;
 use service::http::{Fault, Json, Path, Problem, Query};
 use telemetry::spans;
@@ -156,7 +156,7 @@ async fn replenish(
         )
         .detail("use a new key for a new replenishment")),
         Err(ReplenishError::Refused(refusal)) => Err(Problem::validation(vec![fault(&refusal)])),
-        Err(ReplenishError::Store(AppendError::Database(error))) => Err(error.into()),
+        Err(ReplenishError::Store(PublishError::Database(error))) => Err(error.into()),
         Err(ReplenishError::Store(error)) => {
             tracing::error!(%error, "a replenishment can't be published");
             Err(Problem::internal())

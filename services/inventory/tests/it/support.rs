@@ -3,12 +3,13 @@
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, ambient};
 use database::{Database, Operation, Transaction};
+use events::Publisher;
+use events::Subscribe as _;
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use inventory::adapters::postgres::{self, PgReplenishment, StockBatch};
 use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock};
 use inventory::application::replenish_stock::{Outcome, ReplenishStock, replenish_stock};
 use inventory::domain::Sku;
-use outbox::Outbox;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, PgPool};
 use testkit::postgres::TestDatabase;
@@ -20,7 +21,7 @@ pub(crate) const THRESHOLD: i64 = 10;
 /// Inventory without its processes: the database, and an outbox that encodes for real.
 pub(crate) struct Inventory {
     database: TestDatabase,
-    pub(crate) outbox: Outbox,
+    pub(crate) outbox: Publisher,
     pub(crate) codec: std::sync::Arc<Codec>,
 }
 
@@ -52,7 +53,7 @@ impl Inventory {
         })
         .await;
         let codec = Codec::offline(Topics::default());
-        Self { outbox: Outbox::new(codec.clone(), "inventory", 1_000_000), codec, database }
+        Self { outbox: Publisher::new(codec.clone(), "inventory", 1_000_000), codec, database }
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -149,14 +150,14 @@ impl Inventory {
 /// Load, react, store, as the runtime does within its transaction.
 pub(crate) async fn apply_on(
     conn: &mut PgConnection,
-    outbox: &Outbox,
+    outbox: &Publisher,
     events: &[AnyEvent],
 ) -> Result<(), Failure> {
     let subscriptions = Subscriptions::<StockBatch>::new()
-        .on::<OrderPlaced>(reserve_stock)
-        .on::<OrderConfirmed>(commit_stock)
-        .on::<OrderCancelled>(release_stock);
-    let received: Vec<Received> =
+        .on_event::<OrderPlaced>(reserve_stock)
+        .on_event::<OrderConfirmed>(commit_stock)
+        .on_event::<OrderCancelled>(release_stock);
+    let received: Vec<Received<AnyEvent>> =
         events.iter().enumerate().map(|(offset, event)| received(offset, event)).collect();
     let mut batch = StockBatch::load(outbox, &mut *conn, &received).await?;
     for received in &received {
@@ -167,7 +168,7 @@ pub(crate) async fn apply_on(
     Ok(())
 }
 
-fn received(offset: usize, event: &AnyEvent) -> Received {
+fn received(offset: usize, event: &AnyEvent) -> Received<AnyEvent> {
     Received {
         topic: "tidings.orders".to_owned(),
         partition: 0,

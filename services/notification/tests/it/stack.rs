@@ -177,7 +177,7 @@ pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
 }
 
 pub(crate) async fn try_apply(database: &Database, events: &[AnyEvent]) -> Result<(), HandlerError> {
-    let received: Vec<Received> = events.iter().cloned().map(received).collect();
+    let received: Vec<Received<AnyEvent>> = events.iter().cloned().map(received).collect();
     let renderer = Renderer::try_new("tidings.example").expect("templates");
     let deps = BatchDeps { renderer, wake: Arc::new(Notify::new()) };
     let subscriptions = subscriptions();
@@ -195,7 +195,7 @@ pub(crate) async fn try_apply(database: &Database, events: &[AnyEvent]) -> Resul
     database.transaction(Operation::Batch, applying).await
 }
 
-fn received(event: AnyEvent) -> Received {
+fn received(event: AnyEvent) -> Received<AnyEvent> {
     let envelope = Envelope {
         event_id: event.event_id(),
         event_type: event.event_type().to_owned(),

@@ -1,9 +1,11 @@
 //! The consumer: what the other services say, applied a batch at a time.
 
+use contracts::AnyEvent;
 use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
+use events::Publisher;
+use events::Subscribe as _;
 use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
-use outbox::Outbox;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -24,7 +26,7 @@ pub struct OrderBatch {
 #[derive(Clone, Debug)]
 pub struct OrderBatchDeps {
     /// Where the ends of orders are announced.
-    pub outbox: Outbox,
+    pub outbox: Publisher,
     /// Who waits for orders in this process.
     pub watcher: Watcher,
 }
@@ -33,16 +35,16 @@ pub struct OrderBatchDeps {
 #[must_use]
 pub fn subscriptions() -> Subscriptions<OrderBatch> {
     Subscriptions::new()
-        .on(|batch: &mut OrderBatch, event: &StockReserved, context| {
+        .on_event(|batch: &mut OrderBatch, event: &StockReserved, context| {
             batch.record(event.order_id, contract::stock_reserved(event), context)
         })
-        .on(|batch: &mut OrderBatch, event: &StockRejected, context| {
+        .on_event(|batch: &mut OrderBatch, event: &StockRejected, context| {
             batch.record(event.order_id, contract::stock_rejected(event), context)
         })
-        .on(|batch: &mut OrderBatch, event: &PaymentCompleted, context| {
+        .on_event(|batch: &mut OrderBatch, event: &PaymentCompleted, context| {
             batch.record(event.order_id, contract::payment_completed(event), context)
         })
-        .on(|batch: &mut OrderBatch, event: &PaymentDeclined, context| {
+        .on_event(|batch: &mut OrderBatch, event: &PaymentDeclined, context| {
             batch.record(event.order_id, contract::payment_declined(event), context)
         })
 }
@@ -64,13 +66,14 @@ impl OrderBatch {
 }
 
 impl UnitOfWork for OrderBatch {
+    type Event = AnyEvent;
     type Deps = OrderBatchDeps;
 
     /// Inserts no rows: order itself makes every order, so that a fact about an unknown one is refused.
     async fn load(
         _deps: &OrderBatchDeps,
         conn: &mut PgConnection,
-        events: &[Received],
+        events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
         let order_ids: Vec<OrderId> =
             events.iter().filter_map(|received| received.event.key().parse().ok().map(OrderId)).collect();

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Cause, Topic, TraceContext, ambient};
 use database::{Database, Operation, Transaction};
-use outbox::{AppendError, Message, Numbered, Outbox};
+use events::{PublishError, Publisher};
+use outbox::{AppendError, Message, Numbered};
 use sqlx::PgConnection;
 
 pub use deadlines::{Due, Position};
@@ -48,7 +49,7 @@ pub enum StoreError {
     },
     /// The event that announces the change can't be published.
     #[error(transparent)]
-    Append(AppendError),
+    Append(PublishError),
     /// The database refused or did not answer.
     #[error("the order database: {0}")]
     Database(#[from] sqlx::Error),
@@ -69,11 +70,15 @@ impl StoreError {
 
 impl From<AppendError> for StoreError {
     fn from(error: AppendError) -> Self {
+        PublishError::from(error).into()
+    }
+}
+
+impl From<PublishError> for StoreError {
+    fn from(error: PublishError) -> Self {
         match error {
-            AppendError::Database(error) => Self::Database(error),
-            AppendError::TooLarge { .. } | AppendError::Encode { .. } | AppendError::Stale { .. } => {
-                Self::Append(error)
-            }
+            PublishError::Database(error) => Self::Database(error),
+            PublishError::Append(_) | PublishError::Encode { .. } => Self::Append(error),
         }
     }
 }
@@ -82,10 +87,10 @@ impl From<AppendError> for StoreError {
 #[derive(Clone, Debug)]
 pub struct OrderStore {
     database: Database,
-    outbox: Outbox,
+    outbox: Publisher,
 }
 
-/// An order, decided and sealed, ready to be written.
+/// An order, decided and encoded, ready to be written.
 #[derive(Debug)]
 pub struct Placing {
     /// As people will see it once it is committed.
@@ -97,7 +102,7 @@ pub struct Placing {
 impl OrderStore {
     /// The order database, publishing through this outbox.
     #[must_use]
-    pub const fn new(database: Database, outbox: Outbox) -> Self {
+    pub const fn new(database: Database, outbox: Publisher) -> Self {
         Self { database, outbox }
     }
 
@@ -117,7 +122,7 @@ impl OrderStore {
             place_order::place_order(order_id, placement, deadline, cause, now, translate, ambient::new_id)
                 .map_err(|error| StoreError::of(order_id, error))?
                 .finish();
-        let messages = seal(&self.outbox, &outcome)?;
+        let messages = encode(&self.outbox, &outcome)?;
         let view = view_of(order_id, &outcome).map_err(|error| StoreError::corrupt(order_id, error))?;
         Ok(Placing { view, outcome, messages })
     }
@@ -230,22 +235,22 @@ pub async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Work
 ///
 /// # Errors
 /// When an event can't be published, or the database refuses.
-pub async fn store(conn: &mut PgConnection, outcome: Outcome, outbox: &Outbox) -> Result<(), StoreError> {
+pub async fn store(conn: &mut PgConnection, outcome: Outcome, outbox: &Publisher) -> Result<(), StoreError> {
     if outcome.heads.is_empty() {
         return Ok(());
     }
-    let numbered = outbox.number(&mut *conn, seal(outbox, &outcome)?).await?;
+    let numbered = outbox.number(&mut *conn, encode(outbox, &outcome)?).await?;
     writes::update(&mut *conn, &outcome, &numbered).await?;
     outbox.append(conn, &numbered).await?;
     Ok(())
 }
 
-fn seal(outbox: &Outbox, outcome: &Outcome) -> Result<Vec<Message>, AppendError> {
+fn encode(outbox: &Publisher, outcome: &Outcome) -> Result<Vec<Message>, PublishError> {
     let published = &outcome.dispatched.publisher.published;
-    let sealed = |publication: &Publication| {
-        outbox.seal(&publication.event, &publication.cause, publication.last_message_id)
+    let encoded = |publication: &Publication| {
+        outbox.encode(&publication.event, &publication.cause, publication.last_message_id)
     };
-    published.iter().map(sealed).collect()
+    published.iter().map(encoded).collect()
 }
 
 /// The message that the order's head names from now on.

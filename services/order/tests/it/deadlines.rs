@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contracts::envelope::CONTENT_TYPE;
 use contracts::topics::PARTITIONS;
 use contracts::{Cause, Envelope, Topic, TraceContext, ambient};
+use events::{AvroDecoder, topics_of};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, Record, partition_for_key};
 use order::adapters::consumer::subscriptions;
@@ -36,18 +38,21 @@ async fn publish(stack: &Stack, event: contracts::AnyEvent) {
         topic: stack.codec.topics().name(event.topic()),
         key: Some(event.key().into_bytes()),
         value: Some(stack.codec.encode(&event).unwrap()),
-        headers: Envelope::of(&event, "payment", &cause).to_headers(),
+        headers: Envelope::of(&event, "payment", &cause).to_headers(CONTENT_TYPE),
     };
     stack.bus.producer().await.unwrap().send(record).await.unwrap();
 }
 
 /// Runs order's consumer until `shutdown`.
 fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
+    let subscriptions = subscriptions();
     let consumer = Consumer::new(Parts {
         database: stack.database().clone(),
         bus: Arc::clone(&stack.bus) as Arc<dyn Bus>,
-        codec: Arc::clone(&stack.codec),
-        subscriptions: subscriptions(),
+        topics: topics_of(&subscriptions, stack.codec.topics()),
+        partitions: PARTITIONS,
+        decoder: AvroDecoder::new(Arc::clone(&stack.codec)),
+        subscriptions,
         deps: stack.replica.batch_deps(),
         group: "tidings.order".to_owned(),
         config: ConsumerConfig { backoff_initial_ms: 1, backoff_max_ms: 10, ..ConsumerConfig::default() },

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// Applies these events as one batch on this database, as the inbox would.
 pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec<AnyEvent>) {
-    let received: Vec<Received> = events.into_iter().map(received).collect();
+    let received: Vec<Received<AnyEvent>> = events.into_iter().map(received).collect();
     let subscriptions = subscriptions();
     let applying = async |mut tx: Transaction| {
         let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
@@ -29,7 +29,7 @@ pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec
     OrderBatch::committed(&deps);
 }
 
-fn received(event: AnyEvent) -> Received {
+fn received(event: AnyEvent) -> Received<AnyEvent> {
     let cause = Cause {
         correlation_id: ambient::new_id(),
         causation_id: None,

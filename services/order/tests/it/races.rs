@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use database::Database;
+use events::Publisher;
 use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::postgres::OrderStore;
 use order::adapters::watch::Watcher;
 use order::config::Config;
 use order::domain::OrderId;
-use outbox::Outbox;
 use testkit::interleave::every_interleaving;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use crate::stack::{Replica, Settings, Stack};
 const MOST: usize = 2_000;
 
 /// Lets `input` happen to `order_id` on this connection, by the code that production runs.
-async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Outbox) {
+async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Publisher) {
     let store = OrderStore::new(database.clone(), outbox.clone());
     match input.event(order_id) {
         Some(event) => {

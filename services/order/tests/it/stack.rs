@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Codec, Topics, ambient};
 use database::Database;
+use events::Publisher;
 use messaging::{Bus, InMemoryBus, TopicSpec};
 use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::http::{OrderApi, routes};
@@ -16,7 +17,6 @@ use order::adapters::postgres::{OrderStore, migrator};
 use order::adapters::watch::{WatchPoller, Watcher};
 use order::config::Config;
 use order::domain::OrderId;
-use outbox::Outbox;
 use serde_json::{Value, json};
 use service::config::HttpConfig;
 use service::health::Health;
@@ -59,7 +59,7 @@ pub(crate) struct Stack {
 
 /// One process of the service, without its consumer.
 pub(crate) struct Replica {
-    pub(crate) outbox: Outbox,
+    pub(crate) outbox: Publisher,
     pub(crate) store: OrderStore,
     pub(crate) watcher: Watcher,
     pub(crate) shutdown: CancellationToken,
@@ -268,7 +268,7 @@ impl Replica {
     ) -> Self {
         static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
         let config = &settings.order;
-        let outbox = Outbox::new(Arc::clone(codec), "order", settings.max_message_bytes);
+        let outbox = Publisher::new(Arc::clone(codec), "order", settings.max_message_bytes);
         let store = OrderStore::new(database.clone(), outbox.clone());
         let shutdown = CancellationToken::new();
         let watcher = Watcher::new(config, shutdown.clone());

@@ -6,7 +6,8 @@ pub mod saga;
 
 use contracts::Topic;
 use database::{Database, Operation};
-use outbox::{AppendError, Numbered, expect_stored};
+use events::PublishError;
+use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -55,7 +56,7 @@ async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<Entry>,
 ///
 /// # Errors
 /// When a row has published since it was read, or the database refuses.
-async fn update(conn: &mut PgConnection, entries: &[Entry], numbered: &Numbered) -> Result<(), AppendError> {
+async fn update(conn: &mut PgConnection, entries: &[Entry], numbered: &Numbered) -> Result<(), PublishError> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -91,5 +92,5 @@ async fn update(conn: &mut PgConnection, entries: &[Entry], numbered: &Numbered)
     .bind(before)
     .execute(conn)
     .await?;
-    expect_stored(stored.rows_affected(), entries.len())
+    Ok(expect_stored(stored.rows_affected(), entries.len())?)
 }

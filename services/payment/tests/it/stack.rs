@@ -8,8 +8,8 @@ use contracts::order::{CancellationReason, OrderCancelled, OrderLine, OrderPlace
 use contracts::reservation::{ReservedLine, StockReserved};
 use contracts::{AnyEvent, Codec, Envelope, Event, Topics, TraceContext};
 use database::{Bounds, Database, Operation, Transaction};
+use events::Publisher;
 use inbox::{Context, Received, UnitOfWork};
-use outbox::Outbox;
 use payment::adapters::postgres::batch::BatchDeps;
 use payment::adapters::postgres::saga::PostgresSaga;
 use payment::adapters::postgres::{find, migrator};
@@ -195,13 +195,13 @@ impl RunningWorker {
     }
 }
 
-pub(crate) fn outbox() -> Outbox {
-    Outbox::new(Codec::offline(Topics::default()), "payment", 1_000_000)
+pub(crate) fn outbox() -> Publisher {
+    Publisher::new(Codec::offline(Topics::default()), "payment", 1_000_000)
 }
 
 /// What the inbox does with a batch, in a transaction of its own.
 pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
-    let received: Vec<Received> = events.iter().cloned().map(received).collect();
+    let received: Vec<Received<AnyEvent>> = events.iter().cloned().map(received).collect();
     let deps = BatchDeps { wake: Arc::new(Notify::new()) };
     let subscriptions = subscriptions();
     let applying = async |mut tx: Transaction| {
@@ -216,7 +216,7 @@ pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
     database.transaction(Operation::Batch, applying).await.expect("applying");
 }
 
-pub(crate) fn received(event: AnyEvent) -> Received {
+pub(crate) fn received(event: AnyEvent) -> Received<AnyEvent> {
     let envelope = Envelope {
         event_id: event.event_id(),
         event_type: event.event_type().to_owned(),

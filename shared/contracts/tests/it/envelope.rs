@@ -1,5 +1,6 @@
 //! Envelopes to headers and back, and what becomes of a foreign producer's headers.
 
+use contracts::envelope::CONTENT_TYPE;
 use contracts::{Envelope, EnvelopeError, Event, TraceContext};
 use proptest::option;
 use proptest::prelude::*;
@@ -43,7 +44,7 @@ proptest! {
     #[test]
     fn an_envelope_survives_its_headers(envelope in envelope(), others in any::<Vec<(String, Vec<u8>)>>()) {
         let mut headers = others;
-        headers.extend(envelope.to_headers());
+        headers.extend(envelope.to_headers(CONTENT_TYPE));
         prop_assert_eq!(Envelope::from_headers(&headers), Ok(envelope.clone()));
         prop_assert_eq!(Envelope::event_type_of(&headers), Some(envelope.event_type.as_str()));
     }
@@ -98,7 +99,7 @@ fn headers_that_contradict_their_event_are_not_believed() {
 #[test]
 fn a_missing_or_broken_header_is_named() {
     let event = samples::order_placed().into_any();
-    let complete = Envelope::from_delivered(&[], &event).to_headers();
+    let complete = Envelope::from_delivered(&[], &event).to_headers(CONTENT_TYPE);
     for name in ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "ce_sequence"] {
         let without: Vec<_> = complete.iter().filter(|(other, _)| other != name).cloned().collect();
         assert_eq!(Envelope::from_headers(&without), Err(EnvelopeError::Missing { name }));

@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Looks until `shutdown`.
 pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
-    let known = shared.applier.codec.known_types();
+    let known = shared.applier.effect.known_types().into_iter().collect();
     let looking = async {
         loop {
             if let Err(error) = redrive(&shared, &known).await {
@@ -35,8 +35,8 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     }
 }
 
-async fn redrive(shared: &Shared, known: &BTreeSet<&'static str>) -> Result<(), HandlerError> {
-    let types: Vec<&str> = known.iter().copied().collect();
+async fn redrive(shared: &Shared, known: &BTreeSet<String>) -> Result<(), HandlerError> {
+    let types: Vec<&str> = known.iter().map(String::as_str).collect();
     let mut after = 0;
     loop {
         let heads = letters::heads_for_release(&shared.applier.database, after, &types).await?;
@@ -49,7 +49,7 @@ async fn redrive(shared: &Shared, known: &BTreeSet<&'static str>) -> Result<(), 
 }
 
 /// Whether nobody but a release has to decide about this letter, the oldest of its key.
-pub(super) fn may_redrive(letter: &Letter, known: &BTreeSet<&'static str>) -> bool {
+pub(super) fn may_redrive(letter: &Letter, known: &BTreeSet<String>) -> bool {
     let is_known = || letter.event_type.as_deref().is_some_and(|event_type| known.contains(event_type));
     letter.reason == BEHIND || waited(letter) && is_known()
 }

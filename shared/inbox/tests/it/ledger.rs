@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use contracts::AnyEvent;
 use contracts::order::{OrderCancelled, OrderConfirmed};
+use events::Subscribe as _;
 use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use sqlx::PgConnection;
 use tokio::sync::Semaphore;
@@ -56,7 +57,7 @@ pub(crate) struct Ledger {
 }
 
 pub(crate) fn subscriptions() -> Subscriptions<Ledger> {
-    Subscriptions::new().on::<OrderConfirmed>(confirmed).on::<OrderCancelled>(cancelled)
+    Subscriptions::new().on_event::<OrderConfirmed>(confirmed).on_event::<OrderCancelled>(cancelled)
 }
 
 fn confirmed(ledger: &mut Ledger, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {
@@ -76,12 +77,13 @@ fn cancelled(ledger: &mut Ledger, event: &OrderCancelled, _: Context<'_>) -> Res
 }
 
 impl UnitOfWork for Ledger {
+    type Event = AnyEvent;
     type Deps = std::sync::Arc<Faults>;
 
     async fn load(
         _: &Self::Deps,
         conn: &mut PgConnection,
-        events: &[Received],
+        events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
         let ids: Vec<Uuid> = events
             .iter()

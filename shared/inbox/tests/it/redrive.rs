@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use contracts::ambient::{new_id, now};
+use contracts::envelope::CONTENT_TYPE;
 use contracts::stock::StockReplenished;
 use contracts::{AnyEvent, Envelope};
 use inbox::redrive::Redriven;
@@ -213,7 +214,7 @@ async fn what_is_no_event_stays_a_dead_letter_and_what_the_inbox_had_forgotten_c
 async fn put_unreadable(stack: &Stack, event: &AnyEvent) -> Uuid {
     let key = event.key().into_bytes();
     let envelope = Envelope::of(event, "order", &cause());
-    let (names, values): (Vec<String>, Vec<Vec<u8>>) = envelope.to_headers().into_iter().unzip();
+    let (names, values): (Vec<String>, Vec<Vec<u8>>) = envelope.to_headers(CONTENT_TYPE).into_iter().unzip();
     let made = Uuid::from_u128(u128::MAX - u128::from(event.sequence().unsigned_abs()));
     sqlx::query(
         r#"WITH known AS (

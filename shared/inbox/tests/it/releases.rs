@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use contracts::ambient::{new_id, now};
+use contracts::envelope::CONTENT_TYPE;
 use contracts::order::{OrderConfirmed, OrderPlaced};
 use contracts::{AnyEvent, Codec, Envelope, Event, Topics};
 use messaging::Record;
@@ -110,7 +111,7 @@ async fn a_release_redrives_no_further_than_the_first_other_letter() {
         topic: "tidings.orders".to_owned(),
         key: Some(event.key().into_bytes()),
         value: Some(vec![9, 9, 9]),
-        headers: Envelope::of(event, "order", &cause()).to_headers(),
+        headers: Envelope::of(event, "order", &cause()).to_headers(CONTENT_TYPE),
     };
     stack.publish(&confirmed(before, 1)).await;
     stack.publish_raw(unreadable(&cancelled(before, 2, ""))).await;

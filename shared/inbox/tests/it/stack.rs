@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contracts::envelope::CONTENT_TYPE;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed};
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, ambient};
 use database::Database;
+use events::AvroDecoder;
 use inbox::redrive::{self, DeadLetter, Redriven};
 use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
@@ -82,7 +84,9 @@ impl Stack {
         Consumer::new(Parts {
             database,
             bus,
-            codec: Arc::clone(&self.release),
+            topics: vec![self.codec.topics().name(Topic::Orders)],
+            partitions: PARTITIONS,
+            decoder: AvroDecoder::new(Arc::clone(&self.release)),
             subscriptions: subscriptions(),
             deps: Arc::clone(&self.faults),
             group: group.to_owned(),
@@ -112,7 +116,7 @@ impl Stack {
             topic: self.codec.topics().name(event.topic()),
             key: Some(event.key().into_bytes()),
             value: Some(self.codec.encode(event).unwrap()),
-            headers: envelope.to_headers(),
+            headers: envelope.to_headers(CONTENT_TYPE),
         })
         .await;
     }

@@ -1,28 +1,26 @@
-//! Waiting longer after each failure, with jitter so that replicas don't return in step.
+//! The pauses of the relay after failures in succession.
 
 use std::time::Duration;
 
-use rand::Rng as _;
-
 const FIRST: Duration = Duration::from_millis(50);
 
-/// Exponential back-off between `FIRST` and a maximum.
+/// Counts failures, and says how long to wait after each.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     failures: u32,
-    max: Duration,
+    pauses: backoff::Backoff,
 }
 
 impl Backoff {
-    pub(crate) const fn new(max: Duration) -> Self {
-        Self { failures: 0, max }
+    /// Pauses that become `longest`.
+    pub(crate) const fn new(longest: Duration) -> Self {
+        Self { failures: 0, pauses: backoff::Backoff::new(FIRST, longest) }
     }
 
-    /// How long to wait now: half of the exponential step, plus up to the other half at random.
+    /// How long to wait now, with jitter so that replicas don't return in step.
     pub(crate) fn next(&mut self) -> Duration {
-        let step = FIRST.saturating_mul(2_u32.saturating_pow(self.failures.min(16))).min(self.max);
         self.failures = self.failures.saturating_add(1);
-        step.mul_f64(rand::rng().random_range(0.5..=1.0))
+        self.pauses.jittered(self.failures, rand::random())
     }
 
     /// It went well: the next failure begins anew.

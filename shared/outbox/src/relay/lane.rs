@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use messaging::{Acknowledged, Bus, DeliveryError, Producer, Refusal};
+use messaging::{Acknowledged, Bus, DeliveryError, Producer, Refusal, label};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use rand::Rng as _;
 use rand::seq::IteratorRandom as _;
@@ -23,8 +23,8 @@ use super::chains::BlockedKey;
 use super::config::RelayConfig;
 use super::probe::{Probe, Step};
 use super::row::{ChainKey, Row};
+use super::spans::answered;
 use crate::metrics::WhileLeading;
-use answers::told;
 use broker::Broker;
 use flow::Flow;
 use verdict::{Sending, Verdict};
@@ -61,6 +61,7 @@ pub(crate) enum Outcome {
 /// A topic's lane.
 pub(crate) struct Lane {
     topic: String,
+    content_type: Arc<str>,
     broker: Arc<Broker>,
     probe: Arc<dyn Probe>,
     inputs: mpsc::Receiver<Input>,
@@ -100,16 +101,18 @@ enum End {
 impl Lane {
     pub(crate) fn new(
         topic: String,
+        content_type: Arc<str>,
         bus: Arc<dyn Bus>,
         probe: Arc<dyn Probe>,
         inputs: mpsc::Receiver<Input>,
         outcomes: mpsc::Sender<Outcome>,
         config: &RelayConfig,
     ) -> Self {
-        let label = crate::metrics::label(&topic);
+        let label = label(&topic);
         let broker = Arc::new(Broker { topic: topic.clone(), bus, backoff_max: config.backoff_max() });
         Self {
             topic,
+            content_type,
             broker,
             probe,
             inputs,
@@ -124,10 +127,10 @@ impl Lane {
             look_at: None,
             stalled_with_leader: BTreeSet::new(),
             verdict: Verdict::new(),
-            stalled: WhileLeading::new(gauge!("outbox_stalled_partitions", "topic" => label)),
-            refused: WhileLeading::new(gauge!("outbox_refused_topics", "topic" => label)),
-            published: counter!("outbox_messages_published_total", "topic" => label),
-            failures: counter!("outbox_delivery_failures_total", "topic" => label),
+            stalled: WhileLeading::new(gauge!("outbox_stalled_partitions", "topic" => label.clone())),
+            refused: WhileLeading::new(gauge!("outbox_refused_topics", "topic" => label.clone())),
+            published: counter!("outbox_messages_published_total", "topic" => label.clone()),
+            failures: counter!("outbox_delivery_failures_total", "topic" => label.clone()),
             latency: histogram!("outbox_publish_latency_seconds", "topic" => label),
         }
     }
@@ -194,12 +197,12 @@ impl Lane {
     }
 
     fn send_ready(&mut self, producer: &dyn Producer) {
-        let now = Instant::now();
+        let (now, content_type) = (Instant::now(), Arc::clone(&self.content_type));
         match self.verdict.sending(now) {
             Sending::All => {
                 for (&partition, flow) in &mut self.flows {
                     while let Some((key, row)) = flow.send_next(now) {
-                        self.receipts.push(send(producer, partition, key, row));
+                        self.receipts.push(send(producer, &content_type, partition, key, row));
                         self.probe.reached(Step::Sent);
                     }
                 }
@@ -208,7 +211,7 @@ impl Lane {
                 if let Some((partition, flow)) = self.any_flow(now)
                     && let Some((key, row)) = flow.send_probe(now, rand::rng().random_range(0..usize::MAX))
                 {
-                    let receipt = send(producer, partition, key, row);
+                    let receipt = send(producer, &content_type, partition, key, row);
                     self.receipts.push(receipt);
                     self.verdict.probing(now);
                     self.probe.reached(Step::Sent);
@@ -337,12 +340,18 @@ impl Lane {
     }
 }
 
-fn send(producer: &dyn Producer, partition: i32, key: ChainKey, row: &Row) -> BoxFuture<'static, Answer> {
-    let (span, record) = row.to_record();
+fn send(
+    producer: &dyn Producer,
+    content_type: &str,
+    partition: i32,
+    key: ChainKey,
+    row: &Row,
+) -> BoxFuture<'static, Answer> {
+    let (span, record) = row.to_record(content_type);
     // The partition of a key is the producer's to know.
     let receipt = match &key {
         ChainKey::Key(_) => producer.send(record),
         ChainKey::Message(_) => producer.send_to(partition, record),
     };
-    receipt.map(move |answer| (partition, key, told(&span, answer))).boxed()
+    receipt.map(move |answer| (partition, key, answered(&span, answer))).boxed()
 }

@@ -33,6 +33,7 @@ use reports::Standing;
 pub struct PollRelay {
     database: Database,
     wake: Arc<Notify>,
+    content_type: Arc<str>,
     bus: Arc<dyn Bus>,
     config: RelayConfig,
     probe: Arc<dyn Probe>,
@@ -57,9 +58,10 @@ impl PollRelay {
     ) -> Result<Self, RelayError> {
         config.validate()?;
         let (probe, status) = (Arc::new(NoProbe), RelayStatus::default());
-        let (wake, topics, times) = (outbox.wakes(), Vec::new(), HandOverTimes::default());
+        let (wake, content_type) = (outbox.wakes(), outbox.content_type());
+        let (topics, times) = (Vec::new(), HandOverTimes::default());
         let (view, standing) = (watch::Sender::new(None), watch::Sender::new(Standing::NoSession));
-        Ok(Self { database, wake, bus, config, probe, status, topics, times, view, standing })
+        Ok(Self { database, wake, content_type, bus, config, probe, status, topics, times, view, standing })
     }
 
     /// Tells `probe` of every step, so that a test can crash the relay there.
@@ -137,6 +139,7 @@ impl PollRelay {
                 let relay = Lead {
                     options: Arc::new(self.database.options().clone()),
                     wake: Arc::clone(&self.wake),
+                    content_type: Arc::clone(&self.content_type),
                     bus: Arc::clone(&self.bus),
                     probe: Arc::clone(&self.probe),
                     config: self.config.clone(),

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use contracts::{Envelope, TraceContext, ambient};
+use cloudevents::{Envelope, TraceContext, clock, propagation};
 use messaging::Record;
-use telemetry::spans;
 use tracing::Span;
 use uuid::Uuid;
+
+use super::spans;
 
 /// An unpublished message.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
@@ -73,13 +74,13 @@ impl Row {
 
     /// The span of publishing this message, and the record: the key, the value and the headers that were committed. Only
     /// the trace context is the span's, where there is one: consumers continue it.
-    pub(crate) fn to_record(&self) -> (Span, Record) {
+    pub(crate) fn to_record(&self, content_type: &str) -> (Span, Record) {
         let mut headers = Vec::new();
         let mut span = Span::none();
         if let Some(mut envelope) = self.envelope() {
-            span = spans::publish(&self.topic, &envelope, self.created_at, ambient::now());
-            envelope.trace = spans::continued(&span, &envelope.trace);
-            headers = envelope.to_headers();
+            span = spans::publish(&self.topic, &envelope, self.created_at, clock::now());
+            envelope.trace = propagation::continued(&span, &envelope.trace);
+            headers = envelope.to_headers(content_type);
         }
         let others = self.header_names.iter().flatten().cloned();
         headers.extend(others.zip(self.header_values.iter().flatten().cloned()));
@@ -118,7 +119,7 @@ pub(crate) fn row(id: i64, key: &str, previous_id: Option<i64>) -> Row {
         sequence: Some(1),
         value: Some(vec![0]),
         event_id: Some(Uuid::from_u128(u128::from(id.unsigned_abs()))),
-        event_type: Some("tidings.order.OrderPlaced".to_owned()),
+        event_type: Some("example.parcels.ParcelSent".to_owned()),
         source: Some("order".to_owned()),
         subject: Some(key.to_owned()),
         event_time: Some(DateTime::UNIX_EPOCH),

@@ -1,8 +1,12 @@
 //! What appending promises: rows complete, bytes unchanged, ids in order, nothing without the caller's commit.
 
+use std::sync::Arc;
+
+use contracts::envelope::CONTENT_TYPE;
 use contracts::stock::StockReplenished;
 use contracts::{Cause, Codec, Event as _, Topics, TraceContext, ambient};
-use outbox::{AppendError, Outbox};
+use events::{PublishError, Publisher};
+use outbox::AppendError;
 use sqlx::Row as _;
 
 use crate::relays::{Poll, RelayFactory};
@@ -19,6 +23,11 @@ fn replenished(sku: &str) -> contracts::AnyEvent {
         threshold: 1,
     }
     .into_any()
+}
+
+/// What encodes for the stage's topics.
+fn publisher(stage: &Stage) -> Publisher {
+    Publisher::new(Arc::clone(&stage.codec), "test", 1_000_000)
 }
 
 fn cause() -> Cause {
@@ -43,23 +52,20 @@ async fn appended_bytes_are_published(factory: &dyn RelayFactory) {
     let stage = Stage::set().await;
     let relay = stage.start(factory);
     let (event, cause) = (replenished("ART 7/ä"), cause());
-    let sealed = stage.outbox.seal(&event, &cause, None).unwrap();
-    let all_bytes = outbox::Message::from_parts(
-        stage.stock.clone(),
-        contracts::Envelope { subject: "raw".to_owned(), ..sealed.envelope().clone() },
-        (0..=255).cycle().take(70_000).collect(),
-        None,
-    );
+    let encoded = publisher(&stage).encode(&event, &cause, None).unwrap();
+    let envelope = contracts::Envelope { subject: "raw".to_owned(), ..encoded.envelope().clone() };
+    let bytes = (0..=255).cycle().take(70_000).collect();
+    let all_bytes = stage.outbox.message(stage.stock.clone(), envelope, bytes, None).unwrap();
     let mut transaction = stage.pool().begin().await.unwrap();
-    append(&mut transaction, &stage.outbox, vec![sealed.clone(), all_bytes.clone()]).await.unwrap();
+    append(&mut transaction, &stage.outbox, vec![encoded.clone(), all_bytes.clone()]).await.unwrap();
     transaction.commit().await.unwrap();
     stage.outbox.wake();
     stage.watcher.until_seen(&stage.stock, "ART 7/ä", 1).await;
     stage.watcher.until_seen(&stage.stock, "raw", 1).await;
-    for (key, message) in [("ART 7/ä", &sealed), ("raw", &all_bytes)] {
+    for (key, message) in [("ART 7/ä", &encoded), ("raw", &all_bytes)] {
         let record = stage.watcher.records(&stage.stock, key).remove(0);
         assert_eq!(record.value.as_deref(), Some(message.value()));
-        assert_eq!(record.headers, message.envelope().to_headers());
+        assert_eq!(record.headers, message.envelope().to_headers(CONTENT_TYPE));
     }
     let record = stage.watcher.records(&stage.stock, "ART 7/ä").remove(0);
     assert_eq!(stage.codec.decode(&stage.stock, record.value.as_deref()).await.unwrap(), event);
@@ -68,15 +74,16 @@ async fn appended_bytes_are_published(factory: &dyn RelayFactory) {
 
 #[tokio::test]
 async fn an_event_larger_than_the_limit_is_refused_before_anything_is_written() {
-    let outbox = Outbox::new(Codec::offline(Topics::new("test")), "test", 1_000);
+    let publisher = Publisher::new(Codec::offline(Topics::new("test")), "test", 1_000);
     let cause = cause();
-    assert!(outbox.seal(&replenished("a"), &cause, None).is_ok());
-    let refused = outbox.seal(&replenished(&"a".repeat(900)), &cause, None).unwrap_err();
-    let AppendError::TooLarge { event_type, bytes, limit, causation_id, .. } = refused else {
+    assert!(publisher.encode(&replenished("a"), &cause, None).is_ok());
+    let refused = publisher.encode(&replenished(&"a".repeat(900)), &cause, None).unwrap_err();
+    let PublishError::Append(AppendError::TooLarge { event_type, bytes, limit, causation_id, .. }) = refused
+    else {
         panic!("{refused:?}");
     };
     assert_eq!(
-        (event_type, limit, causation_id),
+        (event_type.as_str(), limit, causation_id),
         ("tidings.stock.StockReplenished", 1_000, cause.causation_id)
     );
     assert!(bytes > 1_000, "{bytes}");
@@ -172,9 +179,9 @@ async fn messages_are_not_deleted() {
 async fn a_row_keeps_everything_that_a_relay_needs() {
     let stage = Stage::set().await;
     let (event, cause) = (replenished("a"), cause());
-    let sealed = stage.outbox.seal(&event, &cause, None).unwrap();
+    let encoded = publisher(&stage).encode(&event, &cause, None).unwrap();
     let mut conn = stage.pool().acquire().await.unwrap();
-    append(&mut conn, &stage.outbox, vec![sealed.clone()]).await.unwrap();
+    append(&mut conn, &stage.outbox, vec![encoded.clone()]).await.unwrap();
     let row = sqlx::query("SELECT * FROM outbox.messages").fetch_one(stage.pool()).await.unwrap();
     assert_eq!(row.get::<String, _>("topic"), stage.stock);
     assert_eq!(row.get::<Vec<u8>, _>("key"), b"a");

@@ -155,7 +155,7 @@ fn the_configuration_has_defaults_and_refuses_what_it_does_not_know() {
 async fn a_session_time_out_that_would_end_a_healthy_leader_is_refused() {
     let (stage, bus) = Stage::in_memory().await;
     let config = RelayConfig { idle_session_timeout_ms: 600, ..RelayConfig::default() };
-    let refused =
-        outbox::relay::from_config(config, stage.database.database().clone(), &stage.outbox, Arc::new(bus));
+    let database = stage.database.database().clone();
+    let refused = outbox::relay::from_config(config, database, &stage.outbox, Arc::new(bus), Vec::new());
     assert!(matches!(refused, Err(RelayError::Setup(_))));
 }

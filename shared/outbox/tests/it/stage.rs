@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contracts::envelope::CONTENT_TYPE;
 use contracts::{Codec, Envelope, Topic, Topics, TraceContext, ambient};
 use database::Operation;
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
@@ -76,7 +77,7 @@ impl Stage {
         bus.create_topics(&topics).await.unwrap();
         let watcher = Watcher::start(&*bus, &[orders.clone(), stock.clone()]).await;
         let codec = Codec::offline(names);
-        let outbox = outbox_with(Arc::clone(&codec));
+        let outbox = outbox();
         Self { database, bus, codec, outbox, orders, stock, watcher }
     }
 
@@ -191,11 +192,7 @@ impl Running {
 
 /// An outbox whose process only relays.
 pub(crate) fn outbox() -> Outbox {
-    outbox_with(Codec::offline(Topics::default()))
-}
-
-fn outbox_with(codec: Arc<Codec>) -> Outbox {
-    Outbox::new(codec, "test", 1_000_000)
+    Outbox::new(CONTENT_TYPE, 1_000_000)
 }
 
 /// Commits one message of each key, in this order, as a service does: lock, number, store, append, commit.
@@ -289,5 +286,5 @@ fn message_after(topic: &str, key: &str, sequence: i64, last_message_id: Option<
         trace: TraceContext::default(),
     };
     let value = format!("\0{key}#{sequence}").into_bytes();
-    Message::from_parts(topic.to_owned(), envelope, value, last_message_id)
+    outbox().message(topic, envelope, value, last_message_id).unwrap()
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use contracts::Codec;
 use database::Database;
+use events::Publisher;
 use messaging::Bus;
-use outbox::Outbox;
 use tokio_util::sync::CancellationToken;
 
 /// What wiring may use. Cheap to clone.
@@ -20,7 +20,7 @@ pub struct Deps {
     /// Encodes and decodes events.
     pub codec: Arc<Codec>,
     /// Its outbox.
-    pub outbox: Outbox,
+    pub outbox: Publisher,
     /// Cancelled when the service is asked to stop.
     pub shutdown: CancellationToken,
 }
@@ -33,7 +33,7 @@ impl Deps {
         database: Database,
         bus: Arc<dyn Bus>,
         codec: Arc<Codec>,
-        outbox: Outbox,
+        outbox: Publisher,
     ) -> Self {
         let shutdown = CancellationToken::new();
         Self { name, database, bus, codec, outbox, shutdown }

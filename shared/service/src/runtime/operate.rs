@@ -302,8 +302,9 @@ impl Running {
         let relay = outbox::relay::from_config(
             config.outbox.clone(),
             self.deps.database.clone(),
-            &self.deps.outbox,
+            self.deps.outbox.outbox(),
             Arc::clone(&self.deps.bus),
+            self.deps.codec.published_topics().into_iter().collect(),
         )?;
         health.watch_relay(relay.status());
         let stop = self.relay_stop.clone();

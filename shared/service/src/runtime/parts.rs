@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use contracts::Codec;
+use contracts::topics::PARTITIONS;
+use contracts::{AnyEvent, Codec};
 use database::Database;
+use events::{AvroDecoder, topics_of};
 use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive, Subscriptions, UnitOfWork};
 use messaging::Bus;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +47,11 @@ impl Service {
 
     /// Applies events by these subscriptions, one transaction per batch. A service is one consumer group.
     #[must_use]
-    pub fn consumes<W: UnitOfWork>(mut self, subscriptions: Subscriptions<W>, deps: W::Deps) -> Self {
+    pub fn consumes<W: UnitOfWork<Event = AnyEvent>>(
+        mut self,
+        subscriptions: Subscriptions<W>,
+        deps: W::Deps,
+    ) -> Self {
         self.consumer = Some(Consumption::new(subscriptions, deps));
         self
     }
@@ -97,13 +103,15 @@ pub(super) struct Consumption {
 }
 
 impl Consumption {
-    fn new<W: UnitOfWork>(subscriptions: Subscriptions<W>, deps: W::Deps) -> Self {
-        let event_types = subscriptions.event_types().collect();
+    fn new<W: UnitOfWork<Event = AnyEvent>>(subscriptions: Subscriptions<W>, deps: W::Deps) -> Self {
+        let event_types: Vec<&'static str> = subscriptions.event_types().collect();
         let build = Box::new(move |common: ConsumerDeps| {
             let consumer = Consumer::new(Parts {
                 database: common.database,
                 bus: common.bus,
-                codec: common.codec,
+                topics: topics_of(&subscriptions, common.codec.topics()),
+                partitions: PARTITIONS,
+                decoder: AvroDecoder::new(common.codec),
                 subscriptions,
                 deps,
                 group: common.group,

@@ -8,8 +8,8 @@ use anyhow::Context;
 use backoff::Backoff;
 use contracts::{Codec, RegistryConfig, Topic, Topics};
 use database::Database;
+use events::Publisher;
 use messaging::{Bus, BusError, KafkaBus, TopicSpec};
-use outbox::Outbox;
 use tokio::time::Instant;
 
 use super::{Definition, Deps};
@@ -40,7 +40,7 @@ pub(super) async fn dependencies(definition: &Definition, config: &Common) -> an
     let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(kafka)?);
     create_topics(&*bus, &topics, config, patience).await?;
     let codec = codec(definition, config, topics, patience).await?;
-    let outbox = Outbox::new(Arc::clone(&codec), definition.name, config.topics.max_message_bytes);
+    let outbox = Publisher::new(Arc::clone(&codec), definition.name, config.topics.max_message_bytes);
     Ok(Deps::new(definition.name, database, bus, codec, outbox))
 }
 

@@ -12,6 +12,7 @@ use contracts::ambient::{new_id, now};
 use contracts::order::OrderConfirmed;
 use contracts::{AnyEvent, Cause, Event, TraceContext};
 use database::{Operation, Transaction};
+use events::Subscribe as _;
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
@@ -52,7 +53,7 @@ fn service_under_test() {
     };
     let outcome = service::run_with(definition, &command_line, |config: &Config, deps: &Deps| {
         Ok(Service::new()
-            .consumes(Subscriptions::<Applied>::new().on::<OrderConfirmed>(apply), ())
+            .consumes(Subscriptions::<Applied>::new().on_event::<OrderConfirmed>(apply), ())
             .worker(Idle { fails: config.worker_fails, stands_still: config.worker_stands_still.clone() })
             .http(routes(deps.clone()), utoipa::openapi::OpenApi::default()))
     });
@@ -121,7 +122,7 @@ async fn store(deps: &Deps, order_id: Uuid, pause: Duration) -> Result<(), Probl
     };
     let cause =
         Cause { correlation_id: new_id(), causation_id: None, user_id: None, trace: TraceContext::default() };
-    let message = deps.outbox.seal(&event.into_any(), &cause, None).map_err(|_| Problem::internal())?;
+    let message = deps.outbox.encode(&event.into_any(), &cause, None).map_err(|_| Problem::internal())?;
     let storing = async |mut transaction: Transaction| {
         sqlx::query("INSERT INTO confirmed (order_id) VALUES ($1)")
             .bind(order_id)
@@ -147,9 +148,14 @@ fn apply(applied: &mut Applied, event: &OrderConfirmed, _: Context<'_>) -> Resul
 }
 
 impl UnitOfWork for Applied {
+    type Event = AnyEvent;
     type Deps = ();
 
-    async fn load((): &(), _: &mut PgConnection, events: &[Received]) -> Result<Self, HandlerError> {
+    async fn load(
+        (): &(),
+        _: &mut PgConnection,
+        events: &[Received<AnyEvent>],
+    ) -> Result<Self, HandlerError> {
         debug_assert!(events.iter().all(|received| matches!(received.event, AnyEvent::OrderConfirmed(_))));
         Ok(Self(Vec::new()))
     }

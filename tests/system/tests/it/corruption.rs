@@ -2,6 +2,7 @@
 
 use contracts::ambient;
 use contracts::codec::RegistryConfig;
+use contracts::envelope::CONTENT_TYPE;
 use contracts::order::OrderCancelled;
 use contracts::topics::Topics;
 use contracts::{AnyEvent, Cause, Codec, Envelope, Event};
@@ -67,7 +68,7 @@ async fn publish_a_forged_end(system: &System, order_id: Uuid) -> anyhow::Result
         topic: topics.name(event.topic()),
         key: Some(event.key().into_bytes()),
         value: Some(codec.encode(&event)?),
-        headers: Envelope::of(&event, "nobody", &cause).to_headers(),
+        headers: Envelope::of(&event, "nobody", &cause).to_headers(CONTENT_TYPE),
     };
     let bus = KafkaBus::try_new(KafkaConfig::new(running.kafka.clone()))?;
     let producer: Box<dyn Producer> = bus.producer().await?;

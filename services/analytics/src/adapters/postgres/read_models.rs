@@ -23,12 +23,13 @@ pub struct ReadModels {
 }
 
 impl UnitOfWork for ReadModels {
+    type Event = AnyEvent;
     type Deps = Generation;
 
     async fn load(
         generation: &Generation,
         conn: &mut PgConnection,
-        events: &[Received],
+        events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
         let generation = generation.number(&mut *conn).await?;
         let order_ids: BTreeSet<OrderId> =

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use contracts::ambient;
-use outbox::{AppendError, Message, Outbox};
+use events::{PublishError, Publisher};
+use outbox::Message;
 use sqlx::PgConnection;
 
 use super::last::Last;
@@ -33,29 +34,29 @@ impl Published {
 /// Stores every row that changed and appends what is to be published, in the transaction that holds the rows locked.
 pub(super) async fn store(
     conn: &mut PgConnection,
-    outbox: &Outbox,
+    outbox: &Publisher,
     fulfilment: &Fulfilment,
     mut published: Published,
-) -> Result<(), AppendError> {
-    let messages = seal(outbox, fulfilment, &mut published)?;
+) -> Result<(), PublishError> {
+    let messages = encode(outbox, fulfilment, &mut published)?;
     let numbered = outbox.number(&mut *conn, messages).await?;
     reservations::store(&mut *conn, &fulfilment.changed_orders(), &published.orders, &numbered).await?;
     levels::store(&mut *conn, &fulfilment.changed_levels(), &published.skus, &numbered).await?;
     outbox.append(conn, &numbered).await
 }
 
-fn seal(
-    outbox: &Outbox,
+fn encode(
+    outbox: &Publisher,
     fulfilment: &Fulfilment,
     published: &mut Published,
-) -> Result<Vec<Message>, AppendError> {
+) -> Result<Vec<Message>, PublishError> {
     let mut messages = Vec::new();
     for happening in fulfilment.happenings() {
         let Some(account) = contract::account(&happening.event) else { continue };
         let last = published.next(account);
         let event = contract::publication(&happening.event, ambient::new_id(), happening.at, last.sequence);
         if let Some(event) = event {
-            messages.push(outbox.seal(&event, &happening.cause, last.message_id)?);
+            messages.push(outbox.encode(&event, &happening.cause, last.message_id)?);
         }
     }
     Ok(messages)

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{AnyEvent, ambient};
+use events::Publisher;
 use inbox::{AfterCommit, HandlerError, Received, UnitOfWork};
-use outbox::Outbox;
 use sqlx::PgConnection;
 
 use super::announcements::{self, Published};
@@ -22,9 +22,14 @@ pub struct StockBatch {
 }
 
 impl UnitOfWork for StockBatch {
-    type Deps = Outbox;
+    type Event = AnyEvent;
+    type Deps = Publisher;
 
-    async fn load(_: &Outbox, conn: &mut PgConnection, events: &[Received]) -> Result<Self, HandlerError> {
+    async fn load(
+        _: &Publisher,
+        conn: &mut PgConnection,
+        events: &[Received<AnyEvent>],
+    ) -> Result<Self, HandlerError> {
         let order_ids: BTreeSet<OrderId> =
             events.iter().filter_map(|received| order_id(&received.event)).collect();
         let ids: BTreeMap<_, _> =
@@ -53,7 +58,7 @@ impl UnitOfWork for StockBatch {
         Box::new(move || metrics::count(alerts))
     }
 
-    async fn store(self, outbox: &Outbox, conn: &mut PgConnection) -> Result<(), HandlerError> {
+    async fn store(self, outbox: &Publisher, conn: &mut PgConnection) -> Result<(), HandlerError> {
         Ok(announcements::store(conn, outbox, &self.fulfilment, self.published).await?)
     }
 }
@@ -68,7 +73,7 @@ fn order_id(event: &AnyEvent) -> Option<OrderId> {
 }
 
 /// The SKUs that the batch may move: of its placed orders, and of what is held already.
-fn skus(reservations: &BTreeMap<OrderId, Reservation>, events: &[Received]) -> Vec<String> {
+fn skus(reservations: &BTreeMap<OrderId, Reservation>, events: &[Received<AnyEvent>]) -> Vec<String> {
     let placed = events.iter().filter_map(|received| match &received.event {
         AnyEvent::OrderPlaced(event) => Some(event.lines.iter().map(|line| line.sku.clone())),
         _ => None,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use contracts::Topic;
 use database::{Database, Operation};
-use outbox::{AppendError, Numbered, expect_stored};
+use events::PublishError;
+use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
 
 use super::last::Last;
@@ -85,7 +86,7 @@ pub(super) async fn store(
     levels: &BTreeMap<&Sku, &StockLevel>,
     published: &BTreeMap<Sku, Last>,
     numbered: &Numbered,
-) -> Result<(), AppendError> {
+) -> Result<(), PublishError> {
     if levels.is_empty() {
         return Ok(());
     }
@@ -119,7 +120,7 @@ pub(super) async fn store(
     .bind(last.iter().map(|last| last.message_id).collect::<Vec<_>>())
     .execute(conn)
     .await?;
-    expect_stored(stored.rows_affected(), levels.len())
+    Ok(expect_stored(stored.rows_affected(), levels.len())?)
 }
 
 /// The level of a SKU, if it is kept.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use database::Transaction as SqlTransaction;
-use outbox::{AppendError, Outbox};
+use events::{PublishError, Publisher};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
@@ -17,14 +17,14 @@ use crate::domain::{Books, Sku, StockLevel};
 #[derive(Debug)]
 pub struct PgReplenishment<'a> {
     transaction: SqlTransaction,
-    outbox: &'a Outbox,
+    outbox: &'a Publisher,
     published: Published,
 }
 
 impl<'a> PgReplenishment<'a> {
     /// In this transaction, publishing through `outbox`.
     #[must_use]
-    pub fn new(transaction: SqlTransaction, outbox: &'a Outbox) -> Self {
+    pub fn new(transaction: SqlTransaction, outbox: &'a Publisher) -> Self {
         Self { transaction, outbox, published: Published::default() }
     }
 }
@@ -67,9 +67,9 @@ impl EarlierRow {
 }
 
 impl Transaction for PgReplenishment<'_> {
-    type Error = AppendError;
+    type Error = PublishError;
 
-    async fn lock(&mut self, sku: &Sku, default_threshold: i64) -> Result<StockLevel, AppendError> {
+    async fn lock(&mut self, sku: &Sku, default_threshold: i64) -> Result<StockLevel, PublishError> {
         let row = levels::lock_or_create(&mut self.transaction, sku, default_threshold).await?;
         self.published.skus.insert(sku.clone(), row.last());
         Ok(row.level())
@@ -80,7 +80,7 @@ impl Transaction for PgReplenishment<'_> {
         command: &ReplenishStock,
         answer: &Replenished,
         now: DateTime<Utc>,
-    ) -> Result<Option<Earlier>, AppendError> {
+    ) -> Result<Option<Earlier>, PublishError> {
         let Books { replenished, available, reserved, committed, reorder_threshold } = answer.level;
         let inserted = sqlx::query(
             "INSERT INTO replenishments
@@ -111,7 +111,7 @@ impl Transaction for PgReplenishment<'_> {
         Ok(Some(row.earlier(&command.idempotency_key)?))
     }
 
-    async fn commit(mut self, fulfilment: Fulfilment) -> Result<(), AppendError> {
+    async fn commit(mut self, fulfilment: Fulfilment) -> Result<(), PublishError> {
         announcements::store(&mut self.transaction, self.outbox, &fulfilment, self.published).await?;
         self.transaction.commit().await?;
         metrics::count(metrics::alerts(&fulfilment));

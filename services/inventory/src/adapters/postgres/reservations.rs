@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use contracts::Topic;
-use outbox::{AppendError, Numbered, expect_stored};
+use events::PublishError;
+use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -101,7 +102,7 @@ pub(super) async fn store(
     reservations: &BTreeMap<OrderId, &Reservation>,
     published: &BTreeMap<OrderId, Last>,
     numbered: &Numbered,
-) -> Result<(), AppendError> {
+) -> Result<(), PublishError> {
     if reservations.is_empty() {
         return Ok(());
     }
@@ -132,5 +133,5 @@ pub(super) async fn store(
     .bind(last.iter().map(|last| last.message_id).collect::<Vec<_>>())
     .execute(conn)
     .await?;
-    expect_stored(stored.rows_affected(), reservations.len())
+    Ok(expect_stored(stored.rows_affected(), reservations.len())?)
 }

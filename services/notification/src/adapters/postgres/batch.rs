@@ -27,9 +27,14 @@ pub struct BatchDeps {
 }
 
 impl UnitOfWork for Orders {
+    type Event = AnyEvent;
     type Deps = BatchDeps;
 
-    async fn load(_: &BatchDeps, conn: &mut PgConnection, events: &[Received]) -> Result<Self, HandlerError> {
+    async fn load(
+        _: &BatchDeps,
+        conn: &mut PgConnection,
+        events: &[Received<AnyEvent>],
+    ) -> Result<Self, HandlerError> {
         let order_ids: BTreeSet<Uuid> =
             events.iter().filter_map(|received| order_id(&received.event)).collect();
         let order_ids: Vec<Uuid> = order_ids.into_iter().collect();

@@ -3,6 +3,8 @@
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use contracts::TraceContext;
+use events::PublishError;
+use outbox::AppendError;
 use serde::Serialize;
 use service::http::Problem;
 use utoipa::ToSchema;
@@ -260,7 +262,7 @@ pub(super) fn problem(error: StoreError) -> Problem {
                 .detail(refusal.to_string())
         }
         StoreError::Refused(refusal @ Refusal::UnknownOrder) => Problem::not_found(refusal.to_string()),
-        StoreError::Append(outbox::AppendError::TooLarge { bytes, limit, .. }) => {
+        StoreError::Append(PublishError::Append(AppendError::TooLarge { bytes, limit, .. })) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "order-too-large", "The order is too large")
                 .detail(format!(
                     "its event would have {bytes} bytes, more than the {limit} that the broker takes"

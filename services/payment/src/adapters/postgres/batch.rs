@@ -22,9 +22,14 @@ pub struct BatchDeps {
 }
 
 impl UnitOfWork for Payments {
+    type Event = AnyEvent;
     type Deps = BatchDeps;
 
-    async fn load(_: &BatchDeps, conn: &mut PgConnection, events: &[Received]) -> Result<Self, HandlerError> {
+    async fn load(
+        _: &BatchDeps,
+        conn: &mut PgConnection,
+        events: &[Received<AnyEvent>],
+    ) -> Result<Self, HandlerError> {
         // A row per order, with the id that its payment will have if this transaction is the one that inserts it.
         let missing: BTreeMap<Uuid, Uuid> = events
             .iter()

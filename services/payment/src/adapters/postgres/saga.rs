@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use contracts::Cause;
 use contracts::ambient::{new_id, now};
 use database::{Database, Operation, Transaction};
-use outbox::{AppendError, Message, Numbered, Outbox};
+use events::{PublishError, Publisher};
+use outbox::{Message, Numbered};
 use uuid::Uuid;
 
 use super::row::PaymentRow;
@@ -21,18 +22,18 @@ use crate::domain::{OrderId, RefundId};
 #[derive(Clone, Debug)]
 pub struct PostgresSaga {
     database: Database,
-    outbox: Outbox,
+    outbox: Publisher,
     policy: LeasePolicy,
 }
 
 impl PostgresSaga {
     /// Steps of the payments in `database`, publishing through `outbox`.
     #[must_use]
-    pub const fn new(database: Database, outbox: Outbox, policy: LeasePolicy) -> Self {
+    pub const fn new(database: Database, outbox: Publisher, policy: LeasePolicy) -> Self {
         Self { database, outbox, policy }
     }
 
-    async fn lease_due(&self, mut tx: Transaction, limit: usize) -> Result<Vec<Leased>, AppendError> {
+    async fn lease_due(&self, mut tx: Transaction, limit: usize) -> Result<Vec<Leased>, PublishError> {
         let (now, lease_id) = (now(), new_id());
         let rows: Vec<PaymentRow> = sqlx::query_as(
             "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
@@ -71,7 +72,7 @@ impl PostgresSaga {
         mut tx: Transaction,
         performed: &[Performed],
         go_on: bool,
-    ) -> Result<Vec<Leased>, AppendError> {
+    ) -> Result<Vec<Leased>, PublishError> {
         let (now, lease_id) = (now(), new_id());
         let mut by_order: BTreeMap<OrderId, Performed> =
             performed.iter().map(|performed| (performed.order_id, performed.clone())).collect();
@@ -88,7 +89,7 @@ impl PostgresSaga {
             let mut entry = found.clone();
             let event = entry.record(performed, now, RefundId(new_id()), self.policy);
             if let Some(event) = event {
-                match self.seal(&mut entry, &event) {
+                match self.encode(&mut entry, &event) {
                     Ok(message) => messages.extend(message),
                     Err(error) => {
                         tracing::error!(order_id = %found.payment.order_id.0, error = &error as &dyn std::error::Error, "what follows from a step can't be published; the step is tried again");
@@ -117,11 +118,11 @@ impl PostgresSaga {
     }
 
     /// The event as it will be published, with the next sequence of its order's key.
-    fn seal(
+    fn encode(
         &self,
         entry: &mut Entry,
         event: &crate::domain::PaymentEvent,
-    ) -> Result<Option<Message>, AppendError> {
+    ) -> Result<Option<Message>, PublishError> {
         let sequence = entry.last_sequence + 1;
         let Some(event) = contract::publish(&entry.payment, event, sequence, new_id(), entry.updated_at)
         else {
@@ -134,7 +135,7 @@ impl PostgresSaga {
             user_id: None,
             trace: contracts::TraceContext::default(),
         });
-        self.outbox.seal(&event, &cause, entry.last_message_id).map(Some)
+        self.outbox.encode(&event, &cause, entry.last_message_id).map(Some)
     }
 }
 

@@ -1,13 +1,11 @@
 //! What a lane makes of the broker's answers.
 
 use chrono::{DateTime, Utc};
-use contracts::ambient;
+use cloudevents::clock;
 use futures::future::FutureExt as _;
 use futures::stream::StreamExt as _;
-use messaging::{Acknowledged, DeliveryError, Refusal};
-use telemetry::spans;
+use messaging::{DeliveryError, Refusal};
 use tokio::time::Instant;
-use tracing::Span;
 
 use super::verdict::Consequence;
 use super::{Answer, End, Lane, Outcome};
@@ -106,22 +104,7 @@ impl Lane {
     }
 }
 
-/// Ends the publish span with what the broker said.
-pub(super) fn told(
-    span: &Span,
-    answer: Result<Acknowledged, DeliveryError>,
-) -> Result<Acknowledged, DeliveryError> {
-    match &answer {
-        Ok(Acknowledged { partition, offset }) => spans::published(span, *partition, *offset),
-        Err(error) => {
-            spans::failed(span);
-            tracing::info!(parent: span, %error, "not published");
-        }
-    }
-    answer
-}
-
 /// The clocks of database and relay may differ; a negative latency is none.
 fn seconds_since(created_at: DateTime<Utc>) -> f64 {
-    (ambient::now() - created_at).to_std().unwrap_or_default().as_secs_f64()
+    (clock::now() - created_at).to_std().unwrap_or_default().as_secs_f64()
 }

@@ -47,6 +47,7 @@ const SWEEP_SHARE: u32 = 10;
 pub(super) struct Lead {
     pub(super) options: Arc<PgConnectOptions>,
     pub(super) wake: Arc<Notify>,
+    pub(super) content_type: Arc<str>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) probe: Arc<dyn Probe>,
     pub(super) config: RelayConfig,
@@ -347,6 +348,7 @@ impl Leader {
         let (inputs, received) = mpsc::channel(self.relay.config.buffer_messages * 2);
         let lane = Lane::new(
             topic.to_owned(),
+            Arc::clone(&self.relay.content_type),
             Arc::clone(&self.relay.bus),
             Arc::clone(&self.relay.probe),
             received,

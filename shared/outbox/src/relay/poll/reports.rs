@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use contracts::ambient;
+use cloudevents::clock;
 use database::Operation;
 use messaging::{TopicPartition, ends};
 use sqlx::PgConnection;
@@ -37,7 +37,7 @@ impl PollRelay {
         if self.topics.is_empty() {
             return std::future::pending().await;
         }
-        let relay = ambient::new_id();
+        let relay = clock::new_id();
         let mut ticks = interval(self.times.report_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failed = false;

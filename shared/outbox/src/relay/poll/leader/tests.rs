@@ -11,6 +11,7 @@ fn leader() -> Leader {
     let relay = Lead {
         options: Arc::new(PgConnectOptions::new_without_pgpass()),
         wake: Arc::default(),
+        content_type: "application/json".into(),
         bus: Arc::new(InMemoryBus::new()),
         probe: Arc::new(NoProbe),
         config: RelayConfig::default(),

@@ -1,4 +1,4 @@
-//! The only file that reads the clock and draws ids; everything else takes both as arguments.
+//! The present time and new ids: the only file that reads the clock and draws ids; everything else takes both as arguments.
 
 use chrono::{DateTime, SubsecRound, Utc};
 use uuid::Uuid;

@@ -1,0 +1,128 @@
+//! A service's integration events on their way into the outbox: encoded and checked before the caller's commit.
+
+use std::sync::Arc;
+
+use cloudevents::{Cause, Envelope};
+use contracts::envelope::CONTENT_TYPE;
+use contracts::{AnyEvent, Codec, EncodeError};
+use inbox::{HandlerError, Rejection};
+use outbox::{AppendError, Message, Numbered, Outbox};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Publishes a service's events. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    codec: Arc<Codec>,
+    source: Arc<str>,
+    outbox: Outbox,
+}
+
+/// Why an event could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The event does not fit its schema.
+    #[error("event of {causation_id:?} can't be encoded")]
+    Encode {
+        /// What Avro said.
+        #[source]
+        source: EncodeError,
+        /// The event that led to it.
+        causation_id: Option<Uuid>,
+    },
+    /// The outbox refused.
+    #[error(transparent)]
+    Append(AppendError),
+    /// The database refused.
+    #[error("publishing through the outbox")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<AppendError> for PublishError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Database(error) => Self::Database(error),
+            other => Self::Append(other),
+        }
+    }
+}
+
+/// Whether the world is at fault, or the event that led to this one.
+impl From<PublishError> for HandlerError {
+    fn from(error: PublishError) -> Self {
+        let error = match error {
+            PublishError::Database(error) => return error.into(),
+            other => other,
+        };
+        let (reason, event_id) = match &error {
+            PublishError::Append(AppendError::TooLarge { causation_id: Some(event_id), .. }) => {
+                ("outgoing_event_too_large", *event_id)
+            }
+            PublishError::Encode { causation_id: Some(event_id), .. } => {
+                ("outgoing_event_not_encodable", *event_id)
+            }
+            PublishError::Append(_) | PublishError::Encode { .. } | PublishError::Database(_) => {
+                return Self::Retry(Box::new(error));
+            }
+        };
+        Self::Rejected { event_id, rejection: Rejection::new(reason, error.to_string()) }
+    }
+}
+
+impl Publisher {
+    /// A publisher of `source`, a service's name, of events of at most `max_message_bytes` with their headers.
+    #[must_use]
+    pub fn new(codec: Arc<Codec>, source: &str, max_message_bytes: usize) -> Self {
+        Self { codec, source: source.into(), outbox: Outbox::new(CONTENT_TYPE, max_message_bytes) }
+    }
+
+    /// The outbox that holds what is not published yet.
+    #[must_use]
+    pub const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Encodes `event` and checks its size. Pure: needs no database, so that a caller can refuse before it writes.
+    /// `last_message_id` is what the aggregate's row says, however many messages it gets in this transaction.
+    ///
+    /// # Errors
+    /// When the event doesn't fit its schema or the broker's limit.
+    pub fn encode(
+        &self,
+        event: &AnyEvent,
+        cause: &Cause,
+        last_message_id: Option<i64>,
+    ) -> Result<Message, PublishError> {
+        let causation_id = cause.causation_id;
+        let value =
+            self.codec.encode(event).map_err(|source| PublishError::Encode { source, causation_id })?;
+        let topic = self.codec.topics().name(event.topic());
+        let envelope = Envelope::of(event, &self.source, cause);
+        Ok(self.outbox.message(topic, envelope, value, last_message_id)?)
+    }
+
+    /// Gives each message its id; see [`Outbox::number`].
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn number(
+        &self,
+        conn: &mut PgConnection,
+        messages: Vec<Message>,
+    ) -> Result<Numbered, PublishError> {
+        Ok(self.outbox.number(conn, messages).await?)
+    }
+
+    /// Appends the messages in the caller's transaction; see [`Outbox::append`].
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn append(&self, conn: &mut PgConnection, numbered: &Numbered) -> Result<(), PublishError> {
+        Ok(self.outbox.append(conn, numbered).await?)
+    }
+
+    /// Wakes the relay. Call it after the commit.
+    pub fn wake(&self) {
+        self.outbox.wake();
+    }
+}
