@@ -36,8 +36,10 @@ mod upkeep;
 mod watchdog;
 mod worker;
 
+pub use cloudevents::{Cause, CloudEvent, Envelope, TraceContext};
 pub use config::ConsumerConfig;
 pub use consumer::{Consumer, ConsumerError, Parts};
+pub use database::{Bounds, Database};
 pub use decode::{BoxError, Decode, Decoded, Undecodable};
 pub use error_policy::{HandlerError, Rejection};
 pub use metrics::METRICS;

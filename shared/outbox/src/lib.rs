@@ -7,6 +7,8 @@ pub mod relay;
 
 pub use append::{AppendError, Message, Numbered, Outbox, expect_stored};
 pub use backlog::Backlog;
+pub use cloudevents::{Cause, CloudEvent, Envelope, TraceContext, clock};
+pub use database::{Bounds, Database};
 pub use metrics::METRICS;
 pub use relay::{PollRelay, Relay, RelayConfig, RelayError, RelayState, RelayStatus};
 
