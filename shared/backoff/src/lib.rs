@@ -1,4 +1,5 @@
-//! Exponential back-off: how long to wait after so many failures. Pure; callers count failures, draw the random number, and sleep.
+//! Exponential back-off: how long to wait after so many failures.
+#![doc = include_str!("../README.md")]
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! What travels beside an event on Kafka: the CloudEvents envelope, the trace context, and what both are made with.
-//!
-//! An [`Envelope`] becomes the headers of a record ([`Envelope::to_headers`]) and comes out of them again
-//! ([`Envelope::from_headers`]), in the binary mode of CloudEvents' Kafka protocol binding.
+#![doc = include_str!("../README.md")]
 
 pub mod clock;
 pub mod envelope;

@@ -1,21 +1,5 @@
-//! Conversations with PostgreSQL. Each has a bound on our side, and a server's time-out below it; when the bound runs out,
-//! the connection is dropped and not only the future that waited for it (docs/adr/0020).
-//!
-//! ```no_run
-//! # async fn example(database: database::Database) -> Result<(), sqlx::Error> {
-//! use database::Operation;
-//!
-//! database
-//!     .transaction(Operation::Request, |mut tx| async move {
-//!         sqlx::query("UPDATE levels SET available = available - 1").execute(&mut *tx).await?;
-//!         tx.commit().await
-//!     })
-//!     .await
-//! # }
-//! ```
-//!
-//! A transaction that is not committed by its work is rolled back. Whoever needs a session of its own, such as one that
-//! holds an advisory lock, opens it with [`Database::session`].
+//! Conversations with PostgreSQL, each with a bound: what runs out of time drops its connection (docs/adr/0020).
+#![doc = include_str!("../README.md")]
 
 mod connect;
 mod conversation;

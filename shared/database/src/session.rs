@@ -102,7 +102,7 @@ impl Database {
         let mut second = self.session().await.map_err(pooled)?;
         let mut third = self.session().await.map_err(pooled)?;
         let mine: i32 = sqlx::query_scalar(
-            "SELECT pg_backend_pid() FROM set_config('tidings.session', pg_backend_pid()::text, false)",
+            "SELECT pg_backend_pid() FROM set_config('bounded_postgres.session', pg_backend_pid()::text, false)",
         )
         .fetch_one(&mut first)
         .await
@@ -128,7 +128,7 @@ impl Database {
 }
 
 async fn look(connection: &mut PgConnection) -> Result<(Option<String>, i32), SessionError> {
-    sqlx::query_as("SELECT current_setting('tidings.session', true), pg_backend_pid()")
+    sqlx::query_as("SELECT current_setting('bounded_postgres.session', true), pg_backend_pid()")
         .fetch_one(connection)
         .await
         .map_err(pooled)

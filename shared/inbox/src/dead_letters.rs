@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_cause_has_one_fingerprint_whatever_it_met() {
-        let of = |detail| fingerprint(Some("tidings.order.OrderPlaced"), "data_error", detail);
+        let of = |detail| fingerprint(Some("example.parcels.ParcelSent"), "data_error", detail);
         assert_eq!(of("order 17 is refused"), of("order 18 is refused"));
         assert_ne!(of("order 17 is refused"), of("order 17 is unknown"));
         assert_ne!(of("order 17 is refused"), fingerprint(None, "data_error", "order 17 is refused"));

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn partition(partition: i32) -> TopicPartition {
-        TopicPartition { topic: "tidings.orders".to_owned(), partition }
+        TopicPartition { topic: "example.parcels".to_owned(), partition }
     }
 
     fn committed(offsets: &[(i32, i64)]) -> BTreeMap<TopicPartition, i64> {

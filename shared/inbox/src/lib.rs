@@ -2,6 +2,7 @@
 //!
 //! Invariant: an event's effect, its inbox row, what it publishes and the partition's new position commit together or
 //! not at all. So a crash at any point repeats a batch that left no trace, and a redelivered event finds its inbox row.
+#![doc = include_str!("../README.md")]
 
 mod batch;
 pub mod config;

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn partition(partition: i32) -> TopicPartition {
-        TopicPartition { topic: "tidings.orders".to_owned(), partition }
+        TopicPartition { topic: "example.parcels".to_owned(), partition }
     }
 
     fn lacking(partitions: &[i32]) -> BTreeSet<String> {

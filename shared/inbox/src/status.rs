@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_revoked_worker_does_not_touch_what_its_successor_says() {
         let (status, partition) =
-            (ConsumerStatus::default(), TopicPartition { topic: "tidings.orders".to_owned(), partition: 3 });
+            (ConsumerStatus::default(), TopicPartition { topic: "example.parcels".to_owned(), partition: 3 });
         let state = |next_offset| PartitionState::Running { next_offset };
         let first = status.begin(&partition);
         first.set(state(1));

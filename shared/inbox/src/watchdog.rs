@@ -61,7 +61,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn partition() -> TopicPartition {
-        TopicPartition { topic: "tidings.orders".to_owned(), partition: 3 }
+        TopicPartition { topic: "example.parcels".to_owned(), partition: 3 }
     }
 
     fn lag(next_offset: i64, records: i64) -> Look {

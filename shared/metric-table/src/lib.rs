@@ -1,4 +1,5 @@
 //! How a crate lists its metrics: each once, with everything that its documentation and its `# HELP` say.
+#![doc = include_str!("../README.md")]
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 

@@ -1,4 +1,5 @@
-//! The outbox: facts appended in the caller's transaction, relayed to the bus in order without losing one.
+//! The outbox: messages appended in the caller's transaction, relayed to the bus in order without losing one.
+#![doc = include_str!("../README.md")]
 
 pub mod append;
 pub mod backlog;

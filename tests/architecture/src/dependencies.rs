@@ -13,6 +13,8 @@ struct Member {
     /// `services`, `shared`, `tools` or `tests`.
     layer: String,
     name: String,
+    /// What it is called in code, where that is another name.
+    library: Option<String>,
     dependencies: Vec<String>,
 }
 
@@ -25,7 +27,7 @@ pub fn violations(manifests: &[Source]) -> anyhow::Result<Vec<Violation>> {
     let mut violations = Vec::new();
     for member in &members {
         for dependency in &member.dependencies {
-            let Some(target) = members.iter().find(|other| other.name == *dependency) else { continue };
+            let Some(target) = members.iter().find(|other| other.is_called(dependency)) else { continue };
             if !allowed(&member.layer, &target.layer) {
                 violations.push(Violation::new(
                     &member.manifest,
@@ -39,6 +41,12 @@ pub fn violations(manifests: &[Source]) -> anyhow::Result<Vec<Violation>> {
         }
     }
     Ok(violations)
+}
+
+impl Member {
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.library.as_deref() == Some(name)
+    }
 }
 
 fn allowed(from: &str, to: &str) -> bool {
@@ -56,6 +64,7 @@ fn member(manifest: &Source) -> anyhow::Result<Member> {
         .and_then(|package| package.get("name"))
         .and_then(toml::Value::as_str)
         .with_context(|| format!("{} has no package name", manifest.path))?;
+    let library = table.get("lib").and_then(|library| library.get("name")).and_then(toml::Value::as_str);
     let layer = manifest.path.split('/').next().unwrap_or_default();
     let mut dependencies = Vec::new();
     gather(&table, &mut dependencies);
@@ -63,6 +72,7 @@ fn member(manifest: &Source) -> anyhow::Result<Member> {
         manifest: manifest.path.clone(),
         layer: layer.to_owned(),
         name: name.to_owned(),
+        library: library.map(str::to_owned),
         dependencies,
     })
 }

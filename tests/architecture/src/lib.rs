@@ -4,6 +4,7 @@ pub mod circles;
 pub mod dependencies;
 pub mod doors;
 pub mod layers;
+pub mod libraries;
 pub mod names;
 pub mod profiles;
 pub mod sources;

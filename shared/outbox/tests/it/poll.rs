@@ -83,7 +83,7 @@ async fn a_leader_whose_session_ends_takes_up_again() {
             .pool()
             .execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                 WHERE application_name = 'tidings-relay' AND datname = current_database()",
+                 WHERE application_name = 'outbox-relay' AND datname = current_database()",
             )
             .await
             .unwrap();

@@ -142,7 +142,7 @@ async fn a_predecessor_dropped_while_its_successor_is_read_is_no_gap() {
         holding.execute(LOCK).await.unwrap();
         stage.outbox.wake();
         // One statement of the relay after the other, up to the one that reads the row.
-        while !until_waiting(&stage, "tidings-relay").await.contains("AS predecessor_published") {
+        while !until_waiting(&stage, "outbox-relay").await.contains("AS predecessor_published") {
             let mut next = PgConnection::connect(stage.database.url()).await.unwrap();
             next.execute("SET application_name = 'next'; BEGIN").await.unwrap();
             let release = async {

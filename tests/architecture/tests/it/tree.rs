@@ -1,10 +1,17 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{circles, dependencies, doors, layers, names, profiles, sources, targets};
+use architecture::{circles, dependencies, doors, layers, libraries, names, profiles, sources, targets};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
     let violations = dependencies::violations(&sources::manifests().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn libraries_know_nothing_of_the_system() {
+    let violations =
+        libraries::violations(&sources::manifests().unwrap(), &sources::rust_files().unwrap()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 

@@ -14,7 +14,7 @@ pub(super) async fn listen(options: Arc<PgConnectOptions>, wake: Arc<Notify>, co
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(config.statement_timeout())
-        .connect_lazy_with(options.as_ref().clone().application_name("tidings-relay-listener"));
+        .connect_lazy_with(options.as_ref().clone().application_name("outbox-relay-listener"));
     let mut backoff = Backoff::new(config.backoff_max());
     loop {
         match PgListener::connect_with(&pool).await {

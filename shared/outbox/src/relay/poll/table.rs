@@ -125,7 +125,7 @@ pub(super) async fn prepare(conn: &mut PgConnection, config: &RelayConfig) -> Re
              set_config('lock_timeout', $2, false), set_config('tcp_user_timeout', $1, false),
              set_config('synchronous_commit', 'off', false), set_config('enable_seqscan', 'off', false),
              set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false),
-             set_config('application_name', 'tidings-relay', false)",
+             set_config('application_name', 'outbox-relay', false)",
     )
     .bind(config.idle_session_timeout_ms.to_string())
     .bind(config.statement_timeout_ms.to_string())
