@@ -35,7 +35,10 @@ pub fn rust_files() -> anyhow::Result<Vec<Source>> {
 /// # Errors
 /// When a file can't be read.
 pub fn manifests() -> anyhow::Result<Vec<Source>> {
-    Ok(files("toml")?.into_iter().filter(|source| source.path.ends_with("/Cargo.toml")).collect())
+    // A manifest with a workspace of its own is none of this one's members.
+    let is_member =
+        |source: &Source| source.path.ends_with("/Cargo.toml") && !source.text.contains("[workspace]\n");
+    Ok(files("toml")?.into_iter().filter(is_member).collect())
 }
 
 fn files(extension: &str) -> anyhow::Result<Vec<Source>> {
