@@ -1,4 +1,4 @@
-//! One batch of one partition in one transaction: position, inbox, lock and load, react, store, commit.
+//! One batch of one partition in one transaction: position, inbox, lock and load, handle, store, commit.
 //!
 //! The crash points and what they leave: before the commit nothing, so the batch repeats; after it everything, so the
 //! position row sends a repeated batch away. Kafka's own offset is committed later and only read by lag tools.
@@ -17,7 +17,7 @@ use crate::dead_letters::{self, BEHIND, NewDeadLetter};
 use crate::decoding::{self, Item};
 use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
-use crate::positions::{self, Standing};
+use crate::positions::{self, LockedPosition};
 use crate::provisional::Provisional;
 use crate::record_id::made_id;
 use crate::seen::{self, DEAD_LETTERED, UNDECIDABLE};
@@ -183,7 +183,7 @@ async fn plan<'a>(
     batch: &'a Batch,
     items: &'a [Item],
     rejected: &HashMap<Uuid, Rejection>,
-    standing: Standing,
+    standing: LockedPosition,
 ) -> Result<Plan<'a>, sqlx::Error> {
     let ids: Vec<Option<Uuid>> =
         batch.records.iter().zip(items).map(|(record, item)| id_of(partition, record, item)).collect();

@@ -1,4 +1,4 @@
-//! A service's membership in its consumer group: one worker for each assigned partition, and the inbox's upkeep.
+//! A service's membership in its consumer group: one worker for each assigned partition, and the inbox's maintenance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::subscriptions::Subscriptions;
 use crate::times::Times;
 use crate::unit_of_work::UnitOfWork;
 use crate::worker;
-use crate::{monitor, upkeep};
+use crate::{maintenance, monitor};
 
 /// How long leaving the group may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ pub enum ConsumerError {
         /// What gives it.
         statement: &'static str,
     },
-    /// A reaction panicked: a bug. The batch left no trace and will be repeated after a restart.
+    /// A handler panicked: a bug. The batch left no trace and will be repeated after a restart.
     #[error("a worker of consumer group {group} panicked")]
     Panicked {
         /// The group.
@@ -142,12 +142,12 @@ impl Consumer {
     /// Joins the group and applies events until `shutdown`; then finishes the batches in hand and leaves the group.
     ///
     /// # Errors
-    /// When the bus refuses its configuration, or a reaction panicked.
+    /// When the bus refuses its configuration, or a handler panicked.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConsumerError> {
         self.check(&shutdown).await?;
         let workers_stop = shutdown.child_token();
         let mut tasks = JoinSet::new();
-        tasks.spawn(upkeep::run(Arc::clone(&self.shared), workers_stop.clone()));
+        tasks.spawn(maintenance::run(Arc::clone(&self.shared), workers_stop.clone()));
         tasks.spawn(monitor::run(Arc::clone(&self.shared), self.times.look_every, workers_stop.clone()));
         tasks.spawn(hand_over::run(Arc::clone(&self.shared), self.times, workers_stop.clone()));
         tasks.spawn(releases::run(Arc::clone(&self.shared), workers_stop.clone()));
@@ -168,7 +168,7 @@ impl Consumer {
         let Shared { applier, config, .. } = &*self.shared;
         let mut attempts = 0;
         loop {
-            match upkeep::missing_right(&applier.database, config.deduplication_days).await {
+            match maintenance::missing_right(&applier.database, config.deduplication_days).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(statement)) => {
                     return Err(ConsumerError::Setup { group: self.group.clone(), statement });

@@ -91,7 +91,7 @@ impl<D: Decode, W: UnitOfWork<Event = D::Event>> Effect for EffectOf<D, W> {
         let now = clock::now();
         for received in &events {
             let context = Context { envelope: &received.envelope, now };
-            self.subscriptions.react(&mut work, &received.event, context).map_err(|rejection| {
+            self.subscriptions.handle(&mut work, &received.event, context).map_err(|rejection| {
                 HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
             })?;
         }

@@ -5,8 +5,8 @@ use messaging::{Bus, TopicPartition};
 
 use crate::ends::{Ends, ends_of};
 use crate::members::Reach;
+use crate::progress::{self, Applied};
 use crate::shared::Shared;
-use crate::standing::{self, Applied};
 
 /// How far behind a partition is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +32,7 @@ pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Resul
 
 async fn applied(database: &Database) -> Result<Vec<Applied>, sqlx::Error> {
     let reading =
-        database.connection(Operation::Sample, |mut conn| async move { standing::applied(&mut conn).await });
+        database.connection(Operation::Sample, |mut conn| async move { progress::applied(&mut conn).await });
     reading.await
 }
 

@@ -9,7 +9,7 @@ use crate::record_id;
 
 /// What a batch finds under the lock of its partition's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct LockedPosition {
     /// The offset that has to come next.
     pub next_offset: i64,
     /// The log to which it belongs.
@@ -103,7 +103,7 @@ pub(crate) async fn stop(
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     partition: &TopicPartition,
-) -> Result<Standing, sqlx::Error> {
+) -> Result<LockedPosition, sqlx::Error> {
     let (next_offset, log) = sqlx::query_as(
         "SELECT next_offset, log FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2 FOR UPDATE",
     )
@@ -111,7 +111,7 @@ pub(crate) async fn lock(
     .bind(partition.partition)
     .fetch_one(conn)
     .await?;
-    Ok(Standing { next_offset, log })
+    Ok(LockedPosition { next_offset, log })
 }
 
 /// Moves the position behind the batch, and marks its last record: where the log is another one, another record stands

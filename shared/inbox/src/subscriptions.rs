@@ -1,4 +1,4 @@
-//! Which reaction answers which event: one line per subscription.
+//! Which handler answers which event: one line per subscription.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -9,57 +9,57 @@ use cloudevents::Envelope;
 use crate::error_policy::Rejection;
 use crate::unit_of_work::{Context, UnitOfWork};
 
-type Reaction<W> =
+type Handler<W> =
     Box<dyn Fn(&mut W, &<W as UnitOfWork>::Event, Context<'_>) -> Result<(), Rejection> + Send + Sync>;
 
-/// The reactions of one consumer group.
+/// The handlers of one consumer group.
 pub struct Subscriptions<W: UnitOfWork> {
-    reactions: BTreeMap<&'static str, Reaction<W>>,
+    handlers: BTreeMap<&'static str, Handler<W>>,
 }
 
 impl<W: UnitOfWork> Subscriptions<W> {
     /// No subscriptions yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { reactions: BTreeMap::new() }
+        Self { handlers: BTreeMap::new() }
     }
 
-    /// Answers events of the type with this full name with `reaction`: pure, in memory, first deciding and then changing the
+    /// Answers events of the type with this full name with `handler`: pure, in memory, first deciding and then changing the
     /// unit of work.
     #[must_use]
     pub fn on(
         mut self,
         event_type: &'static str,
-        reaction: impl Fn(&mut W, &W::Event, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
+        handler: impl Fn(&mut W, &W::Event, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
     ) -> Self {
-        self.reactions.insert(event_type, Box::new(reaction));
+        self.handlers.insert(event_type, Box::new(handler));
         self
     }
 
     /// The full names of the subscribed events.
     pub fn event_types(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.reactions.keys().copied()
+        self.handlers.keys().copied()
     }
 
-    /// Whether events of this type have a reaction.
+    /// Whether events of this type have a handler.
     #[must_use]
     pub fn handles(&self, event_type: &str) -> bool {
-        self.reactions.contains_key(event_type)
+        self.handlers.contains_key(event_type)
     }
 
-    /// Runs the reaction to `event`. One that panics rejects it (docs/adr/0016): what it had changed in `work` goes with the
+    /// Runs the handler to `event`. One that panics rejects it (docs/adr/0016): what it had changed in `work` goes with the
     /// transaction.
     ///
     /// # Errors
     /// When the domain refuses the event, or nobody subscribed to it.
-    pub fn react(&self, work: &mut W, event: &W::Event, context: Context<'_>) -> Result<(), Rejection> {
+    pub fn handle(&self, work: &mut W, event: &W::Event, context: Context<'_>) -> Result<(), Rejection> {
         let Envelope { event_type, event_id, .. } = context.envelope;
-        let Some(reaction) = self.reactions.get(event_type.as_str()) else {
+        let Some(handler) = self.handlers.get(event_type.as_str()) else {
             return Err(Rejection::new("no_handler", event_type));
         };
-        catch_unwind(AssertUnwindSafe(|| reaction(work, event, context))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| handler(work, event, context))).unwrap_or_else(|panic| {
             let detail = panic_message(&*panic);
-            tracing::error!(event_type, %event_id, detail, "the reaction to an event panicked");
+            tracing::error!(event_type, %event_id, detail, "the handler to an event panicked");
             Err(Rejection::new("handler_panicked", detail))
         })
     }

@@ -1,4 +1,4 @@
-//! What a service does with a batch of new events: lock and load, react in memory, store.
+//! What a service does with a batch of new events: lock and load, handle in memory, store.
 
 use std::future::Future;
 
@@ -23,7 +23,7 @@ pub struct Received<E> {
     pub event: E,
 }
 
-/// What a reaction may know besides its state and the event. Time is an argument.
+/// What a handler may know besides its state and the event. Time is an argument.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The envelope of the event reacted to.
@@ -45,8 +45,8 @@ pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
 /// The state of all aggregates that a batch concerns. One value lives for one transaction.
 ///
-/// The runtime calls `load`, then the subscribed reactions one by one in offset order, then `store`, then commits.
-/// When a reaction rejects its event, or `store` answers [`HandlerError::Rejected`], the whole transaction is rolled back
+/// The runtime calls `load`, then the subscribed handlers one by one in offset order, then `store`, then commits.
+/// When a handler rejects its event, or `store` answers [`HandlerError::Rejected`], the whole transaction is rolled back
 /// and the batch begins anew without that event, which becomes a dead letter: a rejection changes nothing else by
 /// construction.
 pub trait UnitOfWork: Sized + Send + 'static {
@@ -56,7 +56,7 @@ pub trait UnitOfWork: Sized + Send + 'static {
     type Deps: Send + Sync + 'static;
 
     /// Inserts the rows of aggregates not yet known, locks all rows of the batch in one sorted statement, and loads
-    /// their state. `events` holds only events with a subscribed reaction.
+    /// their state. `events` holds only events with a subscribed handler.
     fn load(
         deps: &Self::Deps,
         conn: &mut PgConnection,
@@ -70,7 +70,7 @@ pub trait UnitOfWork: Sized + Send + 'static {
         conn: &mut PgConnection,
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
 
-    /// What is to be counted once the batch is committed, taken after the reactions and before `store`: whatever is
+    /// What is to be counted once the batch is committed, taken after the handlers and before `store`: whatever is
     /// counted earlier is counted again when the batch is repeated.
     fn after_commit(&self) -> AfterCommit {
         Box::new(|| {})

@@ -10,20 +10,20 @@ use tokio_util::sync::CancellationToken;
 use crate::append::Outbox;
 
 mod backoff;
-mod chains;
 mod config;
+mod failpoint;
 mod hand_over;
-mod lane;
+mod key_queues;
 pub mod poll;
-mod probe;
 mod row;
 mod spans;
 mod status;
+mod topic_publisher;
 
 pub use config::{RelayConfig, RelayKind};
+pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub use hand_over::HandOverTimes;
 pub use poll::PollRelay;
-pub use probe::{NoProbe, Probe, Step};
 pub use status::{RelayState, RelayStatus};
 
 /// Publishes committed outbox rows. All relays pass one conformance suite.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use contracts::{Envelope, Topic, ambient};
 use database::{Operation, Transaction};
-use inbox::standing::{self, Applied};
+use inbox::progress::{self, Applied};
 use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
 use messaging::{Batch, TopicPartition, ends};
 use service::{Deps, Progress, Worker};
@@ -122,7 +122,7 @@ impl Rebuilder {
     async fn applied(&self) -> Result<Vec<Applied>, sqlx::Error> {
         let database = &self.deps.database;
         database
-            .connection(Operation::Worker, |mut conn| async move { standing::applied(&mut conn).await })
+            .connection(Operation::Worker, |mut conn| async move { progress::applied(&mut conn).await })
             .await
     }
 
@@ -200,9 +200,9 @@ impl Rebuilder {
         let made: Vec<(Uuid, i64)> = batch
             .records
             .iter()
-            .map(|record| (standing::made_id(partition, record), record.offset))
+            .map(|record| (progress::made_id(partition, record), record.offset))
             .collect();
-        let mut left_out = standing::without_effect_at(&mut *conn, partition, &made).await?;
+        let mut left_out = progress::without_effect_at(&mut *conn, partition, &made).await?;
         let mut events = Vec::new();
         for (record, made) in batch.records.iter().zip(made) {
             let skipped = Envelope::event_type_of(&record.headers)
@@ -223,7 +223,7 @@ impl Rebuilder {
         }
         let ids: Vec<(Uuid, i64)> =
             events.iter().map(|received| (received.envelope.event_id, received.offset)).collect();
-        let dead_letters = standing::without_effect_at(&mut *conn, partition, &ids).await?;
+        let dead_letters = progress::without_effect_at(&mut *conn, partition, &ids).await?;
         events.retain(|received| !dead_letters.contains(&(received.envelope.event_id, received.offset)));
         left_out.extend(dead_letters);
         let left_out = left_out.into_iter().map(|(event_id, _)| event_id).collect();
@@ -232,7 +232,7 @@ impl Rebuilder {
         let now = ambient::now();
         for received in &events {
             let context = Context { envelope: &received.envelope, now };
-            self.subscriptions.react(&mut models, &received.event, context).map_err(|rejection| {
+            self.subscriptions.handle(&mut models, &received.event, context).map_err(|rejection| {
                 let TopicPartition { topic, partition } = partition.clone();
                 Impossible::Rejected { topic, partition, offset: received.offset, rejection }
             })?;
@@ -244,10 +244,10 @@ impl Rebuilder {
 
     async fn swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<()> {
         let swapping = async |mut transaction: Transaction| -> anyhow::Result<()> {
-            standing::hold(&mut transaction).await?;
+            progress::hold(&mut transaction).await?;
             rebuilds::hold_live(&mut transaction).await?;
             // Asked for now that nothing goes on: a partition's first position was not there to be held.
-            for Applied { partition, next_offset } in standing::applied(&mut transaction).await? {
+            for Applied { partition, next_offset } in progress::applied(&mut transaction).await? {
                 let position = rebuilds::position(&mut transaction, generation, &partition).await?;
                 let mut from = position.unwrap_or(0);
                 while from < next_offset {
@@ -258,7 +258,7 @@ impl Rebuilder {
                 }
             }
             let left_out = rebuilds::dead_letters(&mut transaction, generation).await?;
-            let still = standing::without_effect(&mut transaction, &left_out).await?;
+            let still = progress::without_effect(&mut transaction, &left_out).await?;
             if let Some(event_id) = left_out.into_iter().find(|event_id| !still.contains(event_id)) {
                 return Err(Impossible::Redriven { event_id }.into());
             }

@@ -100,7 +100,7 @@ pub(crate) async fn apply_through(
         let mut batch = ReadModels::load(&generation, &mut transaction, &received).await?;
         for received in &received {
             let context = Context { envelope: &received.envelope, now: ambient::now() };
-            subscriptions.react(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
+            subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
         }
         batch.store(&generation, &mut transaction).await?;
         Ok(transaction.commit().await?)

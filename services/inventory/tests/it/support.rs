@@ -162,7 +162,7 @@ pub(crate) async fn apply_on(
     let mut batch = StockBatch::load(outbox, &mut *conn, &received).await?;
     for received in &received {
         let context = Context { envelope: &received.envelope, now: ambient::now() };
-        subscriptions.react(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
+        subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
     }
     batch.store(outbox, conn).await?;
     Ok(())

@@ -185,7 +185,7 @@ pub(crate) async fn try_apply(database: &Database, events: &[AnyEvent]) -> Resul
         let mut orders = Orders::load(&deps, &mut tx, &received).await?;
         for received in &received {
             let context = Context { envelope: &received.envelope, now: now() };
-            subscriptions.react(&mut orders, &received.event, context).map_err(|rejection| {
+            subscriptions.handle(&mut orders, &received.event, context).map_err(|rejection| {
                 HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
             })?;
         }

@@ -17,7 +17,7 @@ pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec
         let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
         for received in &received {
             let context = Context { envelope: &received.envelope, now: ambient::now() };
-            subscriptions.react(&mut batch, &received.event, context).unwrap();
+            subscriptions.handle(&mut batch, &received.event, context).unwrap();
         }
         let after_commit = batch.after_commit();
         batch.store(&deps, &mut tx).await.unwrap();

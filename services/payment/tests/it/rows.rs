@@ -77,7 +77,7 @@ async fn another_order_under_the_same_id_is_dead_lettered_by_its_own_event() {
     let mut payments =
         Payments::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");
     let context = Context { envelope: &received.envelope, now: now() };
-    let rejection = subscriptions().react(&mut payments, &received.event, context).expect_err("impossible");
+    let rejection = subscriptions().handle(&mut payments, &received.event, context).expect_err("impossible");
     assert_eq!(rejection.reason, "contradicting_order");
     payments.store(&deps, &mut tx).await.expect("storing");
     tx.commit().await.expect("committing");

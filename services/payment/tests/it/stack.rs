@@ -208,7 +208,7 @@ pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
         let mut payments = Payments::load(&deps, &mut tx, &received).await.expect("loading");
         for received in &received {
             let context = Context { envelope: &received.envelope, now: now() };
-            subscriptions.react(&mut payments, &received.event, context).expect("a possible fact");
+            subscriptions.handle(&mut payments, &received.event, context).expect("a possible fact");
         }
         payments.store(&deps, &mut tx).await.expect("storing");
         tx.commit().await

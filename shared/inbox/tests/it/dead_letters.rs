@@ -39,7 +39,7 @@ async fn a_rejected_event_changes_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reaction_that_panics_rejects_its_event_and_changes_nothing_else() {
+async fn a_handler_that_panics_rejects_its_event_and_changes_nothing_else() {
     let mut stack = Stack::start().await;
     let (broken, free) = (new_id(), new_id());
     let panics = cancelled(broken, 2, PANICS);

@@ -11,12 +11,12 @@ use sqlx::PgConnection;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// A cancellation whose detail is this is rejected after its reaction has changed the state.
+/// A cancellation whose detail is this is rejected after its handler has changed the state.
 pub(crate) const IMPOSSIBLE: &str = "impossible";
 /// A cancellation whose detail is this is refused by a check of the database.
 pub(crate) const REFUSED: &str = "refused";
 
-/// A cancellation whose detail is this panics once its reaction has changed the state.
+/// A cancellation whose detail is this panics once its handler has changed the state.
 pub(crate) const PANICS: &str = "panics";
 
 /// Counts applied events after the commit.

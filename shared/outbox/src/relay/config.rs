@@ -32,9 +32,9 @@ pub struct RelayConfig {
     /// How many records of one topic may be unacknowledged at a time. As with the buffer, each partition has its share, so
     /// that one which takes nothing leaves the others theirs.
     pub max_in_flight_records: usize,
-    /// How many messages of one topic are held in memory.
+    /// How many messages of one topic are buffered in memory.
     pub buffer_messages: usize,
-    /// About how many bytes of one topic are held in memory; one message of each partition more than that at most.
+    /// About how many bytes of one topic are buffered in memory; one message of each partition more than that at most.
     pub buffer_bytes: usize,
     /// After how long without an acknowledgement a partition that has unacknowledged records is stalled. When all that have
     /// any are stalled, and stay so for as long again in spite of a leader, the broker's client is given up. Longer than the

@@ -12,20 +12,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::config::RelayConfig;
+use super::failpoint::{Failpoints, NoFailpoints};
 use super::hand_over::{HandOver, HandOverTimes, KeepsOff, View};
-use super::probe::{NoProbe, Probe};
 use super::status::{RelayState, RelayStatus};
 use super::{Relay, RelayError};
 use crate::append::Outbox;
 
-mod held;
+mod buffer;
 mod leader;
 mod listener;
 mod partitions;
 mod reports;
 mod table;
 
-use leader::{Ended, Lead, Leader};
+use leader::{Ended, Leader, LeaderDeps};
 use reports::Standing;
 
 /// Publishes the unpublished messages of one database, on the connection that holds the leader lock.
@@ -36,7 +36,7 @@ pub struct PollRelay {
     content_type: Arc<str>,
     bus: Arc<dyn Bus>,
     config: RelayConfig,
-    probe: Arc<dyn Probe>,
+    failpoints: Arc<dyn Failpoints>,
     status: RelayStatus,
     topics: Vec<String>,
     times: HandOverTimes,
@@ -57,17 +57,29 @@ impl PollRelay {
         config: RelayConfig,
     ) -> Result<Self, RelayError> {
         config.validate()?;
-        let (probe, status) = (Arc::new(NoProbe), RelayStatus::default());
+        let (failpoints, status) = (Arc::new(NoFailpoints), RelayStatus::default());
         let (wake, content_type) = (outbox.wakes(), outbox.content_type());
         let (topics, times) = (Vec::new(), HandOverTimes::default());
         let (view, standing) = (watch::Sender::new(None), watch::Sender::new(Standing::NoSession));
-        Ok(Self { database, wake, content_type, bus, config, probe, status, topics, times, view, standing })
+        Ok(Self {
+            database,
+            wake,
+            content_type,
+            bus,
+            config,
+            failpoints,
+            status,
+            topics,
+            times,
+            view,
+            standing,
+        })
     }
 
-    /// Tells `probe` of every step, so that a test can crash the relay there.
+    /// Tells `failpoints` of every step, so that a test can crash the relay there.
     #[must_use]
-    pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
-        self.probe = probe;
+    pub fn with_failpoints(mut self, failpoints: Arc<dyn Failpoints>) -> Self {
+        self.failpoints = failpoints;
         self
     }
 
@@ -136,12 +148,12 @@ impl PollRelay {
                     return Err(sqlx::Error::Configuration(Box::new(error)));
                 }
                 tracing::info!("outbox: this relay leads");
-                let relay = Lead {
+                let relay = LeaderDeps {
                     options: Arc::new(self.database.options().clone()),
                     wake: Arc::clone(&self.wake),
                     content_type: Arc::clone(&self.content_type),
                     bus: Arc::clone(&self.bus),
-                    probe: Arc::clone(&self.probe),
+                    failpoints: Arc::clone(&self.failpoints),
                     config: self.config.clone(),
                     view: self.view.subscribe(),
                     status: self.status.clone(),

@@ -43,12 +43,12 @@ pub(crate) struct Row {
 
 /// What orders messages: those of one topic and key follow each other, one without a key follows none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ChainKey {
+pub(crate) enum QueueKey {
     Key(Arc<[u8]>),
     Message(i64),
 }
 
-impl fmt::Display for ChainKey {
+impl fmt::Display for QueueKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(key) => f.write_str(&String::from_utf8_lossy(key)),
@@ -58,8 +58,8 @@ impl fmt::Display for ChainKey {
 }
 
 impl Row {
-    pub(crate) fn chain_key(&self) -> ChainKey {
-        self.key.as_deref().map_or(ChainKey::Message(self.id), |key| ChainKey::Key(key.into()))
+    pub(crate) fn queue_key(&self) -> QueueKey {
+        self.key.as_deref().map_or(QueueKey::Message(self.id), |key| QueueKey::Key(key.into()))
     }
 
     /// About how much memory its key, value and headers take.
@@ -136,6 +136,6 @@ pub(crate) fn row(id: i64, key: &str, previous_id: Option<i64>) -> Row {
 }
 
 #[cfg(test)]
-pub(crate) fn chain_key(key: &str) -> ChainKey {
-    ChainKey::Key(key.as_bytes().into())
+pub(crate) fn queue_key(key: &str) -> QueueKey {
+    QueueKey::Key(key.as_bytes().into())
 }

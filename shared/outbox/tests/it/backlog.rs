@@ -30,13 +30,13 @@ async fn a_hundred_thousand_waiting_rows_reach_a_broker() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
     publish_backlog(&Poll::default(), &stage, "on the embedded broker").await;
-    let held: i64 = all_watermarks(&*stage.bus, &stage.orders)
+    let buffer: i64 = all_watermarks(&*stage.bus, &stage.orders)
         .await
         .unwrap()
         .iter()
         .map(|partition| partition.high)
         .sum();
-    assert_eq!(held, i64::try_from(ROWS).unwrap());
+    assert_eq!(buffer, i64::try_from(ROWS).unwrap());
 }
 
 async fn publish_backlog(factory: &dyn RelayFactory, stage: &Stage, place: &str) {

@@ -191,8 +191,8 @@ async fn a_look_for_leaders_without_an_answer_holds_up_no_other_partition() {
     stage.outbox.wake();
     let looks = way.rounds();
     for key in others {
-        // Nothing else is in flight, so that the lane looks; it goes on as if there were a leader.
-        eventually("the lane looks for leaders", PATIENCE, async || match way.rounds() - looks {
+        // Nothing else is in flight, so that the publisher looks; it goes on as if there were a leader.
+        eventually("the publisher looks for leaders", PATIENCE, async || match way.rounds() - looks {
             0 => Err("not yet"),
             _ => Ok(()),
         })

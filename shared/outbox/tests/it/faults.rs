@@ -328,8 +328,8 @@ async fn a_topic_that_is_missing_blocks_no_key_and_is_served_once_it_exists() {
     let spec = TopicSpec { name: missing.clone(), partitions: 1, replication_factor: 1 };
     stage.bus.create_topics(&[spec]).await.unwrap();
     stage.until_published().await;
-    let held = all_watermarks(&*stage.bus, &missing).await.unwrap();
-    assert_eq!(held.iter().map(|partition| partition.high).sum::<i64>(), 2);
+    let buffer = all_watermarks(&*stage.bus, &missing).await.unwrap();
+    assert_eq!(buffer.iter().map(|partition| partition.high).sum::<i64>(), 2);
     assert_eq!(stage.blocked().await, 0);
     relay.stop().await;
 }

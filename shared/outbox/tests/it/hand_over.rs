@@ -190,7 +190,7 @@ async fn a_leader_without_its_broker_gives_the_lock_to_a_standby_that_has_it() {
     let open = a_before.map(|(_, opened)| if *opened { 1 } else { -1 }).sum::<i32>();
     assert_eq!(open, 0, "{events:?}");
 
-    // What the network held back of it comes after what followed it, and is a repetition.
+    // What the network buffer back of it comes after what followed it, and is a repetition.
     assert!(pair.a.way.lingering() >= keys.len());
     pair.commit(&keys).await;
     pair.until_seen(&keys, 3).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outbox::relay::{NoProbe, RelayState, RelayStatus};
+use outbox::relay::{NoFailpoints, RelayState, RelayStatus};
 use outbox::{Backlog, RelayConfig};
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
@@ -85,7 +85,8 @@ struct Replica {
 impl Replica {
     fn start(stage: &Stage, config: RelayConfig) -> Self {
         let database = stage.database.another();
-        let relay = Poll(config).relay(&database, &stage.outbox, Arc::clone(&stage.bus), Arc::new(NoProbe));
+        let relay =
+            Poll(config).relay(&database, &stage.outbox, Arc::clone(&stage.bus), Arc::new(NoFailpoints));
         let (status, shutdown) = (relay.status(), CancellationToken::new());
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outbox::relay::{NoProbe, RelayConfig, RelayError, RelayKind};
+use outbox::relay::{NoFailpoints, RelayConfig, RelayError, RelayKind};
 use sqlx::Executor as _;
 
 use crate::interleavings::{Pace, outcomes, run_all};
@@ -34,7 +34,7 @@ async fn a_commit_on_a_replica_that_does_not_lead_wakes_the_leader() {
     stage.commit(&stage.orders, &["a"]).await;
     stage.watcher.until_seen(&stage.orders, "a", 1).await;
     let other = outbox();
-    let follower = stage.start_with(&factory, &other, Arc::new(NoProbe));
+    let follower = stage.start_with(&factory, &other, Arc::new(NoFailpoints));
     for sequence in 2..=20 {
         commit(stage.pool(), &other, &stage.orders, &["a"]).await;
         other.wake();

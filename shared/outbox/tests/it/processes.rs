@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use database::{Bounds, Database};
 use messaging::{KafkaBus, KafkaConfig};
-use outbox::relay::{Probe, Step};
+use outbox::relay::{Failpoint, Failpoints};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use testkit::broker::{EmbeddedBroker, test_kafka};
@@ -20,7 +20,8 @@ use crate::stage::{PATIENCE, Stage, outbox};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 const ROUNDS: i64 = 5;
-const STEPS: [Step; 4] = [Step::Read, Step::Sent, Step::Acknowledged, Step::Finished];
+const STEPS: [Failpoint; 4] =
+    [Failpoint::Read, Failpoint::Sent, Failpoint::Acknowledged, Failpoint::Finished];
 const ORDER: &str = "OUTBOX_TEST_PROCESS";
 
 /// What a relay's process is told.
@@ -51,12 +52,12 @@ struct Trap {
     reached: AtomicUsize,
 }
 
-impl Probe for Trap {
+impl Failpoints for Trap {
     #[expect(
         clippy::disallowed_methods,
         reason = "there is no condition to wait for: nobody sees the end of this"
     )]
-    fn reached(&self, step: Step) {
+    fn reached(&self, step: Failpoint) {
         if step == STEPS[self.fault.step]
             && self.reached.fetch_add(1, Ordering::SeqCst) + 1 == self.fault.occurrence
         {
@@ -77,16 +78,16 @@ async fn relay_process() {
     let task: Task = serde_json::from_str(&task).unwrap();
     let database = Database::new(task.database.parse().unwrap(), 10, Bounds::default());
     let bus = Arc::new(KafkaBus::try_new(KafkaConfig::new(&task.kafka)).unwrap());
-    let probe: Arc<dyn Probe> = match task.fault {
+    let failpoints: Arc<dyn Failpoints> = match task.fault {
         Some(fault) => Arc::new(Trap { fault, reached: AtomicUsize::new(0) }),
-        None => Arc::new(outbox::relay::NoProbe),
+        None => Arc::new(outbox::relay::NoFailpoints),
     };
     let mut factory = Poll::default();
     if task.fault.is_some_and(|fault| fault.kind == Kind::Frozen) {
         // Its successor waits for the end of its session.
         factory.0.idle_session_timeout_ms = 2_000;
     }
-    let relay = factory.relay(&database, &outbox(), bus, probe);
+    let relay = factory.relay(&database, &outbox(), bus, failpoints);
     // A process that outlives its test ends by itself.
     let _ = tokio::time::timeout(Duration::from_secs(120), relay.run(CancellationToken::new())).await;
 }
@@ -165,9 +166,11 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
                 "killed after {step:?} number {occurrence}: {unpublished} unpublished, {repeated} repeated of {rows}"
             );
             match step {
-                Step::Read if occurrence == 1 => assert_eq!(repeated, 0, "nothing had been sent"),
-                Step::Acknowledged => assert!(repeated > 0, "what was acknowledged was not yet finished"),
-                Step::Read | Step::Sent | Step::Finished => {}
+                Failpoint::Read if occurrence == 1 => assert_eq!(repeated, 0, "nothing had been sent"),
+                Failpoint::Acknowledged => {
+                    assert!(repeated > 0, "what was acknowledged was not yet finished")
+                }
+                Failpoint::Read | Failpoint::Sent | Failpoint::Finished => {}
             }
             successor.kill().await.unwrap();
         }

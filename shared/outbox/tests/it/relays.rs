@@ -5,17 +5,17 @@ use std::sync::Arc;
 use database::Database;
 use messaging::Bus;
 use outbox::Outbox;
-use outbox::relay::{PollRelay, Probe, Relay, RelayConfig};
+use outbox::relay::{Failpoints, PollRelay, Relay, RelayConfig};
 
 /// Makes relays of one kind.
 pub(crate) trait RelayFactory: Send + Sync {
-    /// A relay of `outbox` in `database`; `probe` hears its steps.
+    /// A relay of `outbox` in `database`; `failpoints` hears its steps.
     fn relay(
         &self,
         database: &Database,
         outbox: &Outbox,
         bus: Arc<dyn Bus>,
-        probe: Arc<dyn Probe>,
+        failpoints: Arc<dyn Failpoints>,
     ) -> Box<dyn Relay>;
 }
 
@@ -42,9 +42,9 @@ impl RelayFactory for Poll {
         database: &Database,
         outbox: &Outbox,
         bus: Arc<dyn Bus>,
-        probe: Arc<dyn Probe>,
+        failpoints: Arc<dyn Failpoints>,
     ) -> Box<dyn Relay> {
         let relay = PollRelay::try_new(database.clone(), outbox, bus, self.0.clone()).unwrap();
-        Box::new(relay.with_probe(probe))
+        Box::new(relay.with_failpoints(failpoints))
     }
 }

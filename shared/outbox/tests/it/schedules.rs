@@ -11,7 +11,7 @@ pub(crate) struct Plan {
 
 /// A step of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum Failpoint {
     /// It begins, and takes its transaction id.
     Begin,
     /// It locks its aggregate and loads it; where another one holds the lock, it waits for that one's end.
@@ -22,13 +22,13 @@ pub(crate) enum Step {
     End,
 }
 
-const STEPS: [Step; 4] = [Step::Begin, Step::Lock, Step::Insert, Step::End];
+const STEPS: [Failpoint; 4] = [Failpoint::Begin, Failpoint::Lock, Failpoint::Insert, Failpoint::End];
 
 /// Transactions by index, one entry per step: entry n is the transaction that goes on at step n.
 pub(crate) type Schedule = Vec<usize>;
 
 /// Every schedule of `plans` that the locks allow. With `reduced`, orders of steps that can't see each other are taken
-/// once: an aggregate that nobody else changes is locked right before the insert, a lock that is held is asked for when
+/// once: an aggregate that nobody else changes is locked right before the insert, a lock that is buffered is asked for when
 /// it is free, and transactions that differ in nothing but their number begin in their numbers' order.
 pub(crate) fn all(plans: &[Plan], reduced: bool) -> Vec<Schedule> {
     let mut found = Vec::new();
@@ -63,7 +63,7 @@ impl Search<'_> {
             }
             let before = (self.done.clone(), self.waiting.clone(), self.taken.len());
             self.go(txn);
-            if self.reduced && STEPS[self.done[txn] - 1] == Step::Lock && self.is_alone(txn) {
+            if self.reduced && STEPS[self.done[txn] - 1] == Failpoint::Lock && self.is_isolated(txn) {
                 self.go(txn);
             }
             self.explore(found);
@@ -78,19 +78,19 @@ impl Search<'_> {
             return false;
         }
         match STEPS[self.done[txn]] {
-            Step::Begin if self.reduced => {
+            Failpoint::Begin if self.reduced => {
                 (0..txn).all(|other| !self.interchangeable(other, txn) || self.done[other] > 0)
             }
-            Step::Lock if self.reduced => !self.sharing(txn).any(|other| self.holds(other)),
+            Failpoint::Lock if self.reduced => !self.sharing(txn).any(|other| self.holds(other)),
             // A second one in the queue would see nothing that the first does not.
-            Step::Lock => !self.sharing(txn).any(|other| self.waiting[other]),
-            Step::Begin | Step::Insert | Step::End => true,
+            Failpoint::Lock => !self.sharing(txn).any(|other| self.waiting[other]),
+            Failpoint::Begin | Failpoint::Insert | Failpoint::End => true,
         }
     }
 
     fn go(&mut self, txn: usize) {
         self.taken.push(txn);
-        if STEPS[self.done[txn]] == Step::Lock && self.sharing(txn).any(|other| self.holds(other)) {
+        if STEPS[self.done[txn]] == Failpoint::Lock && self.sharing(txn).any(|other| self.holds(other)) {
             self.waiting[txn] = true;
             return;
         }
@@ -114,13 +114,14 @@ impl Search<'_> {
             .filter(move |other| *other != txn && self.plans[*other].key == self.plans[txn].key)
     }
 
-    fn is_alone(&self, txn: usize) -> bool {
+    fn is_isolated(&self, txn: usize) -> bool {
         self.sharing(txn).next().is_none()
     }
 
     fn interchangeable(&self, one: usize, other: usize) -> bool {
         self.plans[one].commits == self.plans[other].commits
-            && (self.plans[one].key == self.plans[other].key || (self.is_alone(one) && self.is_alone(other)))
+            && (self.plans[one].key == self.plans[other].key
+                || (self.is_isolated(one) && self.is_isolated(other)))
     }
 }
 

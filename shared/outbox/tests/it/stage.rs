@@ -7,7 +7,7 @@ use contracts::envelope::CONTENT_TYPE;
 use contracts::{Codec, Envelope, Topic, Topics, TraceContext, ambient};
 use database::Operation;
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
-use outbox::relay::{NoProbe, Probe, RelayError};
+use outbox::relay::{Failpoints, NoFailpoints, RelayError};
 use outbox::{AppendError, Backlog, Message, Outbox, expect_stored};
 use sqlx::{PgConnection, PgPool};
 use testkit::broker::{EmbeddedBroker, test_kafka, unique};
@@ -92,16 +92,16 @@ impl Stage {
 
     /// Starts a relay that shares this stage's outbox, as it does within a service.
     pub(crate) fn start(&self, factory: &dyn RelayFactory) -> Running {
-        self.start_with(factory, &self.outbox, Arc::new(NoProbe))
+        self.start_with(factory, &self.outbox, Arc::new(NoFailpoints))
     }
 
     pub(crate) fn start_with(
         &self,
         factory: &dyn RelayFactory,
         outbox: &Outbox,
-        probe: Arc<dyn Probe>,
+        failpoints: Arc<dyn Failpoints>,
     ) -> Running {
-        let relay = factory.relay(&self.database.another(), outbox, Arc::clone(&self.bus), probe);
+        let relay = factory.relay(&self.database.another(), outbox, Arc::clone(&self.bus), failpoints);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(relay.run(shutdown.clone()));

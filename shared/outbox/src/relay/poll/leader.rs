@@ -1,4 +1,4 @@
-//! The leader: reads, hands rows to their topics' lanes, and finishes what the broker acknowledged, on one session.
+//! The leader: reads, hands rows to their topics' publishers, and finishes what the broker acknowledged, on one session.
 
 mod blocks;
 mod session;
@@ -19,37 +19,37 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::held::{Admission, Held};
+use super::buffer::{Admission, Buffer};
 use super::listener::listen;
 use super::partitions::{Limit, Page, Scope};
 use super::table::{Block, Dropped, Retry};
 use crate::metrics::REJECTED;
-use crate::relay::chains::BlockedKey;
 use crate::relay::config::RelayConfig;
+use crate::relay::failpoint::{Failpoint, Failpoints};
 use crate::relay::hand_over::{HandOver, View};
-use crate::relay::lane::{Input, Lane, Outcome};
-use crate::relay::probe::{Probe, Step};
+use crate::relay::key_queues::BlockedKey;
 use crate::relay::row::Row;
 use crate::relay::status::RelayStatus;
+use crate::relay::topic_publisher::{Input, Outcome, TopicPublisher};
 use blocks::{alarm, gap};
 use session::{Done, ReadPlan, Session, Work, perform};
 use stalls::Stalls;
 
-/// Outcomes that lanes may report before the leader has taken them.
+/// Outcomes that publishers may report before the leader has taken them.
 const OUTCOMES: usize = 64;
 /// After how many intervals it is tried again to drop a table partition that could not be dropped.
 const DROP_RETRY: u32 = 10;
-/// Sweeps walk over the index entries of finished rows, which a transaction that stays open keeps alive. They may take one
+/// Full scans walk over the index entries of finished rows, which a transaction that stays open keeps alive. They may take one
 /// part in so many of the session's time.
-const SWEEP_SHARE: u32 = 10;
+const FULL_SCAN_SHARE: u32 = 10;
 
 /// What a leader works with.
-pub(super) struct Lead {
+pub(super) struct LeaderDeps {
     pub(super) options: Arc<PgConnectOptions>,
     pub(super) wake: Arc<Notify>,
     pub(super) content_type: Arc<str>,
     pub(super) bus: Arc<dyn Bus>,
-    pub(super) probe: Arc<dyn Probe>,
+    pub(super) failpoints: Arc<dyn Failpoints>,
     pub(super) config: RelayConfig,
     /// What it reaches of the broker, and what others do.
     pub(super) view: watch::Receiver<Option<View>>,
@@ -67,9 +67,9 @@ pub(super) enum Ended {
 
 /// A relay in office. Dropping it purges its producers and ends its session.
 pub(super) struct Leader {
-    relay: Lead,
-    held: Held,
-    lanes: HashMap<String, mpsc::Sender<Input>>,
+    relay: LeaderDeps,
+    buffer: Buffer,
+    publishers: HashMap<String, mpsc::Sender<Input>>,
     tasks: JoinSet<()>,
     report_to: mpsc::Sender<Outcome>,
     outcomes: mpsc::Receiver<Outcome>,
@@ -81,28 +81,28 @@ pub(super) struct Leader {
     /// There may be new rows.
     read_wanted: bool,
     /// There may be rows that appeared late, with low ids, or on a topic not known so far.
-    sweep_wanted: bool,
+    full_scan_wanted: bool,
     /// What was read last was new; what was left in the table comes next.
     backlog_is_next: bool,
     /// Topics that have messages to publish, whose partitions are unknown.
     due_unlearned: Vec<String>,
     stalls: Stalls,
-    sweep_at: Instant,
+    full_scan_at: Instant,
     drop_at: Instant,
     /// Set by the shutdown: until when what is in flight may be finished.
     until: Option<Instant>,
 }
 
 impl Leader {
-    pub(super) fn new(relay: Lead, topics: &[String]) -> Self {
+    pub(super) fn new(relay: LeaderDeps, topics: &[String]) -> Self {
         let (report_to, outcomes) = mpsc::channel(OUTCOMES);
         let limit = Limit { rows: relay.config.buffer_messages, bytes: relay.config.buffer_bytes };
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(Arc::clone(&relay.options), Arc::clone(&relay.wake), relay.config.clone()));
         let mut leader = Self {
             relay,
-            held: Held::new(limit),
-            lanes: HashMap::new(),
+            buffer: Buffer::new(limit),
+            publishers: HashMap::new(),
             tasks,
             report_to,
             outcomes,
@@ -110,16 +110,16 @@ impl Leader {
             blocks: Vec::new(),
             retry_now: Vec::new(),
             read_wanted: false,
-            sweep_wanted: true,
+            full_scan_wanted: true,
             backlog_is_next: false,
             due_unlearned: Vec::new(),
             stalls: Stalls::default(),
-            sweep_at: Instant::now(),
+            full_scan_at: Instant::now(),
             drop_at: Instant::now(),
             until: None,
         };
         for topic in topics {
-            leader.lane(topic);
+            leader.publisher(topic);
         }
         leader
     }
@@ -144,7 +144,7 @@ impl Leader {
                 if let Some(work) = self.next_work() {
                     let config = self.relay.config.clone();
                     session = Some(perform(conn, work, config).boxed()).into();
-                } else if self.until.is_some() && self.held.is_empty() && !self.is_sweeping() {
+                } else if self.until.is_some() && self.buffer.is_empty() && !self.is_in_full_scan() {
                     super::close(conn, self.relay.config.shutdown_grace()).await?;
                     return Ok(Ended::Stopped);
                 } else {
@@ -160,20 +160,20 @@ impl Leader {
                 }
                 Some(outcome) = self.outcomes.recv() => self.note(outcome),
                 () = wake.notified(), if until.is_none() => self.read_wanted = true,
-                _ = tick.tick(), if until.is_none() => self.sweep_wanted = true,
+                _ = tick.tick(), if until.is_none() => self.full_scan_wanted = true,
                 _ = look.tick(), if until.is_none() => {
                     if self.gives_up(hand_over, Instant::now()) {
                         self.let_go(idle, session).await;
                         return Ok(Ended::GaveUp);
                     }
                 }
-                () = sleep_until(self.sweep_at), if self.is_sweeping() && idle.is_some() => {}
+                () = sleep_until(self.full_scan_at), if self.is_in_full_scan() && idle.is_some() => {}
                 Some(_) = self.tasks.join_next() => {
                     return Err(sqlx::Error::WorkerCrashed);
                 }
                 () = shutdown.cancelled(), if until.is_none() => {
                     // One last read: what was committed before the shutdown is drained within the grace period.
-                    (self.sweep_wanted, self.sweep_at) = (true, Instant::now());
+                    (self.full_scan_wanted, self.full_scan_at) = (true, Instant::now());
                     self.until = Some(Instant::now() + self.relay.config.shutdown_grace());
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
@@ -206,16 +206,16 @@ impl Leader {
         something.then_some(work)
     }
 
-    /// A sweep is under way, or to come.
-    fn is_sweeping(&self) -> bool {
-        self.sweep_wanted || self.held.is_sweeping()
+    /// A full scan is under way, or to come.
+    fn is_in_full_scan(&self) -> bool {
+        self.full_scan_wanted || self.buffer.is_in_full_scan()
     }
 
     /// New messages and what was left in the table take turns.
     fn next_scope(&self, now: Instant, working: bool) -> Option<Scope> {
-        let backlog = working && self.held.wants_more();
-        if self.is_sweeping() && now >= self.sweep_at {
-            Some(Scope::Sweep)
+        let backlog = working && self.buffer.wants_more();
+        if self.is_in_full_scan() && now >= self.full_scan_at {
+            Some(Scope::FullScan)
         } else if self.read_wanted && !(backlog && self.backlog_is_next) {
             Some(Scope::Newest)
         } else if backlog {
@@ -228,23 +228,23 @@ impl Leader {
     fn plan(&mut self, scope: Scope) -> ReadPlan {
         let (mut known_topics, mut unlearned) = (None, Vec::new());
         match scope {
-            Scope::Sweep if !self.held.is_sweeping() => {
-                self.sweep_wanted = false;
-                self.held.begin_sweep();
-                known_topics = Some(self.lanes.keys().cloned().collect());
-                unlearned.extend(self.lanes.keys().filter(|topic| !self.held.knows(topic)).cloned());
+            Scope::FullScan if !self.buffer.is_in_full_scan() => {
+                self.full_scan_wanted = false;
+                self.buffer.begin_full_scan();
+                known_topics = Some(self.publishers.keys().cloned().collect());
+                unlearned.extend(self.publishers.keys().filter(|topic| !self.buffer.knows(topic)).cloned());
             }
-            Scope::Sweep => {}
+            Scope::FullScan => {}
             Scope::Newest => (self.read_wanted, self.backlog_is_next) = (false, true),
             Scope::Backlog => self.backlog_is_next = false,
         }
         ReadPlan {
             scope,
-            pages: self.held.pages(scope),
+            pages: self.buffer.pages(scope),
             known_topics,
             unlearned,
-            limit: self.held.limit(),
-            held: self.held.ids(),
+            limit: self.buffer.limit(),
+            buffered: self.buffer.ids(),
         }
     }
 
@@ -252,15 +252,15 @@ impl Leader {
     fn complete(&mut self, done: Done) -> Result<(), sqlx::Error> {
         if !done.work.finish.is_empty() {
             // The rows behind one that was tried again are shown from now on.
-            self.sweep_wanted |= self.held.any_is_retry(&done.work.finish);
-            self.held.release(&done.work.finish);
-            self.relay.probe.reached(Step::Finished);
+            self.full_scan_wanted |= self.buffer.any_is_retry(&done.work.finish);
+            self.buffer.release(&done.work.finish);
+            self.relay.failpoints.reached(Failpoint::Finished);
         }
         for block in &done.work.blocks {
-            self.held.release(&block.ids);
-            if let Some(lane) = self.lanes.get(&block.topic) {
-                // A full or closed lane is one that will be replaced together with this leader.
-                let _ = lane.try_send(Input::BlockRecorded(block.key.clone()));
+            self.buffer.release(&block.ids);
+            if let Some(publisher) = self.publishers.get(&block.topic) {
+                // A full or closed publisher is one that will be replaced together with this leader.
+                let _ = publisher.try_send(Input::BlockRecorded(block.key.clone()));
             }
         }
         if let Some(plan) = &done.work.read {
@@ -269,18 +269,18 @@ impl Leader {
                 self.due_unlearned = due_unlearned;
             }
             for topic in done.new_topics {
-                // It is read once its lane knows its partitions.
-                self.lane(&topic);
+                // It is read once its publisher knows its partitions.
+                self.publisher(&topic);
             }
-            let from_lowest = |page: &&Page| plan.scope == Scope::Sweep && page.above_id == 0;
+            let from_lowest = |page: &&Page| plan.scope == Scope::FullScan && page.above_id == 0;
             let from_lowest = plan.pages.iter().filter(from_lowest).map(|page| page.topic.as_str()).collect();
             self.hand_out(&from_lowest, done.rows)?;
             self.hand_out_again(done.due)?;
         }
         // After the rows. A person may have deleted a block before the read, which then shows the key's later rows without
-        // those that were still held: that is no gap, and a sweep brings them all.
+        // those that were still buffered: that is no gap, and a full scan brings them all.
         for block in &done.work.blocks {
-            self.held.block_recorded(&block.topic, &block.key);
+            self.buffer.block_recorded(&block.topic, &block.key);
         }
         if let Some(dropped) = done.dropped {
             self.note_dropped(dropped);
@@ -291,98 +291,99 @@ impl Leader {
     /// Notes what a read says of the next one.
     fn note_read(&mut self, plan: &ReadPlan, is_empty: bool, took: Duration) {
         match plan.scope {
-            // Sweeps are also the leader's sign of life: they must not be further apart than its session lasts.
-            Scope::Sweep => {
-                let pause = (took * SWEEP_SHARE).min(self.relay.config.idle_session_timeout() / 4);
-                self.sweep_at = Instant::now() + pause;
+            // Full scans are also the leader's sign of life: they must not be further apart than its session lasts.
+            Scope::FullScan => {
+                let pause = (took * FULL_SCAN_SHARE).min(self.relay.config.idle_session_timeout() / 4);
+                self.full_scan_at = Instant::now() + pause;
             }
             // Woken for nothing: what was committed may have a low id, or a topic of its own.
-            Scope::Newest => self.sweep_wanted |= is_empty,
+            Scope::Newest => self.full_scan_wanted |= is_empty,
             Scope::Backlog => {}
         }
         for page in &plan.pages {
-            self.held.note(page, plan.scope);
+            self.buffer.note(page, plan.scope);
         }
     }
 
-    /// Gives rows to their topics' lanes, each key's in sequence. `from_lowest` are the topics of which the read saw
+    /// Gives rows to their topics' publishers, each key's in sequence. `from_lowest` are the topics of which the read saw
     /// whatever comes before these rows.
     fn hand_out(&mut self, from_lowest: &HashSet<&str>, rows: Vec<(i32, Row)>) -> Result<(), sqlx::Error> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.relay.probe.reached(Step::Read);
+        self.relay.failpoints.reached(Failpoint::Read);
         let mut by_topic: HashMap<String, Vec<(i32, Row)>> = HashMap::new();
         for (partition, row) in rows {
-            match self.held.admit(&row, partition, from_lowest.contains(row.topic.as_str())) {
+            match self.buffer.admit(&row, partition, from_lowest.contains(row.topic.as_str())) {
                 Admission::Admitted => by_topic.entry(row.topic.clone()).or_default().push((partition, row)),
                 Admission::Blocking => {}
-                Admission::NeedsSweep => self.sweep_wanted = true,
+                Admission::NeedsFullScan => self.full_scan_wanted = true,
                 Admission::Gap => self.blocks.push(gap(&row)),
             }
         }
         for (topic, rows) in by_topic {
-            // The lane has room for one message per row that is held, so this can't be full; closed means that it
+            // The publisher has room for one message per row that is buffered, so this can't be full; closed means that it
             // has panicked.
-            self.lane(&topic).try_send(Input::Rows(rows)).map_err(|_| sqlx::Error::WorkerCrashed)?;
+            self.publisher(&topic).try_send(Input::Rows(rows)).map_err(|_| sqlx::Error::WorkerCrashed)?;
         }
         Ok(())
     }
 
-    /// Gives refused messages to their lanes, to be tried again.
+    /// Gives refused messages to their publishers, to be tried again.
     fn hand_out_again(&mut self, due: Vec<Row>) -> Result<(), sqlx::Error> {
         for row in due {
-            if let Some(partition) = self.held.admit_retry(&row) {
-                let lane = self.lane(&row.topic);
-                lane.try_send(Input::Retry(partition, Box::new(row)))
+            if let Some(partition) = self.buffer.admit_retry(&row) {
+                let publisher = self.publisher(&row.topic);
+                publisher
+                    .try_send(Input::Retry(partition, Box::new(row)))
                     .map_err(|_| sqlx::Error::WorkerCrashed)?;
             }
         }
         Ok(())
     }
 
-    fn lane(&mut self, topic: &str) -> mpsc::Sender<Input> {
-        if let Some(lane) = self.lanes.get(topic) {
-            return lane.clone();
+    fn publisher(&mut self, topic: &str) -> mpsc::Sender<Input> {
+        if let Some(publisher) = self.publishers.get(topic) {
+            return publisher.clone();
         }
         let (inputs, received) = mpsc::channel(self.relay.config.buffer_messages * 2);
-        let lane = Lane::new(
+        let publisher = TopicPublisher::new(
             topic.to_owned(),
             Arc::clone(&self.relay.content_type),
             Arc::clone(&self.relay.bus),
-            Arc::clone(&self.relay.probe),
+            Arc::clone(&self.relay.failpoints),
             received,
             self.report_to.clone(),
             &self.relay.config,
         );
-        self.tasks.spawn(lane.run());
-        self.lanes.insert(topic.to_owned(), inputs.clone());
+        self.tasks.spawn(publisher.run());
+        self.publishers.insert(topic.to_owned(), inputs.clone());
         inputs
     }
 
     fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Acknowledged(ids) => {
-                self.relay.probe.reached(Step::Acknowledged);
+                self.relay.failpoints.reached(Failpoint::Acknowledged);
                 self.note_answers(&ids);
                 self.acknowledged.extend(ids);
             }
-            Outcome::Dropped(ids) => self.held.release(&ids),
+            Outcome::Dropped(ids) => self.buffer.release(&ids),
             Outcome::Partitions { topic, partitions } => {
-                self.held.add_topic(&topic, partitions, self.relay.config.shares(partitions));
-                self.sweep_wanted = true;
+                self.buffer.add_topic(&topic, partitions, self.relay.config.shares(partitions));
+                self.full_scan_wanted = true;
             }
             Outcome::Blocked { topic, key, blocked, refusal, detail } => {
-                self.held.block(&topic, &key);
+                self.buffer.block(&topic, &key);
                 let BlockedKey { id, ids } = blocked;
                 self.note_answers(&[id]);
                 let retry = if refusal.may_pass() { Retry::Later } else { Retry::Never };
                 let block = Block { topic, key, id, reason: REJECTED, detail, retry, ids };
-                self.blocks.push(if self.held.is_retry(id) { block } else { alarm(block) });
+                self.blocks.push(if self.buffer.is_retry(id) { block } else { alarm(block) });
             }
             Outcome::Takes { topic } => {
                 self.retry_now.push(topic);
-                self.sweep_wanted = true;
+                self.full_scan_wanted = true;
             }
         }
     }

@@ -1,8 +1,8 @@
-//! What is held of each partition of a topic, and from where the table is read on for it.
+//! What is buffered of each partition of a topic, and from where the table is read on for it.
 //!
 //! The table does not know partitions. A read looks at one page of a topic's messages in id order, and takes those whose
 //! partitions have room; the others stay in the table and count for nothing. Positions are hints: they spare walks over
-//! messages that were seen already. A message that appears below them is found by a sweep (docs/adr/0001).
+//! messages that were seen already. A message that appears below them is found by a full scan (docs/adr/0001).
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ pub(super) const PAGE_ROWS: usize = 4_000;
 /// What one row costs in memory beside its key, value and headers.
 pub(super) const ROW_OVERHEAD_BYTES: usize = 512;
 
-/// How much is held, or may be read.
+/// How much is buffered, or may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
     pub(super) rows: usize,
@@ -35,7 +35,7 @@ impl Limit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// All of them, from the lowest unpublished one, a page at a time.
-    Sweep,
+    FullScan,
     /// New ones, of the partitions of which nothing was left in the table.
     Newest,
     /// What was left in the table of partitions that have room now.
@@ -126,9 +126,9 @@ fn share_of_key(key: &[u8], partitions: i32, shares: usize) -> usize {
 pub(super) struct Partitions {
     count: i32,
     shares: Vec<Share>,
-    /// How much is held of each share at most.
+    /// How much is buffered of each share at most.
     limit: Limit,
-    /// Where the sweep that is under way goes on.
+    /// Where the full scan that is under way goes on.
     sweep_above_id: Option<i64>,
 }
 
@@ -140,7 +140,7 @@ struct Share {
     seen_to: i64,
     /// The table may have more behind that.
     more: bool,
-    /// The sweep that is under way has found more than there was room for.
+    /// The full scan that is under way has found more than there was room for.
     full_in_sweep: bool,
 }
 
@@ -162,7 +162,7 @@ impl Partitions {
         i32::try_from(share).unwrap_or_default()
     }
 
-    /// The shares of which something is held.
+    /// The shares of which something is buffered.
     pub(super) fn waiting(&self) -> impl Iterator<Item = i32> {
         let waiting = (0..).zip(&self.shares).filter(|(_, share)| !share.ids.is_empty());
         waiting.map(|(number, _)| number)
@@ -209,29 +209,29 @@ impl Partitions {
         self.shares.iter().any(|share| self.wants_more(share))
     }
 
-    pub(super) fn begin_sweep(&mut self) {
+    pub(super) fn begin_full_scan(&mut self) {
         self.sweep_above_id = Some(0);
         for share in &mut self.shares {
             share.full_in_sweep = false;
         }
     }
 
-    pub(super) const fn is_sweeping(&self) -> bool {
+    pub(super) const fn is_in_full_scan(&self) -> bool {
         self.sweep_above_id.is_some()
     }
 
     /// What a read of this scope looks at; `rows` is the length of a page.
     pub(super) fn page(&self, topic: &str, scope: Scope, rows: usize) -> Option<Page> {
         let takes_part = |share: &Share| match scope {
-            Scope::Sweep => !share.full_in_sweep,
+            Scope::FullScan => !share.full_in_sweep,
             Scope::Newest => !share.more && !self.room(share).is_exhausted(),
             Scope::Backlog => self.wants_more(share),
         };
         let part = || self.shares.iter().filter(|share| takes_part(share));
         let above_id = match scope {
-            Scope::Sweep => self.sweep_above_id?,
+            Scope::FullScan => self.sweep_above_id?,
             Scope::Newest => {
-                // What was committed late has an id among those that are still held, mostly. Half of the page is left
+                // What was committed late has an id among those that are still buffered, mostly. Half of the page is left
                 // for new messages, whatever lies in between.
                 let half = i64::try_from(rows / 2).unwrap_or(i64::MAX);
                 let lowest = |share: &Share| share.ids.first().map_or(share.seen_to, |lowest| lowest - 1);
@@ -275,7 +275,7 @@ impl Partitions {
                 (share.seen_to, share.more) = (last_id, true);
             }
         }
-        if scope == Scope::Sweep {
+        if scope == Scope::FullScan {
             let goes_on = page.is_cut && self.shares.iter().any(|share| !share.full_in_sweep);
             self.sweep_above_id = goes_on.then_some(last_id);
         }
@@ -307,9 +307,10 @@ mod tests {
     /// Reads a page as the table would give it, and holds what was chosen.
     fn read(partitions: &mut Partitions, table: &[Candidate], scope: Scope) -> Option<Vec<i64>> {
         let mut page = partitions.page("orders", scope, PAGE)?;
-        let held: BTreeSet<i64> =
+        let buffered: BTreeSet<i64> =
             partitions.shares.iter().flat_map(|share| share.ids.iter().copied()).collect();
-        let unseen = |candidate: &&Candidate| candidate.id > page.above_id && !held.contains(&candidate.id);
+        let unseen =
+            |candidate: &&Candidate| candidate.id > page.above_id && !buffered.contains(&candidate.id);
         let shown: Vec<Candidate> = table.iter().filter(unseen).take(PAGE).cloned().collect();
         let chosen = page.choose(&shown, shown.len() == PAGE);
         for choice in &chosen {
@@ -322,30 +323,30 @@ mod tests {
     #[test]
     fn a_sweep_passes_the_rows_of_a_full_partition_page_by_page() {
         let mut partitions = Partitions::new(2, 2, LIMIT);
-        partitions.begin_sweep();
-        assert_eq!(read(&mut partitions, &table(), Scope::Sweep), Some(vec![1, 2, 3, 4]));
-        assert_eq!(read(&mut partitions, &table(), Scope::Sweep), Some(vec![]));
-        assert_eq!(read(&mut partitions, &table(), Scope::Sweep), Some(vec![21]));
-        assert!(!partitions.is_sweeping());
+        partitions.begin_full_scan();
+        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![1, 2, 3, 4]));
+        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![]));
+        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![21]));
+        assert!(!partitions.is_in_full_scan());
     }
 
     #[test]
     fn a_sweep_ends_where_no_partition_has_room() {
         let mut partitions = Partitions::new(2, 2, LIMIT);
         let many: Vec<_> = (1..=40).map(|id| candidate(id, Some(i32::from(id % 2 == 0)))).collect();
-        partitions.begin_sweep();
-        assert_eq!(read(&mut partitions, &many, Scope::Sweep), Some((1..=8).collect()));
-        assert_eq!(read(&mut partitions, &many, Scope::Sweep), Some(vec![]));
-        assert!(!partitions.is_sweeping());
+        partitions.begin_full_scan();
+        assert_eq!(read(&mut partitions, &many, Scope::FullScan), Some((1..=8).collect()));
+        assert_eq!(read(&mut partitions, &many, Scope::FullScan), Some(vec![]));
+        assert!(!partitions.is_in_full_scan());
     }
 
     #[test]
     fn what_was_left_out_is_read_from_there_once_half_is_free_and_before_what_follows_it() {
         let mut partitions = Partitions::new(2, 2, LIMIT);
         let mut table = table();
-        partitions.begin_sweep();
-        while partitions.is_sweeping() {
-            read(&mut partitions, &table, Scope::Sweep);
+        partitions.begin_full_scan();
+        while partitions.is_in_full_scan() {
+            read(&mut partitions, &table, Scope::FullScan);
         }
         partitions.release(0, 1, 10);
         table.push(candidate(22, Some(0)));
@@ -361,9 +362,9 @@ mod tests {
         let mut partitions = Partitions::new(2, 2, LIMIT);
         let mut table: Vec<_> =
             [candidate(1, Some(1))].into_iter().chain((2..=100).map(|id| candidate(id, Some(0)))).collect();
-        partitions.begin_sweep();
-        while partitions.is_sweeping() {
-            read(&mut partitions, &table, Scope::Sweep);
+        partitions.begin_full_scan();
+        while partitions.is_in_full_scan() {
+            read(&mut partitions, &table, Scope::FullScan);
         }
         table.push(candidate(101, Some(1)));
         assert_eq!(read(&mut partitions, &table, Scope::Newest), Some(vec![101]));
@@ -383,7 +384,7 @@ mod tests {
     #[test]
     fn no_more_than_its_share_of_bytes_and_one_message_is_read_of_a_partition() {
         let mut partitions = Partitions::new(2, 2, Limit { rows: 8, bytes: 2 * 1_200 });
-        partitions.begin_sweep();
-        assert_eq!(read(&mut partitions, &table(), Scope::Sweep), Some(vec![1, 2, 3]));
+        partitions.begin_full_scan();
+        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![1, 2, 3]));
     }
 }

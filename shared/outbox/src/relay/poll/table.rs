@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::partitions::{Candidate, PAGE_ROWS, Page};
 use crate::relay::RelayError;
 use crate::relay::config::RelayConfig;
-use crate::relay::row::{ChainKey, Row};
+use crate::relay::row::{QueueKey, Row};
 
 /// The advisory lock of the one relay that reads: "outbox" in ASCII. Locks are per database, and so are outboxes.
 const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
@@ -161,16 +161,16 @@ pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx:
     .await
 }
 
-/// The next unpublished messages of one snapshot, a page of each topic: the lowest ids, except those held and those of
+/// The next unpublished messages of one snapshot, a page of each topic: the lowest ids, except those buffered and those of
 /// blocked keys. Without their values, which may be many and of partitions that have no room.
 ///
 /// Any snapshot that shows a key's message n+1 shows message n, which has the lower id: a prefix in id order is a prefix
 /// of every key. `Page::above_id` only saves the walk over messages that were seen already; what appears below it is
-/// found by the next sweep, which begins at 0 (docs/adr/0001).
+/// found by the next full scan, which begins at 0 (docs/adr/0001).
 pub(super) async fn candidates(
     conn: &mut PgConnection,
     pages: &[Page],
-    held: &[i64],
+    buffered: &[i64],
     key_bytes: usize,
 ) -> Result<Vec<Candidate>, sqlx::Error> {
     let topics: Vec<&str> = pages.iter().map(|page| page.topic.as_str()).collect();
@@ -195,7 +195,7 @@ pub(super) async fn candidates(
     )
     .bind(topics)
     .bind(above)
-    .bind(held)
+    .bind(buffered)
     .bind(bigint(PAGE_ROWS))
     .bind(bigint(key_bytes))
     .fetch_all(conn)
@@ -232,14 +232,14 @@ pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row
 
 /// The messages that the broker refused and that are to be tried again now. Each is the next one of its key; those behind
 /// it are shown again when its block is gone.
-pub(super) async fn due(conn: &mut PgConnection, held: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
+pub(super) async fn due(conn: &mut PgConnection, buffered: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
     let ids: Vec<i64> = sqlx::query_scalar(
         "SELECT b.message_id FROM outbox.blocked_keys b
          WHERE b.reason = 'rejected' AND coalesce(b.retry_at, '-infinity') <= clock_timestamp()
            AND b.message_id NOT IN (SELECT unnest($1::bigint[]))
          ORDER BY b.retry_at NULLS FIRST LIMIT $2",
     )
-    .bind(held)
+    .bind(buffered)
     .bind(DUE_ROWS)
     .fetch_all(&mut *conn)
     .await?;
@@ -285,12 +285,12 @@ pub(super) enum Retry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) topic: String,
-    pub(super) key: ChainKey,
+    pub(super) key: QueueKey,
     pub(super) id: i64,
     pub(super) reason: &'static str,
     pub(super) detail: String,
     pub(super) retry: Retry,
-    /// Rows of the key that need not be held once the block is recorded.
+    /// Rows of the key that need not be buffered once the block is recorded.
     pub(super) ids: Vec<i64>,
 }
 
@@ -301,8 +301,8 @@ pub(super) async fn record_block(
     config: &RelayConfig,
 ) -> Result<(), sqlx::Error> {
     let key: Option<&[u8]> = match &block.key {
-        ChainKey::Key(key) => Some(key),
-        ChainKey::Message(_) => None,
+        QueueKey::Key(key) => Some(key),
+        QueueKey::Message(_) => None,
     };
     let (first_s, longest_s) = match block.retry {
         Retry::Later => {

@@ -11,7 +11,7 @@ pub(super) fn gap(row: &Row) -> Block {
         None => format!("message {previous_id}, which message {} follows, is not there", row.id),
         Some(_) => format!("message {previous_id}, which message {} follows, is not read before it", row.id),
     };
-    let (topic, key) = (row.topic.clone(), row.chain_key());
+    let (topic, key) = (row.topic.clone(), row.queue_key());
     alarm(Block { topic, key, id: row.id, reason: GAP, detail, retry: Retry::ByPerson, ids: Vec::new() })
 }
 

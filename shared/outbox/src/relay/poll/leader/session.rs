@@ -33,7 +33,7 @@ pub(super) struct ReadPlan {
     /// Those among them that can't be read yet: their partitions are unknown.
     pub(super) unlearned: Vec<String>,
     pub(super) limit: Limit,
-    pub(super) held: Vec<i64>,
+    pub(super) buffered: Vec<i64>,
 }
 
 /// What came of it.
@@ -80,7 +80,7 @@ async fn perform_on(
         if let Some(known) = &plan.known_topics {
             let topics = table::topics(conn).await?;
             new_topics.extend(topics.into_iter().filter(|topic| !known.contains(topic)));
-            due = table::due(conn, &plan.held).await?;
+            due = table::due(conn, &plan.buffered).await?;
             due_unlearned = Some(match plan.unlearned.is_empty() {
                 true => Vec::new(),
                 false => reports::due_topics(conn, &plan.unlearned).await?,
@@ -103,7 +103,7 @@ async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, 
         return Ok(Vec::new());
     }
     let mut of_topic: HashMap<String, Vec<Candidate>> = HashMap::new();
-    for candidate in table::candidates(conn, &plan.pages, &plan.held, plan.limit.bytes).await? {
+    for candidate in table::candidates(conn, &plan.pages, &plan.buffered, plan.limit.bytes).await? {
         of_topic.entry(candidate.topic.clone()).or_default().push(candidate);
     }
     let mut partitions = HashMap::new();

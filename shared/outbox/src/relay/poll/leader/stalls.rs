@@ -55,8 +55,8 @@ impl Stalls {
 impl Leader {
     /// Whether the lead is to be given up: somebody else can publish what is stalled here.
     pub(super) fn gives_up(&mut self, hand_over: &mut HandOver, now: Instant) -> bool {
-        let shares = self.held.waiting().map(|(topic, share)| Waiting::Share(topic, share));
-        let unlearned = self.due_unlearned.iter().filter(|topic| !self.held.knows(topic));
+        let shares = self.buffer.waiting().map(|(topic, share)| Waiting::Share(topic, share));
+        let unlearned = self.due_unlearned.iter().filter(|topic| !self.buffer.knows(topic));
         let waiting = shares.chain(unlearned.cloned().map(Waiting::Topic)).collect();
         self.stalls.observe(waiting, now);
         let after = hand_over.times().stalled_after;
@@ -85,7 +85,7 @@ impl Leader {
 
     /// The broker has said something about these rows.
     pub(super) fn note_answers(&mut self, ids: &[i64]) {
-        let (shares, now) = (ids.iter().filter_map(|id| self.held.share_of(*id)), Instant::now());
+        let (shares, now) = (ids.iter().filter_map(|id| self.buffer.share_of(*id)), Instant::now());
         for (topic, share) in shares.collect::<HashSet<_>>() {
             self.stalls.answered(topic, share, now);
         }
@@ -94,7 +94,7 @@ impl Leader {
     fn due(&self, waiting: &Waiting) -> Vec<Due> {
         match waiting {
             Waiting::Share(topic, share) => {
-                self.held.partitions_of(topic, *share).into_iter().map(Due::Partition).collect()
+                self.buffer.partitions_of(topic, *share).into_iter().map(Due::Partition).collect()
             }
             Waiting::Topic(topic) => vec![Due::Topic(topic.clone())],
         }

@@ -3,17 +3,17 @@
 use messaging::{InMemoryBus, Refusal};
 
 use super::*;
-use crate::relay::chains::BlockedKey;
-use crate::relay::probe::NoProbe;
+use crate::relay::failpoint::NoFailpoints;
+use crate::relay::key_queues::BlockedKey;
 use crate::relay::row::row;
 
 fn leader() -> Leader {
-    let relay = Lead {
+    let relay = LeaderDeps {
         options: Arc::new(PgConnectOptions::new_without_pgpass()),
         wake: Arc::default(),
         content_type: "application/json".into(),
         bus: Arc::new(InMemoryBus::new()),
-        probe: Arc::new(NoProbe),
+        failpoints: Arc::new(NoFailpoints),
         config: RelayConfig::default(),
         view: watch::Sender::new(None).subscribe(),
         status: RelayStatus::default(),
@@ -32,15 +32,15 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
     leader.hand_out(&from_lowest, vec![(0, first.clone())]).unwrap();
     leader.note(Outcome::Blocked {
         topic: first.topic.clone(),
-        key: first.chain_key(),
+        key: first.queue_key(),
         blocked: BlockedKey { id: 1, ids: vec![1] },
         refusal: Refusal::Size,
         detail: "too large".to_owned(),
     });
     let work = leader.next_work().unwrap();
-    assert_eq!((work.blocks.len(), &work.read.as_ref().unwrap().held), (1, &vec![1]));
+    assert_eq!((work.blocks.len(), &work.read.as_ref().unwrap().buffered), (1, &vec![1]));
 
-    // The block was recorded and deleted; the read left out the row that was held.
+    // The block was recorded and deleted; the read left out the row that was buffered.
     let done = Done {
         work,
         rows: vec![(0, second.clone())],
@@ -55,5 +55,5 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
 
     leader.hand_out(&from_lowest, vec![(0, first), (0, second)]).unwrap();
     assert_eq!(leader.blocks, []);
-    assert_eq!(leader.held.ids().len(), 2);
+    assert_eq!(leader.buffer.ids().len(), 2);
 }

@@ -41,7 +41,7 @@ pub(super) struct Suspicion {
     is_probing: bool,
 }
 
-/// What the lane does about a refusal of a record that was sent alone.
+/// What the publisher does about a refusal of a record that was sent alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consequence {
     /// The record is at fault.

@@ -19,20 +19,20 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::backoff::Backoff;
-use super::chains::BlockedKey;
 use super::config::RelayConfig;
-use super::probe::{Probe, Step};
-use super::row::{ChainKey, Row};
+use super::failpoint::{Failpoint, Failpoints};
+use super::key_queues::BlockedKey;
+use super::row::{QueueKey, Row};
 use super::spans::answered;
 use crate::metrics::WhileLeading;
 use broker::Broker;
 use flow::Flow;
 use verdict::{Sending, Verdict};
 
-/// How long a lane that failed waits for the answers still open before it gives its producer up.
+/// How long a publisher that failed waits for the answers still open before it gives its producer up.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What a lane is told, in order.
+/// What a publisher is told, in order.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Publish these, each in its partition.
@@ -40,10 +40,10 @@ pub(crate) enum Input {
     /// Try this again, with which its key is blocked.
     Retry(i32, Box<Row>),
     /// The block of this key is recorded.
-    BlockRecorded(ChainKey),
+    BlockRecorded(QueueKey),
 }
 
-/// What a lane reports.
+/// What a publisher reports.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The topic has so many partitions: its rows can be published.
@@ -51,19 +51,19 @@ pub(crate) enum Outcome {
     /// The broker has these rows.
     Acknowledged(Vec<i64>),
     /// The broker refused this key's lowest row.
-    Blocked { topic: String, key: ChainKey, blocked: BlockedKey, refusal: Refusal, detail: String },
+    Blocked { topic: String, key: QueueKey, blocked: BlockedKey, refusal: Refusal, detail: String },
     /// The topic takes records again, after it had refused everything.
     Takes { topic: String },
     /// These rows came behind a row that blocked their key; they were not sent.
     Dropped(Vec<i64>),
 }
 
-/// A topic's lane.
-pub(crate) struct Lane {
+/// A topic's publisher.
+pub(crate) struct TopicPublisher {
     topic: String,
     content_type: Arc<str>,
     broker: Arc<Broker>,
-    probe: Arc<dyn Probe>,
+    failpoints: Arc<dyn Failpoints>,
     inputs: mpsc::Receiver<Input>,
     outcomes: mpsc::Sender<Outcome>,
     flows: BTreeMap<i32, Flow>,
@@ -88,22 +88,22 @@ pub(crate) struct Lane {
     latency: Histogram,
 }
 
-type Answer = (i32, ChainKey, Result<Acknowledged, DeliveryError>);
+type Answer = (i32, QueueKey, Result<Acknowledged, DeliveryError>);
 
-/// Why a lane's work with a producer came to an end.
+/// Why a publisher's work with a producer came to an end.
 enum End {
-    /// Nobody wants anything from this lane any more.
+    /// Nobody wants anything from this publisher any more.
     Closed,
     /// Nothing is acknowledged any more.
     Unacknowledged,
 }
 
-impl Lane {
+impl TopicPublisher {
     pub(crate) fn new(
         topic: String,
         content_type: Arc<str>,
         bus: Arc<dyn Bus>,
-        probe: Arc<dyn Probe>,
+        failpoints: Arc<dyn Failpoints>,
         inputs: mpsc::Receiver<Input>,
         outcomes: mpsc::Sender<Outcome>,
         config: &RelayConfig,
@@ -114,7 +114,7 @@ impl Lane {
             topic,
             content_type,
             broker,
-            probe,
+            failpoints,
             inputs,
             outcomes,
             flows: BTreeMap::new(),
@@ -158,7 +158,7 @@ impl Lane {
                 // Dropping the producer purges what it still has queued, before anything is sent again.
                 drop(producer);
                 self.receipts = FuturesUnordered::new();
-                self.flows.values_mut().for_each(Flow::abandon_flights);
+                self.flows.values_mut().for_each(Flow::abandon);
                 match end {
                     End::Closed => return,
                     End::Unacknowledged => {}
@@ -203,7 +203,7 @@ impl Lane {
                 for (&partition, flow) in &mut self.flows {
                     while let Some((key, row)) = flow.send_next(now) {
                         self.receipts.push(send(producer, &content_type, partition, key, row));
-                        self.probe.reached(Step::Sent);
+                        self.failpoints.reached(Failpoint::Sent);
                     }
                 }
             }
@@ -214,7 +214,7 @@ impl Lane {
                     let receipt = send(producer, &content_type, partition, key, row);
                     self.receipts.push(receipt);
                     self.verdict.probing(now);
-                    self.probe.reached(Step::Sent);
+                    self.failpoints.reached(Failpoint::Sent);
                 } else {
                     self.verdict.unanswered(now);
                 }
@@ -344,14 +344,14 @@ fn send(
     producer: &dyn Producer,
     content_type: &str,
     partition: i32,
-    key: ChainKey,
+    key: QueueKey,
     row: &Row,
 ) -> BoxFuture<'static, Answer> {
     let (span, record) = row.to_record(content_type);
     // The partition of a key is the producer's to know.
     let receipt = match &key {
-        ChainKey::Key(_) => producer.send(record),
-        ChainKey::Message(_) => producer.send_to(partition, record),
+        QueueKey::Key(_) => producer.send(record),
+        QueueKey::Message(_) => producer.send_to(partition, record),
     };
     receipt.map(move |answer| (partition, key, answered(&span, answer))).boxed()
 }

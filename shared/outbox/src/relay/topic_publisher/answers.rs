@@ -1,4 +1,4 @@
-//! What a lane makes of the broker's answers.
+//! What a publisher makes of the broker's answers.
 
 use chrono::{DateTime, Utc};
 use cloudevents::clock;
@@ -8,13 +8,13 @@ use messaging::{DeliveryError, Refusal};
 use tokio::time::Instant;
 
 use super::verdict::Consequence;
-use super::{Answer, End, Lane, Outcome};
-use crate::relay::row::ChainKey;
+use super::{Answer, End, Outcome, TopicPublisher};
+use crate::relay::row::QueueKey;
 
 /// Answers reported to the relay at once.
 const REPORT: usize = 1_000;
 
-impl Lane {
+impl TopicPublisher {
     /// Settles this answer and those that are there already. `Ok(Some(_))` when the producer has to be replaced.
     pub(super) async fn settle_ready(&mut self, first: Answer) -> Result<Option<End>, End> {
         let now = Instant::now();
@@ -71,17 +71,17 @@ impl Lane {
     async fn take_refusal(
         &mut self,
         partition: i32,
-        key: ChainKey,
+        key: QueueKey,
         refusal: Refusal,
         detail: String,
         now: Instant,
     ) -> Result<(), End> {
-        let (is_alone, is_retry) = {
+        let (is_isolated, is_retry) = {
             let flow = self.flow(partition);
-            (flow.is_alone(&key), flow.is_retry(&key))
+            (flow.is_isolated(&key), flow.is_retry(&key))
         };
         // In company nothing is known yet.
-        let consequence = is_alone.then(|| self.verdict.refused(refusal, is_retry, now));
+        let consequence = is_isolated.then(|| self.verdict.refused(refusal, is_retry, now));
         if consequence == Some(Consequence::KeepRowAndAlarm) {
             self.refused.set(1.0);
             tracing::error!(topic = self.topic, %refusal, detail, "outbox: topic refuses every record; trying one at a time");

@@ -1,4 +1,4 @@
-//! What a lane asks of the bus beside publishing.
+//! What a publisher asks of the bus beside publishing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::relay::backoff::Backoff;
 
 /// How long the client may take to set up a producer; it does not wait for the broker.
 const OPEN: Duration = Duration::from_secs(10);
-/// How long a lane waits to hear which partitions have leaders; meanwhile it does nothing else.
+/// How long a publisher waits to hear which partitions have leaders; meanwhile it does nothing else.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The bus, for one topic.

@@ -2,7 +2,7 @@
 
 /// Between two of these a relay may crash; whatever it then repeats, it must not skip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum Failpoint {
     /// Rows were read, none of them sent.
     Read,
     /// A record was handed to the producer; its receipt is open.
@@ -14,15 +14,15 @@ pub enum Step {
 }
 
 /// Is told of every step that a relay makes.
-pub trait Probe: Send + Sync + std::fmt::Debug {
+pub trait Failpoints: Send + Sync + std::fmt::Debug {
     /// The relay has just made `step`.
-    fn reached(&self, step: Step);
+    fn reached(&self, step: Failpoint);
 }
 
 /// Looks away.
 #[derive(Clone, Copy, Debug)]
-pub struct NoProbe;
+pub struct NoFailpoints;
 
-impl Probe for NoProbe {
-    fn reached(&self, _step: Step) {}
+impl Failpoints for NoFailpoints {
+    fn reached(&self, _step: Failpoint) {}
 }

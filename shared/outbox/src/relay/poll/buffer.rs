@@ -6,24 +6,24 @@ use std::sync::Arc;
 use messaging::TopicPartition;
 
 use super::partitions::{Limit, PAGE_ROWS, Page, Partitions, ROW_OVERHEAD_BYTES, Scope};
-use crate::relay::row::{ChainKey, Row};
+use crate::relay::row::{QueueKey, Row};
 
-type TopicKey = (Arc<str>, ChainKey);
+type TopicKey = (Arc<str>, QueueKey);
 
 /// The rows that were read and are not yet seen finished.
 #[derive(Debug)]
-pub(super) struct Held {
-    rows: HashMap<i64, HeldRow>,
-    keys: HashMap<TopicKey, HeldKey>,
+pub(super) struct Buffer {
+    rows: HashMap<i64, BufferedRow>,
+    keys: HashMap<TopicKey, BufferedKey>,
     topics: HashMap<Arc<str>, Partitions>,
     /// Keys whose block is known here and not yet recorded in the table: the table still shows their rows.
     blocking: HashSet<TopicKey>,
-    /// How much of one topic is held at most.
+    /// How much of one topic is buffered at most.
     limit: Limit,
 }
 
 #[derive(Debug)]
-struct HeldRow {
+struct BufferedRow {
     topic_key: TopicKey,
     partition: i32,
     bytes: usize,
@@ -32,7 +32,7 @@ struct HeldRow {
 }
 
 #[derive(Debug)]
-struct HeldKey {
+struct BufferedKey {
     /// The id of its last row here.
     tail: i64,
     rows: usize,
@@ -45,13 +45,13 @@ pub(super) enum Admission {
     Admitted,
     /// Its key is being blocked.
     Blocking,
-    /// Its predecessor appeared below what this read looked at: a sweep brings both.
-    NeedsSweep,
+    /// Its predecessor appeared below what this read looked at: a full scan brings both.
+    NeedsFullScan,
     /// Its predecessor is missing: a row was deleted, or the rule under which ids are drawn was broken.
     Gap,
 }
 
-impl Held {
+impl Buffer {
     pub(super) fn new(limit: Limit) -> Self {
         Self {
             rows: HashMap::new(),
@@ -97,13 +97,13 @@ impl Held {
         self.topics.contains_key(topic)
     }
 
-    /// The shares of partitions of which rows are held.
+    /// The shares of partitions of which rows are buffered.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (Arc<str>, i32)> {
         let topics = self.topics.iter();
         topics.flat_map(|(topic, shares)| shares.waiting().map(|share| (Arc::clone(topic), share)))
     }
 
-    /// Which share this row is held of.
+    /// Which share this row is buffered of.
     pub(super) fn share_of(&self, id: i64) -> Option<(Arc<str>, i32)> {
         self.rows.get(&id).map(|row| (Arc::clone(&row.topic_key.0), row.partition))
     }
@@ -114,12 +114,12 @@ impl Held {
         of_share.map(|partition| TopicPartition { topic: topic.to_owned(), partition }).collect()
     }
 
-    pub(super) fn begin_sweep(&mut self) {
-        self.topics.values_mut().for_each(Partitions::begin_sweep);
+    pub(super) fn begin_full_scan(&mut self) {
+        self.topics.values_mut().for_each(Partitions::begin_full_scan);
     }
 
-    pub(super) fn is_sweeping(&self) -> bool {
-        self.topics.values().any(Partitions::is_sweeping)
+    pub(super) fn is_in_full_scan(&self) -> bool {
+        self.topics.values().any(Partitions::is_in_full_scan)
     }
 
     /// Takes note of what a read saw of a topic.
@@ -136,7 +136,7 @@ impl Held {
             .topics
             .get_key_value(row.topic.as_str())
             .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
-        let topic_key: TopicKey = (topic, row.chain_key());
+        let topic_key: TopicKey = (topic, row.queue_key());
         if self.blocking.contains(&topic_key) {
             return Admission::Blocking;
         }
@@ -146,7 +146,7 @@ impl Held {
         };
         if !follows {
             if !from_lowest && row.predecessor_published == Some(false) {
-                return Admission::NeedsSweep;
+                return Admission::NeedsFullScan;
             }
             self.blocking.insert(topic_key);
             return Admission::Gap;
@@ -155,10 +155,10 @@ impl Held {
         if let Some(partitions) = self.topics.get_mut(&topic_key.0) {
             partitions.hold(partition, row.id, bytes);
         }
-        let key = self.keys.entry(topic_key.clone()).or_insert(HeldKey { tail: 0, rows: 0 });
+        let key = self.keys.entry(topic_key.clone()).or_insert(BufferedKey { tail: 0, rows: 0 });
         key.tail = row.id;
         key.rows += 1;
-        self.rows.insert(row.id, HeldRow { topic_key, partition, bytes, is_retry: false });
+        self.rows.insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false });
         Admission::Admitted
     }
 
@@ -166,7 +166,7 @@ impl Held {
     pub(super) fn admit_retry(&mut self, row: &Row) -> Option<i32> {
         let partition = self.topics.get(row.topic.as_str())?.partition_of(row.id, row.key.as_deref());
         let (topic, _) = self.topics.get_key_value(row.topic.as_str())?;
-        let topic_key = (Arc::clone(topic), row.chain_key());
+        let topic_key = (Arc::clone(topic), row.queue_key());
         if self.keys.contains_key(&topic_key) || self.admit(row, partition, false) != Admission::Admitted {
             return None;
         }
@@ -184,12 +184,12 @@ impl Held {
     }
 
     /// The key is to be blocked: none of its rows is taken up any more.
-    pub(super) fn block(&mut self, topic: &str, key: &ChainKey) {
+    pub(super) fn block(&mut self, topic: &str, key: &QueueKey) {
         self.blocking.insert((Arc::from(topic), key.clone()));
     }
 
     /// The block is recorded: the table no longer shows the key's rows.
-    pub(super) fn block_recorded(&mut self, topic: &str, key: &ChainKey) {
+    pub(super) fn block_recorded(&mut self, topic: &str, key: &QueueKey) {
         self.blocking.remove(&(Arc::from(topic), key.clone()));
     }
 
@@ -215,65 +215,65 @@ mod tests {
     use super::*;
     use crate::relay::row::row;
 
-    fn held(rows: usize) -> Held {
-        let mut held = Held::new(Limit { rows, bytes: 1_000_000 });
-        held.add_topic("orders", 1, 1);
-        held
+    fn buffer(rows: usize) -> Buffer {
+        let mut buffer = Buffer::new(Limit { rows, bytes: 1_000_000 });
+        buffer.add_topic("orders", 1, 1);
+        buffer
     }
 
     #[test]
     fn a_row_follows_a_held_one_or_a_finished_one() {
-        let mut held = held(10);
-        assert_eq!(held.admit(&row(1, "a", None), 0, true), Admission::Admitted);
-        assert_eq!(held.admit(&row(2, "a", Some(1)), 0, true), Admission::Admitted);
-        held.release(&[1, 2]);
+        let mut buffer = buffer(10);
+        assert_eq!(buffer.admit(&row(1, "a", None), 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), Admission::Admitted);
+        buffer.release(&[1, 2]);
         let mut third = row(3, "a", Some(2));
         third.predecessor_published = Some(true);
-        assert_eq!(held.admit(&third, 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&third, 0, true), Admission::Admitted);
     }
 
     #[test]
     fn a_row_without_its_predecessor_blocks_its_key_and_no_other() {
-        let mut held = held(10);
-        assert_eq!(held.admit(&row(2, "a", Some(1)), 0, true), Admission::Gap);
-        assert_eq!(held.admit(&row(3, "a", Some(2)), 0, true), Admission::Blocking);
-        assert_eq!(held.admit(&row(4, "b", None), 0, true), Admission::Admitted);
-        assert_eq!(held.admit(&row(5, "b", Some(3)), 0, true), Admission::Gap);
+        let mut buffer = buffer(10);
+        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), Admission::Gap);
+        assert_eq!(buffer.admit(&row(3, "a", Some(2)), 0, true), Admission::Blocking);
+        assert_eq!(buffer.admit(&row(4, "b", None), 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&row(5, "b", Some(3)), 0, true), Admission::Gap);
     }
 
     #[test]
     fn an_acknowledged_row_is_left_out_until_the_table_knows() {
-        let mut held = held(10);
-        held.admit(&row(1, "a", None), 0, true);
-        assert_eq!(held.ids(), [1]);
-        held.release(&[1]);
-        assert!(held.is_empty());
+        let mut buffer = buffer(10);
+        buffer.admit(&row(1, "a", None), 0, true);
+        assert_eq!(buffer.ids(), [1]);
+        buffer.release(&[1]);
+        assert!(buffer.is_empty());
     }
 
     #[test]
     fn a_row_whose_predecessor_appeared_late_waits_for_the_sweep_that_brings_both() {
-        let mut held = held(10);
+        let mut buffer = buffer(10);
         let mut second = row(7, "a", Some(5));
         second.predecessor_published = Some(false);
-        assert_eq!(held.admit(&second, 0, false), Admission::NeedsSweep);
-        assert_eq!(held.admit(&row(5, "a", None), 0, true), Admission::Admitted);
-        assert_eq!(held.admit(&second, 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&second, 0, false), Admission::NeedsFullScan);
+        assert_eq!(buffer.admit(&row(5, "a", None), 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&second, 0, true), Admission::Admitted);
     }
 
     #[test]
     fn a_row_whose_predecessor_a_sweep_does_not_bring_is_a_gap() {
-        let mut held = held(10);
+        let mut buffer = buffer(10);
         let mut second = row(5, "a", Some(3));
         second.predecessor_published = Some(false);
-        assert_eq!(held.admit(&second, 0, true), Admission::Gap);
+        assert_eq!(buffer.admit(&second, 0, true), Admission::Gap);
     }
 
     #[test]
     fn rows_without_a_key_follow_nobody() {
-        let mut held = held(10);
+        let mut buffer = buffer(10);
         for id in [1, 2] {
             let alone = Row { key: None, ..row(id, "", None) };
-            assert_eq!(held.admit(&alone, 0, true), Admission::Admitted);
+            assert_eq!(buffer.admit(&alone, 0, true), Admission::Admitted);
         }
     }
 }
