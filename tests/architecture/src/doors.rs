@@ -74,7 +74,7 @@ pub const SYSTEMS: &[System] = &[
                 "SILENCE",
                 "10 s to connect, 5 min without a row or an answer, 60 s for a round of `--follow`",
             ),
-            door("tools/tidings/src/up/databases.rs", "timeout", "30 s for all five"),
+            door("tools/tidings/src/up/databases.rs", "timeout", "30 s for all databases"),
         ],
     },
     System {

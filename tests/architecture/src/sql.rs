@@ -26,8 +26,9 @@ pub struct Found {
     pub violations: Vec<Violation>,
 }
 
-/// Where transactions begin and end: no SQL of ours but numbers that come from the configuration.
-const TRANSACTIONS: &str = "shared/database/src/conversation.rs";
+/// Where SQL can't be a literal: transactions begin with numbers that come from the configuration, and the name of a new database,
+/// which the server quotes, can't be a parameter.
+const NO_LITERALS: [&str; 2] = ["shared/database/src/conversation.rs", "tools/tidings/src/up/databases.rs"];
 
 /// Names by which SQL that is no literal could be run.
 const WAYS_AROUND: [&str; 3] = ["AssertSqlSafe", "QueryBuilder", "raw_sql"];
@@ -58,7 +59,7 @@ fn scan(file: &str, tokens: TokenStream, found: &mut Found) {
             TokenTree::Ident(ident) => {
                 let name = ident.to_string();
                 let line = ident.span().start().line;
-                if WAYS_AROUND.contains(&name.as_str()) && file != TRANSACTIONS {
+                if WAYS_AROUND.contains(&name.as_str()) && !NO_LITERALS.contains(&file) {
                     found.violations.push(Violation::new(
                         file,
                         line,

@@ -112,6 +112,12 @@ impl SchemasArgs {
   tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --data ./data
   tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --postgres postgres://me@127.0.0.1:5432
   tidings up --otlp http://127.0.0.1:4318 --jaeger http://127.0.0.1:16686
+  tidings up --with target/debug/loyalty                a sixth service of your own
+
+A program of --with gets a database of its own (tidings_loyalty), a log file, the next free port from 8085 on, and is told where
+everything is by its environment: TIDINGS_HTTP__LISTEN, TIDINGS_DATABASE__URL, TIDINGS_DATABASE__MAX_CONNECTIONS,
+TIDINGS_KAFKA__BOOTSTRAP_SERVERS, TIDINGS_REGISTRY__URL, TIDINGS_TOPICS__PREFIX, TIDINGS_TELEMETRY__OTLP_ENDPOINT. It is ready when
+GET /health/ready answers 200, started again when it ends, and stopped by SIGTERM (docs/sixth-service.md).
 
 The embedded broker and registry forget everything when they stop, so a database that holds orders is refused with
 them. --kafka needs the registry that belongs to it. The other commands find the running system by themselves.")]
@@ -153,6 +159,9 @@ struct Parts {
     /// The query API of the Jaeger behind --otlp, for `tidings trace`.
     #[arg(long, value_name = "URL", requires = "otlp")]
     jaeger: Option<String>,
+    /// Runs this program beside the five services, as a service of its own (repeatable).
+    #[arg(long, value_name = "PATH")]
+    with: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -182,6 +191,7 @@ impl From<Parts> for options::Options {
                 jaeger: parts.jaeger,
             }),
             binaries: None,
+            with: parts.with,
         }
     }
 }

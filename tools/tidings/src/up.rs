@@ -3,6 +3,7 @@
 pub mod configuration;
 mod connections;
 pub mod databases;
+mod extra;
 mod foundation;
 pub mod options;
 pub mod ports;
@@ -70,6 +71,10 @@ pub fn list(stack: &Stack, say: &Say) {
     for service in ServiceName::ALL {
         let url = system.service(service.as_str()).unwrap_or_default();
         say(format!("{:<13} {url}   {url}/docs", service.as_str()));
+    }
+    let is_extra = |name: &&String| !ServiceName::ALL.iter().any(|service| service.as_str() == name.as_str());
+    for name in system.services.keys().filter(is_extra) {
+        say(format!("{name:<13} {}", system.service(name).unwrap_or_default()));
     }
     say(format!("{:<13} {}", "database", databases::without_password(&system.postgres)));
     say(format!("{:<13} {}   topics {}.*", "kafka", system.kafka, system.topics_prefix));

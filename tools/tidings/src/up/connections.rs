@@ -4,7 +4,6 @@ use anyhow::bail;
 use sqlx::PgConnection;
 
 use super::databases;
-use crate::services::ServiceName;
 
 /// What a pool has by default, and the least that a service takes.
 const DEFAULT: usize = 16;
@@ -41,33 +40,33 @@ impl Pools {
         Self { service, provider: service / 2 }
     }
 
-    const fn sum(self) -> usize {
-        (self.service + BESIDE_POOL) * ServiceName::ALL.len() + self.provider
+    const fn sum(self, services: usize) -> usize {
+        (self.service + BESIDE_POOL) * services + self.provider
     }
 
-    /// The largest pools with which all connections fit.
-    fn that_fit(room: Room) -> Option<Self> {
+    /// The largest pools with which all connections of so many services fit.
+    fn that_fit(room: Room, services: usize) -> Option<Self> {
         let free = room.max_connections.saturating_sub(room.reserved + room.used);
-        (LEAST..=DEFAULT).rev().map(Self::of).find(|pools| pools.sum() + KEPT <= free)
+        (LEAST..=DEFAULT).rev().map(Self::of).find(|pools| pools.sum(services) + KEPT <= free)
     }
 }
 
-/// The pools for the server at `base`.
+/// The pools of so many services for the server at `base`.
 ///
 /// # Errors
 /// When it does not answer, or takes too few connections.
-pub(super) async fn pools(base: &str) -> anyhow::Result<Pools> {
+pub(super) async fn pools(base: &str, services: usize) -> anyhow::Result<Pools> {
     let room = databases::ask(base, async |server| Ok(room(server).await?)).await?;
-    let Some(pools) = Pools::that_fit(room) else {
+    let Some(pools) = Pools::that_fit(room, services) else {
         let Room { max_connections, reserved, used } = room;
-        let (services, least) = (ServiceName::ALL.len(), Pools::of(LEAST));
+        let least = Pools::of(LEAST);
         bail!(
             "{} takes {max_connections} connections, of which {reserved} are reserved and {used} are open: {} are left. {services} \
              services need {}: {services} times {LEAST} in a pool and {BESIDE_POOL} beside it, {} for the payment provider, and {KEPT} \
              are kept for others. Raise max_connections, or close what is open.",
             databases::without_password(base),
             max_connections.saturating_sub(reserved + used),
-            least.sum() + KEPT,
+            least.sum(services) + KEPT,
             least.provider,
         );
     };
@@ -95,28 +94,38 @@ async fn room(server: &mut PgConnection) -> Result<Room, sqlx::Error> {
 mod tests {
     use super::*;
 
+    const SERVICES: usize = 5;
+
     const fn stock(used: usize) -> Room {
         Room { max_connections: 100, reserved: 3, used }
     }
 
     #[test]
     fn a_stock_server_takes_five_services_and_leaves_room() {
-        let pools = Pools::that_fit(stock(0)).unwrap();
+        let pools = Pools::that_fit(stock(0), SERVICES).unwrap();
         assert_eq!(pools, Pools { service: 12, provider: 6 });
-        assert!(pools.sum() + KEPT <= 97, "{}", pools.sum());
-        assert_eq!(Pools::that_fit(stock(10)).unwrap().service, 10);
+        assert!(pools.sum(SERVICES) + KEPT <= 97, "{}", pools.sum(SERVICES));
+        assert_eq!(Pools::that_fit(stock(10), SERVICES).unwrap().service, 10);
+    }
+
+    #[test]
+    fn each_further_service_takes_its_share() {
+        let pools = Pools::that_fit(stock(0), 6).unwrap();
+        assert_eq!(pools, Pools { service: 10, provider: 5 });
+        assert!(pools.sum(6) + KEPT <= 97, "{}", pools.sum(6));
+        assert_eq!(Pools::that_fit(stock(0), 11), None);
     }
 
     #[test]
     fn a_large_server_changes_nothing() {
         let room = Room { max_connections: 200, reserved: 3, used: 5 };
-        assert_eq!(Pools::that_fit(room), Some(Pools { service: DEFAULT, provider: 8 }));
+        assert_eq!(Pools::that_fit(room, SERVICES), Some(Pools { service: DEFAULT, provider: 8 }));
     }
 
     #[test]
     fn what_is_open_already_counts() {
-        assert_eq!(Pools::that_fit(stock(47)).unwrap().service, LEAST);
-        assert_eq!(Pools::that_fit(stock(48)), None);
-        assert_eq!(Pools::that_fit(stock(200)), None);
+        assert_eq!(Pools::that_fit(stock(47), SERVICES).unwrap().service, LEAST);
+        assert_eq!(Pools::that_fit(stock(48), SERVICES), None);
+        assert_eq!(Pools::that_fit(stock(200), SERVICES), None);
     }
 }

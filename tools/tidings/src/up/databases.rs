@@ -1,14 +1,12 @@
-//! The five databases on one server: created where missing, refused where an embedded broker would contradict them.
+//! The databases on one server, one per service: created where missing, refused where an embedded broker would contradict them.
 
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
-use crate::services::ServiceName;
-
-/// How long the server may take for what is asked of its five databases.
+/// How long the server may take for what is asked of all its databases.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The URL of one database of the server at `base`; parameters behind a `?` stay.
@@ -61,30 +59,27 @@ pub(super) async fn ask<T>(
     bounded(base, asking).await
 }
 
-/// Creates the databases that are missing.
+/// Creates those of `databases` that are missing.
 ///
 /// # Errors
 /// When the server can't be reached or refuses.
-pub async fn create_missing(base: &str) -> anyhow::Result<()> {
-    ask(base, create).await
+pub(super) async fn create_missing(base: &str, databases: &[String]) -> anyhow::Result<()> {
+    ask(base, async |server| create(server, databases).await).await
 }
 
-async fn create(server: &mut PgConnection) -> anyhow::Result<()> {
+async fn create(server: &mut PgConnection, databases: &[String]) -> anyhow::Result<()> {
     let existing: Vec<String> =
         sqlx::query_scalar("SELECT datname::text FROM pg_database").fetch_all(&mut *server).await?;
-    for service in ServiceName::ALL {
-        if existing.contains(&service.database()) {
-            continue;
-        }
-        // A database's name can't be a parameter; these five are the only ones.
-        let create = match service {
-            ServiceName::Order => sqlx::query("CREATE DATABASE tidings_order"),
-            ServiceName::Inventory => sqlx::query("CREATE DATABASE tidings_inventory"),
-            ServiceName::Payment => sqlx::query("CREATE DATABASE tidings_payment"),
-            ServiceName::Notification => sqlx::query("CREATE DATABASE tidings_notification"),
-            ServiceName::Analytics => sqlx::query("CREATE DATABASE tidings_analytics"),
-        };
-        create.execute(&mut *server).await.with_context(|| format!("creating {}", service.database()))?;
+    for database in databases.iter().filter(|database| !existing.contains(database)) {
+        // A database's name can't be a parameter; the server quotes it.
+        let create: String = sqlx::query_scalar("SELECT format('CREATE DATABASE %I', $1::text)")
+            .bind(database)
+            .fetch_one(&mut *server)
+            .await?;
+        server
+            .execute(AssertSqlSafe(create))
+            .await
+            .with_context(|| format!("creating the database {database}"))?;
     }
     Ok(())
 }
@@ -93,13 +88,13 @@ async fn create(server: &mut PgConnection) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When one of them holds orders, or positions in topics.
-pub async fn refuse_used(base: &str) -> anyhow::Result<()> {
-    bounded(base, look(base)).await
+pub(super) async fn refuse_used(base: &str, databases: &[String]) -> anyhow::Result<()> {
+    bounded(base, look(base, databases)).await
 }
 
-async fn look(base: &str) -> anyhow::Result<()> {
-    for service in ServiceName::ALL {
-        let mut database = connect(&database_url(base, &service.database())).await?;
+async fn look(base: &str, databases: &[String]) -> anyhow::Result<()> {
+    for name in databases {
+        let mut database = connect(&database_url(base, name)).await?;
         let has_tables: bool = sqlx::query_scalar(
             "SELECT to_regclass('outbox.messages') IS NOT NULL AND to_regclass('inbox.consumer_positions') IS NOT NULL",
         )
@@ -115,9 +110,8 @@ async fn look(base: &str) -> anyhow::Result<()> {
         database.close().await?;
         if is_used {
             bail!(
-                "{} at {} holds orders already, whose events the embedded broker and registry have forgotten; \
+                "{name} at {} holds orders already, whose events the embedded broker and registry have forgotten; \
                  give --kafka and --registry that have them, or databases that are empty",
-                service.database(),
                 without_password(base)
             );
         }

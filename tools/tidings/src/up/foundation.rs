@@ -35,8 +35,13 @@ pub(super) struct Addresses {
 }
 
 impl Foundation {
-    /// Starts what is not given.
-    pub(super) async fn lay(options: &Options, prefix: &str, say: &Say) -> anyhow::Result<(Self, Addresses)> {
+    /// Starts what is not given, and creates the databases of these names that are missing.
+    pub(super) async fn lay(
+        options: &Options,
+        prefix: &str,
+        database_names: &[String],
+        say: &Say,
+    ) -> anyhow::Result<(Self, Addresses)> {
         let mut foundation = Self::default();
         let postgres = match &options.postgres {
             Some(url) => url.trim_end_matches('/').to_owned(),
@@ -55,8 +60,8 @@ impl Foundation {
                 url
             }
         };
-        databases::create_missing(&postgres).await?;
-        let pools = connections::pools(&postgres).await?;
+        databases::create_missing(&postgres, database_names).await?;
+        let pools = connections::pools(&postgres, database_names.len()).await?;
         let (kafka, registry) = match &options.kafka {
             Some(real) => {
                 let kafka =
@@ -64,7 +69,7 @@ impl Foundation {
                 (kafka, real.registry.clone())
             }
             None => {
-                databases::refuse_used(&postgres).await?;
+                databases::refuse_used(&postgres, database_names).await?;
                 foundation.embed(prefix, say).await?
             }
         };

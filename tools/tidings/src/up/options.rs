@@ -24,6 +24,8 @@ pub struct Options {
     pub collector: Option<Collector>,
     /// The folder of the services' binaries; beside this program if nothing is said.
     pub binaries: Option<PathBuf>,
+    /// Programs that run beside the five services.
+    pub with: Vec<PathBuf>,
 }
 
 /// Where spans go, and where to ask for them.

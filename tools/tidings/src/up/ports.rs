@@ -9,6 +9,9 @@ use embedded::ports::ReservedPort;
 
 use crate::services::ServiceName;
 
+/// How many ports after those of the five services are tried for programs beside them.
+const FURTHER: u16 = 100;
+
 /// Which ports are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ports {
@@ -28,6 +31,29 @@ pub fn choose(ports: Ports) -> anyhow::Result<BTreeMap<ServiceName, ReservedPort
         Ports::Default => default_ports(),
         Ports::Auto => free(),
     }
+}
+
+/// A port for each of so many programs beside the five services: the next free ones after theirs, or any.
+///
+/// # Errors
+/// When there are not so many.
+pub(super) fn beside(ports: Ports, count: usize) -> anyhow::Result<Vec<ReservedPort>> {
+    let first = ServiceName::ALL.into_iter().map(ServiceName::default_port).max().unwrap_or_default() + 1;
+    let mut candidates = first..first + FURTHER;
+    let mut next = || match ports {
+        Ports::Auto => ReservedPort::reserve(0).context("no free port"),
+        Ports::Default => loop {
+            let Some(port) = candidates.next() else {
+                bail!("no port from {first} to {} is free; use --ports auto", first + FURTHER - 1);
+            };
+            match ReservedPort::reserve(port) {
+                Ok(reserved) => return Ok(reserved),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error).with_context(|| format!("port {port}")),
+            }
+        },
+    };
+    (0..count).map(|_| next()).collect()
 }
 
 fn default_ports() -> anyhow::Result<BTreeMap<ServiceName, ReservedPort>> {
@@ -93,6 +119,29 @@ fn listening_inode(port: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_beside_the_five_get_free_ports_of_their_own() {
+        for ports in [Ports::Default, Ports::Auto] {
+            let mut numbers: Vec<u16> = beside(ports, 3).unwrap().iter().map(ReservedPort::number).collect();
+            assert!(
+                numbers.iter().all(|number| *number > ServiceName::Analytics.default_port()),
+                "{numbers:?}"
+            );
+            numbers.dedup();
+            assert_eq!(numbers.len(), 3, "{numbers:?}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "only Linux lets a port be held for somebody else")]
+    fn a_port_in_use_is_passed_over() {
+        let held = beside(Ports::Default, 1).unwrap();
+        let taken = std::net::TcpListener::bind(held[0].address()).unwrap();
+        let next = beside(Ports::Default, 1).unwrap();
+        assert!(next[0].number() > held[0].number());
+        drop(taken);
+    }
 
     #[test]
     fn the_holder_of_a_port_is_named() {

@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::services::ServiceName;
+use super::configuration::Settings;
 
 /// How long a service may take to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(20);
@@ -34,13 +34,13 @@ pub type Say = Arc<dyn Fn(String) + Send + Sync>;
 #[derive(Debug)]
 pub struct Spec {
     /// Which one.
-    pub service: ServiceName,
+    pub name: String,
     /// Where its configuration tells it to listen; nobody else's while it is supervised, also when it is dead.
     pub port: ReservedPort,
     /// Its binary.
     pub binary: PathBuf,
-    /// Its configuration file.
-    pub config: PathBuf,
+    /// How it is told its configuration.
+    pub settings: Settings,
     /// Where its output goes.
     pub log: PathBuf,
 }
@@ -94,7 +94,7 @@ pub async fn supervise(
         let pid = child.id().unwrap_or_default();
         watch.pid.store(pid, Ordering::Release);
         let status = tokio::select! {
-            status = child.wait() => status.with_context(|| format!("waiting for {}", spec.service))?,
+            status = child.wait() => status.with_context(|| format!("waiting for {}", spec.name))?,
             () = shutdown.cancelled() => return stop(&spec, &mut child, &say).await,
         };
         watch.pid.store(0, Ordering::Release);
@@ -104,11 +104,7 @@ pub async fn supervise(
         }
         deaths += 1;
         let pause = RESTART.pause(deaths);
-        say(format!(
-            "{} (process {pid}) died: {}; starting it again in {pause:?}",
-            spec.service,
-            why(status)
-        ));
+        say(format!("{} (process {pid}) died: {}; starting it again in {pause:?}", spec.name, why(status)));
         if status.code().is_some() {
             tail(&spec.log).lines().for_each(|line| say(format!("  {line}")));
         }
@@ -131,7 +127,17 @@ fn spawn(spec: &Spec) -> anyhow::Result<Child> {
         }
         None => Command::new(&spec.binary),
     };
-    command.arg("--config").arg(&spec.config);
+    match &spec.settings {
+        Settings::File(path) => {
+            command.arg("--config").arg(path);
+        }
+        Settings::Environment(variables) => {
+            for (name, value) in variables {
+                // A variable of the same setting that names a file would contradict this one.
+                command.env_remove(format!("{name}_FILE")).env(name, value);
+            }
+        }
+    }
     // An error says what to do; where in the code it was made would push that out of the log's end.
     command.env("RUST_LIB_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(output).stderr(log).process_group(0).kill_on_drop(true);
@@ -148,14 +154,14 @@ async fn stop(spec: &Spec, child: &mut Child, say: &Say) -> anyhow::Result<()> {
         signal(pid, Signal::TERM);
     }
     if let Ok(status) = timeout(GRACE, child.wait()).await {
-        let status = status.with_context(|| format!("waiting for {}", spec.service))?;
+        let status = status.with_context(|| format!("waiting for {}", spec.name))?;
         if !status.success() {
-            say(format!("{} ended with {}", spec.service, why(status)));
+            say(format!("{} ended with {}", spec.name, why(status)));
         }
         return Ok(());
     }
-    say(format!("{} did not end within {GRACE:?}: killed", spec.service));
-    child.kill().await.with_context(|| format!("killing {}", spec.service))
+    say(format!("{} did not end within {GRACE:?}: killed", spec.name));
+    child.kill().await.with_context(|| format!("killing {}", spec.name))
 }
 
 fn why(status: ExitStatus) -> String {
@@ -194,10 +200,10 @@ mod tests {
         let port = ReservedPort::reserve(0).unwrap();
         let address = port.address();
         let spec = Spec {
-            service: ServiceName::Order,
+            name: "order".to_owned(),
             port,
             binary: "/bin/false".into(),
-            config: files.path().join("order.toml"),
+            settings: Settings::File(files.path().join("order.toml")),
             log: files.path().join("order.log"),
         };
         // A socket that shares with nobody.

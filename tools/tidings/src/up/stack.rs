@@ -1,4 +1,4 @@
-//! The whole system as one value: what it runs on, the five services, and their end.
+//! The whole system as one value: what it runs on, the services, and their end.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::configuration::{Configuration, Database, Http, Payment, Registry, Topics};
+use super::configuration::{Configuration, Database, Http, Payment, Registry, Settings, Topics};
 use super::databases;
+use super::extra::{self, ExtraService};
 use super::foundation::{Addresses, Foundation};
 use super::options::Options;
 use super::ports;
@@ -31,7 +32,8 @@ const DEATHS_BEFORE_READY: u32 = 3;
 /// A running system. `stop` ends it; a dropped or killed one takes its processes along too.
 pub struct Stack {
     system: RunningSystem,
-    watches: BTreeMap<ServiceName, Arc<Watch>>,
+    /// By the services' names, in the order in which they are started.
+    watches: Vec<(String, Arc<Watch>)>,
     supervisors: Mutex<JoinSet<anyhow::Result<()>>>,
     shutdown: CancellationToken,
     // Declared in the order in which they go: services first (they are tasks above), then what they stand on.
@@ -45,20 +47,21 @@ impl Stack {
     /// # Errors
     /// When a part can't be started, a port is taken, or a service does not get ready in time.
     pub async fn start(options: &Options, say: Say) -> anyhow::Result<Self> {
-        let ports = ports::choose(options.ports)?;
-        let binaries = find_binaries(options.binaries.as_deref())?;
+        let extras = extra::all(&options.with)?;
+        let members = members(options, &extras)?;
         let files =
             tempfile::Builder::new().prefix("tidings-").tempdir().context("a directory for the run")?;
         let logs = options.logs.clone().unwrap_or_else(|| files.path().join("logs"));
         std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
         let prefix = options.topics_prefix.clone().unwrap_or_else(|| "tidings".to_owned());
 
-        let (foundation, addresses) = Foundation::lay(options, &prefix, &say).await?;
+        let database_names: Vec<String> = members.iter().map(|member| member.database.clone()).collect();
+        let (foundation, addresses) = Foundation::lay(options, &prefix, &database_names, &say).await?;
         let system = RunningSystem {
             pid: std::process::id(),
-            services: ports
+            services: members
                 .iter()
-                .map(|(service, port)| (service.to_string(), format!("http://{}", port.address())))
+                .map(|member| (member.name.clone(), format!("http://{}", member.port.address())))
                 .collect(),
             postgres: addresses.postgres.clone(),
             kafka: addresses.kafka.bootstrap_servers.clone(),
@@ -67,10 +70,13 @@ impl Stack {
             logs,
             traces: addresses.traces.clone(),
         };
-        let specs = write_configurations(files.path(), ports, &binaries, &addresses, &system)?;
+        let specs = members
+            .into_iter()
+            .map(|member| member.configure(files.path(), &addresses, &system))
+            .collect::<anyhow::Result<Vec<Spec>>>()?;
         let mut stack = Self {
             system,
-            watches: BTreeMap::new(),
+            watches: Vec::with_capacity(specs.len()),
             supervisors: Mutex::new(JoinSet::new()),
             shutdown: CancellationToken::new(),
             foundation,
@@ -78,7 +84,7 @@ impl Stack {
         };
         for spec in specs {
             let watch = Arc::new(Watch::default());
-            stack.watches.insert(spec.service, Arc::clone(&watch));
+            stack.watches.push((spec.name.clone(), Arc::clone(&watch)));
             let shutdown = stack.shutdown.clone();
             stack.supervisors.get_mut().spawn(supervise(spec, watch, shutdown, Arc::clone(&say)));
         }
@@ -110,7 +116,13 @@ impl Stack {
     #[must_use]
     #[expect(clippy::expect_used, reason = "start() watches every service")]
     pub fn watch(&self, service: ServiceName) -> &Watch {
-        self.watches.get(&service).expect("every service is watched")
+        self.watch_named(service.as_str()).expect("every service is watched")
+    }
+
+    /// The process of the service of this name, if there is one: one of the five, or a program beside them.
+    #[must_use]
+    pub fn watch_named(&self, name: &str) -> Option<&Watch> {
+        self.watches.iter().find(|(watched, _)| watched == name).map(|(_, watch)| &**watch)
     }
 
     /// A client of one service.
@@ -127,16 +139,20 @@ impl Stack {
     /// When one does not in time, or keeps dying; the message shows the end of its log.
     pub async fn wait_until_ready(&self, patience: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
-        for service in ServiceName::ALL {
-            let client = self.client(service)?;
-            let watch = self.watch(service);
+        for (name, watch) in &self.watches {
+            let client = Client::try_new(self.system.service(name).unwrap_or_default())?;
             let deaths = watch.deaths();
             while !(watch.pid().is_some() && client.is_ready().await) {
                 let keeps_dying = watch.deaths() - deaths >= DEATHS_BEFORE_READY;
                 if keeps_dying || Instant::now() >= deadline {
-                    let log = self.system.logs.join(format!("{service}.log"));
+                    let log = self.system.logs.join(format!("{name}.log"));
                     let what = if keeps_dying { "keeps dying" } else { "is not ready" };
-                    bail!("{service} {what}; the end of {}:\n{}", log.display(), tail(&log));
+                    bail!(
+                        "{name} {what} (GET {}/health/ready); the end of {}:\n{}",
+                        client.base(),
+                        log.display(),
+                        tail(&log)
+                    );
                 }
                 sleep(Duration::from_millis(20)).await;
             }
@@ -178,35 +194,67 @@ impl Stack {
     }
 }
 
-fn write_configurations(
-    dir: &Path,
-    ports: BTreeMap<ServiceName, ReservedPort>,
-    binaries: &BTreeMap<ServiceName, PathBuf>,
-    addresses: &Addresses,
-    system: &RunningSystem,
-) -> anyhow::Result<Vec<Spec>> {
-    let mut specs = Vec::with_capacity(ports.len());
-    for ((service, port), binary) in ports.into_iter().zip(binaries.values()) {
-        let config = dir.join(format!("{service}.toml"));
+/// A service before it is started: one of the five, or a program beside them.
+struct Member {
+    name: String,
+    /// Whether it is one of the five.
+    service: Option<ServiceName>,
+    database: String,
+    binary: PathBuf,
+    port: ReservedPort,
+}
+
+/// The five services, then the programs beside them.
+fn members(options: &Options, extras: &[ExtraService]) -> anyhow::Result<Vec<Member>> {
+    let ports = ports::choose(options.ports)?;
+    let binaries = find_binaries(options.binaries.as_deref())?;
+    let five = ports.into_iter().zip(binaries.into_values()).map(|((service, port), binary)| Member {
+        name: service.to_string(),
+        service: Some(service),
+        database: service.database(),
+        binary,
+        port,
+    });
+    let mut members: Vec<Member> = five.collect();
+    for (extra, port) in extras.iter().zip(ports::beside(options.ports, extras.len())?) {
+        members.push(Member {
+            name: extra.name.clone(),
+            service: None,
+            database: extra.database(),
+            binary: extra.program.clone(),
+            port,
+        });
+    }
+    Ok(members)
+}
+
+impl Member {
+    /// How to run it: one of the five with a file below `dir`, any other program with variables of its environment.
+    fn configure(self, dir: &Path, addresses: &Addresses, system: &RunningSystem) -> anyhow::Result<Spec> {
         let pools = addresses.pools;
         let provider = Payment { provider_max_connections: pools.provider };
-        Configuration {
-            http: Http { listen: port.address().to_string() },
+        let configuration = Configuration {
+            http: Http { listen: self.port.address().to_string() },
             database: Database {
-                url: databases::database_url(&addresses.postgres, &service.database()),
+                url: databases::database_url(&addresses.postgres, &self.database),
                 max_connections: pools.service,
             },
             kafka: addresses.kafka.clone(),
             registry: Registry { url: addresses.registry.clone() },
             topics: Topics { prefix: system.topics_prefix.clone() },
             telemetry: addresses.telemetry.clone(),
-            payment: (service == ServiceName::Payment).then_some(provider),
-        }
-        .write(&config)?;
-        let log = system.logs.join(format!("{service}.log"));
-        specs.push(Spec { service, port, binary: binary.clone(), config, log });
+            payment: (self.service == Some(ServiceName::Payment)).then_some(provider),
+        };
+        let settings = if self.service.is_some() {
+            let path = dir.join(format!("{}.toml", self.name));
+            configuration.write(&path)?;
+            Settings::File(path)
+        } else {
+            Settings::Environment(configuration.variables()?)
+        };
+        let log = system.logs.join(format!("{}.log", self.name));
+        Ok(Spec { name: self.name, port: self.port, binary: self.binary, settings, log })
     }
-    Ok(specs)
 }
 
 /// The services' binaries: where we are told, else beside this program, or, for a test binary in `deps/`, one directory

@@ -1,0 +1,98 @@
+//! `loyalty`, a sixth service in one file: ten points for each confirmed order.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use contracts::order::OrderConfirmed;
+use database::{Database, Operation};
+use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use serde::{Deserialize, Serialize};
+use service::http::{Json, Problem};
+use service::{Definition, Deps, Service};
+use sqlx::PgConnection;
+use utoipa::OpenApi;
+use uuid::Uuid;
+
+/// `[loyalty]`, and `TIDINGS_LOYALTY__POINTS_PER_ORDER`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    points_per_order: i32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { points_per_order: 10 }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let definition = Definition {
+        name: "loyalty",
+        listen: "127.0.0.1:8085",
+        migrator: sqlx_macros::migrate!("examples/loyalty/migrations"),
+        publishes: &[],
+        metrics: &[],
+    };
+    service::run(definition, |config: &Config, deps: &Deps| {
+        Ok(Service::new()
+            .consumes(Subscriptions::new().on::<OrderConfirmed>(earn), config.points_per_order)
+            .http(routes(deps.database.clone()), Api::openapi()))
+    })
+}
+
+/// The orders of one batch that earn points.
+struct Earned(Vec<(Uuid, DateTime<Utc>)>);
+
+fn earn(earned: &mut Earned, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {
+    earned.0.push((event.order_id, event.occurred_at));
+    Ok(())
+}
+
+impl UnitOfWork for Earned {
+    type Deps = i32;
+
+    async fn load(_: &i32, _: &mut PgConnection, events: &[Received]) -> Result<Self, HandlerError> {
+        Ok(Self(Vec::with_capacity(events.len())))
+    }
+
+    /// An event that is delivered again does not come here: the inbox has its id, by the same transaction.
+    async fn store(self, points: &i32, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        let (order_ids, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = self.0.into_iter().unzip();
+        sqlx::query(
+            "INSERT INTO points (order_id, points, earned_at)
+             SELECT order_id, $3, earned_at FROM UNNEST($1::uuid[], $2::timestamptz[]) AS earned (order_id, earned_at)",
+        )
+        .bind(order_ids)
+        .bind(times)
+        .bind(points)
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(title = "loyalty", description = "Points for confirmed orders."), paths(totals))]
+struct Api;
+
+fn routes(database: Database) -> Router {
+    Router::new().route("/points", get(totals)).with_state(database)
+}
+
+/// All points.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Totals {
+    orders: i64,
+    points: i64,
+}
+
+/// How many orders earned points, and how many points.
+#[utoipa::path(get, path = "/points", responses((status = 200, body = Totals)))]
+async fn totals(State(database): State<Database>) -> Result<Json<Totals>, Problem> {
+    let (orders, points) = sqlx::query_as("SELECT count(*), coalesce(sum(points), 0) FROM points")
+        .fetch_one(database.statement(Operation::Request))
+        .await?;
+    Ok(Json(Totals { orders, points }))
+}
