@@ -4,6 +4,7 @@ mod body;
 pub(crate) mod dead_letters;
 mod edge;
 mod extract;
+mod index;
 mod limits;
 mod outlive;
 pub(crate) mod server;

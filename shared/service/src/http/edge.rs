@@ -19,6 +19,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::Problem;
 use super::body::read_whole;
+use super::index::Index;
 use super::limits::{Limits, limit};
 use super::outlive::outlive;
 use crate::config::HttpConfig;
@@ -32,7 +33,7 @@ use crate::health::{self, Health};
 )]
 struct CommonRoutes;
 
-/// All routes of a service: `routes` within `config`'s limits, health, metrics, and the API's documentation. Handlers run in `tasks`,
+/// All routes of a service: `routes` within `config`'s limits, health, metrics, the API's documentation, and links to these at `/`. Handlers run in `tasks`,
 /// which whoever ends the service waits for.
 pub fn edge(
     routes: Router,
@@ -43,6 +44,7 @@ pub fn edge(
     tasks: TaskTracker,
 ) -> Router {
     openapi.merge(CommonRoutes::openapi());
+    let index = Index::new(&openapi.info);
     let business = routes
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(tasks, outlive))
@@ -53,6 +55,7 @@ pub fn edge(
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .with_state(health)
+        .route("/", get(async move |headers: HeaderMap| index.answer(&headers)))
         .route("/metrics", get(async move || exposition(&metrics)));
     Router::new()
         .merge(business)

@@ -70,7 +70,7 @@ impl Service {
         self
     }
 
-    /// Serves these routes beside `/health/live`, `/health/ready`, `/metrics` and the API's documentation.
+    /// Serves these routes beside `/`, `/health/live`, `/health/ready`, `/metrics` and the API's documentation.
     #[must_use]
     pub fn http(mut self, routes: axum::Router, openapi: utoipa::openapi::OpenApi) -> Self {
         self.routes = routes;

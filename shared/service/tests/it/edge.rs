@@ -125,3 +125,21 @@ async fn the_api_is_described_and_browsable() {
     let (status, page) = service.get("/docs/").await;
     assert!(status == 200 && page.as_str().unwrap().contains("swagger"), "{page}");
 }
+
+#[tokio::test]
+async fn the_root_links_to_what_a_service_serves_beside_its_api() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[]).await;
+    let (status, index) = service.get("/").await;
+    assert_eq!(status, 200);
+    let links = index["links"].as_object().unwrap();
+    assert!(links.len() >= 5, "{index}");
+    let browser = client().get(format!("{}/", service.url)).header("accept", "text/html,*/*;q=0.8");
+    let page = browser.send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let page = page.text().await.unwrap();
+    for address in links.values().map(|address| address.as_str().unwrap()) {
+        assert_eq!(service.get(address).await.0, 200, "{address}");
+        assert!(page.contains(&format!("href=\"{address}\"")), "{address}: {page}");
+    }
+}
