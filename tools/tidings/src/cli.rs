@@ -1,5 +1,6 @@
 //! The command line's shape: subcommands, options, help, and which code they end with.
 
+mod addresses;
 mod import;
 mod load;
 mod trace;
@@ -32,6 +33,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(UpArgs),
+    Addresses(addresses::AddressesArgs),
     Demo(DemoArgs),
     Import(import::ImportArgs),
     Load(load::LoadArgs),
@@ -209,6 +211,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(&args.parts.into(), args.exit).await,
             Command::Schemas(args) => args.run(),
+            Command::Addresses(args) => args.run(),
             Command::Import(args) => args.run().await,
             Command::Load(args) => args.run().await,
             Command::Trace(args) => args.run().await,

@@ -1,5 +1,6 @@
 //! What the command does, as a library: the system tests use the same pieces.
 
+pub mod addresses;
 pub mod cli;
 pub mod client;
 pub mod demo;

@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::options::Options;
 use self::process::Say;
 use self::stack::Stack;
-use crate::services::ServiceName;
+use crate::addresses;
 use crate::state::{self, StateFile};
 
 /// Runs the system until Ctrl-C or SIGTERM.
@@ -67,22 +67,12 @@ pub async fn start_registered(options: &Options, say: &Say) -> anyhow::Result<(S
 
 /// Says where everything is.
 pub fn list(stack: &Stack, say: &Say) {
-    let system = stack.system();
-    for service in ServiceName::ALL {
-        let url = system.service(service.as_str()).unwrap_or_default();
-        say(format!("{:<13} {url}   {url}/docs", service.as_str()));
+    for part in addresses::of(stack.system(), false) {
+        say(part.to_string());
     }
-    let is_extra = |name: &&String| !ServiceName::ALL.iter().any(|service| service.as_str() == name.as_str());
-    for name in system.services.keys().filter(is_extra) {
-        say(format!("{name:<13} {}", system.service(name).unwrap_or_default()));
-    }
-    say(format!("{:<13} {}", "database", databases::without_password(&system.postgres)));
-    say(format!("{:<13} {}   topics {}.*", "kafka", system.kafka, system.topics_prefix));
-    say(format!("{:<13} {}", "registry", system.registry));
-    if let Some(traces) = &system.traces {
-        say(format!("{:<13} {traces}   tidings trace ORDER_ID", "traces"));
-    }
-    say(format!("{:<13} {}", "logs", system.logs.display()));
+    say("each service links to its API documentation, health and metrics at /".to_owned());
+    say("tidings addresses database --with-password prints the database's address with its password"
+        .to_owned());
     say("ready; Ctrl-C stops everything".to_owned());
 }
 

@@ -8,9 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{Connection, PgConnection};
 use system::{System, options, say, turn};
 use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
 use testkit::wait::eventually;
+use tidings::up::databases::database_url;
 use tidings::up::stack::Stack;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,6 +37,8 @@ async fn a_database_that_holds_orders_is_refused_with_a_broker_that_forgot_them(
 struct Up {
     child: Child,
     dir: tempfile::TempDir,
+    /// What it printed until it was ready.
+    seen: Vec<String>,
 }
 
 fn command() -> PathBuf {
@@ -59,12 +63,20 @@ impl Up {
         for line in output.lines() {
             let line = line.expect("text");
             if line.starts_with("ready") {
-                return Self { child, dir };
+                return Self { child, dir, seen };
             }
             seen.push(line);
         }
         let ended = child.wait();
         panic!("tidings up ended before it was ready ({ended:?}): {seen:#?}");
+    }
+
+    /// What another command prints that finds this system by its state file.
+    fn answers(&self, arguments: &[&str]) -> String {
+        let output = Command::new(command()).args(arguments).env("XDG_RUNTIME_DIR", self.dir.path()).output();
+        let output = output.expect("tidings is built: make build");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }
 
     /// All processes below it, and theirs.
@@ -108,6 +120,27 @@ impl Up {
 fn is_running(pid: u32) -> bool {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     status.is_ok_and(|status| !status.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_embedded_can_be_reached_and_its_password_is_printed_only_when_asked_for()
+-> anyhow::Result<()> {
+    let _turn = turn().await;
+    let up = Up::start();
+    let url = up.answers(&["addresses", "database", "--with-password"]);
+    let mut database = PgConnection::connect(&database_url(&url, "tidings_order")).await?;
+    let orders: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut database).await?;
+    assert_eq!(orders, 0);
+    database.close().await?;
+    let password = url.split([':', '@']).nth(2).expect("a password");
+    let printed = up.seen.join("\n");
+    assert!(!printed.contains(password) && !up.answers(&["addresses"]).contains(password));
+    for part in ["order", "kafka", "registry"] {
+        let address = up.answers(&["addresses", part]);
+        assert!(printed.contains(&address), "{part}: {address}: {printed}");
+    }
+    assert_eq!(up.leaves_nothing(Signal::TERM).await, Some(0));
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,9 +19,10 @@ pub fn database_url(base: &str, database: &str) -> String {
     format!("{scheme}://{authority}/{database}{parameters}")
 }
 
-/// A URL as it may be printed.
+/// A URL as it may be printed: without its parameters too, which can hold a password.
 #[must_use]
 pub fn without_password(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or_default();
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, rest)), Some((_, host))) => {
             let user = rest.split(['@', ':']).next().unwrap_or_default();
@@ -138,5 +139,6 @@ mod tests {
     fn passwords_are_not_printed() {
         assert_eq!(without_password("postgres://me:p@ss@127.0.0.1:1/x"), "postgres://me@127.0.0.1:1/x");
         assert_eq!(without_password("postgres://127.0.0.1/x"), "postgres://127.0.0.1/x");
+        assert_eq!(without_password("postgres://me@h/x?password=p@ss&sslmode=require"), "postgres://me@h/x");
     }
 }
