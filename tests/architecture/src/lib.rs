@@ -5,6 +5,7 @@ pub mod dependencies;
 pub mod doors;
 pub mod layers;
 pub mod libraries;
+pub mod listed;
 pub mod names;
 pub mod profiles;
 pub mod sources;

@@ -1,9 +1,10 @@
 //! Every metric of the system, by the crate that measures it.
 
+use service_list::ServiceName;
 use telemetry::metrics::{Kind, Metric};
 
 /// The services, in the order in which an order meets them.
-pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification", "analytics"];
+pub const SERVICES: [&str; ServiceName::NAMES.len()] = ServiceName::NAMES;
 
 /// The services that publish events.
 pub const PUBLISHERS: [&str; 3] = ["order", "inventory", "payment"];

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 # Metrics
 
 Every service exposes its metrics at `GET /metrics` in Prometheus' text format. Prometheus scrapes each service as a job of
-its name (`order`, `inventory`, `payment`, `notification`, `analytics`), so that the label `job` says which service it is.
+its name (SERVICES), so that the label `job` says which service it is.
 
 Units stand at the end of the names (`_seconds`, `_bytes`); a counter ends with `_total`. The values of labels are few:
 `topic` is the name without its deployment's prefix (`orders`, `reservations`, `payments`, `stock`), `route` is the
@@ -28,7 +28,7 @@ What to do when an alert fires: [operations.md](operations.md).
 
 /// The whole page.
 pub(crate) fn render() -> String {
-    let mut page = HEAD.to_owned();
+    let mut page = HEAD.replace("(SERVICES)", &format!("(`{}`)", SERVICES.join("`, `")));
     for section in &SECTIONS {
         let _ = write!(
             page,

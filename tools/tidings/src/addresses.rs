@@ -25,16 +25,12 @@ pub fn of(system: &RunningSystem, with_password: bool) -> Vec<Address> {
         address: address.to_owned(),
         note,
     };
-    let (five, beside): (Vec<_>, Vec<_>) = system
-        .services
-        .iter()
-        .partition(|(name, _)| ServiceName::ALL.iter().any(|one| one.as_str() == *name));
-    let place = |name: &str| ServiceName::ALL.iter().position(|one| one.as_str() == name);
-    let mut services = five;
-    services.sort_by_key(|(name, _)| place(name));
+    let (mut services, beside): (Vec<_>, Vec<_>) =
+        system.services.iter().partition(|(name, _)| ServiceName::named(name).is_some());
+    services.sort_by_key(|(name, _)| ServiceName::named(name));
     services.extend(beside);
     let documentation =
-        |name: &str, url: &str| place(name).map(|_| format!("{url}/docs")).unwrap_or_default();
+        |name: &str, url: &str| ServiceName::named(name).map(|_| format!("{url}/docs")).unwrap_or_default();
     let mut addresses: Vec<Address> =
         services.into_iter().map(|(name, url)| address(name, url, documentation(name, url))).collect();
     let database = if with_password { system.postgres.clone() } else { without_password(&system.postgres) };

@@ -7,9 +7,10 @@ pub mod demo;
 pub mod follow;
 pub mod import;
 pub mod load;
-pub mod services;
 pub mod state;
 pub mod text;
 pub mod trace;
 pub mod up;
 pub mod verify;
+
+pub use service_list as services;

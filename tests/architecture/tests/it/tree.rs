@@ -1,6 +1,6 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{circles, dependencies, doors, layers, libraries, names, profiles, sources, targets};
+use architecture::{circles, dependencies, doors, layers, libraries, listed, names, profiles, sources, targets};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
@@ -56,6 +56,13 @@ fn every_crate_of_the_workspace_is_built_unoptimised() {
 #[test]
 fn names_of_before_are_nowhere() {
     let violations = names::violations(&sources::root().canonicalize().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn every_service_of_the_list_is_in_every_manifest_alert_script_and_dashboard() {
+    let root = sources::root().canonicalize().unwrap();
+    let violations = listed::violations(&root, &listed::services()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 

@@ -16,14 +16,7 @@ use tidings::services::ServiceName;
 const SAMPLED_WITHIN: Duration = Duration::from_secs(30);
 
 fn service(name: &str) -> ServiceName {
-    match name {
-        "order" => ServiceName::Order,
-        "inventory" => ServiceName::Inventory,
-        "payment" => ServiceName::Payment,
-        "notification" => ServiceName::Notification,
-        "analytics" => ServiceName::Analytics,
-        other => panic!("there is no service {other}"),
-    }
+    ServiceName::named(name).unwrap_or_else(|| panic!("there is no service {name}"))
 }
 
 async fn scrape(system: &System, name: &str) -> anyhow::Result<Exposition> {

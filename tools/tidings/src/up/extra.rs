@@ -42,7 +42,7 @@ pub(super) enum ExtraError {
     #[error(
         "--with {}: {name} is one of the five services ({}); rename the file, or make a link to it",
         path.display(),
-        ServiceName::ALL.map(ServiceName::as_str).join(", ")
+        ServiceName::NAMES.join(", ")
     )]
     OneOfOurs { path: PathBuf, name: String },
     #[error("--with {} and --with {}: both would use the database {database}", one.display(), other.display())]
@@ -69,7 +69,7 @@ impl ExtraService {
             return Err(ExtraError::Name { path });
         };
         let name = name.to_owned();
-        if ServiceName::ALL.into_iter().any(|service| service.as_str() == name) {
+        if ServiceName::named(&name).is_some() {
             return Err(ExtraError::OneOfOurs { path, name });
         }
         // A name without a folder would be looked for in PATH.
