@@ -3,6 +3,7 @@
 mod command_line;
 mod error;
 mod load;
+mod nearest;
 mod redact;
 mod source;
 

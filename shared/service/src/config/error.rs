@@ -15,14 +15,22 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A section that nobody reads.
-    #[error("{place}: unknown section [{section}]; there are: {known}")]
+    #[error("{place}: unknown section [{section}]; {meant}")]
     UnknownSection {
         /// Its name.
         section: String,
         /// Where it stands.
         place: String,
-        /// The sections that there are.
-        known: String,
+        /// The nearest section, or all that there are.
+        meant: String,
+    },
+    /// A setting that no section has.
+    #[error("unknown setting {name}; {meant}")]
+    UnknownSetting {
+        /// The variable, or the key and its file.
+        name: String,
+        /// The nearest setting, or all that the section has.
+        meant: String,
     },
     /// An environment variable with one underscore where two belong.
     #[error(
@@ -42,12 +50,9 @@ pub enum ConfigError {
         /// The key that names a file.
         file_key: String,
     },
-    /// An unknown key, or a value of the wrong type.
-    #[error("{source}")]
-    Invalid {
-        /// What is wrong, and where.
-        source: Box<figment::Error>,
-    },
+    /// A value of the wrong type, or a file that is not TOML.
+    #[error(transparent)]
+    Invalid(Box<figment::Error>),
     /// A value that makes no sense.
     #[error("{key} = {value}: {reason}")]
     Senseless {
@@ -62,6 +67,6 @@ pub enum ConfigError {
 
 impl From<figment::Error> for ConfigError {
     fn from(error: figment::Error) -> Self {
-        Self::Invalid { source: Box::new(error) }
+        Self::Invalid(Box::new(error))
     }
 }

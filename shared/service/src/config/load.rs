@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use figment::error::Kind;
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
@@ -9,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ConfigError;
-use super::source::{NO_TAG, Source, as_dict};
+use super::nearest::nearest_setting;
+use super::source::{ENVIRONMENT, FILE_SUFFIX, NO_TAG, Source, as_dict, variable};
 use super::{CommandLine, Common, redact};
 use crate::Definition;
 
@@ -68,8 +70,30 @@ fn section<T: DeserializeOwned>(figment: &Figment, name: &str) -> Result<T, Conf
         if error.path.len() > 1 && error.path.last().is_some_and(|last| last == name) {
             error.path.rotate_right(1);
         }
-        ConfigError::from(error)
+        match &error.kind {
+            Kind::UnknownField(_, known) => unknown_setting(&error, known),
+            _ => ConfigError::from(error),
+        }
     })
+}
+
+/// A key that its section lacks, as it was written: in the environment or in a file.
+fn unknown_setting(error: &figment::Error, known: &[&'static str]) -> ConfigError {
+    let (section, key) = error
+        .path
+        .split_last()
+        .map_or(("", ""), |(key, section)| (section.last().map_or("", String::as_str), key.as_str()));
+    let source = error.metadata.as_ref().map_or("", |metadata| &metadata.name);
+    let is_variable = source == ENVIRONMENT;
+    let written = |key: &str| if is_variable { variable(section, key) } else { format!("{section}.{key}") };
+    let name = if is_variable { written(key) } else { format!("{} in {source}", written(key)) };
+    let files: Vec<String> = known.iter().map(|key| format!("{key}{FILE_SUFFIX}")).collect();
+    let candidates: Vec<&str> = known.iter().copied().chain(files.iter().map(String::as_str)).collect();
+    let meant = match nearest_setting(key, &candidates) {
+        Some(meant) => format!("the nearest is {}", written(meant)),
+        None => format!("[{section}] has: {}", known.join(", ")),
+    };
+    ConfigError::UnknownSetting { name, meant }
 }
 
 /// All sources, the later ones over the earlier ones. The defaults of all sections also say what is known; `own` are those
@@ -292,10 +316,40 @@ mod tests {
             ("", [("TIDINGS_HTTP__LISTEN", "0.0.0.0:8080")], "http.allow_insecure"),
             ("", [("TIDINGS_HTTP__LISTEN", "192.0.2.1:8080")], "http.allow_insecure"),
             ("", [("TIDINGS_DATABASE__MAX_CONNECTIONS", "1")], "database.max_connections"),
-            ("", [("TIDINGS_PROBE__COLOUR", "red")], "colour"),
+            ("", [("TIDINGS_PROBE__COLOUR", "red")], "colour; [probe] has: token, rate, note"),
+            ("[http]\nlistne = ''", [("", "")], "the nearest is http.listen"),
+            ("[htttp]\nlisten = ''", [("", "")], "the nearest is [http]"),
+            ("[colours]\nred = 1", [("", "")], "there are: consumer, database"),
+            (
+                "",
+                [("TIDINGS_HTTP__LISTNE", "x")],
+                "TIDINGS_HTTP__LISTNE; the nearest is TIDINGS_HTTP__LISTEN",
+            ),
+            (
+                "",
+                [("TIDINGS_DATABSE__URL", "x")],
+                "TIDINGS_DATABSE__URL; the nearest is TIDINGS_DATABASE__URL",
+            ),
+            ("", [("TIDINGS_DATABSE__ULR", "x")], "the nearest is TIDINGS_DATABASE__URL"),
+            ("", [("TIDINGS_DATABSE__URL_FILE", "x")], "the nearest is TIDINGS_DATABASE__URL_FILE"),
+            ("", [("TIDINGS_DATABASE__URL_FIEL", "x")], "the nearest is TIDINGS_DATABASE__URL_FILE"),
+            (
+                "",
+                [("TIDINGS_KAKFA__PROPERTIES__SASL_PASSWORD", "x")],
+                "TIDINGS_KAFKA__PROPERTIES__SASL_PASSWORD",
+            ),
         ] {
             let message = refused(toml, &variables);
             assert!(message.to_lowercase().contains(&told.to_lowercase()), "{toml} {variables:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_once() {
+        for variable in ["TIDINGS_HTTP__LISTNE", "TIDINGS_HTTP__MAX_IN_FLIGHT", "TIDINGS_DATABSE__URL"] {
+            let error = anyhow::Error::from(load("", &[(variable, "many")]).unwrap_err());
+            let told = format!("{error:#}");
+            assert_eq!(told.matches(variable).count(), 1, "{told}");
         }
     }
 

@@ -8,12 +8,16 @@ use figment::{Error, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
 use super::error::ConfigError;
+use super::nearest::{nearest, nearest_setting};
 
 /// What environment variables of ours begin with.
 const PREFIX: &str = "TIDINGS_";
 
+/// What figment calls the environment in its errors.
+pub(super) const ENVIRONMENT: &str = "environment";
+
 /// The suffix of a key whose value is the path of a file that holds the setting.
-const FILE_SUFFIX: &str = "_file";
+pub(super) const FILE_SUFFIX: &str = "_file";
 
 /// TOML for figment, whose own feature for it brings another version of the parser.
 struct Toml;
@@ -50,17 +54,18 @@ impl Source {
     pub(super) fn file(path: &Path, defaults: &Dict) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let mut data = Toml::string(&text).data().map_err(|error| ConfigError::Invalid {
-            source: Box::new(error.with_path(&path.display().to_string())),
-        })?;
+        let mut data = Toml::string(&text)
+            .data()
+            .map_err(|error| ConfigError::Invalid(Box::new(error.with_path(&path.display().to_string()))))?;
         let mut dict = data.remove(&Profile::Default).unwrap_or_default();
         for section in dict.keys() {
             if !defaults.contains_key(section) {
-                return Err(ConfigError::UnknownSection {
-                    section: section.clone(),
-                    place: path.display().to_string(),
-                    known: known(defaults),
-                });
+                let meant = match nearest(section, defaults.keys().map(String::as_str)) {
+                    Some(meant) => format!("the nearest is [{meant}]"),
+                    None => format!("there are: {}", known(defaults)),
+                };
+                let place = path.display().to_string();
+                return Err(ConfigError::UnknownSection { section: section.clone(), place, meant });
             }
         }
         read_files(&mut dict, defaults)?;
@@ -81,28 +86,50 @@ impl Source {
                 refuse_single_underscore(&name, &rest, defaults)?;
                 continue;
             };
-            // Another service's section: five services may share one environment.
             if !defaults.contains_key(section) {
+                refuse_misspelt_section(&name, section, path, defaults)?;
                 continue;
             }
             let keys: Vec<&str> = std::iter::once(section).chain(path.split("__")).collect();
             insert(&mut dict, &keys, parse(&text));
         }
         read_files(&mut dict, defaults)?;
-        let metadata = Metadata::named("environment")
+        let metadata = Metadata::named(ENVIRONMENT)
             .interpolater(|_, keys| format!("{PREFIX}{}", keys.join("__").to_ascii_uppercase()));
         Ok(Self { metadata, dict })
     }
+}
+
+/// The variable of this setting.
+pub(super) fn variable(section: &str, key: &str) -> String {
+    format!("{PREFIX}{section}__{key}").to_ascii_uppercase()
+}
+
+/// Services may share one environment, so another service's section is passed over; one that is almost a section of this service
+/// is misspelt.
+fn refuse_misspelt_section(
+    name: &str,
+    section: &str,
+    path: &str,
+    defaults: &Dict,
+) -> Result<(), ConfigError> {
+    let Some(meant) = nearest(section, defaults.keys().map(String::as_str)) else { return Ok(()) };
+    let known: Vec<&str> = match defaults.get(meant) {
+        Some(Value::Dict(_, settings)) => settings.keys().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    // `url_file` and `properties__sasl_password` are no settings of the defaults.
+    let is_setting = !path.ends_with(FILE_SUFFIX) && !path.contains("__");
+    let key = nearest_setting(path, &known).filter(|_| is_setting).unwrap_or(path);
+    let meant = format!("the nearest is {}", variable(meant, key));
+    Err(ConfigError::UnknownSetting { name: name.to_owned(), meant })
 }
 
 /// `TIDINGS_HTTP_LISTEN` is a slip that would otherwise be ignored.
 fn refuse_single_underscore(name: &str, rest: &str, defaults: &Dict) -> Result<(), ConfigError> {
     for section in defaults.keys() {
         if let Some(key) = rest.strip_prefix(section).and_then(|rest| rest.strip_prefix('_')) {
-            return Err(ConfigError::Variable {
-                name: name.to_owned(),
-                meant: format!("{PREFIX}{section}__{key}").to_ascii_uppercase(),
-            });
+            return Err(ConfigError::Variable { name: name.to_owned(), meant: variable(section, key) });
         }
     }
     Ok(())
