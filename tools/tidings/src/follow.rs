@@ -68,7 +68,7 @@ fn at_the_ends(kafka: &str, topics: &[String]) -> anyhow::Result<BaseConsumer> {
     let consumer: BaseConsumer = config.create().context("a Kafka consumer")?;
     let mut assignment = TopicPartitionList::new();
     for topic in topics {
-        let asking = || format!("asking the broker about {topic}");
+        let asking = || format!("asking the broker at {kafka} about {topic}");
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).with_context(asking)?;
         for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
             let (_, high) =

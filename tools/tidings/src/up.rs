@@ -8,6 +8,7 @@ mod foundation;
 pub mod options;
 pub mod ports;
 pub mod process;
+mod reachable;
 pub mod stack;
 
 use std::io::Write as _;

@@ -13,6 +13,7 @@ use super::connections::{self, Pools};
 use super::databases;
 use super::options::Options;
 use super::process::Say;
+use super::reachable;
 
 /// The embedded parts.
 #[derive(Default)]
@@ -42,6 +43,10 @@ impl Foundation {
         database_names: &[String],
         say: &Say,
     ) -> anyhow::Result<(Self, Addresses)> {
+        if let Some(real) = &options.kafka {
+            reachable::kafka(&real.bootstrap_servers).await?;
+            reachable::registry(&real.registry).await?;
+        }
         let mut foundation = Self::default();
         let postgres = match &options.postgres {
             Some(url) => url.trim_end_matches('/').to_owned(),

@@ -43,6 +43,7 @@ pub type Ranges = BTreeMap<(Topic, i32), Range>;
 pub struct Reader {
     consumer: Arc<BaseConsumer>,
     topics: Topics,
+    brokers: Arc<str>,
 }
 
 impl Reader {
@@ -51,7 +52,8 @@ impl Reader {
     /// # Errors
     /// When a property of Kafka's client is wrong.
     pub fn new(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Self> {
-        Ok(Self { consumer: Arc::new(consumer(kafka)?), topics: topics.clone() })
+        let brokers = kafka.bootstrap_servers.as_str().into();
+        Ok(Self { consumer: Arc::new(consumer(kafka)?), topics: topics.clone(), brokers })
     }
 
     /// The offsets that every partition of the business topics holds now. Given what was read before the databases, the ends are
@@ -60,13 +62,14 @@ impl Reader {
     /// # Errors
     /// When the broker does not answer or lacks a topic.
     pub async fn ranges(&self, before: Option<&Ranges>) -> anyhow::Result<Ranges> {
-        let Self { consumer, topics } = self.clone();
+        let Self { consumer, topics, brokers } = self.clone();
         let asked = before.is_some();
         let (first, mut ranges) = tokio::task::spawn_blocking(move || {
             let first = if asked { ranges_of(&consumer, &topics)? } else { Ranges::new() };
             anyhow::Ok((first, ranges_of(&consumer, &topics)?))
         })
-        .await??;
+        .await?
+        .with_context(|| format!("reading the topics at {brokers}"))?;
         for (at, range) in &mut ranges {
             let end = |ranges: &Ranges| ranges.get(at).map_or(range.low, |range| range.high);
             (range.before, range.complete) = (before.map_or(range.low, end), end(&first));
