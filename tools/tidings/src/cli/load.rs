@@ -1,4 +1,4 @@
-//! `tidings load` as a command line: where to, how fast, for how long.
+//! `tidings load` as a command line: where to, how fast, for how long, how patient.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::state::RunningSystem;
   tidings load                       one order a second in the system that `tidings up` runs
   tidings load --rate 0.2 --for 600  one every five seconds, for ten minutes
 
-It gives inventory what its orders will take, a round ahead. A service that does not answer is asked again until it does.
+It gives inventory what its orders will take, a round ahead. A service that does not answer is asked again, for 30 s before its
+first answer and for 300 s afterwards; then the load ends with 1 and the reason.
 Ends with 0 on Ctrl-C, SIGTERM, or after --for.")]
 pub(super) struct LoadArgs {
     /// Orders a second, at most: each waits for the answer to the one before.
@@ -24,6 +25,9 @@ pub(super) struct LoadArgs {
     /// Ends after so many seconds.
     #[arg(long = "for", value_name = "SECONDS")]
     duration: Option<u64>,
+    /// Gives up when one request has no answer for so many seconds [default: 30 before the first answer, 300 afterwards]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    give_up_after: Option<u64>,
     /// order's base URL [default: the running system's, else http://127.0.0.1:8080]
     #[arg(long)]
     url: Option<String>,
@@ -48,6 +52,7 @@ impl LoadArgs {
             inventory_url: self.inventory_url.unwrap_or_else(|| url("inventory", DEFAULT_INVENTORY_URL)),
             rate: self.rate,
             duration: self.duration.map(Duration::from_secs),
+            give_up_after: self.give_up_after.map(Duration::from_secs),
         };
         println!("{}", load::run(&options).await?);
         Ok(ExitCode::SUCCESS)
