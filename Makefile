@@ -6,6 +6,9 @@ export CARGO_TERM_COLOR ?= auto
 # rustup puts cargo here; a shell that was open before doesn't know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# In CI a lock file that does not fit the manifests is an error. Elsewhere cargo completes it, as after adding a crate.
+LOCKED := $(if $(CI),--locked)
+
 # What the demo runs. Nothing else is compiled for it.
 PROGRAMS := order inventory payment notification analytics tidings
 
@@ -25,11 +28,11 @@ demo: build ## Start everything, place orders, check the guarantees (ARGS=--exit
 
 build: bootstrap ## Build the five services and the command
 	@tools/announce.sh "the five services and the command" 360
-	cargo build --locked --bins $(addprefix --package ,$(PROGRAMS))
+	cargo build $(LOCKED) --bins $(addprefix --package ,$(PROGRAMS))
 
 build-tests: bootstrap
 	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 480
-	cargo build --workspace --all-targets --locked
+	cargo build --workspace --all-targets $(LOCKED)
 
 check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules, features of dependencies
 	cargo fmt --all --check
@@ -37,11 +40,11 @@ check: bootstrap test-alerts ## What only reads files: formatting, mutations, al
 	tools/features.sh $(PROGRAMS)
 
 lint: check ## The same, and Clippy
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 
 test: check build-tests ## Everything that needs neither Docker nor Java
 	target/debug/tidings schemas check
-	target/debug/with-postgres cargo test --workspace --locked --no-fail-fast
+	target/debug/with-postgres cargo test --workspace $(LOCKED) --no-fail-fast
 
 test-alerts: ## The alert rules, by promtool
 	tools/promtool.sh check rules observability/prometheus/alerts.yml
@@ -52,21 +55,21 @@ test-kafka: build-tests ## Bus, relay and system again, on Apache Kafka and Apic
 
 # The interleavings of three transactions are the database's matter: `make test` has them all, here are those of two.
 test-with-kafka:
-	cargo test --workspace --locked --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS)) -- \
+	cargo test --workspace $(LOCKED) --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS)) -- \
 		--skip every_interleaving_of_three_transactions
-	cargo test --workspace --locked --no-fail-fast --test bus --test runtime -- --ignored kafka
+	cargo test --workspace $(LOCKED) --no-fail-fast --test bus --test runtime -- --ignored kafka
 
 verify-million: build-tests ## tidings verify over a million orders: time and memory (by hand: an hour, 40 GB of disk)
-	tests/components/with-kafka cargo test --locked -p verify-campaign --test campaign -- \
+	tests/components/with-kafka cargo test $(LOCKED) -p verify-campaign --test campaign -- \
 		--ignored --nocapture a_million_orders_hold_in_a_gigabyte
 
 test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \
-		cargo test --workspace --locked --no-fail-fast --test system -- --ignored jaeger::
+		cargo test --workspace $(LOCKED) --no-fail-fast --test system -- --ignored jaeger::
 
 test-upgrade: build-tests ## The previous release on this one's databases (builds it once, from git)
 	tests/components/with-previous-release target/debug/with-postgres \
-		cargo test --workspace --locked --no-fail-fast --test system -- upgrade::
+		cargo test --workspace $(LOCKED) --no-fail-fast --test system -- upgrade::
 
 test-k8s: build-tests ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, npm, Java, Maven, Python, psql)
 	tests/k8s/run
@@ -85,9 +88,9 @@ audit: bootstrap ## Licences, sources and known vulnerabilities of what we depen
 	tools/audit.sh $(ARGS)
 
 generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md, Grafana's dashboards, the checks in docs/guarantees.md
-	cargo run --locked -p codegen
-	cargo run --locked -p observability
-	cargo build --locked -p tidings
+	cargo run $(LOCKED) -p codegen
+	cargo run $(LOCKED) -p observability
+	cargo build $(LOCKED) -p tidings
 	page="$$(sed '/^## What `tidings verify` compares/,$$d' docs/guarantees.md; target/debug/tidings verify --list-checks)" && \
 		printf '%s\n' "$$page" >docs/guarantees.md
 

@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The libraries with their features, without what runs inside the compiler.
 features() {
-    cargo tree --locked --prefix none --format '{p} [{f}]' "$@" | sed 's/ (\*)$//; s# (/[^)]*)##' | sort -u
+    cargo tree ${CI:+--locked} --prefix none --format '{p} [{f}]' "$@" | sed 's/ (\*)$//; s# (/[^)]*)##' | sort -u
 }
 
 packages=()
