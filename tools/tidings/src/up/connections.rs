@@ -73,12 +73,15 @@ pub(super) async fn pools(base: &str, services: usize) -> anyhow::Result<Pools> 
     Ok(pools)
 }
 
+/// Of other roles' sessions, a role without privileges sees little more than database and user; workers of the server lack one of
+/// them.
 async fn room(server: &mut PgConnection) -> Result<Room, sqlx::Error> {
     let (max_connections, reserved, used): (i32, i32, i64) = sqlx::query_as(
         "SELECT current_setting('max_connections')::integer,
              current_setting('superuser_reserved_connections')::integer
                  + coalesce(current_setting('reserved_connections', true), '0')::integer,
-             (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())",
+             (SELECT count(*) FROM pg_stat_activity
+              WHERE datid IS NOT NULL AND usesysid IS NOT NULL AND pid <> pg_backend_pid())",
     )
     .fetch_one(server)
     .await?;
@@ -92,6 +95,9 @@ async fn room(server: &mut PgConnection) -> Result<Room, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection as _;
+    use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
+
     use super::*;
 
     const SERVICES: usize = 5;
@@ -120,6 +126,31 @@ mod tests {
     fn a_large_server_changes_nothing() {
         let room = Room { max_connections: 200, reserved: 3, used: 5 };
         assert_eq!(Pools::that_fit(room, SERVICES), Some(Pools { service: DEFAULT, provider: 8 }));
+    }
+
+    #[tokio::test]
+    async fn sessions_of_other_roles_count_for_a_role_without_privileges() {
+        let options = PostgresOptions { max_connections: 100, ..PostgresOptions::for_tests() };
+        let postgres = PrivatePostgres::start(&Storage::Temporary, &options).await.unwrap();
+        let url = postgres.url("postgres");
+        let mut sessions = Vec::new();
+        for _ in 0..5 {
+            sessions.push(PgConnection::connect(&url).await.unwrap());
+        }
+        sqlx::query("CREATE ROLE stranger LOGIN CREATEDB PASSWORD 'stranger'")
+            .execute(&mut sessions[0])
+            .await
+            .unwrap();
+        let (_, host) = url.rsplit_once('@').unwrap();
+        let mut stranger =
+            PgConnection::connect(&format!("postgres://stranger:stranger@{host}")).await.unwrap();
+        let seen = room(&mut stranger).await.unwrap();
+        // A parallel worker of the server may be among them for a moment.
+        assert!((5..=7).contains(&seen.used), "{seen:?}");
+        assert_eq!((seen.max_connections, seen.reserved), (100, 3));
+        drop(stranger);
+        drop(sessions);
+        postgres.stop().await.unwrap();
     }
 
     #[test]
