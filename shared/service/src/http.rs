@@ -4,6 +4,7 @@ mod body;
 pub(crate) mod dead_letters;
 mod edge;
 mod extract;
+mod fields;
 mod index;
 mod limits;
 mod outlive;
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 
 pub use edge::edge;
 pub use extract::{Json, Path, Query};
+pub use fields::{Faults, Field, UnknownFields};
 pub use limits::{InFlight, preferred_wait};
 
 /// An error answer, `application/problem+json` (RFC 9457).

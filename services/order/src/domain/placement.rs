@@ -49,12 +49,21 @@ impl Placement {
         payment_method: PaymentMethod,
         recipient: Option<Recipient>,
     ) -> Result<Self, InvalidValue> {
-        if lines.is_empty() || lines.len() > Self::MAX_LINES {
-            return Err(InvalidValue(format!("must have 1 to {} lines", Self::MAX_LINES)));
-        }
+        Self::check_line_count(lines.len())?;
         let total_minor =
             Self::total_minor(&lines).ok_or_else(|| InvalidValue("the total must fit 64 bits".to_owned()))?;
         Ok(Self { customer_id, currency, lines, total_minor, payment_method, recipient })
+    }
+
+    /// Whether an order may have so many lines.
+    ///
+    /// # Errors
+    /// When there is none, or there are too many.
+    pub fn check_line_count(count: usize) -> Result<(), InvalidValue> {
+        if (1..=Self::MAX_LINES).contains(&count) {
+            return Ok(());
+        }
+        Err(InvalidValue(format!("must have 1 to {} lines; has {count}", Self::MAX_LINES)))
     }
 
     fn total_minor(lines: &[Line]) -> Option<i64> {

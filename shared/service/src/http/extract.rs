@@ -117,7 +117,7 @@ fn pointer(path: &FaultPath) -> String {
     for segment in path {
         let step = match segment {
             Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Map { key } => escaped(key),
             Segment::Enum { variant } => variant.clone(),
             Segment::Unknown => continue,
         };
@@ -125,6 +125,11 @@ fn pointer(path: &FaultPath) -> String {
         pointer.push_str(&step);
     }
     pointer
+}
+
+/// A name as a segment of a JSON pointer.
+pub(super) fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The pointer says where; line and column would only say it again.
