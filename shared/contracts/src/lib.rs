@@ -8,6 +8,7 @@ pub mod gate;
 pub mod generated;
 pub mod http;
 mod schemas;
+pub mod text;
 pub mod topics;
 pub mod upcast;
 

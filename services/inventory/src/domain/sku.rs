@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// The most characters that a SKU may have.
-pub const MAX_CHARACTERS: usize = 64;
+use contracts::text::{self, InvalidText, SKU_MAX_CHARS};
 
 /// A stock keeping unit: 1 to 64 printable characters, case-sensitive, with inner spaces allowed (real ones have them).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,8 +10,11 @@ pub struct Sku(String);
 
 /// Why a text is no SKU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a SKU has 1 to 64 printable characters and neither begins nor ends with a space: {0:?}")]
-pub struct InvalidSku(String);
+#[error("{sku:?} is no SKU: it {reason}")]
+pub struct InvalidSku {
+    sku: String,
+    reason: InvalidText,
+}
 
 impl Sku {
     /// The SKU that this text is.
@@ -20,13 +22,16 @@ impl Sku {
     /// # Errors
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self, InvalidSku> {
-        let length = text.chars().count();
-        let printable = |c: char| c == ' ' || !(c.is_control() || c.is_whitespace());
-        if (1..=MAX_CHARACTERS).contains(&length) && text.trim() == text && text.chars().all(printable) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidSku(text.chars().take(MAX_CHARACTERS + 1).collect()))
+        match text::check(text, SKU_MAX_CHARS) {
+            Ok(()) => Ok(Self(text.to_owned())),
+            Err(reason) => Err(InvalidSku { sku: text.chars().take(SKU_MAX_CHARS + 1).collect(), reason }),
         }
+    }
+
+    /// A SKU that was one when it was stored, whatever the rule is today.
+    #[must_use]
+    pub const fn trusted(text: String) -> Self {
+        Self(text)
     }
 
     /// The SKU as text.

@@ -277,7 +277,7 @@ fn a_sku_has_1_to_64_printable_characters_with_inner_spaces_only() {
     for good in ["85123A", "BANK CHARGES", "x", "ÄÖÜ ß", &"x".repeat(64)] {
         assert!(Sku::parse(good).is_ok(), "{good:?}");
     }
-    for bad in ["", " ", " x", "x ", "a\tb", "a\nb", "a\u{a0}b", "\u{7f}", &"x".repeat(65)] {
+    for bad in ["", " ", " x", "x ", "a\tb", "a\nb", "a\u{a0}b", "a\u{200b}b", "\u{7f}", &"x".repeat(65)] {
         assert!(Sku::parse(bad).is_err(), "{bad:?}");
     }
 }

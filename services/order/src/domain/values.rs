@@ -29,7 +29,7 @@ pub struct Text<const MAX: usize>(String);
 /// A customer's id, opaque to us.
 pub type CustomerId = Text<100>;
 /// A stock keeping unit, compared case-sensitively.
-pub type Sku = Text<64>;
+pub type Sku = Text<{ contracts::text::SKU_MAX_CHARS }>;
 /// A payment provider's token for a way to pay.
 pub type PaymentMethod = Text<100>;
 
@@ -39,21 +39,9 @@ impl<const MAX: usize> Text<MAX> {
     /// # Errors
     /// When it is empty, too long, or holds what can't be printed.
     pub fn try_new(text: &str) -> Result<Self, InvalidValue> {
-        if text.is_empty() {
-            return Err(InvalidValue("must not be empty".to_owned()));
-        }
-        if text.chars().count() > MAX {
-            return Err(InvalidValue(format!("must have at most {MAX} characters")));
-        }
-        if text.starts_with(' ') || text.ends_with(' ') {
-            return Err(InvalidValue("must not begin or end with a space".to_owned()));
-        }
-        match text.chars().find(|c| !is_printable(*c)) {
-            Some(found) => Err(InvalidValue(format!(
-                "must consist of printable characters; found U+{:04X}",
-                u32::from(found)
-            ))),
-            None => Ok(Self(text.to_owned())),
+        match contracts::text::check(text, MAX) {
+            Ok(()) => Ok(Self(text.to_owned())),
+            Err(invalid) => Err(InvalidValue(invalid.to_string())),
         }
     }
 
@@ -74,17 +62,6 @@ impl<const MAX: usize> fmt::Display for Text<MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// A plain space is printable; control characters (U+0000 among them, which PostgreSQL can't store), other white
-/// space and invisible formatting (zero-width, directional, byte order mark) are not.
-fn is_printable(c: char) -> bool {
-    let invisible = matches!(
-        c,
-        '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-            | '\u{FFF9}'..='\u{FFFB}'
-    );
-    c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
 }
 
 /// How many units of a line: 1 to 1,000,000.

@@ -46,7 +46,7 @@ impl UnitOfWork for StockBatch {
         // All SKUs of the whole batch at once: sorting within each order would still deadlock two batches.
         let skus = skus(&warehouse.reservations, events);
         for row in levels::lock(conn, &skus).await? {
-            let sku = row.sku()?;
+            let sku = row.sku();
             warehouse.shelves.insert(sku.clone(), row.level());
             published.skus.insert(sku, row.last());
         }

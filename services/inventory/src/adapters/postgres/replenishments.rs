@@ -48,13 +48,13 @@ struct EarlierRow {
 }
 
 impl EarlierRow {
-    fn earlier(self, idempotency_key: &str) -> Result<Earlier, sqlx::Error> {
+    fn earlier(self, idempotency_key: &str) -> Earlier {
         let StoredLevel { replenished, available, reserved, committed, reorder_threshold } =
             self.level_after.0;
-        Ok(Earlier {
+        Earlier {
             command: ReplenishStock {
                 idempotency_key: idempotency_key.to_owned(),
-                sku: Sku::parse(&self.sku).map_err(|error| sqlx::Error::Decode(error.into()))?,
+                sku: Sku::trusted(self.sku),
                 quantity: self.quantity,
                 reorder_threshold: self.reorder_threshold,
             },
@@ -62,7 +62,7 @@ impl EarlierRow {
                 created: self.created_sku,
                 level: Books { replenished, available, reserved, committed, reorder_threshold },
             },
-        })
+        }
     }
 }
 
@@ -108,7 +108,7 @@ impl Transaction for PgReplenishment<'_> {
         .bind(&command.idempotency_key)
         .fetch_one(&mut *self.transaction)
         .await?;
-        Ok(Some(row.earlier(&command.idempotency_key)?))
+        Ok(Some(row.earlier(&command.idempotency_key)))
     }
 
     async fn commit(mut self, fulfilment: Fulfilment) -> Result<(), PublishError> {
