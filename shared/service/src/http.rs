@@ -5,6 +5,7 @@ pub(crate) mod dead_letters;
 mod edge;
 mod extract;
 mod fields;
+mod idempotency;
 mod index;
 mod limits;
 mod outlive;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 pub use edge::edge;
 pub use extract::{Json, Path, Query};
 pub use fields::{Faults, Field, UnknownFields};
+pub use idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey};
 pub use limits::{InFlight, preferred_wait};
 
 /// An error answer, `application/problem+json` (RFC 9457).
@@ -78,7 +80,7 @@ impl Problem {
     /// No such thing (404); `detail` says what was looked for.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here").detail(detail)
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found").detail(detail)
     }
 
     /// A body of more than `limit` bytes (413).

@@ -4,7 +4,7 @@ mod views;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use contracts::envelope::correlation_id_of;
@@ -12,7 +12,7 @@ use contracts::{Cause, ambient};
 use database::Operation;
 use events::PublishError;
 use service::Deps;
-use service::http::{Fault, Json, Path, Problem, Query};
+use service::http::{Fault, IDEMPOTENT_REPLAYED, IdempotencyKey, Json, Path, Problem, Query};
 use telemetry::spans;
 use telemetry::trace::trace_of;
 use tracing::Instrument;
@@ -25,15 +25,6 @@ use crate::application::replenish_stock::{
 };
 use crate::config::Config;
 use crate::domain::{Refusal, Sku};
-
-/// The header that makes a replenishment repeatable (draft-ietf-httpapi-idempotency-key-header).
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// Says that the answer is the stored one of an earlier request.
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-
-/// The most characters of an Idempotency-Key.
-const MAX_KEY_CHARACTERS: usize = 255;
 
 #[derive(Clone, Debug)]
 struct StockApi {
@@ -100,9 +91,7 @@ async fn show_stock(
     State(api): State<StockApi>,
     Path(sku): Path<String>,
 ) -> Result<Json<StockView>, Problem> {
-    let unknown = || {
-        Problem::new(StatusCode::NOT_FOUND, "not-found", "This SKU is not kept").detail(format!("{sku:?}"))
-    };
+    let unknown = || Problem::not_found(format!("the SKU {sku:?} is not kept"));
     let sku = Sku::parse(&sku).map_err(|_| unknown())?;
     match postgres::find(&api.deps.database, &sku).await? {
         Some(books) => Ok(Json(StockView::new(&sku, books))),
@@ -115,22 +104,23 @@ async fn show_stock(
     post, path = "/stock/{sku}/replenishments", tag = "stock",
     params(
         ("sku" = String, Path, description = "The SKU, percent-encoded"),
-        ("Idempotency-Key" = String, Header, description = "Names this replenishment; 1 to 255 visible ASCII characters"),
+        ("Idempotency-Key" = String, Header, description = "Names this replenishment; 1 to 255 printable ASCII characters"),
     ),
     request_body = Replenishment,
     responses(
         (status = 200, description = "The level since", body = StockView),
         (status = 201, description = "The SKU was unknown; its level since", body = StockView),
+        (status = 400, description = "No or no valid Idempotency-Key, or malformed JSON", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Out of range, or the key stands for another replenishment", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn replenish(
     State(api): State<StockApi>,
     Path(sku): Path<String>,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<Replenishment>,
 ) -> Result<Response, Problem> {
-    let command = command(&sku, &headers, &body)?;
+    let command = command(&sku, key, &body).map_err(Problem::validation)?;
     let span = spans::transaction("replenish stock");
     let cause = Cause {
         correlation_id: correlation_id_of("inventory", &[&command.idempotency_key]),
@@ -149,12 +139,7 @@ async fn replenish(
     match replenishing.instrument(span).await? {
         Ok(Outcome::Done(answer)) => Ok(answered(&sku, &answer, false)),
         Ok(Outcome::Replayed(answer)) => Ok(answered(&sku, &answer, true)),
-        Ok(Outcome::KeyReused) => Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency-key-reused",
-            "The Idempotency-Key stands for another request",
-        )
-        .detail("use a new key for a new replenishment")),
+        Ok(Outcome::KeyReused) => Err(IdempotencyKey::reused("use a new key for a new replenishment")),
         Err(ReplenishError::Refused(refusal)) => Err(Problem::validation(vec![fault(&refusal)])),
         Err(ReplenishError::Store(PublishError::Database(error))) => Err(error.into()),
         Err(ReplenishError::Store(error)) => {
@@ -164,36 +149,17 @@ async fn replenish(
     }
 }
 
-fn command(sku: &str, headers: &HeaderMap, body: &Replenishment) -> Result<ReplenishStock, Problem> {
-    let key = headers.get(IDEMPOTENCY_KEY).ok_or_else(|| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "idempotency-key-missing",
-            "The header Idempotency-Key is missing",
-        )
-        .detail("name this replenishment, so that repeating the request adds the units once")
-    })?;
+fn command(sku: &str, idempotency_key: String, body: &Replenishment) -> Result<ReplenishStock, Vec<Fault>> {
     let mut faults = body.faults();
-    let key = key.to_str().ok().filter(|key| {
-        (1..=MAX_KEY_CHARACTERS).contains(&key.len()) && key.chars().all(|c| c.is_ascii_graphic() || c == ' ')
-    });
-    if key.is_none() {
-        faults.push(Fault {
-            pointer: String::new(),
-            detail: "the header Idempotency-Key has 1 to 255 visible ASCII characters".to_owned(),
-        });
-    }
     let sku = Sku::parse(sku).map_err(|error| {
         faults.push(Fault { pointer: String::new(), detail: format!("in the path: {error}") });
     });
-    match (key, sku) {
-        (Some(key), Ok(sku)) if faults.is_empty() => Ok(ReplenishStock {
-            idempotency_key: key.to_owned(),
-            sku,
-            quantity: body.quantity,
-            reorder_threshold: body.reorder_threshold,
-        }),
-        _ => Err(Problem::validation(faults)),
+    let Replenishment { quantity, reorder_threshold } = *body;
+    match sku {
+        Ok(sku) if faults.is_empty() => {
+            Ok(ReplenishStock { idempotency_key, sku, quantity, reorder_threshold })
+        }
+        _ => Err(faults),
     }
 }
 

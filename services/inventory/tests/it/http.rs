@@ -93,7 +93,7 @@ async fn all_faults_of_a_replenishment_are_named_at_once() {
 
     for (key, body, status, kind) in [
         (None, json!({"quantity": 1}), StatusCode::BAD_REQUEST, "idempotency-key-missing"),
-        (Some(""), json!({"quantity": 1}), StatusCode::UNPROCESSABLE_ENTITY, "validation"),
+        (Some(""), json!({"quantity": 1}), StatusCode::BAD_REQUEST, "idempotency-key-invalid"),
         (Some("k"), json!({"quantity": 1, "colour": "red"}), StatusCode::UNPROCESSABLE_ENTITY, "validation"),
         (
             Some("k"),

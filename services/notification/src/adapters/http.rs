@@ -2,7 +2,6 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
 use database::Database;
@@ -87,14 +86,8 @@ async fn list_notifications(
     Query(query): Query<OrderQuery>,
 ) -> Result<Json<NotificationsView>, Problem> {
     let order_id = query.order_id;
-    let found = find(&database, order_id).await.map_err(|error| {
-        tracing::warn!(%order_id, %error, "notifications could not be read");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available just now")
-            .detail("The database did not answer; try again.")
-            .retry_after_s(1)
-    })?;
-    let Some((recipient_status, mails)) = found else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "No such order").detail(format!(
+    let Some((recipient_status, mails)) = find(&database, order_id).await? else {
+        return Err(Problem::not_found(format!(
             "Notification has not heard of an order {order_id}; events may still be on their way."
         )));
     };

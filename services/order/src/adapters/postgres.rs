@@ -17,7 +17,7 @@ use outbox::{AppendError, Message, Numbered};
 use sqlx::PgConnection;
 
 pub use deadlines::{Due, Position};
-pub use idempotency::{Answer, IdempotencyKey, PlaceOutcome};
+pub use idempotency::{Answer, CustomerKey, PlaceOutcome};
 pub use reads::{ListQuery, Listed, Watched};
 
 use super::contract::translate;
@@ -134,7 +134,7 @@ impl OrderStore {
     pub async fn place(
         &self,
         placing: Placing,
-        key: IdempotencyKey,
+        key: CustomerKey,
         answer: Answer,
     ) -> Result<PlaceOutcome, StoreError> {
         let placing = async |mut tx: Transaction| {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
 use database::Database;
@@ -103,23 +102,17 @@ async fn get_payment(
     State(http): State<Http>,
     Path(order_id): Path<Uuid>,
 ) -> Result<Json<PaymentView>, Problem> {
-    let entry =
-        find(&http.database, order_id).await.map_err(|error| unavailable(order_id, "database", &error))?;
-    let Some(entry) = entry else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "No such payment").detail(format!(
+    let Some(entry) = find(&http.database, order_id).await? else {
+        return Err(Problem::not_found(format!(
             "Payment has not heard of an order {order_id}; events may still be on their way."
         )));
     };
     let ledger = http.provider.ledger(entry.payment.payment_id).await;
-    let ledger = ledger.map_err(|error| unavailable(order_id, "provider", &error))?;
+    let ledger = ledger.map_err(|error| {
+        tracing::warn!(%order_id, %error, "the payment provider did not answer");
+        Problem::unavailable("the provider did not answer; try again")
+    })?;
     Ok(Json(view(&entry, ledger)))
-}
-
-fn unavailable(order_id: Uuid, who: &str, error: &dyn std::error::Error) -> Problem {
-    tracing::warn!(%order_id, %error, "payment's {who} did not answer");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available just now")
-        .detail(format!("The {who} did not answer; try again."))
-        .retry_after_s(1)
 }
 
 fn view(entry: &Entry, ledger: Vec<LedgerEntry>) -> PaymentView {

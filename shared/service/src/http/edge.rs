@@ -87,8 +87,7 @@ async fn as_problem(request: Request, next: Next) -> Response {
         return response;
     }
     let problem = match status {
-        StatusCode::NOT_FOUND => Problem::new(status, "not-found", "There is nothing here")
-            .detail(format!("no route matches {path}")),
+        StatusCode::NOT_FOUND => Problem::not_found(format!("no route matches {path}")),
         StatusCode::METHOD_NOT_ALLOWED => {
             Problem::new(status, "method-not-allowed", "The method is not allowed here")
                 .detail(format!("{method} {path}: see the header Allow"))

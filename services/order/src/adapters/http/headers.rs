@@ -1,37 +1,7 @@
-//! Request headers: Idempotency-Key, If-None-Match (RFC 9110), Last-Event-ID.
+//! Request headers: If-None-Match (RFC 9110), Last-Event-ID.
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use service::http::Problem;
-
-/// The header of an answer that was given before.
-pub(super) const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
-
-/// The request's Idempotency-Key: 1 to 255 printable ASCII characters.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
-    let mut values = headers.get_all("idempotency-key").iter();
-    let key = match (values.next().map(HeaderValue::to_str), values.next()) {
-        (Some(Ok(key)), None) => key.trim(),
-        (None, _) => return Err(key_problem("missing", "the header Idempotency-Key is required")),
-        (Some(Err(_)), _) | (Some(_), Some(_)) => "",
-    };
-    if (1..=255).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        Ok(key.to_owned())
-    } else {
-        Err(key_problem(
-            "invalid",
-            "the header Idempotency-Key must be one of 1 to 255 printable ASCII characters",
-        ))
-    }
-}
-
-fn key_problem(what: &str, detail: &str) -> Problem {
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        &format!("idempotency-key-{what}"),
-        &format!("The Idempotency-Key is {what}"),
-    )
-    .detail(detail)
-}
 
 /// An order's version as a strong entity tag.
 pub(super) fn etag(version: i64) -> String {
@@ -70,25 +40,6 @@ mod tests {
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers
-    }
-
-    #[test]
-    fn an_idempotency_key_has_1_to_255_printable_ascii_characters() {
-        let longest = "k".repeat(255);
-        for key in ["k", "an inner space", "~!\"#", longest.as_str()] {
-            assert_eq!(idempotency_key(&with("idempotency-key", &[key])).unwrap(), key);
-        }
-        let too_long = "k".repeat(256);
-        for (keys, kind) in [
-            (vec![], "urn:tidings:problem:idempotency-key-missing"),
-            (vec![""], "urn:tidings:problem:idempotency-key-invalid"),
-            (vec!["schlüssel"], "urn:tidings:problem:idempotency-key-invalid"),
-            (vec!["a\tb"], "urn:tidings:problem:idempotency-key-invalid"),
-            (vec!["one", "two"], "urn:tidings:problem:idempotency-key-invalid"),
-            (vec![too_long.as_str()], "urn:tidings:problem:idempotency-key-invalid"),
-        ] {
-            assert_eq!(idempotency_key(&with("idempotency-key", &keys)).unwrap_err().kind, kind, "{keys:?}");
-        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use contracts::envelope::correlation_id_of;
 use contracts::{Cause, ambient};
 use serde_json::Value;
-use service::http::{InFlight, Json, Problem, preferred_wait};
+use service::http::{IDEMPOTENT_REPLAYED, IdempotencyKey, InFlight, Json, Problem, preferred_wait};
 use telemetry::spans;
 use telemetry::trace::trace_of;
 use tracing::Instrument;
@@ -18,7 +18,7 @@ use tracing::field::display;
 use super::answers::{self, OrderBody};
 use super::request::{self, PlaceOrderRequest};
 use super::{Api, headers};
-use crate::adapters::postgres::{Answer, IdempotencyKey, PlaceOutcome, StoreError};
+use crate::adapters::postgres::{Answer, CustomerKey, PlaceOutcome, StoreError};
 use crate::adapters::watch::Place;
 use crate::domain::{OrderId, Placement};
 
@@ -52,17 +52,16 @@ use crate::domain::{OrderId, Placement};
 pub(super) async fn place_order(
     State(api): State<Arc<Api>>,
     in_flight: Option<Extension<InFlight>>,
+    IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
-    body: Result<Json<Value>, Problem>,
+    Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
-    let key = headers::idempotency_key(&headers)?;
-    let Json(body) = body?;
     let placement = request::parse(&body).map_err(Problem::validation)?;
     let wait = match preferred_wait(&headers) {
         Some(timeout) => Some((timeout, api.watcher.place_for_wait().map_err(answers::crowded)?)),
         None => None,
     };
-    let key = IdempotencyKey {
+    let key = CustomerKey {
         customer_id: placement.customer_id.clone(),
         key,
         request: serde_json::to_value(&placement).map_err(|_| Problem::internal())?,
@@ -85,7 +84,7 @@ pub(super) async fn place_order(
 async fn place(
     api: &Api,
     placement: Placement,
-    key: IdempotencyKey,
+    key: CustomerKey,
 ) -> Result<(OrderId, Answer, bool), Problem> {
     let transaction = spans::transaction("place order");
     let story = trace_of(&transaction);
@@ -107,12 +106,9 @@ async fn place(
             Ok((order_id, answer, false))
         }
         PlaceOutcome::Replayed { order_id, answer } => Ok((order_id, answer, true)),
-        PlaceOutcome::KeyReused => Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency-key-reused",
-            "The Idempotency-Key was used for another request",
-        )
-        .detail("a key belongs to one request; use a new key for a new order")),
+        PlaceOutcome::KeyReused => {
+            Err(IdempotencyKey::reused("a key belongs to one request; use a new key for a new order"))
+        }
     }
 }
 
@@ -155,7 +151,7 @@ fn respond(order_id: OrderId, answer: Answer, replayed: bool, waited_s: Option<u
     put(header::LOCATION, format!("/orders/{order_id}"));
     put(header::ETAG, answer.etag);
     if replayed {
-        put(HeaderName::from_static(headers::IDEMPOTENT_REPLAYED), "true".to_owned());
+        put(IDEMPOTENT_REPLAYED, "true".to_owned());
     }
     if let Some(seconds) = waited_s {
         put(HeaderName::from_static("preference-applied"), format!("wait={seconds}"));

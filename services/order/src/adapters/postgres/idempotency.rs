@@ -10,7 +10,7 @@ use crate::domain::{CustomerId, OrderId};
 
 /// A customer's key for one request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IdempotencyKey {
+pub struct CustomerKey {
     /// Whose key: others may use the same.
     pub customer_id: CustomerId,
     /// The key.
@@ -50,7 +50,7 @@ pub enum PlaceOutcome {
 /// first has committed.
 pub(super) async fn insert(
     conn: &mut PgConnection,
-    key: &IdempotencyKey,
+    key: &CustomerKey,
     order_id: OrderId,
     answer: &Answer,
 ) -> Result<bool, sqlx::Error> {
@@ -82,10 +82,7 @@ struct StoredAnswer {
 }
 
 /// The stored answer. A statement of its own: in the one that inserts, a request that came second sees no row at all.
-pub(super) async fn stored(
-    conn: &mut PgConnection,
-    key: &IdempotencyKey,
-) -> Result<PlaceOutcome, StoreError> {
+pub(super) async fn stored(conn: &mut PgConnection, key: &CustomerKey) -> Result<PlaceOutcome, StoreError> {
     let stored: StoredAnswer = sqlx::query_as(
         "SELECT request = $3 AS same_request, order_id, status_code, etag, body
          FROM idempotency_keys
