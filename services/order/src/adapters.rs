@@ -1,5 +1,6 @@
 //! The edges: HTTP, SQL, integration events ⇄ domain.
 
+pub mod announcements;
 pub mod consumer;
 pub mod contract;
 pub mod deadlines;

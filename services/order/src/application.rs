@@ -1,20 +1,21 @@
-//! Use cases: load → decide → store → publish. Pure; adapters load before and store after.
+//! Use cases: load → decide → store, in one transaction.
 
 pub mod cancel_order;
-pub mod deadlines;
 pub mod dispatch;
 pub mod expire_orders;
-pub mod handler;
+pub mod idempotency;
 pub mod place_order;
 pub mod projection;
-pub mod publisher;
 pub mod record_fact;
+pub mod schedule;
 pub mod stream;
+pub mod transaction;
 pub mod work;
 
-pub use deadlines::DeadlineChange;
-pub use dispatch::Dispatcher;
-pub use handler::{DomainEventHandler, Recorded};
+pub use dispatch::Changes;
+pub use idempotency::{Answer, CustomerKey, PlaceOutcome};
 pub use projection::ViewChange;
-pub use stream::Stream;
-pub use work::{Work, WorkError};
+pub use schedule::DeadlineChange;
+pub use stream::{Recorded, Stream};
+pub use transaction::Transaction;
+pub use work::{Outcome, Work, WorkError};

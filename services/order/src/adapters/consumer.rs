@@ -54,11 +54,11 @@ impl OrderBatch {
         let recorded =
             record_fact::record_fact(&mut self.work, OrderId(order_id), fact, &context.cause(), context.now);
         match recorded {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(WorkError::Refused(refusal)) => {
                 Err(Rejection::new(refusal.code(), format!("order {order_id}: {refusal}")))
             }
-            Err(WorkError::Corrupt(impossible)) => {
+            Err(WorkError::Corrupt { impossible, .. }) => {
                 Err(Rejection::new("corrupt_order", format!("order {order_id}: {impossible}")))
             }
         }

@@ -7,6 +7,7 @@ use contracts::order::{
 use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
 use contracts::{AnyEvent, Event};
+use uuid::Uuid;
 
 use crate::application::Recorded;
 use crate::domain::{self, CancellationReason, Fact, Line, OrderEvent, Placement};
@@ -14,12 +15,14 @@ use crate::domain::{self, CancellationReason, Fact, Line, OrderEvent, Placement}
 /// Full names of the events that this service publishes.
 pub const PUBLISHES: &[&str] = &[OrderPlaced::TYPE, OrderConfirmed::TYPE, OrderCancelled::TYPE];
 
-/// What the world hears of a domain event; nothing of what is nobody else's business.
+/// What other services see of a domain event, under this id and sequence; nothing of an internal one.
 #[must_use]
-pub fn translate(recorded: &Recorded, sequence: i64) -> Option<AnyEvent> {
-    let (event_id, occurred_at, order_id) = (recorded.event_id, recorded.occurred_at, recorded.order_id.0);
+pub fn publication(recorded: &Recorded, event_id: Uuid, sequence: i64) -> Option<AnyEvent> {
+    let (occurred_at, order_id) = (recorded.occurred_at, recorded.order_id.0);
     match &recorded.event {
-        OrderEvent::OrderPlaced(placement) => Some(order_placed(recorded, placement, sequence).into_any()),
+        OrderEvent::OrderPlaced(placement) => {
+            Some(order_placed(recorded, placement, event_id, sequence).into_any())
+        }
         OrderEvent::OrderConfirmed { payment_id } => Some(
             OrderConfirmed { event_id, occurred_at, order_id, sequence, payment_id: *payment_id }.into_any(),
         ),
@@ -42,9 +45,9 @@ pub fn translate(recorded: &Recorded, sequence: i64) -> Option<AnyEvent> {
     }
 }
 
-fn order_placed(recorded: &Recorded, placement: &Placement, sequence: i64) -> OrderPlaced {
+fn order_placed(recorded: &Recorded, placement: &Placement, event_id: Uuid, sequence: i64) -> OrderPlaced {
     OrderPlaced {
-        event_id: recorded.event_id,
+        event_id,
         occurred_at: recorded.occurred_at,
         order_id: recorded.order_id.0,
         sequence,

@@ -10,11 +10,13 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Topic, Topics, ambient};
+use database::Operation;
 use messaging::{Bus, BusError, ends};
 use service::Progress;
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::OrderStore;
+use crate::application::expire_orders::expire_orders;
 use crate::config::Config;
 use crate::domain::OrderId;
 
@@ -101,7 +103,8 @@ impl DeadlineWorker {
             let heard = due.iter().filter(|due| fence.has_heard(due)).map(|due| OrderId(due.order_id));
             let heard: Vec<OrderId> = heard.collect();
             if !heard.is_empty() {
-                let expired = self.store.expire(&heard, now, self.grace).await?;
+                let use_case = |transaction| expire_orders(transaction, &heard, now, self.grace);
+                let expired = self.store.transaction(Operation::Worker, use_case).await?;
                 if expired > 0 {
                     self.progress.moved();
                 }

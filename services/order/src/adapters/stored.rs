@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
+use contracts::Cause;
 use contracts::upcast::{UpcastError, Upcasters};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::application::Recorded;
 use crate::domain::OrderEvent;
 
 /// An event as its row holds it.
@@ -115,10 +116,9 @@ fn cents(amount: &str) -> Option<i64> {
 
 /// What is stored beside an event: its identity, and why it happened.
 #[must_use]
-pub fn metadata(recorded: &Recorded) -> Value {
-    let cause = &recorded.cause;
+pub fn metadata(event_id: Uuid, cause: &Cause) -> Value {
     json!({
-        "event_id": recorded.event_id,
+        "event_id": event_id,
         "correlation_id": cause.correlation_id,
         "causation_id": cause.causation_id,
         "user_id": cause.user_id,

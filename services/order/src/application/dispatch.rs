@@ -1,44 +1,29 @@
-//! The synchronous dispatcher: the service's own handlers see each domain event within the transaction that stores
-//! it. The asynchronous one is the outbox, which the [`Publisher`] fills: the world sees events after the commit.
+//! The synchronous dispatcher: the service's own handlers see each domain event within the transaction that stores it.
+//! The asynchronous one is the outbox: other services see events after the commit.
 
-use super::deadlines::Deadlines;
-use super::handler::{DomainEventHandler, Recorded};
-use super::projection::Projection;
-use super::publisher::{Publisher, Translate};
-use super::stream::Stream;
+use std::collections::BTreeMap;
 
-/// All handlers, and the journal of what was dispatched.
-#[derive(Debug)]
-pub struct Dispatcher {
-    /// What the stream table gets.
+use super::projection::{self, ViewChange};
+use super::schedule::{self, DeadlineChange};
+use super::stream::Recorded;
+use crate::domain::{Order, OrderId};
+
+/// What the handlers made of the events of one transaction: rows in memory, so that the adapter writes them set-based.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The events, for the event stream and the outbox.
     pub journal: Vec<Recorded>,
-    /// What the read model gets.
-    pub projection: Projection,
-    /// What the deadlines get.
-    pub deadlines: Deadlines,
-    /// What the outbox gets.
-    pub publisher: Publisher,
+    /// For the read model.
+    pub views: BTreeMap<OrderId, ViewChange>,
+    /// For the deadlines.
+    pub deadlines: BTreeMap<OrderId, DeadlineChange>,
 }
 
-impl Dispatcher {
-    /// Nothing dispatched yet; `translate` says what the world hears.
-    #[must_use]
-    pub fn new(translate: Translate) -> Self {
-        Self {
-            journal: Vec::new(),
-            projection: Projection::default(),
-            deadlines: Deadlines::default(),
-            publisher: Publisher::new(translate),
-        }
-    }
-
-    /// Tells every handler, one after the other.
-    pub fn dispatch(&mut self, recorded: Recorded, stream: &mut Stream) {
-        let handlers: [&mut dyn DomainEventHandler; 3] =
-            [&mut self.projection, &mut self.deadlines, &mut self.publisher];
-        for handler in handlers {
-            handler.handle(&recorded, stream);
-        }
+impl Changes {
+    /// Calls the handlers one after the other; `order` is the state after the event.
+    pub(super) fn dispatch(&mut self, recorded: Recorded, order: &Order) {
+        projection::handle(&mut self.views, &recorded, order);
+        schedule::handle(&mut self.deadlines, &recorded);
         self.journal.push(recorded);
     }
 }

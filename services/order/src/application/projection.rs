@@ -1,50 +1,48 @@
-//! Keeps the read model behind `GET /orders`: a handler of domain events.
+//! A synchronous handler: the read model behind `GET /orders`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::handler::{DomainEventHandler, Recorded};
-use super::stream::Stream;
-use crate::domain::{OrderEvent, OrderId, Placement, Progress};
+use super::stream::Recorded;
+use crate::domain::{Order, OrderEvent, OrderId, OrderView, Placement, Progress};
 
-/// What the read model gets to know of one order.
+/// What becomes of an order in the read model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ViewChange {
-    /// Content and time, if the order is new to the read model.
-    pub placed: Option<(Placement, DateTime<Utc>)>,
-    /// The stream's version.
-    pub version: i64,
-    /// When it changed.
-    pub updated_at: DateTime<Utc>,
-    /// How far it got.
-    pub progress: Progress,
+pub enum ViewChange {
+    /// It is new there.
+    Placed(OrderView),
+    /// It got further.
+    Progressed {
+        /// The stream's version.
+        version: i64,
+        /// When it changed.
+        updated_at: DateTime<Utc>,
+        /// How far it got.
+        progress: Progress,
+    },
 }
 
-/// The changes of one transaction, one an order.
-#[derive(Debug, Default)]
-pub struct Projection {
-    /// By order.
-    pub changes: BTreeMap<OrderId, ViewChange>,
-}
-
-impl DomainEventHandler for Projection {
-    fn handle(&mut self, recorded: &Recorded, stream: &mut Stream) {
-        let Some(progress) = Progress::of(&stream.order) else { return };
-        let placed = match &recorded.event {
-            OrderEvent::OrderPlaced(placement) => Some((Placement::clone(placement), recorded.occurred_at)),
-            OrderEvent::DeadlineScheduled { .. }
-            | OrderEvent::StockReservationRecorded { .. }
-            | OrderEvent::OrderConfirmed { .. }
-            | OrderEvent::OrderCancelled { .. }
-            | OrderEvent::LatePaymentRecorded { .. }
-            | OrderEvent::LateDeclineRecorded { .. }
-            | OrderEvent::LateStockRejectionRecorded {} => {
-                self.changes.remove(&recorded.order_id).and_then(|change| change.placed)
-            }
-        };
-        let change =
-            ViewChange { placed, version: recorded.version, updated_at: recorded.occurred_at, progress };
-        self.changes.insert(recorded.order_id, change);
-    }
+/// Later changes of one order take the place of earlier ones; `order` is the state after the event.
+pub(super) fn handle(changes: &mut BTreeMap<OrderId, ViewChange>, recorded: &Recorded, order: &Order) {
+    let Some(progress) = Progress::of(order) else { return };
+    let Recorded { order_id, version, occurred_at: updated_at, .. } = *recorded;
+    let change = match (&recorded.event, changes.remove(&order_id)) {
+        (OrderEvent::OrderPlaced(placement), _) => ViewChange::Placed(OrderView {
+            order_id,
+            version,
+            placement: Arc::new(Placement::clone(placement)),
+            placed_at: updated_at,
+            updated_at,
+            progress,
+        }),
+        (_, Some(ViewChange::Placed(view))) => {
+            ViewChange::Placed(OrderView { version, updated_at, progress, ..view })
+        }
+        (_, Some(ViewChange::Progressed { .. }) | None) => {
+            ViewChange::Progressed { version, updated_at, progress }
+        }
+    };
+    changes.insert(order_id, change);
 }

@@ -6,7 +6,7 @@ use contracts::Cause;
 use super::work::{Work, WorkError};
 use crate::domain::{Fact, OrderId, react};
 
-/// Records a fact; the first that ends the order ends it.
+/// Records a fact; the first that ends the order ends it. The consumer loads a batch's orders before, and stores them after.
 ///
 /// # Errors
 /// When there is no such order, or the fact can't be true of it.
@@ -16,6 +16,6 @@ pub fn record_fact(
     fact: Fact,
     cause: &Cause,
     now: DateTime<Utc>,
-) -> Result<usize, WorkError> {
+) -> Result<(), WorkError> {
     work.apply(order_id, |order| react(order, fact), cause, now)
 }

@@ -1,11 +1,10 @@
-//! The head of an order's event stream: what one locked row holds.
+//! An order's event stream: its head, which is one locked row, and the events recorded in it.
 
 use chrono::{DateTime, Utc};
-
 use contracts::{Cause, TraceContext};
 use uuid::Uuid;
 
-use crate::domain::{CustomerId, Order, OrderId};
+use crate::domain::{CustomerId, Order, OrderEvent, OrderId};
 
 /// What ties all that happens to an order together, whoever causes it: born with the request that placed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +47,21 @@ pub struct Stream {
     pub updated_at: DateTime<Utc>,
     /// The state after all events.
     pub order: Order,
+}
+
+/// A domain event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whose stream.
+    pub order_id: OrderId,
+    /// Its place in the stream: 1, 2, 3, ...
+    pub version: i64,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// What happened.
+    pub event: OrderEvent,
+    /// Why: the request or event that led to it.
+    pub cause: Cause,
 }
 
 impl Stream {

@@ -4,21 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use contracts::Cause;
-use uuid::Uuid;
 
-use super::dispatch::Dispatcher;
-use super::handler::Recorded;
-use super::publisher::Translate;
-use super::stream::Stream;
+use super::dispatch::Changes;
+use super::stream::{Recorded, Stream};
 use crate::domain::{ImpossibleTransition, Order, OrderEvent, OrderId, Refusal};
 
 /// The orders of one transaction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Work {
     streams: BTreeMap<OrderId, Stream>,
     changed: BTreeSet<OrderId>,
-    dispatcher: Dispatcher,
-    new_id: fn() -> Uuid,
+    changes: Changes,
 }
 
 /// Why a decision could not be made.
@@ -28,8 +24,13 @@ pub enum WorkError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The stream is corrupt.
-    #[error(transparent)]
-    Corrupt(#[from] ImpossibleTransition),
+    #[error("order {order_id} is corrupt: {impossible}")]
+    Corrupt {
+        /// Which order.
+        order_id: OrderId,
+        /// What is wrong with it.
+        impossible: ImpossibleTransition,
+    },
 }
 
 /// What a transaction writes.
@@ -37,20 +38,16 @@ pub enum WorkError {
 pub struct Outcome {
     /// The heads that changed, sorted by order.
     pub heads: Vec<Stream>,
-    /// What the handlers gathered.
-    pub dispatched: Dispatcher,
+    /// What the handlers made of the events.
+    pub changes: Changes,
 }
 
 impl Work {
-    /// Work on these streams, whose rows are locked. `new_id` draws the ids of what happens.
+    /// Work on these streams, whose rows are locked.
     #[must_use]
-    pub fn new(streams: Vec<Stream>, translate: Translate, new_id: fn() -> Uuid) -> Self {
-        Self {
-            streams: streams.into_iter().map(|stream| (stream.order_id, stream)).collect(),
-            changed: BTreeSet::new(),
-            dispatcher: Dispatcher::new(translate),
-            new_id,
-        }
+    pub fn new(streams: Vec<Stream>) -> Self {
+        let streams = streams.into_iter().map(|stream| (stream.order_id, stream)).collect();
+        Self { streams, ..Self::default() }
     }
 
     /// The stream of this order, if there is one.
@@ -59,7 +56,7 @@ impl Work {
         self.streams.get(&order_id)
     }
 
-    /// Decides, evolves and dispatches; says how many events came of it. A refusal changes nothing.
+    /// Decides, evolves and dispatches. A refusal changes nothing.
     ///
     /// # Errors
     /// When the domain refuses, or the stream is corrupt.
@@ -69,39 +66,32 @@ impl Work {
         decide: impl FnOnce(&Order) -> Result<Vec<OrderEvent>, Refusal>,
         cause: &Cause,
         now: DateTime<Utc>,
-    ) -> Result<usize, WorkError> {
+    ) -> Result<(), WorkError> {
         let stream = self.streams.get_mut(&order_id).ok_or(Refusal::UnknownOrder)?;
-        let events = decide(&stream.order)?;
-        let count = events.len();
-        for event in events {
+        for event in decide(&stream.order)? {
             let occurred_at = now.max(stream.updated_at);
-            stream.order = std::mem::take(&mut stream.order).evolve(&event, occurred_at)?;
+            stream.order = std::mem::take(&mut stream.order)
+                .evolve(&event, occurred_at)
+                .map_err(|impossible| WorkError::Corrupt { order_id, impossible })?;
             stream.version += 1;
             stream.updated_at = occurred_at;
-            let recorded = Recorded {
-                order_id,
-                version: stream.version,
-                event_id: (self.new_id)(),
-                occurred_at,
-                event,
-                cause: cause.clone(),
-            };
-            self.dispatcher.dispatch(recorded, stream);
+            let (version, cause) = (stream.version, cause.clone());
+            self.changes.dispatch(Recorded { order_id, version, occurred_at, event, cause }, &stream.order);
             self.changed.insert(order_id);
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Everything that was decided so far.
     #[must_use]
     pub fn journal(&self) -> &[Recorded] {
-        &self.dispatcher.journal
+        &self.changes.journal
     }
 
     /// What is to be written.
     #[must_use]
     pub fn finish(mut self) -> Outcome {
         let heads = self.changed.iter().filter_map(|order_id| self.streams.remove(order_id)).collect();
-        Outcome { heads, dispatched: self.dispatcher }
+        Outcome { heads, changes: self.changes }
     }
 }

@@ -4,7 +4,7 @@ use contracts::AnyEvent;
 use order::domain::OrderId;
 
 use crate::events::{payment_completed, payment_declined, stock_rejected, stock_reserved};
-use crate::stack::Stack;
+use crate::stack::{Stack, expire};
 
 /// What can happen to an open order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ async fn step(stack: &Stack, inputs: &[(OrderId, Input)]) {
     }
     let due: Vec<OrderId> = having(Input::Deadline).collect();
     stack.let_deadlines_pass(&due).await;
-    stack.replica.store.expire(&due, contracts::ambient::now(), chrono::TimeDelta::zero()).await.unwrap();
+    expire(&stack.replica.store, &due, chrono::TimeDelta::zero()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

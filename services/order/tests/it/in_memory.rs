@@ -3,10 +3,15 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{AnyEvent, Cause, TraceContext};
-use order::adapters::contract::translate;
-use order::application::place_order::place_order;
-use order::application::work::Outcome;
-use order::application::{DeadlineChange, Work, WorkError, cancel_order, expire_orders, record_fact};
+use futures::FutureExt;
+use order::adapters::announcements::announce;
+use order::application::cancel_order::cancel_order;
+use order::application::expire_orders::expire_orders;
+use order::application::record_fact::record_fact;
+use order::application::{
+    Answer, CustomerKey, DeadlineChange, Outcome, PlaceOutcome, Recorded, Stream, Transaction, ViewChange,
+    Work, WorkError, place_order,
+};
 use order::domain::{
     CancellationReason, CurrencyCode, CustomerId, Fact, Line, Order, OrderId, PaymentMethod, Placement,
     Progress, Quantity, Refusal, Sku, UnitPrice, replay,
@@ -40,10 +45,6 @@ fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
 }
 
-fn new_id() -> Uuid {
-    Uuid::from_u128(42)
-}
-
 fn cause() -> Cause {
     Cause {
         correlation_id: Uuid::from_u128(2),
@@ -53,32 +54,124 @@ fn cause() -> Cause {
     }
 }
 
-fn placed() -> Work {
+/// The tables of a service that has one order.
+#[derive(Debug, Default)]
+struct Tables {
+    head: Option<Stream>,
+    journal: Vec<Recorded>,
+    published: Vec<AnyEvent>,
+    progress: Option<Progress>,
+    deadline: Option<DateTime<Utc>>,
+}
+
+/// A transaction on them: what it stores is there once it is committed.
+#[derive(Debug)]
+struct InMemory<'a> {
+    tables: &'a mut Tables,
+    stored: Option<Outcome>,
+}
+
+impl Transaction for InMemory<'_> {
+    type Error = WorkError;
+
+    async fn lock(&mut self, _: &[OrderId]) -> Result<Work, WorkError> {
+        Ok(Work::new(self.tables.head.iter().cloned().collect()))
+    }
+
+    /// All of them, also those that have ended meanwhile.
+    async fn still_due(
+        &mut self,
+        order_ids: &[OrderId],
+        _: DateTime<Utc>,
+        _: TimeDelta,
+    ) -> Result<Vec<OrderId>, WorkError> {
+        Ok(order_ids.to_vec())
+    }
+
+    async fn remember(
+        &mut self,
+        _: &CustomerKey,
+        _: OrderId,
+        _: &Answer,
+    ) -> Result<Option<PlaceOutcome>, WorkError> {
+        Ok(None)
+    }
+
+    async fn store(&mut self, outcome: Outcome) -> Result<(), WorkError> {
+        self.stored = Some(outcome);
+        Ok(())
+    }
+
+    async fn clear_deadlines(&mut self, order_ids: &[OrderId]) -> Result<(), WorkError> {
+        if order_ids.contains(&ORDER) {
+            self.tables.deadline = None;
+        }
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<(), WorkError> {
+        let mut outcome = self.stored.unwrap();
+        let announced = announce(&mut outcome);
+        self.tables.published.extend(announced.publications.into_iter().map(|published| published.event));
+        self.tables.head = outcome.heads.pop().or(self.tables.head.take());
+        self.tables.journal.extend(outcome.changes.journal);
+        match outcome.changes.views.remove(&ORDER) {
+            Some(ViewChange::Placed(view)) => self.tables.progress = Some(view.progress),
+            Some(ViewChange::Progressed { progress, .. }) => self.tables.progress = Some(progress),
+            None => {}
+        }
+        match outcome.changes.deadlines.remove(&ORDER) {
+            Some(DeadlineChange::Set(due_at)) => self.tables.deadline = Some(due_at),
+            Some(DeadlineChange::Cleared) => self.tables.deadline = None,
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Runs a use case to its end.
+fn run<T>(use_case: impl Future<Output = T>) -> T {
+    use_case.now_or_never().expect("memory keeps nobody waiting")
+}
+
+fn begin(tables: &mut Tables) -> InMemory<'_> {
+    InMemory { tables, stored: None }
+}
+
+fn placed() -> Tables {
     let line = Line {
         sku: Sku::try_new("22423").unwrap(),
         quantity: Quantity::try_new(2).unwrap(),
         unit_price_minor: UnitPrice::try_new(1_275).unwrap(),
     };
+    let customer_id = CustomerId::try_new("12345").unwrap();
     let placement = Placement::try_new(
-        CustomerId::try_new("12345").unwrap(),
+        customer_id.clone(),
         CurrencyCode::try_new("GBP").unwrap(),
         vec![line],
         PaymentMethod::try_new("tok_visa").unwrap(),
         None,
     )
     .unwrap();
-    place_order(ORDER, placement, TimeDelta::minutes(15), &cause(), at(0), translate, new_id).unwrap()
+    let placing = place_order::prepare(ORDER, placement, TimeDelta::minutes(15), &cause(), at(0)).unwrap();
+    let key = CustomerKey { customer_id, key: "key".to_owned(), request: serde_json::Value::Null };
+    let answer = Answer { status_code: 202, etag: String::new(), body: String::new() };
+    let mut tables = Tables::default();
+    let outcome = run(place_order::place_order(begin(&mut tables), placing, &key, &answer));
+    assert_eq!(outcome, Ok(PlaceOutcome::Placed));
+    tables
 }
 
-fn apply(work: &mut Work, input: Input, now: DateTime<Utc>) {
+fn apply(tables: &mut Tables, input: Input, now: DateTime<Utc>) {
     let fact = match input {
         Input::Cancellation => {
-            let outcome = cancel_order::cancel_order(work, ORDER, TraceContext::default(), now);
-            assert!(matches!(outcome, Ok(_) | Err(WorkError::Refused(Refusal::AlreadyConfirmed))));
+            let outcome = run(cancel_order(begin(tables), ORDER, TraceContext::default(), now));
+            assert!(matches!(outcome, Ok(()) | Err(WorkError::Refused(Refusal::AlreadyConfirmed))));
             return;
         }
         Input::Deadline => {
-            expire_orders::expire_orders(work, &[ORDER], at(900).max(now)).unwrap();
+            let (now, grace) = (at(900).max(now), TimeDelta::zero());
+            run(expire_orders(begin(tables), &[ORDER], now, grace)).unwrap();
             return;
         }
         Input::StockReserved => Fact::StockReserved { reservation_id: Uuid::from_u128(3) },
@@ -88,7 +181,12 @@ fn apply(work: &mut Work, input: Input, now: DateTime<Utc>) {
         }
         Input::PaymentDeclined => Fact::PaymentDeclined { payment_id: PAYMENT, reason: "no".to_owned() },
     };
-    record_fact::record_fact(work, ORDER, fact, &cause(), now).unwrap();
+    // The steps of a batch.
+    let mut transaction = begin(tables);
+    let mut work = run(transaction.lock(&[ORDER])).unwrap();
+    record_fact(&mut work, ORDER, fact, &cause(), now).unwrap();
+    run(transaction.store(work.finish())).unwrap();
+    run(transaction.commit()).unwrap();
 }
 
 /// The end that an input brings about when it comes first; none if it ends nothing.
@@ -105,50 +203,49 @@ fn end_of(input: Input) -> Option<Result<(), CancellationReason>> {
 
 /// Runs one order of arrival and checks everything that must hold after any.
 fn check(arrivals: &[Input]) {
-    let mut work = placed();
+    let mut tables = placed();
     for (input, second) in arrivals.iter().zip(1..) {
-        apply(&mut work, *input, at(second));
+        apply(&mut tables, *input, at(second));
     }
-    let order = work.stream(ORDER).unwrap().order.clone();
+    let head = tables.head.as_ref().unwrap();
     let first_end = arrivals.iter().find_map(|input| end_of(*input));
-    let end = match &order {
+    let end = match &head.order {
         Order::Unplaced => panic!("{arrivals:?}: lost"),
         Order::Placed { .. } => None,
         Order::Confirmed { .. } => Some(Ok(())),
         Order::Cancelled { reason, .. } => Some(Err(*reason)),
     };
     assert_eq!(end, first_end, "{arrivals:?}: the first ends it");
-    let facts = order.facts();
+    let facts = head.order.facts();
     assert_eq!(facts.stock_rejected, arrivals.contains(&Input::StockRejected), "{arrivals:?}");
     assert_eq!(facts.payment_declined, arrivals.contains(&Input::PaymentDeclined), "{arrivals:?}");
     assert_eq!(facts.payment_id.is_some(), arrivals.contains(&Input::PaymentCompleted), "{arrivals:?}");
     assert_eq!(facts.reservation_id.is_some(), arrivals.contains(&Input::StockReserved), "{arrivals:?}");
-    check_outcome(work.finish(), &order, end.is_some(), arrivals);
+    check_tables(&tables, head, end.is_some(), arrivals);
 }
 
-fn check_outcome(outcome: Outcome, order: &Order, ended: bool, arrivals: &[Input]) {
-    let [head] = outcome.heads.as_slice() else { panic!("{arrivals:?}: one head") };
-    let dispatched = outcome.dispatched;
-    let published: Vec<_> =
-        dispatched.publisher.published.iter().map(|publication| &publication.event).collect();
-    match published.as_slice() {
+fn check_tables(tables: &Tables, head: &Stream, ended: bool, arrivals: &[Input]) {
+    match tables.published.as_slice() {
         [AnyEvent::OrderPlaced(_)] => assert!(!ended, "{arrivals:?}: an end is published"),
         [AnyEvent::OrderPlaced(_), AnyEvent::OrderConfirmed(_) | AnyEvent::OrderCancelled(_)] => {
             assert!(ended, "{arrivals:?}: only an end is published");
         }
         other => panic!("{arrivals:?}: published {other:?}"),
     }
-    let sequences: Vec<_> = published.iter().map(|event| event.sequence()).collect();
+    let sequences: Vec<_> = tables.published.iter().map(AnyEvent::sequence).collect();
     assert_eq!(sequences, (1..=head.last_sequence).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
-    let versions: Vec<_> = dispatched.journal.iter().map(|recorded| recorded.version).collect();
+    let versions: Vec<_> = tables.journal.iter().map(|recorded| recorded.version).collect();
     assert_eq!(versions, (1..=head.version).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
-    assert!(dispatched.journal.is_sorted_by_key(|recorded| recorded.occurred_at), "{arrivals:?}: in time");
-    let stream = dispatched.journal.iter().map(|recorded| (&recorded.event, recorded.occurred_at));
+    assert!(tables.journal.is_sorted_by_key(|recorded| recorded.occurred_at), "{arrivals:?}: in time");
+    let stream = tables.journal.iter().map(|recorded| (&recorded.event, recorded.occurred_at));
     let last = replay(ORDER, stream).unwrap().pop().unwrap();
-    assert_eq!(Some(&last.progress), Progress::of(order).as_ref(), "{arrivals:?}: replay tells the state");
-    assert_eq!(dispatched.projection.changes[&ORDER].progress, last.progress, "{arrivals:?}");
-    let deadline = dispatched.deadlines.changes[&ORDER];
-    assert_eq!(deadline == DeadlineChange::Cleared, ended, "{arrivals:?}: a deadline for open orders only");
+    assert_eq!(
+        Some(&last.progress),
+        Progress::of(&head.order).as_ref(),
+        "{arrivals:?}: replay tells the state"
+    );
+    assert_eq!(tables.progress.as_ref(), Some(&last.progress), "{arrivals:?}");
+    assert_eq!(tables.deadline.is_none(), ended, "{arrivals:?}: a deadline for open orders only");
 }
 
 /// Calls `visit` with every distinct order of `inputs` (sorted before); the next permutation by Knuth's algorithm L.
@@ -204,8 +301,17 @@ proptest! {
 
 #[test]
 fn a_clock_that_goes_back_does_not_reorder_a_stream() {
-    let mut work = placed();
-    apply(&mut work, Input::PaymentCompleted, at(-60));
-    let head = work.stream(ORDER).unwrap();
-    assert_eq!(head.updated_at, at(0));
+    let mut tables = placed();
+    apply(&mut tables, Input::PaymentCompleted, at(-60));
+    assert_eq!(tables.head.unwrap().updated_at, at(0));
+}
+
+#[test]
+fn a_refused_command_stores_nothing() {
+    let mut tables = placed();
+    apply(&mut tables, Input::PaymentCompleted, at(1));
+    let versions = tables.journal.len();
+    let refused = run(cancel_order(begin(&mut tables), ORDER, TraceContext::default(), at(2)));
+    assert_eq!(refused, Err(WorkError::Refused(Refusal::AlreadyConfirmed)));
+    assert_eq!(tables.journal.len(), versions);
 }

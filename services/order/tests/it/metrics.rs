@@ -4,7 +4,7 @@ use order::domain::OrderId;
 use testkit::exposition::Recorded;
 
 use crate::events::{payment_completed, payment_declined, stock_rejected, stock_reserved};
-use crate::stack::Stack;
+use crate::stack::{Stack, expire};
 
 fn ended(recorded: &Recorded, end: &str, reason: &str) -> String {
     recorded.sum("orders_ended_total", &[("status", end), ("reason", reason)]).to_string()
@@ -28,12 +28,7 @@ async fn each_order_is_counted_once_when_it_is_placed_and_once_by_its_end_whatev
         .await;
     stack.replica.cancel(cancelled).await;
     stack.let_deadlines_pass(&[timed_out]).await;
-    stack
-        .replica
-        .store
-        .expire(&[timed_out], contracts::ambient::now(), chrono::TimeDelta::zero())
-        .await
-        .unwrap();
+    expire(&stack.replica.store, &[timed_out], chrono::TimeDelta::zero()).await;
     // Too late to end anything.
     stack
         .apply(vec![payment_completed(cancelled), stock_rejected(timed_out), payment_completed(twice)])

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use database::Database;
+use database::{Database, Operation};
 use events::Publisher;
 use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::postgres::OrderStore;
 use order::adapters::watch::Watcher;
+use order::application::cancel_order::cancel_order;
 use order::config::Config;
 use order::domain::OrderId;
 use testkit::interleave::every_interleaving;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::Input;
 use crate::events::apply;
-use crate::stack::{Replica, Settings, Stack};
+use crate::stack::{Replica, Settings, Stack, expire};
 
 /// More schedules than any pair has.
 const MOST: usize = 2_000;
@@ -30,11 +31,12 @@ async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Pub
         }
         None if input == Input::Cancellation => {
             // Refused if the other one has confirmed it.
-            let _ =
-                store.cancel(order_id, contracts::TraceContext::default(), contracts::ambient::now()).await;
+            let (trace, now) = (contracts::TraceContext::default(), contracts::ambient::now());
+            let use_case = |transaction| cancel_order(transaction, order_id, trace, now);
+            let _ = store.transaction(Operation::Request, use_case).await;
         }
         None => {
-            store.expire(&[order_id], contracts::ambient::now(), chrono::TimeDelta::zero()).await.unwrap();
+            expire(&store, &[order_id], chrono::TimeDelta::zero()).await;
         }
     }
 }

@@ -6,15 +6,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chrono::TimeDelta;
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Codec, Topics, ambient};
-use database::Database;
+use database::{Database, Operation};
 use events::Publisher;
 use messaging::{Bus, InMemoryBus, TopicSpec};
 use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::http::{OrderApi, routes};
 use order::adapters::postgres::{OrderStore, migrator};
 use order::adapters::watch::{WatchPoller, Watcher};
+use order::application::expire_orders::expire_orders;
 use order::config::Config;
 use order::domain::OrderId;
 use serde_json::{Value, json};
@@ -159,12 +161,12 @@ impl Stack {
 
     /// Makes the deadlines of these orders pass, without waiting for it. They were published long before.
     pub(crate) async fn let_deadlines_pass(&self, order_ids: &[OrderId]) {
-        self.publish_before(order_ids, chrono::TimeDelta::days(1)).await;
+        self.publish_before(order_ids, TimeDelta::days(1)).await;
         self.let_unpublished_deadlines_pass(order_ids).await;
     }
 
     /// Says that these orders were published so long ago.
-    pub(crate) async fn publish_before(&self, order_ids: &[OrderId], ago: chrono::TimeDelta) {
+    pub(crate) async fn publish_before(&self, order_ids: &[OrderId], ago: TimeDelta) {
         let published = sqlx::query("UPDATE outbox.messages SET finished_at = $2 WHERE subject = ANY($1)")
             .bind(order_ids.iter().map(ToString::to_string).collect::<Vec<String>>())
             .bind(ambient::now() - ago)
@@ -176,7 +178,7 @@ impl Stack {
 
     pub(crate) async fn let_unpublished_deadlines_pass(&self, order_ids: &[OrderId]) {
         let ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-        let past = ambient::now() - chrono::TimeDelta::seconds(1);
+        let past = ambient::now() - TimeDelta::seconds(1);
         sqlx::query("UPDATE orders SET due_at = $2 WHERE order_id = ANY($1) AND status = 'placed'")
             .bind(&ids)
             .bind(past)
@@ -310,6 +312,12 @@ impl Replica {
     pub(crate) async fn cancel(&self, order_id: OrderId) -> Answered {
         self.ask(Request::post(format!("/orders/{order_id}/cancellation")).body(Body::empty()).unwrap()).await
     }
+}
+
+/// Lets the deadlines of these orders act, as if everything before them was consumed; says how many were answered.
+pub(crate) async fn expire(store: &OrderStore, order_ids: &[OrderId], grace: TimeDelta) -> usize {
+    let use_case = |transaction| expire_orders(transaction, order_ids, ambient::now(), grace);
+    store.transaction(Operation::Worker, use_case).await.unwrap()
 }
 
 /// `POST /orders` with this key and further headers.

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use contracts::ambient;
+use database::Operation;
 use serde::Deserialize;
 use service::http::{Json, Path, Problem, Query};
 use telemetry::spans;
@@ -17,6 +18,7 @@ use utoipa::IntoParams;
 
 use super::answers::{self, HistoryBody, OrderBody};
 use super::{Api, headers};
+use crate::application::cancel_order;
 use crate::domain::{OrderId, OrderView};
 
 /// How to look at an order.
@@ -122,8 +124,10 @@ pub(super) async fn cancel_order(
     telemetry::set_parent(&transaction, &story);
     spans::link(&Span::current(), &transaction);
     transaction.record("tidings.order_id", display(order_id));
-    let cancelled = api.store.cancel(order_id, trace_of(&transaction), ambient::now());
-    cancelled.instrument(transaction).await.map_err(answers::problem)?;
+    let trace = trace_of(&transaction);
+    let use_case = |transaction| cancel_order::cancel_order(transaction, order_id, trace, ambient::now());
+    let cancelling = api.store.transaction(Operation::Request, use_case).instrument(transaction);
+    cancelling.await.map_err(answers::problem)?;
     api.watcher.wake();
     let view = api.store.view(order_id).await.map_err(answers::problem)?;
     let view = view.ok_or_else(|| answers::not_found(&id))?;

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::envelope::correlation_id_of;
 use contracts::{Cause, ambient};
+use database::Operation;
 use serde_json::Value;
 use service::http::{IDEMPOTENT_REPLAYED, IdempotencyKey, InFlight, Json, Problem, preferred_wait};
 use telemetry::spans;
@@ -18,8 +19,9 @@ use tracing::field::display;
 use super::answers::{self, OrderBody};
 use super::request::{self, PlaceOrderRequest};
 use super::{Api, headers};
-use crate::adapters::postgres::{Answer, CustomerKey, PlaceOutcome, StoreError};
+use crate::adapters::postgres::StoreError;
 use crate::adapters::watch::Place;
+use crate::application::{Answer, CustomerKey, PlaceOutcome, place_order};
 use crate::domain::{OrderId, Placement};
 
 /// Place an order.
@@ -94,12 +96,13 @@ async fn place(
         user_id: Some(placement.customer_id.to_string()),
         trace: story.clone(),
     };
-    let placing =
-        api.store.prepare(placement, api.deadline, &cause, ambient::now()).map_err(answers::problem)?;
-    let order_id = placing.view.order_id;
+    let order_id = OrderId(ambient::new_id());
     transaction.record("tidings.order_id", display(order_id));
+    let placing = place_order::prepare(order_id, placement, api.deadline, &cause, ambient::now())
+        .map_err(|error| answers::problem(error.into()))?;
     let answer = answer(&OrderBody::of(&placing.view, &story), placing.view.version)?;
-    let outcome = api.store.place(placing, key, answer.clone()).instrument(transaction).await;
+    let use_case = |transaction| place_order::place_order(transaction, placing, &key, &answer);
+    let outcome = api.store.transaction(Operation::Request, use_case).instrument(transaction).await;
     match outcome.map_err(answers::problem)? {
         PlaceOutcome::Placed => {
             api.watcher.wake();

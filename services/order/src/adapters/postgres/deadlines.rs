@@ -173,6 +173,9 @@ pub(super) async fn set(
     order_ids: Vec<Uuid>,
     deadlines_at: Vec<DateTime<Utc>>,
 ) -> Result<(), sqlx::Error> {
+    if order_ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
         "INSERT INTO deadlines (order_id, deadline_at, look_at)
          SELECT n.order_id, n.deadline_at, n.deadline_at
@@ -187,6 +190,9 @@ pub(super) async fn set(
 }
 
 pub(super) async fn clear(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<(), sqlx::Error> {
+    if order_ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query("DELETE FROM deadlines WHERE order_id = ANY($1)")
         .bind(order_ids.iter().map(|id| id.0).collect::<Vec<Uuid>>())
         .execute(conn)

@@ -1,12 +1,13 @@
 //! Stream heads: locked sorted, inserted once, updated set-based.
 
 use chrono::{DateTime, Utc};
+use contracts::Topic;
 use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::StoreError;
 use super::rows::{HeadRow, HeadState};
-use super::{StoreError, last_message_id};
 use crate::application::Stream;
 use crate::domain::OrderId;
 
@@ -64,9 +65,12 @@ pub(super) async fn insert(
 /// Updates the heads, which this transaction has locked.
 pub(super) async fn update(
     conn: &mut PgConnection,
-    heads: &[Stream],
+    heads: &[&Stream],
     numbered: &Numbered,
 ) -> Result<(), StoreError> {
+    if heads.is_empty() {
+        return Ok(());
+    }
     let states: Vec<HeadState<'_>> = heads.iter().map(|head| HeadState::of(&head.order)).collect();
     let stored = sqlx::query(
         "UPDATE orders
@@ -102,4 +106,9 @@ pub(super) async fn update(
     .execute(conn)
     .await?;
     Ok(expect_stored(stored.rows_affected(), heads.len())?)
+}
+
+/// The message that the order's head names from now on.
+fn last_message_id(head: &Stream, numbered: &Numbered) -> Option<i64> {
+    numbered.last_message_id(Topic::Orders.suffix(), &head.order_id.0.to_string()).or(head.last_message_id)
 }
