@@ -3,10 +3,10 @@
 pub mod announcements;
 pub mod consumer;
 pub mod contract;
-pub mod deadlines;
+pub mod deadline_sampler;
+pub mod deadline_worker;
 pub mod http;
 pub mod metrics;
-pub mod overdue;
 pub mod postgres;
 pub mod stored;
 pub mod watch;

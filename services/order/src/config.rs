@@ -12,11 +12,11 @@ pub struct Config {
     /// As long as `deadline_ms` unless it is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_grace_ms: Option<u32>,
-    /// How often expired deadlines are looked for, in milliseconds.
+    /// How often expired deadlines are polled, in milliseconds.
     pub deadline_poll_interval_ms: u32,
     /// How many expired orders are cancelled in one transaction.
     pub deadline_batch_size: u32,
-    /// How often the orders that somebody waits for are looked at, in milliseconds.
+    /// How often the orders that requests wait for are read, in milliseconds.
     pub watch_poll_interval_ms: u32,
     /// How many requests may wait for an order's end (`Prefer: wait`) on this replica at once.
     pub max_waiters: u32,

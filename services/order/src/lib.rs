@@ -1,4 +1,4 @@
-//! order: takes orders, decides alone how each ends, and tells the world.
+//! order: accepts orders, alone decides how each ends, and publishes the end.
 
 pub mod adapters;
 pub mod application;

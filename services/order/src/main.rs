@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use order::adapters::consumer::{OrderBatchDeps, subscriptions};
 use order::adapters::contract;
-use order::adapters::deadlines::DeadlineWorker;
+use order::adapters::deadline_sampler::DeadlineSampler;
+use order::adapters::deadline_worker::DeadlineWorker;
 use order::adapters::http::{self, OrderApi};
 use order::adapters::metrics;
-use order::adapters::overdue::DeadlineSampler;
 use order::adapters::postgres::{OrderStore, migrator};
 use order::adapters::watch::{WatchPoller, Watcher};
 use order::config::Config;

@@ -1,12 +1,13 @@
 //! The order API.
 
-mod answers;
 mod headers;
+mod problems;
 mod request;
 mod routes_list;
 mod routes_orders;
 mod routes_place;
 mod routes_stream;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ struct Api {
 /// The order API's description.
 #[derive(Debug, OpenApi)]
 #[openapi(
-    info(title = "Tidings: orders", description = "Takes orders and tells how they end."),
+    info(title = "Tidings: orders", description = "Accepts orders and shows how they end."),
     paths(
         routes_place::place_order,
         routes_orders::get_order,

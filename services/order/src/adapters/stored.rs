@@ -79,7 +79,7 @@ pub fn read(stored: StoredEvent) -> Result<OrderEvent, UnreadableEvent> {
         .map_err(|source| UnreadableEvent::Shape { kind, source })
 }
 
-/// Version 1 told prices as decimal text in US dollars, the only currency there was: `items` with `price: "2.55"`.
+/// Version 1 has prices as decimal text in US dollars, the only currency there was: `items` with `price: "2.55"`.
 /// Version 2 has `lines` in minor units of a `currency`.
 fn order_placed_in_minor_units(mut data: Value) -> Result<Value, String> {
     let fields = data.as_object_mut().ok_or("no fields")?;

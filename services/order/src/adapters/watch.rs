@@ -1,5 +1,5 @@
-//! Waiting for orders: one poller a replica looks at all orders that somebody waits for, so that any replica answers
-//! and the database sees one statement, however many wait.
+//! Waiting for orders: one poller per replica reads all orders that requests wait for, so that any replica answers and the
+//! database sees one statement, however many wait.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,11 +15,11 @@ use super::postgres::{OrderStore, Watched};
 use crate::config::Config;
 use crate::domain::OrderId;
 
-/// After a look, the next one comes no sooner, however often somebody wakes the poller.
-const BREATH: Duration = Duration::from_millis(5);
+/// The next poll comes no sooner, however often the poller is woken.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// While nobody waits, the poller reports so often that it is there.
-const IDLE: Duration = Duration::from_secs(5);
+/// How often the poller reports progress while nobody waits.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Who waits for which order on this replica. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,14 +44,14 @@ struct Watches {
     count: usize,
 }
 
-/// All places are taken.
+/// The limit of this replica is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("as many wait already as this replica lets wait")]
-pub struct Crowded;
+#[error("as many requests wait already as this replica allows")]
+pub struct TooManyWaiters;
 
-/// A place among those who may wait.
+/// A permit to wait, one of a limited number.
 #[derive(Debug)]
-pub struct Place {
+pub struct WaitPermit {
     watcher: Watcher,
     _permit: OwnedSemaphorePermit,
 }
@@ -59,7 +59,7 @@ pub struct Place {
 /// One order being watched. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {
-    place: Place,
+    permit: WaitPermit,
     order_id: OrderId,
     receiver: watch::Receiver<Option<Watched>>,
 }
@@ -68,43 +68,43 @@ impl Watcher {
     /// Nobody waits yet; waiting ends when `closing` is cancelled.
     #[must_use]
     pub fn new(config: &Config, closing: CancellationToken) -> Self {
-        let places = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(usize::MAX >> 3)));
+        let limit = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(usize::MAX >> 3)));
         Self {
             shared: Arc::new(Shared {
                 orders: Mutex::default(),
                 wake: Notify::new(),
-                waits: places(config.max_waiters),
-                streams: places(config.max_streams),
+                waits: limit(config.max_waiters),
+                streams: limit(config.max_streams),
                 poll: Duration::from_millis(u64::from(config.watch_poll_interval_ms)),
                 closing,
             }),
         }
     }
 
-    /// A place for a request that waits for an order's end.
+    /// For a request that waits for an order's end (`max_waiters`).
     ///
     /// # Errors
-    /// When all are taken.
-    pub fn place_for_wait(&self) -> Result<Place, Crowded> {
-        self.place(&self.shared.waits)
+    /// When the limit is reached.
+    pub fn wait_permit(&self) -> Result<WaitPermit, TooManyWaiters> {
+        self.permit(&self.shared.waits)
     }
 
-    /// A place for an event stream.
+    /// For an event stream (`max_streams`).
     ///
     /// # Errors
-    /// When all are taken.
-    pub fn place_for_stream(&self) -> Result<Place, Crowded> {
-        self.place(&self.shared.streams)
+    /// When the limit is reached.
+    pub fn stream_permit(&self) -> Result<WaitPermit, TooManyWaiters> {
+        self.permit(&self.shared.streams)
     }
 
-    /// Looks at once: something was committed in this process.
+    /// Polls at once: something was committed in this process.
     pub fn wake(&self) {
         self.shared.wake.notify_one();
     }
 
-    fn place(&self, places: &Arc<Semaphore>) -> Result<Place, Crowded> {
-        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| Crowded)?;
-        Ok(Place { watcher: self.clone(), _permit: permit })
+    fn permit(&self, limit: &Arc<Semaphore>) -> Result<WaitPermit, TooManyWaiters> {
+        let permit = Arc::clone(limit).try_acquire_owned().map_err(|_| TooManyWaiters)?;
+        Ok(WaitPermit { watcher: self.clone(), _permit: permit })
     }
 
     fn orders(&self) -> MutexGuard<'_, HashMap<OrderId, Watches>> {
@@ -115,7 +115,7 @@ impl Watcher {
         self.orders().keys().copied().collect()
     }
 
-    fn tell(&self, seen: &[Watched]) {
+    fn notify(&self, seen: &[Watched]) {
         let orders = self.orders();
         for watched in seen {
             if let Some(watches) = orders.get(&watched.order_id) {
@@ -125,18 +125,18 @@ impl Watcher {
     }
 }
 
-impl Place {
-    /// Takes this place to watch an order.
+impl WaitPermit {
+    /// Watches an order under this permit.
     #[must_use]
     pub fn watch(self, order_id: OrderId) -> Watch {
         let mut orders = self.watcher.orders();
-        let nobody = || Watches { sender: watch::Sender::new(None), count: 0 };
-        let watches = orders.entry(order_id).or_insert_with(nobody);
+        let first = || Watches { sender: watch::Sender::new(None), count: 0 };
+        let watches = orders.entry(order_id).or_insert_with(first);
         watches.count += 1;
         let receiver = watches.sender.subscribe();
         drop(orders);
         self.watcher.wake();
-        Watch { place: self, order_id, receiver }
+        Watch { permit: self, order_id, receiver }
     }
 }
 
@@ -152,7 +152,7 @@ impl Watch {
     }
 
     async fn until(&mut self, condition: impl Fn(&Watched) -> bool) -> Option<Watched> {
-        let closing = self.place.watcher.shared.closing.clone();
+        let closing = self.permit.watcher.shared.closing.clone();
         tokio::select! {
             seen = self.receiver.wait_for(|seen| seen.as_ref().is_some_and(&condition)) => seen.ok().and_then(|seen| *seen),
             () = closing.cancelled() => None,
@@ -162,7 +162,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut orders = self.place.watcher.orders();
+        let mut orders = self.permit.watcher.orders();
         if let Entry::Occupied(mut watches) = orders.entry(self.order_id) {
             watches.get_mut().count -= 1;
             if watches.get().count == 0 {
@@ -180,13 +180,13 @@ pub struct WatchPoller {
 }
 
 impl WatchPoller {
-    /// Looks for everybody who waits with `watcher`.
+    /// Polls for the watches of `watcher`.
     #[must_use]
     pub const fn new(watcher: Watcher, store: OrderStore) -> Self {
         Self { watcher, store }
     }
 
-    async fn look(&self, progress: &Progress) -> bool {
+    async fn poll_once(&self, progress: &Progress) -> bool {
         let order_ids = self.watcher.watched_ids();
         if order_ids.is_empty() {
             progress.idle();
@@ -194,11 +194,11 @@ impl WatchPoller {
         }
         match self.store.watched(&order_ids).await {
             Ok(seen) => {
-                self.watcher.tell(&seen);
+                self.watcher.notify(&seen);
                 progress.moved();
             }
             Err(error) => {
-                tracing::warn!(%error, waiting = order_ids.len(), "could not look at watched orders");
+                tracing::warn!(%error, waiting = order_ids.len(), "could not read the orders that requests wait for");
             }
         }
         true
@@ -214,11 +214,11 @@ impl service::Worker for WatchPoller {
     async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         let shared = Arc::clone(&self.watcher.shared);
         while !shutdown.is_cancelled() {
-            let waiting = self.look(&progress).await;
-            tokio::time::sleep(BREATH).await;
+            let waiting = self.poll_once(&progress).await;
+            tokio::time::sleep(MIN_POLL_INTERVAL).await;
             tokio::select! {
                 () = shared.wake.notified() => {}
-                () = tokio::time::sleep(if waiting { shared.poll } else { IDLE }) => {}
+                () = tokio::time::sleep(if waiting { shared.poll } else { IDLE_POLL_INTERVAL }) => {}
                 () = shutdown.cancelled() => {}
             }
         }
@@ -242,7 +242,7 @@ mod tests {
         let (together, left) = (Barrier::new(2), AtomicUsize::new(0));
         let watch_and_leave = || {
             for _ in 0..TIMES {
-                let watch = watcher.place_for_wait().unwrap().watch(OrderId(Uuid::nil()));
+                let watch = watcher.wait_permit().unwrap().watch(OrderId(Uuid::nil()));
                 together.wait();
                 drop(watch);
                 together.wait();

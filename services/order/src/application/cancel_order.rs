@@ -19,7 +19,8 @@ pub async fn cancel_order<T: Transaction>(
 ) -> Result<(), T::Error> {
     let mut work = transaction.lock(&[order_id]).await?;
     let stream = work.stream(order_id).ok_or(WorkError::Refused(Refusal::UnknownOrder))?;
-    let cause = Cause { user_id: Some(stream.customer_id.to_string()), trace, ..stream.story.as_cause() };
+    let cause =
+        Cause { user_id: Some(stream.customer_id.to_string()), trace, ..stream.correlation.as_cause() };
     work.apply(order_id, |order| decide(order, Command::Cancel, now), &cause, now)?;
     transaction.store(work.finish()).await?;
     transaction.commit().await

@@ -21,7 +21,7 @@ pub async fn expire_orders<T: Transaction>(
     let due = transaction.still_due(order_ids, now, grace).await?;
     for order_id in &due {
         let Some(stream) = work.stream(*order_id) else { continue };
-        let cause = stream.story.as_cause();
+        let cause = stream.correlation.as_cause();
         work.apply(*order_id, |order| decide(order, Command::TimeOut, now), &cause, now)?;
     }
     let outcome = work.finish();

@@ -5,7 +5,7 @@ use contracts::Cause;
 
 use super::idempotency::{Answer, CustomerKey, PlaceOutcome};
 use super::projection::ViewChange;
-use super::stream::{Story, Stream};
+use super::stream::{Correlation, Stream};
 use super::transaction::Transaction;
 use super::work::{Outcome, Work, WorkError};
 use crate::domain::{Command, ImpossibleTransition, OrderId, OrderView, Placement, decide};
@@ -29,8 +29,8 @@ pub fn prepare(
     cause: &Cause,
     now: DateTime<Utc>,
 ) -> Result<Placing, WorkError> {
-    let story = Story { correlation_id: cause.correlation_id, trace: cause.trace.clone() };
-    let stream = Stream::new(order_id, placement.customer_id.clone(), story, now);
+    let correlation = Correlation { correlation_id: cause.correlation_id, trace: cause.trace.clone() };
+    let stream = Stream::new(order_id, placement.customer_id.clone(), correlation, now);
     let mut work = Work::new(vec![stream]);
     let command = Command::Place { placement: Box::new(placement), due_at: now + deadline };
     work.apply(order_id, |order| decide(order, command, now), cause, now)?;

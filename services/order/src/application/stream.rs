@@ -8,14 +8,14 @@ use crate::domain::{CustomerId, Order, OrderEvent, OrderId};
 
 /// What ties all that happens to an order together, whoever causes it: born with the request that placed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Story {
+pub struct Correlation {
     /// The correlation id of everything that follows from the order.
     pub correlation_id: Uuid,
     /// The trace in which it was placed.
     pub trace: TraceContext,
 }
 
-impl Story {
+impl Correlation {
     /// The cause of what happens by itself, such as a deadline.
     #[must_use]
     pub fn as_cause(&self) -> Cause {
@@ -35,8 +35,8 @@ pub struct Stream {
     pub order_id: OrderId,
     /// Whose.
     pub customer_id: CustomerId,
-    /// The story to which its events belong.
-    pub story: Story,
+    /// What its events are correlated by.
+    pub correlation: Correlation,
     /// How many events the stream has.
     pub version: i64,
     /// How many integration events were published under this key.
@@ -67,11 +67,16 @@ pub struct Recorded {
 impl Stream {
     /// A stream without events.
     #[must_use]
-    pub const fn new(order_id: OrderId, customer_id: CustomerId, story: Story, now: DateTime<Utc>) -> Self {
+    pub const fn new(
+        order_id: OrderId,
+        customer_id: CustomerId,
+        correlation: Correlation,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             order_id,
             customer_id,
-            story,
+            correlation,
             version: 0,
             last_sequence: 0,
             last_message_id: None,

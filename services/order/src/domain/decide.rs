@@ -9,7 +9,7 @@ use super::order::{Order, Terms};
 use super::placement::Placement;
 use super::values::{CancellationReason, CurrencyCode, Status};
 
-/// What somebody wants of an order.
+/// What a customer or the clock wants of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Place it, to end by then.
@@ -94,7 +94,7 @@ pub enum Refusal {
     /// A second payment under another id: the customer was charged twice.
     #[error("payment {second} after payment {first} of the same order")]
     SecondPayment {
-        /// The payment heard of first.
+        /// The payment recorded first.
         first: Uuid,
         /// The other one.
         second: Uuid,
@@ -141,7 +141,7 @@ pub fn decide(order: &Order, command: Command, now: DateTime<Utc>) -> Result<Vec
     }
 }
 
-/// What a fact leads to: nothing if it was heard before.
+/// What a fact leads to: nothing if it is recorded already.
 ///
 /// # Errors
 /// When the fact can't be true of this order.
@@ -149,27 +149,27 @@ pub fn react(order: &Order, fact: Fact) -> Result<Vec<OrderEvent>, Refusal> {
     let (Some(status), Some(terms)) = (order.status(), order.terms()) else {
         return Err(Refusal::UnknownOrder);
     };
-    let heard = order.facts();
+    let known = order.facts();
     let open = status == Status::Placed;
     match fact {
-        Fact::StockReserved { .. } if heard.reservation_id.is_some() => Ok(Vec::new()),
+        Fact::StockReserved { .. } if known.reservation_id.is_some() => Ok(Vec::new()),
         Fact::StockReserved { reservation_id } => {
             Ok(vec![OrderEvent::StockReservationRecorded { reservation_id }])
         }
-        Fact::StockRejected { .. } if heard.stock_rejected => Ok(Vec::new()),
+        Fact::StockRejected { .. } if known.stock_rejected => Ok(Vec::new()),
         Fact::StockRejected { shortages } if open => {
             Ok(cancelled(CancellationReason::OutOfStock, Some(in_words(&shortages))))
         }
         Fact::StockRejected { .. } => Ok(vec![OrderEvent::LateStockRejectionRecorded {}]),
         Fact::PaymentCompleted { payment_id, amount_minor, currency } => {
-            check_payment(heard.payment_id, terms, payment_id, amount_minor, currency)?;
-            Ok(match (heard.payment_id, open) {
+            check_payment(known.payment_id, terms, payment_id, amount_minor, currency)?;
+            Ok(match (known.payment_id, open) {
                 (Some(_), _) => Vec::new(),
                 (None, true) => vec![OrderEvent::OrderConfirmed { payment_id }],
                 (None, false) => vec![OrderEvent::LatePaymentRecorded { payment_id }],
             })
         }
-        Fact::PaymentDeclined { .. } if heard.payment_declined => Ok(Vec::new()),
+        Fact::PaymentDeclined { .. } if known.payment_declined => Ok(Vec::new()),
         Fact::PaymentDeclined { reason, .. } if open => {
             Ok(cancelled(CancellationReason::PaymentDeclined, Some(bounded(reason))))
         }
@@ -178,7 +178,7 @@ pub fn react(order: &Order, fact: Fact) -> Result<Vec<OrderEvent>, Refusal> {
 }
 
 fn check_payment(
-    heard: Option<Uuid>,
+    known: Option<Uuid>,
     terms: &Terms,
     payment_id: Uuid,
     amount_minor: i64,
@@ -192,7 +192,7 @@ fn check_payment(
             order_currency: CurrencyCode::as_str(&terms.currency).to_owned(),
         });
     }
-    match heard {
+    match known {
         Some(first) if first != payment_id => Err(Refusal::SecondPayment { first, second: payment_id }),
         Some(_) | None => Ok(()),
     }

@@ -15,7 +15,7 @@ pub struct Terms {
     pub currency: CurrencyCode,
 }
 
-/// What the order has heard from the other services. A fact heard before is a duplicate and changes nothing.
+/// The facts from other services that are recorded. A fact that is recorded already is a duplicate and changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Inventory reserved all lines.
@@ -40,14 +40,14 @@ pub enum Order {
         terms: Terms,
         /// When the deadline passes.
         due_at: Option<DateTime<Utc>>,
-        /// What was heard.
+        /// Which facts are recorded.
         facts: Facts,
     },
     /// Ended: paid.
     Confirmed {
         /// What was agreed.
         terms: Terms,
-        /// What was heard.
+        /// Which facts are recorded.
         facts: Facts,
         /// When.
         ended_at: DateTime<Utc>,
@@ -56,7 +56,7 @@ pub enum Order {
     Cancelled {
         /// What was agreed.
         terms: Terms,
-        /// What was heard.
+        /// Which facts are recorded.
         facts: Facts,
         /// When.
         ended_at: DateTime<Utc>,
@@ -89,7 +89,7 @@ impl Order {
         }
     }
 
-    /// What was heard so far.
+    /// The facts recorded so far.
     #[must_use]
     pub const fn facts(&self) -> Facts {
         match self {
@@ -161,19 +161,21 @@ impl Order {
                 other => Err(other.impossible(name)),
             },
             OrderEvent::StockReservationRecorded { reservation_id } => {
-                self.heard(name, |facts| facts.reservation_id = Some(*reservation_id))
+                self.with_fact(name, |facts| facts.reservation_id = Some(*reservation_id))
             }
             OrderEvent::LatePaymentRecorded { payment_id } => {
-                self.heard(name, |facts| facts.payment_id = Some(*payment_id))
+                self.with_fact(name, |facts| facts.payment_id = Some(*payment_id))
             }
-            OrderEvent::LateDeclineRecorded { .. } => self.heard(name, |facts| facts.payment_declined = true),
+            OrderEvent::LateDeclineRecorded { .. } => {
+                self.with_fact(name, |facts| facts.payment_declined = true)
+            }
             OrderEvent::LateStockRejectionRecorded {} => {
-                self.heard(name, |facts| facts.stock_rejected = true)
+                self.with_fact(name, |facts| facts.stock_rejected = true)
             }
         }
     }
 
-    fn heard(
+    fn with_fact(
         mut self,
         event: &'static str,
         note: impl FnOnce(&mut Facts),

@@ -111,7 +111,7 @@ pub struct OrderView {
     pub progress: Progress,
 }
 
-/// The views after each event of a stream: its history, from which every past state can be told.
+/// The views after each event of a stream: its history, which has every past state.
 ///
 /// # Errors
 /// When the stream holds what no decision could have led to.

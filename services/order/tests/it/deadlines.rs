@@ -10,7 +10,7 @@ use events::{AvroDecoder, topics_of};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, Record, partition_for_key};
 use order::adapters::consumer::subscriptions;
-use order::adapters::deadlines::{DeadlineWorker, Fence};
+use order::adapters::deadline_worker::{CatchUpBarrier, DeadlineWorker};
 use order::config::Config;
 use order::domain::OrderId;
 use service::{Progress, Worker};
@@ -92,10 +92,10 @@ async fn what_hangs_is_cancelled_once_its_deadline_has_passed() {
     let stack = Stack::start().await;
     let orders = stack.place_many(25).await;
     let worker = worker(&stack, &stack.replica, 10);
-    let mut held = Fence::default();
-    assert_eq!(worker.look(&mut held).await.unwrap(), 0, "no deadline has passed yet");
+    let mut held = CatchUpBarrier::default();
+    assert_eq!(worker.poll_once(&mut held).await.unwrap(), 0, "no deadline has passed yet");
     stack.let_deadlines_pass(&orders[..23]).await;
-    assert_eq!(worker.look(&mut held).await.unwrap(), 23, "in batches of ten");
+    assert_eq!(worker.poll_once(&mut held).await.unwrap(), 23, "in batches of ten");
     for order_id in &orders[..23] {
         assert_eq!(stack.end_of(*order_id).await, timed_out());
     }
@@ -110,15 +110,23 @@ async fn orders_that_waited_for_the_broker_are_not_cancelled_when_it_returns() {
     let worker = worker(&stack, &stack.replica, 10);
     // The broker was away for longer than the deadline: inventory has not heard of them.
     stack.let_unpublished_deadlines_pass(&orders).await;
-    assert_eq!(worker.look(&mut Fence::default()).await.unwrap(), 0, "nobody has heard of them");
+    assert_eq!(
+        worker.poll_once(&mut CatchUpBarrier::default()).await.unwrap(),
+        0,
+        "nobody has heard of them"
+    );
     // It returns: the others have as long as they would have had.
     let grace = chrono::TimeDelta::milliseconds(Config::default().deadline_ms.into());
     stack.publish_before(&orders, grace - chrono::TimeDelta::minutes(1)).await;
     stack.let_unpublished_deadlines_pass(&orders).await;
-    assert_eq!(worker.look(&mut Fence::default()).await.unwrap(), 0, "they were published just now");
+    assert_eq!(
+        worker.poll_once(&mut CatchUpBarrier::default()).await.unwrap(),
+        0,
+        "they were published just now"
+    );
     stack.publish_before(&orders, grace + chrono::TimeDelta::minutes(1)).await;
     stack.let_unpublished_deadlines_pass(&orders).await;
-    assert_eq!(worker.look(&mut Fence::default()).await.unwrap(), 25);
+    assert_eq!(worker.poll_once(&mut CatchUpBarrier::default()).await.unwrap(), 25);
     assert_eq!(stack.check_invariants().await, 25);
 }
 
@@ -135,7 +143,10 @@ async fn an_order_whose_key_is_blocked_ends_by_its_deadline() {
     .await
     .unwrap();
     stack.let_unpublished_deadlines_pass(&[blocked, waiting]).await;
-    assert_eq!(worker(&stack, &stack.replica, 10).look(&mut Fence::default()).await.unwrap(), 1);
+    assert_eq!(
+        worker(&stack, &stack.replica, 10).poll_once(&mut CatchUpBarrier::default()).await.unwrap(),
+        1
+    );
     assert_eq!(stack.end_of(blocked).await, timed_out());
     assert_eq!(stack.end_of(waiting).await.0, "placed");
 }
@@ -161,17 +172,17 @@ async fn what_was_paid_before_an_outage_ended_is_confirmed_and_not_cancelled() {
     publish(&stack, payment_completed(paid)).await;
     stack.let_deadlines_pass(&[paid, unpaid]).await;
     let worker = worker(&stack, &stack.replica, 10);
-    let mut held = Fence::default();
+    let mut held = CatchUpBarrier::default();
     for _ in 0..5 {
-        assert_eq!(worker.look(&mut held).await.unwrap(), 0, "the payment was not heard yet");
+        assert_eq!(worker.poll_once(&mut held).await.unwrap(), 0, "the payment was not heard yet");
     }
     assert_eq!(stack.end_of(unpaid).await.0, "placed");
 
     let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
     consume(&stack, &mut tasks, &shutdown);
     assert_eq!(ended(&stack, paid).await, ("confirmed".to_owned(), None));
-    // The batch commits its position with its effects: the fence is passed at once.
-    assert_eq!(worker.look(&mut held).await.unwrap(), 1);
+    // The batch commits its position with its effects: the barrier is passed at once.
+    assert_eq!(worker.poll_once(&mut held).await.unwrap(), 1);
     assert_eq!(stack.end_of(unpaid).await, timed_out());
     shutdown.cancel();
     tasks.join_all().await;
@@ -285,20 +296,20 @@ async fn what_was_paid_on_a_partition_that_can_not_be_read_is_not_cancelled() {
 }
 
 #[tokio::test]
-async fn a_fence_once_held_is_not_moved_by_what_arrives_later() {
+async fn a_catch_up_barrier_is_not_moved_by_what_arrives_later() {
     let stack = Stack::start().await;
     let [first, later] = two_of_one_partition(&stack).await;
     publish(&stack, payment_completed(later)).await;
     stack.let_deadlines_pass(&[first]).await;
     let worker = worker(&stack, &stack.replica, 10);
-    let mut held = Fence::default();
-    worker.look(&mut held).await.unwrap();
-    let fence = held.clone();
-    // Busy topics never stand still: with a fence read anew at each look, lagging consumers would never pass it.
+    let mut held = CatchUpBarrier::default();
+    worker.poll_once(&mut held).await.unwrap();
+    let barrier = held.clone();
+    // Busy topics never stand still: with end offsets read anew at each poll, lagging consumers would never reach them.
     for _ in 0..3 {
         publish(&stack, payment_completed(later)).await;
-        worker.look(&mut held).await.unwrap();
-        assert_eq!(held, fence);
+        worker.poll_once(&mut held).await.unwrap();
+        assert_eq!(held, barrier);
     }
     let positions = |next_offset| {
         let topic = stack.codec.topics().name(Topic::Payments);
@@ -317,9 +328,9 @@ async fn a_fence_once_held_is_not_moved_by_what_arrives_later() {
         }
     };
     positions(0_i64).await;
-    assert_eq!(worker.look(&mut held).await.unwrap(), 0);
+    assert_eq!(worker.poll_once(&mut held).await.unwrap(), 0);
     positions(1).await;
-    assert_eq!(worker.look(&mut held).await.unwrap(), 1, "everything of then was heard");
+    assert_eq!(worker.poll_once(&mut held).await.unwrap(), 1, "everything of then was heard");
     assert_eq!(stack.end_of(first).await, timed_out());
 }
 

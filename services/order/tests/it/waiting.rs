@@ -68,20 +68,21 @@ async fn more_than_may_wait_are_sent_away_before_anything_is_placed() {
     let order_id = stack.place().await;
     let events = || Request::get(format!("/orders/{order_id}/events")).body(Body::empty()).unwrap();
     let stream = stack.replica.send(events()).await;
-    let crowded = stack.replica.ask(events()).await;
+    let rejected = stack.replica.ask(events()).await;
     assert_eq!(
-        (crowded.status, crowded.problem().as_str()),
+        (rejected.status, rejected.problem().as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, "too-many-waiters")
     );
-    assert!(crowded.header("retry-after").is_some());
+    assert!(rejected.header("retry-after").is_some());
     drop(stream);
     assert_eq!(stack.replica.send(events()).await.status(), StatusCode::OK, "a place that was left is free");
 
     let first = stack.replica.ask(post_order("first", &valid_order(), &[("prefer", "wait=20")]));
     let second = async {
         let first = order_of(&stack, "first").await;
-        let crowded = stack.replica.ask(post_order("second", &valid_order(), &[("prefer", "wait=20")])).await;
-        assert_eq!(crowded.problem(), "too-many-waiters");
+        let rejected =
+            stack.replica.ask(post_order("second", &valid_order(), &[("prefer", "wait=20")])).await;
+        assert_eq!(rejected.problem(), "too-many-waiters");
         assert_eq!(stack.replica.post_order("third", &valid_order()).await.status, StatusCode::ACCEPTED);
         stack.apply(vec![payment_completed(first)]).await;
     };

@@ -27,7 +27,7 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
 }
 
 fn problem() -> Problem {
-    super::answers::invalid_parameter("the header Last-Event-ID must be an id that this stream has sent")
+    super::problems::invalid_parameter("the header Last-Event-ID must be an id that this stream has sent")
 }
 
 #[cfg(test)]

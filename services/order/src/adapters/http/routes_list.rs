@@ -8,8 +8,8 @@ use service::http::{Json, Problem, Query};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::Api;
-use super::answers::{self, ListedBody, PageBody};
+use super::views::{ListedBody, PageBody};
+use super::{Api, problems};
 use crate::adapters::postgres::ListQuery;
 use crate::domain::{CustomerId, OrderId, Status};
 
@@ -41,20 +41,20 @@ impl TryFrom<ListParameters> for ListQuery {
         let customer_id = parameters.customer_id.as_deref().map(CustomerId::try_new).transpose();
         let status = parameters.status.as_deref().map(|name| {
             Status::parse(name)
-                .ok_or_else(|| answers::invalid_parameter("status must be placed, confirmed or cancelled"))
+                .ok_or_else(|| problems::invalid_parameter("status must be placed, confirmed or cancelled"))
         });
         let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(answers::invalid_parameter(format!("limit must be 1 to {MAX_LIMIT}")));
+            return Err(problems::invalid_parameter(format!("limit must be 1 to {MAX_LIMIT}")));
         }
         let before = parameters.cursor.as_deref().map(|cursor| {
             Uuid::try_parse(cursor)
                 .map(OrderId)
-                .map_err(|_| answers::invalid_parameter("cursor must be the next_cursor of a page"))
+                .map_err(|_| problems::invalid_parameter("cursor must be the next_cursor of a page"))
         });
         Ok(Self {
             customer_id: customer_id
-                .map_err(|invalid| answers::invalid_parameter(format!("customer_id {invalid}")))?,
+                .map_err(|invalid| problems::invalid_parameter(format!("customer_id {invalid}")))?,
             status: status.transpose()?,
             before: before.transpose()?,
             limit,
@@ -81,7 +81,7 @@ pub(super) async fn list_orders(
     let limit = usize::try_from(query.limit).unwrap_or_default();
     // One more than asked for tells whether there is another page.
     let one_more = ListQuery { limit: query.limit + 1, ..query };
-    let listed = api.store.list(&one_more).await.map_err(answers::problem)?;
+    let listed = api.store.list(&one_more).await?;
     let more = listed.len() > limit;
     let page = listed.get(..limit).unwrap_or(&listed);
     let next_cursor = page.last().filter(|_| more).map(|last| last.order_id.0.simple().to_string());

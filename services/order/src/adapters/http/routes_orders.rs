@@ -16,8 +16,8 @@ use tracing::field::display;
 use tracing::{Instrument, Span};
 use utoipa::IntoParams;
 
-use super::answers::{self, HistoryBody, OrderBody};
-use super::{Api, headers};
+use super::views::{self, HistoryBody, OrderBody};
+use super::{Api, headers, problems};
 use crate::application::cancel_order;
 use crate::domain::{OrderId, OrderView};
 
@@ -32,7 +32,7 @@ pub(super) struct GetQuery {
 
 /// An id that is no UUID names no order.
 pub(super) fn order_id(text: &str) -> Result<OrderId, Problem> {
-    text.parse().map(OrderId).map_err(|_| answers::not_found(text))
+    text.parse().map(OrderId).map_err(|_| problems::not_found(text))
 }
 
 /// Look at an order.
@@ -63,13 +63,13 @@ pub(super) async fn get_order(
         None => api.store.view(order_id).await,
         Some(as_of) => api.store.history(order_id).await.map(|views| at(views, as_of)),
     };
-    let view = view.map_err(answers::problem)?.ok_or_else(|| answers::not_found(&id))?;
+    let view = view?.ok_or_else(|| problems::not_found(&id))?;
     let etag = headers::etag(view.version);
     if headers::none_match(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let story = api.store.trace(order_id).await.map_err(answers::problem)?;
-    Ok(([(header::ETAG, etag)], Json(OrderBody::of(&view, &story))).into_response())
+    let trace = api.store.trace(order_id).await?;
+    Ok(([(header::ETAG, etag)], Json(OrderBody::of(&view, &trace))).into_response())
 }
 
 fn at(views: Vec<OrderView>, as_of: DateTime<Utc>) -> Option<OrderView> {
@@ -92,11 +92,11 @@ pub(super) async fn get_history(
     Path(id): Path<String>,
 ) -> Result<Json<HistoryBody>, Problem> {
     let order_id = order_id(&id)?;
-    let views = api.store.history(order_id).await.map_err(answers::problem)?;
+    let views = api.store.history(order_id).await?;
     if views.is_empty() {
-        return Err(answers::not_found(&id));
+        return Err(problems::not_found(&id));
     }
-    Ok(Json(HistoryBody { order_id: order_id.0, states: answers::states(&views) }))
+    Ok(Json(HistoryBody { order_id: order_id.0, states: views::states(&views) }))
 }
 
 /// Cancel an order.
@@ -118,20 +118,19 @@ pub(super) async fn cancel_order(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let order_id = order_id(&id)?;
-    // The cancellation belongs to the order's story, whoever asks for it in whichever trace.
-    let story = api.store.trace(order_id).await.map_err(answers::problem)?;
+    // The cancellation belongs to the order's trace, whoever asks for it in whichever trace.
+    let trace = api.store.trace(order_id).await?;
     let transaction = spans::transaction("cancel order");
-    telemetry::set_parent(&transaction, &story);
+    telemetry::set_parent(&transaction, &trace);
     spans::link(&Span::current(), &transaction);
     transaction.record("tidings.order_id", display(order_id));
-    let trace = trace_of(&transaction);
-    let use_case = |transaction| cancel_order::cancel_order(transaction, order_id, trace, ambient::now());
-    let cancelling = api.store.transaction(Operation::Request, use_case).instrument(transaction);
-    cancelling.await.map_err(answers::problem)?;
+    let caused_by = trace_of(&transaction);
+    let use_case = |transaction| cancel_order::cancel_order(transaction, order_id, caused_by, ambient::now());
+    api.store.transaction(Operation::Request, use_case).instrument(transaction).await?;
     api.watcher.wake();
-    let view = api.store.view(order_id).await.map_err(answers::problem)?;
-    let view = view.ok_or_else(|| answers::not_found(&id))?;
+    let view = api.store.view(order_id).await?;
+    let view = view.ok_or_else(|| problems::not_found(&id))?;
     let headers =
         [(header::ETAG, headers::etag(view.version)), (header::LOCATION, format!("/orders/{order_id}"))];
-    Ok((StatusCode::ACCEPTED, headers, Json(OrderBody::of(&view, &story))).into_response())
+    Ok((StatusCode::ACCEPTED, headers, Json(OrderBody::of(&view, &trace))).into_response())
 }

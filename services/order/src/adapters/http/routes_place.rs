@@ -16,11 +16,11 @@ use telemetry::trace::trace_of;
 use tracing::Instrument;
 use tracing::field::display;
 
-use super::answers::{self, OrderBody};
 use super::request::{self, PlaceOrderRequest};
+use super::views::OrderBody;
 use super::{Api, headers};
 use crate::adapters::postgres::StoreError;
-use crate::adapters::watch::Place;
+use crate::adapters::watch::WaitPermit;
 use crate::application::{Answer, CustomerKey, PlaceOutcome, place_order};
 use crate::domain::{OrderId, Placement};
 
@@ -60,7 +60,7 @@ pub(super) async fn place_order(
 ) -> Result<Response, Problem> {
     let placement = request::parse(&body).map_err(Problem::validation)?;
     let wait = match preferred_wait(&headers) {
-        Some(timeout) => Some((timeout, api.watcher.place_for_wait().map_err(answers::crowded)?)),
+        Some(timeout) => Some((timeout, api.watcher.wait_permit()?)),
         None => None,
     };
     let key = CustomerKey {
@@ -70,12 +70,12 @@ pub(super) async fn place_order(
     };
     let (order_id, answer, replayed) = place(&api, placement, key).await?;
     let (answer, applied) = match wait {
-        Some((timeout, place)) => {
+        Some((timeout, permit)) => {
             // The work is done: from here on, the limit of those who wait is what bounds it.
             if let Some(Extension(in_flight)) = in_flight {
                 in_flight.release();
             }
-            (wait_for_end(&api, order_id, answer, timeout, place).await, Some(timeout.as_secs()))
+            (wait_for_end(&api, order_id, answer, timeout, permit).await, Some(timeout.as_secs()))
         }
         None => (answer, None),
     };
@@ -89,21 +89,21 @@ async fn place(
     key: CustomerKey,
 ) -> Result<(OrderId, Answer, bool), Problem> {
     let transaction = spans::transaction("place order");
-    let story = trace_of(&transaction);
+    let trace = trace_of(&transaction);
     let cause = Cause {
         correlation_id: correlation_id_of("order", &[placement.customer_id.as_str(), &key.key]),
         causation_id: None,
         user_id: Some(placement.customer_id.to_string()),
-        trace: story.clone(),
+        trace: trace.clone(),
     };
     let order_id = OrderId(ambient::new_id());
     transaction.record("tidings.order_id", display(order_id));
     let placing = place_order::prepare(order_id, placement, api.deadline, &cause, ambient::now())
-        .map_err(|error| answers::problem(error.into()))?;
-    let answer = answer(&OrderBody::of(&placing.view, &story), placing.view.version)?;
+        .map_err(StoreError::from)?;
+    let answer = answer(&OrderBody::of(&placing.view, &trace), placing.view.version)?;
     let use_case = |transaction| place_order::place_order(transaction, placing, &key, &answer);
     let outcome = api.store.transaction(Operation::Request, use_case).instrument(transaction).await;
-    match outcome.map_err(answers::problem)? {
+    match outcome? {
         PlaceOutcome::Placed => {
             api.watcher.wake();
             Ok((order_id, answer, false))
@@ -126,16 +126,16 @@ async fn wait_for_end(
     order_id: OrderId,
     placed: Answer,
     timeout: std::time::Duration,
-    place: Place,
+    permit: WaitPermit,
 ) -> Answer {
-    let mut watch = place.watch(order_id);
+    let mut watch = permit.watch(order_id);
     let _ = tokio::time::timeout(timeout, watch.ended()).await;
     let seen = async { Ok((api.store.view(order_id).await?, api.store.trace(order_id).await?)) };
     match seen.await {
-        Ok((Some(view), story)) => answer(&OrderBody::of(&view, &story), view.version).unwrap_or(placed),
+        Ok((Some(view), trace)) => answer(&OrderBody::of(&view, &trace), view.version).unwrap_or(placed),
         Ok((None, _)) => placed,
         Err::<_, StoreError>(error) => {
-            tracing::warn!(%error, %order_id, "could not look at an order after waiting");
+            tracing::warn!(%error, %order_id, "could not read an order after waiting for its end");
             placed
         }
     }

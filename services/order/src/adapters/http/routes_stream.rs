@@ -12,14 +12,14 @@ use futures::stream::{self, Stream};
 use service::http::{Path, Problem};
 use tokio::time::Instant;
 
-use super::answers::{self, StateBody};
-use super::{Api, headers, routes_orders};
+use super::views::{self, StateBody};
+use super::{Api, headers, problems, routes_orders};
 use crate::adapters::watch::Watch;
 use crate::domain::OrderId;
 
 /// A comment is sent when nothing else was for so long: proxies and clients see that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What the client is told to wait before it resumes a stream that broke.
+/// How long a client waits before it resumes a stream that broke.
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Follow an order.
@@ -48,15 +48,15 @@ pub(super) async fn stream_order(
 ) -> Result<Response, Problem> {
     let order_id = routes_orders::order_id(&id)?;
     let after = headers::last_event_id(&headers)?;
-    let place = api.watcher.place_for_stream().map_err(answers::crowded)?;
-    let view = api.store.view(order_id).await.map_err(answers::problem)?;
-    let view = view.ok_or_else(|| answers::not_found(&id))?;
+    let permit = api.watcher.stream_permit()?;
+    let view = api.store.view(order_id).await?;
+    let view = view.ok_or_else(|| problems::not_found(&id))?;
     if view.progress.ended_at.is_some() && end_is_known(&api, order_id, after).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let follower = Follower {
         until: Instant::now() + api.stream_lifetime,
-        watch: place.watch(order_id),
+        watch: permit.watch(order_id),
         api,
         order_id,
         read_to: 0,
@@ -72,8 +72,8 @@ pub(super) async fn stream_order(
 
 /// Whether the client has seen the end of an order that has ended.
 async fn end_is_known(api: &Api, order_id: OrderId, after: i64) -> Result<bool, Problem> {
-    let views = api.store.history(order_id).await.map_err(answers::problem)?;
-    Ok(answers::states(&views).last().is_some_and(|state| state.is_end() && state.version <= after))
+    let views = api.store.history(order_id).await?;
+    Ok(views::states(&views).last().is_some_and(|state| state.is_end() && state.version <= after))
 }
 
 /// One stream: what it has sent, and what it waits for.
@@ -120,12 +120,12 @@ impl Follower {
             let views = match self.api.store.history(self.order_id).await {
                 Ok(views) => views,
                 Err(error) => {
-                    tracing::warn!(%error, order_id = %self.order_id, "an event stream broke off");
+                    tracing::warn!(%error, order_id = %self.order_id, "an event stream ended early");
                     return None;
                 }
             };
             self.read_to = views.last().map_or(seen.version, |view| view.version);
-            self.pending = answers::states(&views);
+            self.pending = views::states(&views);
             self.pending.retain(|state| state.version > self.sent_to);
             self.pending.reverse();
         }

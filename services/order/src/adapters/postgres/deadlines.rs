@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{OrderStore, StoreError};
 use crate::domain::OrderId;
 
-/// After about this time it is asked again whether an order was published.
-const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(30);
+/// After about this time it is checked again whether an order was published.
+const RECHECK_AFTER: TimeDelta = TimeDelta::seconds(30);
 
 /// How far this service has applied a partition.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -73,9 +73,9 @@ impl OrderStore {
         Ok(due)
     }
 
-    /// Postpones deadlines that had passed at `now` of orders that nobody has heard of: at most `limit` whose event is not published
+    /// Postpones deadlines that had passed at `now` of orders that no other service can know: at most `limit` whose event is not published
     /// (looked at again in about half a minute), or was published less than `grace` ago. Says how many. An order whose key is blocked
-    /// is not postponed: nobody may ever hear of it.
+    /// is not postponed: it may never be published.
     ///
     /// # Errors
     /// When the database refuses or does not answer.
@@ -104,7 +104,7 @@ impl OrderStore {
         .bind(now)
         .bind(interval(grace))
         .bind(limit)
-        .bind(interval(LOOK_AGAIN))
+        .bind(interval(RECHECK_AFTER))
         .execute(self.database.statement(Operation::Worker))
         .await?;
         Ok(postponed.rows_affected())

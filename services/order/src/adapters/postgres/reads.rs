@@ -138,7 +138,7 @@ impl OrderStore {
         }))
     }
 
-    /// The trace of the order's story; empty if it was not traced.
+    /// The trace in which the order was placed; empty if it was not traced.
     ///
     /// # Errors
     /// When the database refuses or does not answer.
@@ -211,7 +211,7 @@ impl OrderStore {
         listed.collect()
     }
 
-    /// How far these orders got: one statement for everybody who waits on this replica.
+    /// How far these orders got: one statement for all requests that wait on this replica.
     ///
     /// # Errors
     /// When the database refuses or does not answer.

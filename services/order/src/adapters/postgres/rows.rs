@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::application::Stream;
-use crate::application::stream::Story;
+use crate::application::stream::Correlation;
 use crate::domain::{CancellationReason, CurrencyCode, CustomerId, Facts, Order, OrderId, Status, Terms};
 
 /// A row of `orders`.
@@ -64,7 +64,7 @@ impl TryFrom<HeadRow> for Stream {
         Ok(Self {
             order_id,
             customer_id: CustomerId::trusted(row.customer_id),
-            story: Story {
+            correlation: Correlation {
                 correlation_id: row.correlation_id,
                 trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
             },

@@ -1,7 +1,8 @@
-//! Deadlines: an expired deadline acts only after everything on the topics by then was heard, so that an outage doesn't
-//! cancel what was already paid; and not before the others have had time to hear of the order. Each partition is waited for by the orders whose keys lie on it, and by no others.
+//! Cancels orders by their deadlines: after everything that was on the topics when a deadline passed was consumed, so that
+//! an outage doesn't cancel what was paid; and not before the other services had time to consume the order. An order waits
+//! for the partitions of its own key only.
 
-mod fence;
+mod catch_up;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::application::expire_orders::expire_orders;
 use crate::config::Config;
 use crate::domain::OrderId;
 
-pub use fence::Fence;
+pub use catch_up::CatchUpBarrier;
 
 const NAME: &str = "deadlines";
 
@@ -51,12 +52,12 @@ impl DeadlineWorker {
         }
     }
 
-    /// One look: reads the ends of partitions that have to be waited for, and cancels the orders for which everything was
-    /// heard. Says how many expired deadlines were answered.
+    /// Reads the ends of partitions that have to be waited for, and cancels the orders for which everything was consumed.
+    /// Says how many expired deadlines were answered.
     ///
     /// # Errors
-    /// When the database does not answer, or the broker tells nothing about a topic.
-    pub async fn look(&self, fence: &mut Fence) -> anyhow::Result<usize> {
+    /// When the database does not answer, or the broker does not answer about a topic.
+    pub async fn poll_once(&self, barrier: &mut CatchUpBarrier) -> anyhow::Result<usize> {
         let now = ambient::now();
         if self.store.newest_due(now).await?.is_none() {
             self.progress.idle();
@@ -70,25 +71,25 @@ impl DeadlineWorker {
             self.progress.idle();
             return Ok(0);
         };
-        self.read_ends(fence, newest).await.context("reading the end offsets")?;
-        fence.pass(&self.store.positions(&self.topics).await?);
-        self.expire(fence, now).await
+        self.read_ends(barrier, newest).await.context("reading the end offsets")?;
+        barrier.advance(&self.store.positions(&self.topics).await?);
+        self.expire(barrier, now).await
     }
 
-    async fn read_ends(&self, fence: &mut Fence, newest: DateTime<Utc>) -> Result<(), BusError> {
+    async fn read_ends(&self, barrier: &mut CatchUpBarrier, newest: DateTime<Utc>) -> Result<(), BusError> {
         let mut wanted = Vec::new();
         for topic in &self.topics {
             let partitions = ends::partitions(&*self.bus, topic).await?;
-            fence.count(topic, partitions.len());
-            wanted.extend(partitions.into_iter().filter(|partition| fence.wants(partition, newest)));
+            barrier.note_partition_count(topic, partitions.len());
+            wanted.extend(partitions.into_iter().filter(|partition| barrier.needs_end(partition, newest)));
         }
         // The time first, the offsets after it.
         let read_at = ambient::now();
         for (partition, answer) in ends::watermarks(&*self.bus, wanted).await {
             match answer {
-                Ok(marks) => fence.hold(partition, read_at, marks),
+                Ok(marks) => barrier.await_end(partition, read_at, marks),
                 Err(error) => {
-                    tracing::debug!(?partition, %error, "deadlines of orders on a partition wait for it");
+                    tracing::debug!(?partition, %error, "could not read the end offset of a partition; deadlines of its orders wait");
                 }
             }
         }
@@ -96,14 +97,14 @@ impl DeadlineWorker {
     }
 
     /// One pass over the deadlines that had passed. Those that wait for a partition are left as they are.
-    async fn expire(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<usize> {
+    async fn expire(&self, barrier: &CatchUpBarrier, now: DateTime<Utc>) -> anyhow::Result<usize> {
         let (mut answered, mut last) = (0, None);
         loop {
             let due = self.store.due(now, last.as_ref(), i64::from(self.batch)).await?;
-            let heard = due.iter().filter(|due| fence.has_heard(due)).map(|due| OrderId(due.order_id));
-            let heard: Vec<OrderId> = heard.collect();
-            if !heard.is_empty() {
-                let use_case = |transaction| expire_orders(transaction, &heard, now, self.grace);
+            let passed = due.iter().filter(|due| barrier.is_passed_for(due)).map(|due| OrderId(due.order_id));
+            let passed: Vec<OrderId> = passed.collect();
+            if !passed.is_empty() {
+                let use_case = |transaction| expire_orders(transaction, &passed, now, self.grace);
                 let expired = self.store.transaction(Operation::Worker, use_case).await?;
                 if expired > 0 {
                     self.progress.moved();
@@ -126,13 +127,13 @@ impl service::Worker for DeadlineWorker {
 
     async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.progress = progress;
-        let mut fence = Fence::default();
+        let mut barrier = CatchUpBarrier::default();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.poll) => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
-            let answered = self.look(&mut fence).await?;
+            let answered = self.poll_once(&mut barrier).await?;
             if answered > 0 {
                 tracing::info!(answered, "deadlines passed");
             }

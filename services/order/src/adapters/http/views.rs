@@ -1,18 +1,13 @@
-//! What people see of orders, and of errors.
+//! The JSON of orders.
 
-use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use contracts::TraceContext;
-use events::PublishError;
-use outbox::AppendError;
 use serde::Serialize;
-use service::http::Problem;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::adapters::postgres::{Listed, StoreError};
-use crate::adapters::watch::Crowded;
-use crate::domain::{CancellationReason, OrderView, Progress, Recipient, Refusal};
+use crate::adapters::postgres::Listed;
+use crate::domain::{CancellationReason, OrderView, Progress, Recipient};
 
 /// An order.
 #[derive(Serialize, ToSchema)]
@@ -37,7 +32,7 @@ pub(super) struct OrderBody {
     placed_at: DateTime<Utc>,
     /// Rises with every change; also the `ETag`.
     version: i64,
-    /// The trace of the whole story, from the request to the mail (W3C Trace Context).
+    /// The trace of the order, from the request to the mail (W3C Trace Context).
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
 }
@@ -159,8 +154,8 @@ impl From<&Progress> for ProgressBody {
 }
 
 impl OrderBody {
-    /// An order, whose story has this trace.
-    pub(super) fn of(view: &OrderView, story: &TraceContext) -> Self {
+    /// An order that was placed in this trace.
+    pub(super) fn of(view: &OrderView, trace: &TraceContext) -> Self {
         let placement = &view.placement;
         let lines = placement.lines.iter().map(|line| LineBody {
             sku: line.sku.to_string(),
@@ -177,7 +172,7 @@ impl OrderBody {
             recipient: placement.recipient.as_ref().map(RecipientBody::from),
             placed_at: view.placed_at,
             version: view.version,
-            trace_id: story.trace_id().map(str::to_owned),
+            trace_id: trace.trace_id().map(str::to_owned),
         }
     }
 }
@@ -236,46 +231,5 @@ impl StateBody {
 
     pub(super) const fn is_end(&self) -> bool {
         self.progress.ended_at.is_some()
-    }
-}
-
-pub(super) fn not_found(order_id: impl std::fmt::Display) -> Problem {
-    Problem::not_found(format!("there is no order {order_id}"))
-}
-
-pub(super) fn invalid_parameter(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter of the request is invalid")
-        .detail(detail)
-}
-
-pub(super) fn crowded(crowded: Crowded) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiters", "Too many requests are waiting")
-        .detail(format!("{crowded}; ask again, or without waiting"))
-        .retry_after_s(1)
-}
-
-/// The one place that says what a client hears of a failure.
-pub(super) fn problem(error: StoreError) -> Problem {
-    match error {
-        StoreError::Refused(refusal @ Refusal::AlreadyConfirmed) => {
-            Problem::new(StatusCode::CONFLICT, "order-confirmed", "The order was confirmed")
-                .detail(refusal.to_string())
-        }
-        StoreError::Refused(refusal @ Refusal::UnknownOrder) => Problem::not_found(refusal.to_string()),
-        StoreError::Append(PublishError::Append(AppendError::TooLarge { bytes, limit, .. })) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "order-too-large", "The order is too large")
-                .detail(format!(
-                    "its event would have {bytes} bytes, more than the {limit} that the broker takes"
-                ))
-        }
-        StoreError::Database(error) => Problem::from(error),
-        StoreError::Refused(
-            Refusal::AlreadyPlaced | Refusal::WrongAmount { .. } | Refusal::SecondPayment { .. },
-        )
-        | StoreError::Append(_)
-        | StoreError::Corrupt { .. } => {
-            tracing::error!(%error, "a request met a bug");
-            Problem::internal()
-        }
     }
 }
