@@ -13,6 +13,9 @@ const NOTE: &str = "// Generated from avro/ by `make generate`; edits are overwr
 /// Records that hold personal data: what prints an event must not print them.
 const PERSONAL: [&str; 2] = ["Recipient", "Address"];
 
+/// Fields that hold a secret: whoever has it can charge the customer.
+const SECRET: [&str; 1] = ["payment_method"];
+
 /// One aggregate's types.
 pub(crate) fn module(module: &Module) -> anyhow::Result<String> {
     let mut out = format!(
@@ -202,8 +205,9 @@ fn pascal_case(symbol: &str) -> String {
 fn structure(record: &RecordSchema) -> anyhow::Result<String> {
     let name = record.name.name();
     let mut out = docs(record.doc.as_ref(), name)?;
-    let personal = PERSONAL.contains(&name);
-    let debug = if personal { "" } else { "Debug, " };
+    let is_hidden = |field: &&RecordField| PERSONAL.contains(&name) || SECRET.contains(&field.name.as_str());
+    let (hidden, shown): (Vec<_>, Vec<_>) = record.fields.iter().partition(is_hidden);
+    let debug = if hidden.is_empty() { "Debug, " } else { "" };
     let _ =
         write!(out, "#[derive(Clone, {debug}PartialEq, Eq, Serialize, Deserialize)]\npub struct {name} {{");
     for field in &record.fields {
@@ -214,12 +218,14 @@ fn structure(record: &RecordSchema) -> anyhow::Result<String> {
         let _ = writeln!(out, "pub {}: {},", field.name, rust_type(&field.schema)?);
     }
     out += "}\n\n";
-    if personal {
+    if !hidden.is_empty() {
+        let field = |field: &&RecordField| format!(".field(\"{0}\", &self.{0})", field.name);
+        let shown: String = shown.iter().map(field).collect();
         let _ = write!(
             out,
-            "/// Without its content, which is personal.\nimpl std::fmt::Debug for {name} {{
+            "/// Without what is personal or secret.\nimpl std::fmt::Debug for {name} {{
                 fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
-                    f.debug_struct(\"{name}\").finish_non_exhaustive()
+                    f.debug_struct(\"{name}\"){shown}.finish_non_exhaustive()
                 }}
             }}\n\n"
         );

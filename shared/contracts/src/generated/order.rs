@@ -41,7 +41,7 @@ pub struct Address {
     pub country: String,
 }
 
-/// Without its content, which is personal.
+/// Without what is personal or secret.
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Address").finish_non_exhaustive()
@@ -70,7 +70,7 @@ pub struct Recipient {
     pub address: Address,
 }
 
-/// Without its content, which is personal.
+/// Without what is personal or secret.
 impl std::fmt::Debug for Recipient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recipient").finish_non_exhaustive()
@@ -166,7 +166,7 @@ impl Event for OrderConfirmed {
 }
 
 /// A customer's order was accepted; carries all that others need to know of it (event-carried state).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderPlaced {
     /// The event's id, a UUIDv7; consumers apply each id once.
     pub event_id: Uuid,
@@ -189,6 +189,23 @@ pub struct OrderPlaced {
     pub recipient: Option<Recipient>,
     /// ISO 4217 code of all amounts' currency; orders written before this field existed are in USD.
     pub currency: String,
+}
+
+/// Without what is personal or secret.
+impl std::fmt::Debug for OrderPlaced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OrderPlaced")
+            .field("event_id", &self.event_id)
+            .field("occurred_at", &self.occurred_at)
+            .field("order_id", &self.order_id)
+            .field("sequence", &self.sequence)
+            .field("customer_id", &self.customer_id)
+            .field("lines", &self.lines)
+            .field("total_minor", &self.total_minor)
+            .field("recipient", &self.recipient)
+            .field("currency", &self.currency)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Event for OrderPlaced {
