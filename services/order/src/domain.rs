@@ -4,6 +4,8 @@ pub mod decide;
 pub mod event;
 pub mod order;
 pub mod placement;
+pub mod recipient;
+pub mod text;
 pub mod values;
 pub mod view;
 
@@ -11,10 +13,9 @@ pub use decide::{Command, Fact, Refusal, Shortage, decide, react};
 pub use event::OrderEvent;
 pub use order::{Facts, ImpossibleTransition, Order, Terms};
 pub use placement::{Line, Placement};
-pub use values::{
-    Address, CancellationReason, CurrencyCode, CustomerId, Email, InvalidValue, OrderId, PaymentMethod,
-    Quantity, Recipient, Sku, Status, Text, UnitPrice,
-};
+pub use recipient::{Address, Email, Recipient};
+pub use text::{CustomerId, PaymentMethod, Sku, Text};
+pub use values::{CancellationReason, CurrencyCode, InvalidValue, OrderId, Quantity, Status, UnitPrice};
 pub use view::{OrderView, Progress, Stage, replay};
 
 #[cfg(test)]

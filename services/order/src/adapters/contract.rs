@@ -54,7 +54,7 @@ fn order_placed(recorded: &Recorded, placement: &Placement, event_id: Uuid, sequ
         customer_id: placement.customer_id.to_string(),
         lines: placement.lines.iter().map(order_line).collect(),
         total_minor: placement.total_minor,
-        payment_method: placement.payment_method.to_string(),
+        payment_method: placement.payment_method.token().to_owned(),
         recipient: placement.recipient.as_ref().map(recipient),
         currency: placement.currency.as_str().to_owned(),
     }

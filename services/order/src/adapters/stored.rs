@@ -1,5 +1,6 @@
 //! Domain events ⇄ stored JSON: every version ever stored still reads.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use contracts::Cause;
@@ -9,8 +10,8 @@ use uuid::Uuid;
 
 use crate::domain::OrderEvent;
 
-/// An event as its row holds it.
-#[derive(Clone, Debug, PartialEq)]
+/// An event as its row holds it. Its fields may be personal or secret, and are not printed.
+#[derive(Clone, PartialEq)]
 pub struct StoredEvent {
     /// The event's name.
     pub kind: String,
@@ -18,6 +19,16 @@ pub struct StoredEvent {
     pub schema_version: i32,
     /// Its fields.
     pub data: Value,
+}
+
+impl fmt::Debug for StoredEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, schema_version, data: _ } = self;
+        f.debug_struct("StoredEvent")
+            .field("kind", kind)
+            .field("schema_version", schema_version)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A stored event that no code of ours can have written.

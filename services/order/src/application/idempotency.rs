@@ -1,11 +1,13 @@
 //! Idempotency keys: a request places at most one order, and is answered the same however often it is sent.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::domain::{CustomerId, OrderId};
 
-/// A customer's key for one request.
-#[derive(Clone, Debug, PartialEq)]
+/// A customer's key for one request. The request has personal data and a payment token, and is not printed.
+#[derive(Clone, PartialEq)]
 pub struct CustomerKey {
     /// Whose key: others may use the same.
     pub customer_id: CustomerId,
@@ -15,8 +17,8 @@ pub struct CustomerKey {
     pub request: Value,
 }
 
-/// An answer as it was given, to the byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An answer as it was given, to the byte. Its body has personal data, and is not printed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status_code: u16,
@@ -40,4 +42,21 @@ pub enum PlaceOutcome {
     },
     /// The key has placed an order by another request.
     KeyReused,
+}
+
+impl fmt::Debug for CustomerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { customer_id, key, request: _ } = self;
+        f.debug_struct("CustomerKey")
+            .field("customer_id", customer_id)
+            .field("key", key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status_code, etag, body: _ } = self;
+        f.debug_struct("Answer").field("status_code", status_code).field("etag", etag).finish_non_exhaustive()
+    }
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{
-    CurrencyCode, CustomerId, InvalidValue, PaymentMethod, Quantity, Recipient, Sku, UnitPrice,
-};
+use super::recipient::Recipient;
+use super::text::{CustomerId, PaymentMethod, Sku};
+use super::values::{CurrencyCode, InvalidValue, Quantity, UnitPrice};
 
 /// One line of an order; a SKU may stand on several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

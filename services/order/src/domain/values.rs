@@ -21,49 +21,6 @@ impl fmt::Display for OrderId {
     }
 }
 
-/// Text of 1 to `MAX` printable characters; inner spaces are allowed, leading and trailing ones are not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Text<const MAX: usize>(String);
-
-/// A customer's id, opaque to us.
-pub type CustomerId = Text<100>;
-/// A stock keeping unit, compared case-sensitively.
-pub type Sku = Text<{ contracts::text::SKU_MAX_CHARS }>;
-/// A payment provider's token for a way to pay.
-pub type PaymentMethod = Text<100>;
-
-impl<const MAX: usize> Text<MAX> {
-    /// The text, if it keeps the rules.
-    ///
-    /// # Errors
-    /// When it is empty, too long, or holds what can't be printed.
-    pub fn try_new(text: &str) -> Result<Self, InvalidValue> {
-        match contracts::text::check(text, MAX) {
-            Ok(()) => Ok(Self(text.to_owned())),
-            Err(invalid) => Err(InvalidValue(invalid.to_string())),
-        }
-    }
-
-    /// Text that kept the rules when it was stored, whatever they are today.
-    #[must_use]
-    pub const fn trusted(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<const MAX: usize> fmt::Display for Text<MAX> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// How many units of a line: 1 to 1,000,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -150,83 +107,6 @@ impl CurrencyCode {
     }
 }
 
-/// Who gets the mail and the goods: the only personal data of an order.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recipient {
-    /// Their name.
-    pub name: Text<200>,
-    /// Their e-mail address.
-    pub email: Email,
-    /// Where they live.
-    pub address: Address,
-}
-
-/// A postal address.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Address {
-    /// Street and number.
-    pub street: Text<200>,
-    /// Town.
-    pub city: Text<100>,
-    /// Postal code.
-    pub postal_code: Text<20>,
-    /// Country.
-    pub country: Text<100>,
-}
-
-/// Personal data never prints: what shows an order in a log or an error shows that there is some, and no more.
-macro_rules! prints_nothing {
-    ($($name:ident),+) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).finish_non_exhaustive()
-            }
-        }
-    )+};
-}
-
-prints_nothing!(Recipient, Address, Email);
-
-/// An e-mail address, checked simply: one `@`, something before it, a domain behind it, no spaces.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Email(String);
-
-impl Email {
-    /// The most characters (RFC 5321's limit of a path, without its brackets).
-    pub const MAX: usize = 254;
-
-    /// The address, if it looks like one.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn try_new(text: &str) -> Result<Self, InvalidValue> {
-        let printable = Text::<{ Self::MAX }>::try_new(text)?;
-        let valid = match printable.as_str().split_once('@') {
-            Some((local, domain)) => {
-                (1..=64).contains(&local.len())
-                    && !domain.contains('@')
-                    && !text.contains([' ', ',', ';', '<', '>', '"', '(', ')'])
-                    && domain.split('.').all(|label| {
-                        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-                    })
-            }
-            None => false,
-        };
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidValue("must be an e-mail address, such as name@example.org".to_owned()))
-        }
-    }
-
-    /// The address.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Where an order stands; an order that has left `Placed` has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -294,25 +174,5 @@ impl CancellationReason {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recipient_that_is_printed_stays_unknown() {
-        let address = Address {
-            street: Text::trusted("1 High Street".to_owned()),
-            city: Text::trusted("Leeds".to_owned()),
-            postal_code: Text::trusted("LS1".to_owned()),
-            country: Text::trusted("GB".to_owned()),
-        };
-        let email = Email::try_new("zoe@example.org").unwrap();
-        let recipient = Recipient { name: Text::trusted("Zoe".to_owned()), email, address };
-        assert_eq!(format!("{recipient:?}"), "Recipient { .. }");
-        assert_eq!(format!("{:?}", recipient.address), "Address { .. }");
-        assert_eq!(format!("{:?}", recipient.email), "Email { .. }");
     }
 }

@@ -17,6 +17,8 @@ mod metrics;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod stack;
 #[cfg(test)]
 mod stored_events;

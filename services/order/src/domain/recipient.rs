@@ -1,0 +1,105 @@
+//! Who gets an order: its only personal data, which never prints.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::text::Text;
+use super::values::InvalidValue;
+
+/// Who gets the mail and the goods.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// Their name.
+    pub name: Text<200>,
+    /// Their e-mail address.
+    pub email: Email,
+    /// Where they live.
+    pub address: Address,
+}
+
+/// A postal address.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Street and number.
+    pub street: Text<200>,
+    /// Town.
+    pub city: Text<100>,
+    /// Postal code.
+    pub postal_code: Text<20>,
+    /// Country.
+    pub country: Text<100>,
+}
+
+/// Personal data never prints: what shows an order in a log or an error shows that there is some, and no more.
+macro_rules! prints_nothing {
+    ($($name:ident),+) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+prints_nothing!(Recipient, Address, Email);
+
+/// An e-mail address, checked simply: one `@`, something before it, a domain behind it, no spaces.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Email(String);
+
+impl Email {
+    /// The most characters (RFC 5321's limit of a path, without its brackets).
+    pub const MAX: usize = 254;
+
+    /// The address, if it looks like one.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn try_new(text: &str) -> Result<Self, InvalidValue> {
+        let printable = Text::<{ Self::MAX }>::try_new(text)?;
+        let valid = match printable.as_str().split_once('@') {
+            Some((local, domain)) => {
+                (1..=64).contains(&local.len())
+                    && !domain.contains('@')
+                    && !text.contains([' ', ',', ';', '<', '>', '"', '(', ')'])
+                    && domain.split('.').all(|label| {
+                        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+                    })
+            }
+            None => false,
+        };
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidValue("must be an e-mail address, such as name@example.org".to_owned()))
+        }
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipient_that_is_printed_stays_unknown() {
+        let address = Address {
+            street: Text::trusted("1 High Street".to_owned()),
+            city: Text::trusted("Leeds".to_owned()),
+            postal_code: Text::trusted("LS1".to_owned()),
+            country: Text::trusted("GB".to_owned()),
+        };
+        let email = Email::try_new("zoe@example.org").unwrap();
+        let recipient = Recipient { name: Text::trusted("Zoe".to_owned()), email, address };
+        assert_eq!(format!("{recipient:?}"), "Recipient { .. }");
+        assert_eq!(format!("{:?}", recipient.address), "Address { .. }");
+        assert_eq!(format!("{:?}", recipient.email), "Email { .. }");
+    }
+}
