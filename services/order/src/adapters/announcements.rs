@@ -11,9 +11,7 @@ use crate::application::Outcome;
 /// An integration event with what the outbox needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// The event.
     pub event: AnyEvent,
-    /// Why it happened.
     pub cause: Cause,
     /// The last message of its order before this transaction.
     pub last_message_id: Option<i64>,
@@ -30,7 +28,6 @@ pub struct Announcements {
 
 /// Draws the ids, and numbers what is published: the sequence of an order is in its head, which is locked, so that it
 /// has no gap.
-#[must_use]
 pub fn announce(outcome: &mut Outcome) -> Announcements {
     let mut announced = Announcements::default();
     let mut heads: BTreeMap<_, _> = outcome.heads.iter_mut().map(|head| (head.order_id, head)).collect();

@@ -32,7 +32,6 @@ pub struct OrderBatchDeps {
 }
 
 /// Which facts order listens to.
-#[must_use]
 pub fn subscriptions() -> Subscriptions<OrderBatch> {
     Subscriptions::new()
         .on_event(|batch: &mut OrderBatch, event: &StockReserved, context| {

@@ -16,7 +16,6 @@ use crate::domain::{self, CancellationReason, Fact, Line, OrderEvent, Placement}
 pub const PUBLISHES: &[&str] = &[OrderPlaced::TYPE, OrderConfirmed::TYPE, OrderCancelled::TYPE];
 
 /// What other services see of a domain event, under this id and sequence; nothing of an internal one.
-#[must_use]
 pub fn publication(recorded: &Recorded, event_id: Uuid, sequence: i64) -> Option<AnyEvent> {
     let (occurred_at, order_id) = (recorded.occurred_at, recorded.order_id.0);
     match &recorded.event {
@@ -91,14 +90,10 @@ const fn published_reason(reason: CancellationReason) -> PublishedReason {
     }
 }
 
-/// `StockReserved` in order's own words.
-#[must_use]
 pub const fn stock_reserved(event: &StockReserved) -> Fact {
     Fact::StockReserved { reservation_id: event.reservation_id }
 }
 
-/// `StockRejected` in order's own words.
-#[must_use]
 pub fn stock_rejected(event: &StockRejected) -> Fact {
     let shortages = event.shortages.iter().map(|shortage| domain::Shortage {
         sku: shortage.sku.clone(),
@@ -108,8 +103,6 @@ pub fn stock_rejected(event: &StockRejected) -> Fact {
     Fact::StockRejected { shortages: shortages.collect() }
 }
 
-/// `PaymentCompleted` in order's own words.
-#[must_use]
 pub fn payment_completed(event: &PaymentCompleted) -> Fact {
     Fact::PaymentCompleted {
         payment_id: event.payment_id,
@@ -118,8 +111,6 @@ pub fn payment_completed(event: &PaymentCompleted) -> Fact {
     }
 }
 
-/// `PaymentDeclined` in order's own words.
-#[must_use]
 pub fn payment_declined(event: &PaymentDeclined) -> Fact {
     Fact::PaymentDeclined { payment_id: event.payment_id, reason: event.reason.clone() }
 }

@@ -15,8 +15,6 @@ pub struct DeadlineSampler {
 }
 
 impl DeadlineSampler {
-    /// Of this database.
-    #[must_use]
     pub fn new(store: OrderStore) -> Self {
         begin_counters();
         Self { store }

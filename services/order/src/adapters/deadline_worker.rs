@@ -39,7 +39,6 @@ pub struct DeadlineWorker {
 
 impl DeadlineWorker {
     /// Watches the deadlines of `store`'s orders.
-    #[must_use]
     pub fn new(store: OrderStore, bus: Arc<dyn Bus>, topics: &Topics, config: &Config) -> Self {
         Self {
             store,

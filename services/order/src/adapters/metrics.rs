@@ -8,7 +8,6 @@ use telemetry::metrics::Metric;
 use crate::application::Recorded;
 use crate::domain::{CancellationReason, OrderEvent};
 
-/// What this service measures.
 pub const METRICS: &[Metric] = &[
     Metric::counter(
         "orders_ended_total",
@@ -43,7 +42,6 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Of these events.
     pub(super) fn of(journal: &[Recorded]) -> Self {
         let mut counts = Self::default();
         for recorded in journal {

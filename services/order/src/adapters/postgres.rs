@@ -23,8 +23,6 @@ use super::announcements::{Announcements, Publication, announce};
 use crate::application::{Outcome, Work, WorkError};
 use crate::domain::{OrderId, Refusal};
 
-/// The tables of this service.
-#[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
     sqlx_macros::migrate!("./migrations")
 }
@@ -37,12 +35,7 @@ pub enum StoreError {
     Refused(#[from] Refusal),
     /// A row holds what no code of ours can have written.
     #[error("order {order_id} is corrupt: {detail}")]
-    Corrupt {
-        /// Which order.
-        order_id: OrderId,
-        /// What is wrong with it.
-        detail: String,
-    },
+    Corrupt { order_id: OrderId, detail: String },
     /// The event that announces the change can't be published.
     #[error(transparent)]
     Append(PublishError),
@@ -81,7 +74,7 @@ impl From<PublishError> for StoreError {
     }
 }
 
-/// The order database. Cheap to clone.
+/// The order database. Cheap to clone. Its reads fail when the database refuses or does not answer.
 #[derive(Clone, Debug)]
 pub struct OrderStore {
     database: Database,
@@ -90,7 +83,6 @@ pub struct OrderStore {
 
 impl OrderStore {
     /// The order database, publishing through this outbox.
-    #[must_use]
     pub const fn new(database: Database, outbox: Publisher) -> Self {
         Self { database, outbox }
     }

@@ -13,11 +13,8 @@ use crate::domain::OrderEvent;
 /// An event as its row holds it. Its fields may be personal or secret, and are not printed.
 #[derive(Clone, PartialEq)]
 pub struct StoredEvent {
-    /// The event's name.
     pub kind: String,
-    /// The version of its shape.
     pub schema_version: i32,
-    /// Its fields.
     pub data: Value,
 }
 
@@ -40,9 +37,7 @@ pub enum UnreadableEvent {
     /// It does not have the newest shape afterwards.
     #[error("a stored {kind} can't be read")]
     Shape {
-        /// The event's name.
         kind: String,
-        /// What was wrong with it.
         #[source]
         source: serde_json::Error,
     },
@@ -126,7 +121,6 @@ fn cents(amount: &str) -> Option<i64> {
 }
 
 /// What is stored beside an event: its identity, and why it happened.
-#[must_use]
 pub fn metadata(event_id: Uuid, cause: &Cause) -> Value {
     json!({
         "event_id": event_id,

@@ -66,7 +66,6 @@ pub struct Watch {
 
 impl Watcher {
     /// Nobody waits yet; waiting ends when `closing` is cancelled.
-    #[must_use]
     pub fn new(config: &Config, closing: CancellationToken) -> Self {
         let limit = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(usize::MAX >> 3)));
         Self {
@@ -127,7 +126,6 @@ impl Watcher {
 
 impl WaitPermit {
     /// Watches an order under this permit.
-    #[must_use]
     pub fn watch(self, order_id: OrderId) -> Watch {
         let mut orders = self.watcher.orders();
         let first = || Watches { sender: watch::Sender::new(None), count: 0 };
@@ -172,7 +170,6 @@ impl Drop for Watch {
     }
 }
 
-/// The poller.
 #[derive(Debug)]
 pub struct WatchPoller {
     watcher: Watcher,
@@ -181,7 +178,6 @@ pub struct WatchPoller {
 
 impl WatchPoller {
     /// Polls for the watches of `watcher`.
-    #[must_use]
     pub const fn new(watcher: Watcher, store: OrderStore) -> Self {
         Self { watcher, store }
     }

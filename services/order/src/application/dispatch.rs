@@ -13,9 +13,7 @@ use crate::domain::{Order, OrderId};
 pub struct Changes {
     /// The events, for the event stream and the outbox.
     pub journal: Vec<Recorded>,
-    /// For the read model.
     pub views: BTreeMap<OrderId, ViewChange>,
-    /// For the deadlines.
     pub deadlines: BTreeMap<OrderId, DeadlineChange>,
 }
 

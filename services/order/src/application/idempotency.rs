@@ -11,7 +11,6 @@ use crate::domain::{CustomerId, OrderId};
 pub struct CustomerKey {
     /// Whose key: others may use the same.
     pub customer_id: CustomerId,
-    /// The key.
     pub key: String,
     /// The parsed request: the same key must come with the same.
     pub request: Value,
@@ -20,11 +19,8 @@ pub struct CustomerKey {
 /// An answer as it was given, to the byte. Its body has personal data, and is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The HTTP status.
     pub status_code: u16,
-    /// The header `ETag`.
     pub etag: String,
-    /// The body.
     pub body: String,
 }
 
@@ -34,12 +30,7 @@ pub enum PlaceOutcome {
     /// A new order.
     Placed,
     /// The key has placed this order before; the answer is the one given then.
-    Replayed {
-        /// The order.
-        order_id: OrderId,
-        /// The stored answer.
-        answer: Answer,
-    },
+    Replayed { order_id: OrderId, answer: Answer },
     /// The key has placed an order by another request.
     KeyReused,
 }

@@ -14,14 +14,7 @@ pub enum ViewChange {
     /// It is new there.
     Placed(OrderView),
     /// It got further.
-    Progressed {
-        /// The stream's version.
-        version: i64,
-        /// When it changed.
-        updated_at: DateTime<Utc>,
-        /// How far it got.
-        progress: Progress,
-    },
+    Progressed { version: i64, updated_at: DateTime<Utc>, progress: Progress },
 }
 
 /// Later changes of one order take the place of earlier ones; `order` is the state after the event.

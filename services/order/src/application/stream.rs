@@ -17,7 +17,6 @@ pub struct Correlation {
 
 impl Correlation {
     /// The cause of what happens by itself, such as a deadline.
-    #[must_use]
     pub fn as_cause(&self) -> Cause {
         Cause {
             correlation_id: self.correlation_id,
@@ -31,9 +30,7 @@ impl Correlation {
 /// The head of a stream. Its counters are read under the row's lock, before anything is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: CustomerId,
     /// What its events are correlated by.
     pub correlation: Correlation,
@@ -45,28 +42,22 @@ pub struct Stream {
     pub last_message_id: Option<i64>,
     /// When the last event happened; later events never happen earlier, whatever a replica's clock says.
     pub updated_at: DateTime<Utc>,
-    /// The state after all events.
     pub order: Order,
 }
 
 /// A domain event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// Whose stream.
     pub order_id: OrderId,
     /// Its place in the stream: 1, 2, 3, ...
     pub version: i64,
-    /// When it happened.
     pub occurred_at: DateTime<Utc>,
-    /// What happened.
     pub event: OrderEvent,
     /// Why: the request or event that led to it.
     pub cause: Cause,
 }
 
 impl Stream {
-    /// A stream without events.
-    #[must_use]
     pub const fn new(
         order_id: OrderId,
         customer_id: CustomerId,

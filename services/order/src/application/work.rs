@@ -25,12 +25,7 @@ pub enum WorkError {
     Refused(#[from] Refusal),
     /// The stream is corrupt.
     #[error("order {order_id} is corrupt: {impossible}")]
-    Corrupt {
-        /// Which order.
-        order_id: OrderId,
-        /// What is wrong with it.
-        impossible: ImpossibleTransition,
-    },
+    Corrupt { order_id: OrderId, impossible: ImpossibleTransition },
 }
 
 /// What a transaction writes.
@@ -44,14 +39,12 @@ pub struct Outcome {
 
 impl Work {
     /// Work on these streams, whose rows are locked.
-    #[must_use]
     pub fn new(streams: Vec<Stream>) -> Self {
         let streams = streams.into_iter().map(|stream| (stream.order_id, stream)).collect();
         Self { streams, ..Self::default() }
     }
 
     /// The stream of this order, if there is one.
-    #[must_use]
     pub fn stream(&self, order_id: OrderId) -> Option<&Stream> {
         self.streams.get(&order_id)
     }
@@ -83,13 +76,10 @@ impl Work {
     }
 
     /// Everything that was decided so far.
-    #[must_use]
     pub fn journal(&self) -> &[Recorded] {
         &self.changes.journal
     }
 
-    /// What is to be written.
-    #[must_use]
     pub fn finish(mut self) -> Outcome {
         let heads = self.changed.iter().filter_map(|order_id| self.streams.remove(order_id)).collect();
         Outcome { heads, changes: self.changes }

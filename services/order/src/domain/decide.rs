@@ -13,12 +13,7 @@ use super::values::{CancellationReason, CurrencyCode, Status};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Place it, to end by then.
-    Place {
-        /// Its content.
-        placement: Box<Placement>,
-        /// When its deadline passes.
-        due_at: DateTime<Utc>,
-    },
+    Place { placement: Box<Placement>, due_at: DateTime<Utc> },
     /// Its customer wants it cancelled.
     Cancel,
     /// Its deadline may have passed.
@@ -29,41 +24,20 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// Inventory holds all its lines.
-    StockReserved {
-        /// Inventory's name for it.
-        reservation_id: Uuid,
-    },
+    StockReserved { reservation_id: Uuid },
     /// Inventory can't.
-    StockRejected {
-        /// What is missing.
-        shortages: Vec<Shortage>,
-    },
+    StockRejected { shortages: Vec<Shortage> },
     /// Payment captured the money.
-    PaymentCompleted {
-        /// Payment's name for it.
-        payment_id: Uuid,
-        /// How much.
-        amount_minor: i64,
-        /// Of what.
-        currency: String,
-    },
+    PaymentCompleted { payment_id: Uuid, amount_minor: i64, currency: String },
     /// Payment can't.
-    PaymentDeclined {
-        /// Payment's name for it.
-        payment_id: Uuid,
-        /// Why.
-        reason: String,
-    },
+    PaymentDeclined { payment_id: Uuid, reason: String },
 }
 
 /// What is missing of one SKU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
-    /// The SKU.
     pub sku: String,
-    /// How much the order wants.
     pub requested: i64,
-    /// How much there is.
     pub available: i64,
 }
 
@@ -81,29 +55,14 @@ pub enum Refusal {
     AlreadyConfirmed,
     /// A payment over another amount than the order's total.
     #[error("a payment of {amount_minor} {currency} for an order of {total_minor} {order_currency}")]
-    WrongAmount {
-        /// What was paid.
-        amount_minor: i64,
-        /// Its currency.
-        currency: String,
-        /// What was to be paid.
-        total_minor: i64,
-        /// Its currency.
-        order_currency: String,
-    },
+    WrongAmount { amount_minor: i64, currency: String, total_minor: i64, order_currency: String },
     /// A second payment under another id: the customer was charged twice.
     #[error("payment {second} after payment {first} of the same order")]
-    SecondPayment {
-        /// The payment recorded first.
-        first: Uuid,
-        /// The other one.
-        second: Uuid,
-    },
+    SecondPayment { first: Uuid, second: Uuid },
 }
 
 impl Refusal {
     /// A stable code, for metrics and dead letters.
-    #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
             Self::UnknownOrder => "unknown_order",

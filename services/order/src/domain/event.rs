@@ -15,44 +15,27 @@ pub enum OrderEvent {
     /// The customer placed it.
     OrderPlaced(Box<Placement>),
     /// It must end by then.
-    DeadlineScheduled {
-        /// When the deadline passes.
-        due_at: DateTime<Utc>,
-    },
+    DeadlineScheduled { due_at: DateTime<Utc> },
     /// Inventory holds all its lines.
-    StockReservationRecorded {
-        /// Inventory's name for it.
-        reservation_id: Uuid,
-    },
+    StockReservationRecorded { reservation_id: Uuid },
     /// It ended: paid.
-    OrderConfirmed {
-        /// The payment that confirmed it.
-        payment_id: Uuid,
-    },
+    OrderConfirmed { payment_id: Uuid },
     /// It ended: not going to happen.
     OrderCancelled {
-        /// Why.
         reason: CancellationReason,
         /// More about it, for a person.
         detail: Option<String>,
     },
     /// A payment completed after the order was cancelled; payment refunds it.
-    LatePaymentRecorded {
-        /// Payment's name for it.
-        payment_id: Uuid,
-    },
+    LatePaymentRecorded { payment_id: Uuid },
     /// A payment was declined after the order had ended.
-    LateDeclineRecorded {
-        /// Payment's name for it.
-        payment_id: Uuid,
-    },
+    LateDeclineRecorded { payment_id: Uuid },
     /// Inventory rejected the order after it had ended.
     LateStockRejectionRecorded {},
 }
 
 impl OrderEvent {
     /// The event's name: what it is stored under, and what a reader of a log sees.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::OrderPlaced(_) => "OrderPlaced",

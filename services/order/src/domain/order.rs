@@ -11,20 +11,15 @@ use super::values::{CancellationReason, CurrencyCode, Status};
 pub struct Terms {
     /// The total in minor units.
     pub total_minor: i64,
-    /// Its currency.
     pub currency: CurrencyCode,
 }
 
 /// The facts from other services that are recorded. A fact that is recorded already is a duplicate and changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Inventory reserved all lines.
     pub reservation_id: Option<Uuid>,
-    /// Inventory rejected the order.
     pub stock_rejected: bool,
-    /// Payment captured the money.
     pub payment_id: Option<Uuid>,
-    /// Payment declined.
     pub payment_declined: bool,
 }
 
@@ -35,32 +30,14 @@ pub enum Order {
     #[default]
     Unplaced,
     /// Open: waits for stock, payment, its customer or its deadline.
-    Placed {
-        /// What was agreed.
-        terms: Terms,
-        /// When the deadline passes.
-        due_at: Option<DateTime<Utc>>,
-        /// Which facts are recorded.
-        facts: Facts,
-    },
+    Placed { terms: Terms, due_at: Option<DateTime<Utc>>, facts: Facts },
     /// Ended: paid.
-    Confirmed {
-        /// What was agreed.
-        terms: Terms,
-        /// Which facts are recorded.
-        facts: Facts,
-        /// When.
-        ended_at: DateTime<Utc>,
-    },
+    Confirmed { terms: Terms, facts: Facts, ended_at: DateTime<Utc> },
     /// Ended: not going to happen.
     Cancelled {
-        /// What was agreed.
         terms: Terms,
-        /// Which facts are recorded.
         facts: Facts,
-        /// When.
         ended_at: DateTime<Utc>,
-        /// Why.
         reason: CancellationReason,
         /// More about it, for a person.
         detail: Option<String>,
@@ -71,15 +48,12 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an order that is {state} can't have met {event}")]
 pub struct ImpossibleTransition {
-    /// The state's name.
     pub state: &'static str,
-    /// The event's name.
     pub event: &'static str,
 }
 
 impl Order {
     /// Where it stands; none before it was placed.
-    #[must_use]
     pub const fn status(&self) -> Option<Status> {
         match self {
             Self::Unplaced => None,
@@ -89,8 +63,6 @@ impl Order {
         }
     }
 
-    /// The facts recorded so far.
-    #[must_use]
     pub const fn facts(&self) -> Facts {
         match self {
             Self::Unplaced => Facts {
@@ -106,7 +78,6 @@ impl Order {
     }
 
     /// What was agreed; none before it was placed.
-    #[must_use]
     pub const fn terms(&self) -> Option<&Terms> {
         match self {
             Self::Unplaced => None,

@@ -9,9 +9,7 @@ use super::values::{CurrencyCode, InvalidValue, Quantity, UnitPrice};
 /// One line of an order; a SKU may stand on several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// What.
     pub sku: Sku,
-    /// How many.
     pub quantity: Quantity,
     /// At which price, as the cart quoted it.
     pub unit_price_minor: UnitPrice,
@@ -20,15 +18,12 @@ pub struct Line {
 /// The content of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// Who orders.
     pub customer_id: CustomerId,
-    /// The currency of every amount.
     pub currency: CurrencyCode,
     /// 1 to [`Placement::MAX_LINES`] lines, in the customer's order.
     pub lines: Vec<Line>,
     /// The sum of all lines, in minor units.
     pub total_minor: i64,
-    /// How they pay.
     pub payment_method: PaymentMethod,
     /// Who gets it, if they said so.
     pub recipient: Option<Recipient>,

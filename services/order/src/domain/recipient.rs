@@ -10,24 +10,17 @@ use super::values::InvalidValue;
 /// Who gets the mail and the goods.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
-    /// Their name.
     pub name: Text<200>,
-    /// Their e-mail address.
     pub email: Email,
-    /// Where they live.
     pub address: Address,
 }
 
 /// A postal address.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// Street and number.
     pub street: Text<200>,
-    /// Town.
     pub city: Text<100>,
-    /// Postal code.
     pub postal_code: Text<20>,
-    /// Country.
     pub country: Text<100>,
 }
 
@@ -77,8 +70,6 @@ impl Email {
         }
     }
 
-    /// The address.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

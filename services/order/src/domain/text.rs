@@ -38,13 +38,10 @@ impl<const MAX: usize> Text<MAX> {
     }
 
     /// Text that kept the rules when it was stored, whatever they are today.
-    #[must_use]
     pub const fn trusted(text: String) -> Self {
         Self(text)
     }
 
-    /// The text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -66,13 +63,10 @@ impl CustomerId {
     }
 
     /// An id that kept the rules when it was stored.
-    #[must_use]
     pub const fn trusted(id: String) -> Self {
         Self(Text::trusted(id))
     }
 
-    /// The id.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -94,7 +88,6 @@ impl PaymentMethod {
     }
 
     /// The token itself, for the event that payment consumes.
-    #[must_use]
     pub fn token(&self) -> &str {
         self.0.as_str()
     }

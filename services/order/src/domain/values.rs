@@ -43,7 +43,6 @@ impl Quantity {
     }
 
     /// Units.
-    #[must_use]
     pub const fn units(self) -> i64 {
         self.0
     }
@@ -71,7 +70,6 @@ impl UnitPrice {
     }
 
     /// Minor units.
-    #[must_use]
     pub const fn minor(self) -> i64 {
         self.0
     }
@@ -95,13 +93,10 @@ impl CurrencyCode {
     }
 
     /// A code that ISO 4217 had when it was stored.
-    #[must_use]
     pub const fn trusted(code: String) -> Self {
         Self(code)
     }
 
-    /// The three letters.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -120,11 +115,8 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status.
     pub const ALL: [Self; 3] = [Self::Placed, Self::Confirmed, Self::Cancelled];
 
-    /// Its name outside.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Placed => "placed",
@@ -133,8 +125,6 @@ impl Status {
         }
     }
 
-    /// The status of this name.
-    #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
@@ -155,12 +145,9 @@ pub enum CancellationReason {
 }
 
 impl CancellationReason {
-    /// Every reason.
     pub const ALL: [Self; 4] =
         [Self::OutOfStock, Self::PaymentDeclined, Self::CustomerRequest, Self::TimedOut];
 
-    /// Its name outside.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OutOfStock => "out_of_stock",
@@ -170,8 +157,6 @@ impl CancellationReason {
         }
     }
 
-    /// The reason of this name.
-    #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }

@@ -24,11 +24,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Every stage.
     pub const ALL: [Self; 4] = [Self::Placed, Self::StockReserved, Self::Confirmed, Self::Cancelled];
 
-    /// Its name outside.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Placed => "placed",
@@ -38,14 +35,11 @@ impl Stage {
         }
     }
 
-    /// The stage of this name.
-    #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 
     /// The status that it belongs to.
-    #[must_use]
     pub const fn status(self) -> Status {
         match self {
             Self::Placed | Self::StockReserved => Status::Placed,
@@ -58,7 +52,6 @@ impl Stage {
 /// The part of the view that changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// How far it got.
     pub stage: Stage,
     /// Why it was cancelled, if it was.
     pub reason: Option<CancellationReason>,
@@ -72,7 +65,6 @@ pub struct Progress {
 
 impl Progress {
     /// What an order's state shows of itself; nothing before it was placed.
-    #[must_use]
     pub fn of(order: &Order) -> Option<Self> {
         let open = |stage| Self { stage, reason: None, detail: None, payment_id: None, ended_at: None };
         match order {
@@ -97,17 +89,11 @@ impl Progress {
 /// An order as people see it, at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderView {
-    /// Which order.
     pub order_id: OrderId,
-    /// The version of its stream.
     pub version: i64,
-    /// Its content.
     pub placement: Arc<Placement>,
-    /// When it was placed.
     pub placed_at: DateTime<Utc>,
-    /// When it last changed.
     pub updated_at: DateTime<Utc>,
-    /// How far it got.
     pub progress: Progress,
 }
 

@@ -18,7 +18,6 @@ const RECHECK_AFTER: TimeDelta = TimeDelta::seconds(30);
 pub struct Position {
     /// Full topic name.
     pub topic: String,
-    /// Partition number.
     pub partition: i32,
     /// The first offset not yet applied.
     pub next_offset: i64,
@@ -29,17 +28,12 @@ pub struct Position {
 /// A deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct Due {
-    /// Whose.
     pub order_id: Uuid,
-    /// When it had passed.
     pub look_at: DateTime<Utc>,
 }
 
 impl OrderStore {
     /// The newest deadline that had passed at `now`, if any had.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn newest_due(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
         let newest = sqlx::query_scalar("SELECT max(look_at) FROM deadlines WHERE look_at <= $1")
             .bind(now)
@@ -50,9 +44,6 @@ impl OrderStore {
 
     /// Orders whose deadlines had passed at `now`, longest ago first: at most `limit` of them behind `after`. Takes no
     /// locks: whoever changes an order locks its head first and its deadline afterwards.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn due(
         &self,
         now: DateTime<Utc>,
@@ -76,9 +67,6 @@ impl OrderStore {
     /// Postpones deadlines that had passed at `now` of orders that no other service can know: at most `limit` whose event is not published
     /// (looked at again in about half a minute), or was published less than `grace` ago. Says how many. An order whose key is blocked
     /// is not postponed: it may never be published.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn postpone(
         &self,
         now: DateTime<Utc>,
@@ -111,9 +99,6 @@ impl OrderStore {
     }
 
     /// How many deadlines had passed at `now`.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn count_due(&self, now: DateTime<Utc>) -> Result<i64, StoreError> {
         let due = sqlx::query_scalar("SELECT count(*) FROM deadlines WHERE look_at <= $1")
             .bind(now)
@@ -123,9 +108,6 @@ impl OrderStore {
     }
 
     /// How far this service's consumers, on whichever replica, have applied these topics.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn positions(&self, topics: &[String]) -> Result<Vec<Position>, StoreError> {
         let positions = sqlx::query_as(
             "SELECT topic, partition, next_offset, stopped_reason IS NOT NULL AS is_stopped

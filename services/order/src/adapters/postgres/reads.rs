@@ -19,43 +19,31 @@ use crate::domain::{
 /// Which orders to list, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Only this customer's.
     pub customer_id: Option<CustomerId>,
-    /// Only those that stand there.
     pub status: Option<Status>,
     /// Only those older than this one: the last of the page before.
     pub before: Option<OrderId>,
-    /// At most so many.
     pub limit: i64,
 }
 
 /// An order in a list: without its lines and its recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Which order.
     pub order_id: OrderId,
-    /// Whose.
     pub customer_id: String,
-    /// The version of its stream.
     pub version: i64,
-    /// Its currency.
     pub currency: String,
     /// Its total in minor units.
     pub total_minor: i64,
-    /// When it was placed.
     pub placed_at: DateTime<Utc>,
-    /// How far it got.
     pub progress: Progress,
 }
 
 /// What a watcher needs to know of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watched {
-    /// Which order.
     pub order_id: OrderId,
-    /// The version of its stream.
     pub version: i64,
-    /// Whether it has ended.
     pub ended: bool,
 }
 
@@ -112,9 +100,6 @@ impl ListRow {
 
 impl OrderStore {
     /// An order as it stands.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn view(&self, order_id: OrderId) -> Result<Option<OrderView>, StoreError> {
         let row: Option<ViewRow> = sqlx::query_as(
             "SELECT order_id, customer_id, version, stage, reason, detail, payment_id, currency, total_minor,
@@ -139,9 +124,6 @@ impl OrderStore {
     }
 
     /// The trace in which the order was placed; empty if it was not traced.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn trace(&self, order_id: OrderId) -> Result<TraceContext, StoreError> {
         let row: Option<(Option<String>, Option<String>)> =
             sqlx::query_as("SELECT traceparent, tracestate FROM orders WHERE order_id = $1")
@@ -177,9 +159,6 @@ impl OrderStore {
     }
 
     /// A page of orders, newest first.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
         let rows: Vec<ListRow> = sqlx::query_as(
             "SELECT order_id, customer_id, version, stage, reason, detail, payment_id, currency, total_minor,
@@ -212,9 +191,6 @@ impl OrderStore {
     }
 
     /// How far these orders got: one statement for all requests that wait on this replica.
-    ///
-    /// # Errors
-    /// When the database refuses or does not answer.
     pub async fn watched(&self, order_ids: &[OrderId]) -> Result<Vec<Watched>, StoreError> {
         let rows: Vec<(Uuid, i64, bool)> = sqlx::query_as(
             "SELECT order_id, version, status <> 'placed' FROM orders WHERE order_id = ANY($1)",
