@@ -12,7 +12,7 @@ use contracts::{Cause, ambient};
 use database::Operation;
 use events::PublishError;
 use service::Deps;
-use service::http::{Fault, IDEMPOTENT_REPLAYED, IdempotencyKey, Json, Path, Problem, Query};
+use service::http::{Fault, Faults, Field, IDEMPOTENT_REPLAYED, IdempotencyKey, Json, Path, Problem, Query};
 use telemetry::spans;
 use telemetry::trace::trace_of;
 use tracing::Instrument;
@@ -118,9 +118,9 @@ async fn replenish(
     State(api): State<StockApi>,
     Path(sku): Path<String>,
     IdempotencyKey(key): IdempotencyKey,
-    Json(body): Json<Replenishment>,
+    Json(body): Json<Field<Replenishment>>,
 ) -> Result<Response, Problem> {
-    let command = command(&sku, key, &body).map_err(Problem::validation)?;
+    let command = command(&sku, key, body).map_err(Problem::validation)?;
     let span = spans::transaction("replenish stock");
     let cause = Cause {
         correlation_id: correlation_id_of("inventory", &[&command.idempotency_key]),
@@ -149,18 +149,17 @@ async fn replenish(
     }
 }
 
-fn command(sku: &str, idempotency_key: String, body: &Replenishment) -> Result<ReplenishStock, Vec<Fault>> {
-    let mut faults = body.faults();
-    let sku = Sku::parse(sku).map_err(|error| {
-        faults.push(Fault { pointer: String::new(), detail: format!("in the path: {error}") });
+fn command(sku: &str, key: String, body: Field<Replenishment>) -> Result<ReplenishStock, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let units = faults.object("", body).and_then(|body| body.units(&mut faults));
+    let sku = faults.check("", Sku::parse(sku).map_err(|error| format!("in the path: {error}")));
+    let command = units.zip(sku).map(|((quantity, reorder_threshold), sku)| ReplenishStock {
+        idempotency_key: key,
+        sku,
+        quantity,
+        reorder_threshold,
     });
-    let Replenishment { quantity, reorder_threshold } = *body;
-    match sku {
-        Ok(sku) if faults.is_empty() => {
-            Ok(ReplenishStock { idempotency_key, sku, quantity, reorder_threshold })
-        }
-        _ => Err(faults),
-    }
+    faults.none_or(command)
 }
 
 fn answered(sku: &Sku, answer: &Replenished, replayed: bool) -> Response {

@@ -91,6 +91,16 @@ async fn all_faults_of_a_replenishment_are_named_at_once() {
         .collect();
     assert_eq!(pointers, ["/quantity", "/reorder_threshold", ""]);
 
+    let mistyped = replenishment(
+        "/stock/mug/replenishments",
+        Some("k"),
+        &json!({"quantity": "1", "reorder_threshold": 1.5, "colour": "red"}),
+    );
+    let (_, _, problem) = send(&inventory, mistyped).await;
+    let pointers: Vec<&Value> =
+        problem["errors"].as_array().unwrap().iter().map(|fault| &fault["pointer"]).collect();
+    assert_eq!(pointers, ["/colour", "/quantity", "/reorder_threshold"]);
+
     for (key, body, status, kind) in [
         (None, json!({"quantity": 1}), StatusCode::BAD_REQUEST, "idempotency-key-missing"),
         (Some(""), json!({"quantity": 1}), StatusCode::BAD_REQUEST, "idempotency-key-invalid"),

@@ -1,7 +1,7 @@
 //! What the HTTP edge says and hears: JSON shapes and their bounds.
 
 use serde::{Deserialize, Serialize};
-use service::http::{Fault, Problem};
+use service::http::{Faults, Field, Problem, UnknownFields};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{Books, Sku};
@@ -90,31 +90,33 @@ impl TryFrom<PageQuery> for Page {
     }
 }
 
-/// Units that come in.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// Units that come in. Unknown fields are refused.
+#[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Replenishment {
     /// How many units.
-    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
-    pub(super) quantity: i64,
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000_000_000_i64)]
+    quantity: Field<i128>,
     /// The SKU's reorder threshold from now on; unchanged if absent.
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
-    pub(super) reorder_threshold: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
+    reorder_threshold: Field<i128>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    unknown: UnknownFields,
 }
 
 impl Replenishment {
-    /// Everything that is out of range.
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if !(1..=MAX_UNITS).contains(&self.quantity) {
-            faults.push(Fault { pointer: "/quantity".to_owned(), detail: format!("is 1 to {MAX_UNITS}") });
-        }
-        if self.reorder_threshold.is_some_and(|threshold| !(0..=MAX_UNITS).contains(&threshold)) {
-            faults.push(Fault {
-                pointer: "/reorder_threshold".to_owned(),
-                detail: format!("is 0 to {MAX_UNITS}"),
-            });
-        }
-        faults
+    /// Quantity and threshold, if both are in range.
+    pub(super) fn units(self, faults: &mut Faults) -> Option<(i64, Option<i64>)> {
+        faults.unknown("", &self.unknown);
+        let quantity = faults.integer("/quantity", self.quantity, |units| in_range(units, 1));
+        let threshold = match self.reorder_threshold {
+            Field::Missing => Some(None),
+            sent => faults.integer("/reorder_threshold", sent, |units| in_range(units, 0)).map(Some),
+        };
+        Some((quantity?, threshold?))
     }
+}
+
+fn in_range(units: i64, least: i64) -> Result<i64, String> {
+    if (least..=MAX_UNITS).contains(&units) { Ok(units) } else { Err(format!("is {least} to {MAX_UNITS}")) }
 }
