@@ -18,9 +18,9 @@ fn main() -> anyhow::Result<()> {
     };
     service::run(definition, |config: &Config, deps: &Deps| {
         let subscriptions = Subscriptions::new()
-            .on_event::<OrderPlaced>(reserve_stock)
-            .on_event::<OrderConfirmed>(commit_stock)
-            .on_event::<OrderCancelled>(release_stock);
+            .on::<OrderPlaced>(reserve_stock)
+            .on::<OrderConfirmed>(commit_stock)
+            .on::<OrderCancelled>(release_stock);
         Ok(Service::new()
             .consumes::<postgres::StockBatch>(subscriptions, deps.outbox.clone())
             .http(http::routes(config, deps), http::openapi()))

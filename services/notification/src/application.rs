@@ -21,8 +21,8 @@ pub use remember_recipient::remember_recipient;
 #[must_use]
 pub fn subscriptions() -> Subscriptions<Orders> {
     Subscriptions::new()
-        .on_event::<OrderPlaced>(remember_recipient)
-        .on_event::<OrderConfirmed>(note_confirmation)
-        .on_event::<OrderCancelled>(note_cancellation)
-        .on_event::<PaymentRefunded>(note_refund)
+        .on::<OrderPlaced>(remember_recipient)
+        .on::<OrderConfirmed>(note_confirmation)
+        .on::<OrderCancelled>(note_cancellation)
+        .on::<PaymentRefunded>(note_refund)
 }

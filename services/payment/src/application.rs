@@ -22,7 +22,7 @@ pub use start_charging::start_charging;
 #[must_use]
 pub fn subscriptions() -> Subscriptions<Payments> {
     Subscriptions::new()
-        .on_event::<OrderPlaced>(remember_order)
-        .on_event::<StockReserved>(start_charging)
-        .on_event::<OrderCancelled>(compensate)
+        .on::<OrderPlaced>(remember_order)
+        .on::<StockReserved>(start_charging)
+        .on::<OrderCancelled>(compensate)
 }

@@ -6,22 +6,22 @@ use contracts::event::topic_of;
 use contracts::{AnyEvent, Event, Topics};
 use inbox::{Context, Rejection, Subscriptions, UnitOfWork};
 
-/// One line per subscription: `.on_event::<OrderPlaced>(...)`.
+/// One line per subscription: `.on::<OrderPlaced>(...)`.
 pub trait Subscribe<W> {
     /// Answers every `E` with `handler`: pure, in memory, first deciding and then changing the unit of work.
     #[must_use]
-    fn on_event<E: Event>(
+    fn on<E: Event>(
         self,
         handler: impl Fn(&mut W, &E, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
     ) -> Self;
 }
 
 impl<W: UnitOfWork<Event = AnyEvent>> Subscribe<W> for Subscriptions<W> {
-    fn on_event<E: Event>(
+    fn on<E: Event>(
         self,
         handler: impl Fn(&mut W, &E, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,
     ) -> Self {
-        self.on(E::TYPE, move |work, any, context| match E::from_any(any) {
+        self.on_type(E::TYPE, move |work, any, context| match E::from_any(any) {
             Some(event) => handler(work, event, context),
             None => Err(Rejection::new("wrong_type", format!("{} met as {}", E::TYPE, any.event_type()))),
         })

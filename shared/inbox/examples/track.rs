@@ -92,7 +92,7 @@ async fn main() -> anyhow::Result<()> {
         topics: vec![TOPIC.to_owned()],
         partitions: 3,
         decoder: Depots,
-        subscriptions: Subscriptions::new().on(MOVED, moved),
+        subscriptions: Subscriptions::new().on_type(MOVED, moved),
         deps: (),
         group: "tracking".to_owned(),
         config: ConsumerConfig::default(),

@@ -27,7 +27,7 @@ impl<W: UnitOfWork> Subscriptions<W> {
     /// Answers events of the type with this full name with `handler`: pure, in memory, first deciding and then changing the
     /// unit of work.
     #[must_use]
-    pub fn on(
+    pub fn on_type(
         mut self,
         event_type: &'static str,
         handler: impl Fn(&mut W, &W::Event, Context<'_>) -> Result<(), Rejection> + Send + Sync + 'static,

@@ -45,7 +45,7 @@ impl UnitOfWork for Track {
 /// What it subscribes to.
 #[must_use]
 pub fn subscriptions() -> Subscriptions<Track> {
-    Subscriptions::new().on(MOVED, moved)
+    Subscriptions::new().on_type(MOVED, moved)
 }
 
 fn moved(track: &mut Track, event: &ParcelMoved, _: Context<'_>) -> Result<(), Rejection> {

@@ -16,20 +16,18 @@ use crate::domain::{OrderFact, OrderId};
 #[must_use]
 pub fn subscriptions() -> Subscriptions<ReadModels> {
     Subscriptions::new()
-        .on_event::<OrderPlaced>(|models, event, _| count(models, event.order_id, &contract::placed(event)))
-        .on_event::<StockReserved>(|models, event, _| count(models, event.order_id, &OrderFact::Reserved))
-        .on_event::<PaymentCompleted>(|models, event, _| count(models, event.order_id, &OrderFact::Paid))
-        .on_event::<OrderConfirmed>(|models, event, _| {
+        .on::<OrderPlaced>(|models, event, _| count(models, event.order_id, &contract::placed(event)))
+        .on::<StockReserved>(|models, event, _| count(models, event.order_id, &OrderFact::Reserved))
+        .on::<PaymentCompleted>(|models, event, _| count(models, event.order_id, &OrderFact::Paid))
+        .on::<OrderConfirmed>(|models, event, _| {
             count(models, event.order_id, &OrderFact::Confirmed(event.occurred_at))
         })
-        .on_event::<OrderCancelled>(|models, event, _| {
-            count(models, event.order_id, &contract::cancelled(event))
-        })
-        .on_event::<StockLevelLow>(|models, event, _| {
+        .on::<OrderCancelled>(|models, event, _| count(models, event.order_id, &contract::cancelled(event)))
+        .on::<StockLevelLow>(|models, event, _| {
             models.counting.stock(&event.sku, &contract::fell_low(event));
             Ok(())
         })
-        .on_event::<StockReplenished>(|models, event, _| {
+        .on::<StockReplenished>(|models, event, _| {
             models.counting.stock(&event.sku, &contract::replenished(event));
             Ok(())
         })

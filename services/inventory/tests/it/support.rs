@@ -154,9 +154,9 @@ pub(crate) async fn apply_on(
     events: &[AnyEvent],
 ) -> Result<(), Failure> {
     let subscriptions = Subscriptions::<StockBatch>::new()
-        .on_event::<OrderPlaced>(reserve_stock)
-        .on_event::<OrderConfirmed>(commit_stock)
-        .on_event::<OrderCancelled>(release_stock);
+        .on::<OrderPlaced>(reserve_stock)
+        .on::<OrderConfirmed>(commit_stock)
+        .on::<OrderCancelled>(release_stock);
     let received: Vec<Received<AnyEvent>> =
         events.iter().enumerate().map(|(offset, event)| received(offset, event)).collect();
     let mut batch = StockBatch::load(outbox, &mut *conn, &received).await?;

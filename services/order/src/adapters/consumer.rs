@@ -34,16 +34,16 @@ pub struct OrderBatchDeps {
 /// Which facts order listens to.
 pub fn subscriptions() -> Subscriptions<OrderBatch> {
     Subscriptions::new()
-        .on_event(|batch: &mut OrderBatch, event: &StockReserved, context| {
+        .on(|batch: &mut OrderBatch, event: &StockReserved, context| {
             batch.record(event.order_id, contract::stock_reserved(event), context)
         })
-        .on_event(|batch: &mut OrderBatch, event: &StockRejected, context| {
+        .on(|batch: &mut OrderBatch, event: &StockRejected, context| {
             batch.record(event.order_id, contract::stock_rejected(event), context)
         })
-        .on_event(|batch: &mut OrderBatch, event: &PaymentCompleted, context| {
+        .on(|batch: &mut OrderBatch, event: &PaymentCompleted, context| {
             batch.record(event.order_id, contract::payment_completed(event), context)
         })
-        .on_event(|batch: &mut OrderBatch, event: &PaymentDeclined, context| {
+        .on(|batch: &mut OrderBatch, event: &PaymentDeclined, context| {
             batch.record(event.order_id, contract::payment_declined(event), context)
         })
 }

@@ -113,7 +113,11 @@ pub async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Work
 ///
 /// # Errors
 /// When an event can't be published, or the database refuses.
-pub async fn store(conn: &mut PgConnection, mut outcome: Outcome, outbox: &Publisher) -> Result<(), StoreError> {
+pub async fn store(
+    conn: &mut PgConnection,
+    mut outcome: Outcome,
+    outbox: &Publisher,
+) -> Result<(), StoreError> {
     if outcome.heads.is_empty() {
         return Ok(());
     }

@@ -57,7 +57,7 @@ pub(crate) struct Ledger {
 }
 
 pub(crate) fn subscriptions() -> Subscriptions<Ledger> {
-    Subscriptions::new().on_event::<OrderConfirmed>(confirmed).on_event::<OrderCancelled>(cancelled)
+    Subscriptions::new().on::<OrderConfirmed>(confirmed).on::<OrderCancelled>(cancelled)
 }
 
 fn confirmed(ledger: &mut Ledger, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {

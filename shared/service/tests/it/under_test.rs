@@ -53,7 +53,7 @@ fn service_under_test() {
     };
     let outcome = service::run_with(definition, &command_line, |config: &Config, deps: &Deps| {
         Ok(Service::new()
-            .consumes(Subscriptions::<Applied>::new().on_event::<OrderConfirmed>(apply), ())
+            .consumes(Subscriptions::<Applied>::new().on::<OrderConfirmed>(apply), ())
             .worker(Idle { fails: config.worker_fails, stands_still: config.worker_stands_still.clone() })
             .http(routes(deps.clone()), utoipa::openapi::OpenApi::default()))
     });

@@ -1,6 +1,8 @@
 //! Dependencies, layers and the looks of files.
 
-use architecture::{circles, dependencies, doors, layers, libraries, listed, names, profiles, sources, targets};
+use architecture::{
+    circles, dependencies, doors, layers, libraries, listed, names, profiles, sources, targets,
+};
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {

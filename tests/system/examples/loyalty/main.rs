@@ -4,8 +4,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
+use contracts::AnyEvent;
 use contracts::order::OrderConfirmed;
 use database::{Database, Operation};
+use events::Subscribe as _;
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use serde::{Deserialize, Serialize};
 use service::http::{Json, Problem};
@@ -51,9 +53,14 @@ fn earn(earned: &mut Earned, event: &OrderConfirmed, _: Context<'_>) -> Result<(
 }
 
 impl UnitOfWork for Earned {
+    type Event = AnyEvent;
     type Deps = i32;
 
-    async fn load(_: &i32, _: &mut PgConnection, events: &[Received]) -> Result<Self, HandlerError> {
+    async fn load(
+        _: &i32,
+        _: &mut PgConnection,
+        events: &[Received<AnyEvent>],
+    ) -> Result<Self, HandlerError> {
         Ok(Self(Vec::with_capacity(events.len())))
     }
 

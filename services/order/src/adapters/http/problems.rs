@@ -1,8 +1,8 @@
 //! Which problem (RFC 9457) each error of the order API is.
 
+use axum::http::StatusCode;
 use events::PublishError;
 use outbox::AppendError;
-use axum::http::StatusCode;
 use service::http::Problem;
 
 use crate::adapters::postgres::StoreError;
