@@ -1,7 +1,7 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, dependencies, doors, layers, libraries, listed, names, profiles, sources, targets,
+    circles, dependencies, doors, layers, libraries, links, listed, names, profiles, readmes, sources, targets,
 };
 
 #[test]
@@ -75,4 +75,16 @@ fn every_wait_for_a_foreign_system_has_a_bound_and_stands_in_the_architecture() 
     let architecture = std::fs::read_to_string(sources::root().join("ARCHITECTURE.md")).unwrap();
     let table = doors::table();
     assert!(architecture.contains(&table), "ARCHITECTURE.md lacks this table:\n{table}");
+}
+
+#[test]
+fn each_folder_of_tests_says_what_it_proves_and_how_to_run_it() {
+    let violations = readmes::violations(&sources::root()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn links_of_the_documentation_lead_somewhere() {
+    let violations = links::violations(&sources::root()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
 }
