@@ -87,7 +87,7 @@ test-mutations: build-tests ## Take each mechanism away and see its test fail (t
 audit: bootstrap ## Licences, sources and known vulnerabilities of what we depend on (ARGS=--recorded: without GitHub)
 	tools/audit.sh $(ARGS)
 
-generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md, Grafana's dashboards, the checks in docs/guarantees.md
+generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md, docs/configuration.md, Grafana's dashboards, the checks in docs/guarantees.md
 	cargo run $(LOCKED) -p codegen
 	cargo run $(LOCKED) -p observability
 	cargo build $(LOCKED) -p tidings

@@ -1,4 +1,4 @@
-//! `cargo run -p observability` writes docs/metrics.md and Grafana's dashboards anew; a test compares them.
+//! `cargo run -p observability` writes docs/metrics.md, docs/configuration.md and Grafana's dashboards; a test compares them.
 
 use std::path::Path;
 
