@@ -94,5 +94,10 @@ generate: bootstrap ## Write anew the Rust types of avro/, docs/metrics.md, docs
 	page="$$(sed '/^## What `tidings verify` compares/,$$d' docs/guarantees.md; target/debug/tidings verify --list-checks)" && \
 		printf '%s\n' "$$page" >docs/guarantees.md
 
+# The picture of the system: `make docs/system.svg` after a change of its source. Graphviz is no part of the set-up.
+docs/system.svg: docs/system.dot
+	@command -v dot >/dev/null || { echo "Graphviz is missing. Debian and Ubuntu: 'sudo apt-get install graphviz'." >&2; exit 1; }
+	dot -Tsvg $< -o $@
+
 bootstrap: ## Install what building needs, after saying what
 	@tools/bootstrap.sh

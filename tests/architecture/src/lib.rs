@@ -2,6 +2,7 @@
 
 pub mod circles;
 pub mod dependencies;
+pub mod diagram;
 pub mod doors;
 pub mod layers;
 pub mod libraries;

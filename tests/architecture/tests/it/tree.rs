@@ -1,7 +1,7 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, dependencies, doors, layers, libraries, links, listed, names, profiles, readmes, sources, targets,
+    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, profiles, readmes, sources, targets,
 };
 
 #[test]
@@ -87,4 +87,11 @@ fn each_folder_of_tests_says_what_it_proves_and_how_to_run_it() {
 fn links_of_the_documentation_lead_somewhere() {
     let violations = links::violations(&sources::root()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn the_picture_of_the_system_is_rendered_from_its_source() {
+    let read = |name| std::fs::read_to_string(sources::root().join("docs").join(name)).unwrap();
+    let differences = diagram::differences(&read("system.dot"), &read("system.svg"));
+    assert!(differences.is_empty(), "run `make docs/system.svg`: {differences:#?}");
 }
