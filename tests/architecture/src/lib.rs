@@ -10,6 +10,7 @@ pub mod links;
 pub mod listed;
 pub mod names;
 pub mod profiles;
+pub mod prose;
 pub mod readmes;
 pub mod sources;
 pub mod sql;

@@ -17,8 +17,8 @@ const HEAD: &str = "\
 
 # Configuration
 
-A service takes each setting from its default, then from a TOML file (`--config FILE`), then from the environment. The later
-source wins. A section of this page is a section of the file, so `http.max_in_flight` is
+A service takes each setting from its default, then from a TOML file (`--config FILE`), then from the environment. The
+later source wins. A section of this page is a section of the file, so `http.max_in_flight` is
 
 ```
 [http]
@@ -27,12 +27,12 @@ max_in_flight = 256
 
 and in the environment `TIDINGS_HTTP__MAX_IN_FLIGHT=256`, with two underscores between section and key.
 
-A key that ends with `_file` (`_FILE` in the environment) names a file that holds the value, such as
-`TIDINGS_DATABASE__URL_FILE=/run/secrets/database-url`: secrets belong there. It works for every setting.
+A key that ends with `_file` (`_FILE` in the environment) names a file that holds the value, for example
+`TIDINGS_DATABASE__URL_FILE=/run/secrets/database-url`. It works for every setting, and is the way to give secrets.
 
-An unknown key, a value of the wrong type and a value that can't work end the start with an error that names the setting. The
-section of another service is ignored in the environment, so that services can share one. `order --print-config` prints the
-configuration that would be used, without its secrets.
+An unknown key, a value of the wrong type and an invalid value end the start with an error that names the setting. The
+section of another service is ignored in the environment, so that services can share one. `order --print-config` prints
+the configuration that would be used, without its secrets.
 ";
 
 /// A section of the configuration.
@@ -183,8 +183,8 @@ fn rendered(
         let variable = format!("TIDINGS_{}__{}", name.to_uppercase(), key.to_uppercase());
         let variable = if setting.kind == Kind::Table { format!("{variable}__NAME") } else { variable };
         let default = default(setting, defaults.get(key));
-        let _ = writeln!(text, "- **`{name}.{key}`** ({}), `{variable}`, default {default}\\", unit(setting));
-        let _ = writeln!(text, "  {}", wrapped(&setting.meaning, 2));
+        let entry = format!("- **`{name}.{key}`** ({}), `{variable}`, default {default}", unit(setting));
+        let _ = writeln!(text, "{}\\\n  {}", wrapped(&entry, 2), wrapped(&setting.meaning, 2));
     }
     Ok(text)
 }

@@ -5,23 +5,23 @@ use std::fmt::Write as _;
 use telemetry::metrics::Kind;
 
 use crate::catalogue::{SECTIONS, SERVICES, services};
+use crate::wrap::wrapped;
 
 const HEAD: &str = "\
 <!-- Written by `make generate` from the tables that each section names; a test compares. -->
 
 # Metrics
 
-Every service exposes its metrics at `GET /metrics` in Prometheus' text format. Prometheus scrapes each service as a job of
-its name (SERVICES), so that the label `job` says which service it is.
+Every service exposes its metrics at `GET /metrics` in Prometheus' text format. Prometheus scrapes each service as a job
+of its name (SERVICES), so the label `job` names the service.
 
-Units stand at the end of the names (`_seconds`, `_bytes`); a counter ends with `_total`. The values of labels are few:
-`topic` is the name without its deployment's prefix (`orders`, `reservations`, `payments`, `stock`), `route` is the
-route's template (`/orders/{id}`). No label ever holds an id, a SKU or a customer.
+Units are at the end of names (`_seconds`, `_bytes`); a counter ends with `_total`. Labels have few values: `topic` is
+the name without the prefix of the deployment (`orders`, `reservations`, `payments`, `stock`), `route` is the template
+of the route (`/orders/{id}`). No label has an id, a SKU or a customer.
 
-Gauges that need the database are read by one task per service every five seconds, never while they are scraped;
-`metrics_sampled_timestamp_seconds` says when. Counters and histograms whose labels are known begin at 0, so that an alert on
-them can fire at their first event. A test starts the five services, places orders, and compares what they expose with
-this page, both ways.
+One task per service reads the gauges that need the database every five seconds, never during a scrape;
+`metrics_sampled_timestamp_seconds` is the time of the last reading. Counters and histograms with known labels begin at
+0, so an alert can fire at the first event. A test compares what the five services expose with this page, both ways.
 
 What to do when an alert fires: [operations.md](operations.md).
 ";
@@ -35,7 +35,6 @@ pub(crate) fn render() -> String {
             "\n## {}\n\nTable: [`{}`](../{}).\n\n",
             section.title, section.source, section.source
         );
-        page.push_str("| metric | type | labels | exposed by | meaning |\n|---|---|---|---|---|\n");
         for metric in section.metrics {
             let kind = match metric.kind {
                 Kind::Counter => "counter",
@@ -43,10 +42,15 @@ pub(crate) fn render() -> String {
                 Kind::Histogram => "histogram",
             };
             let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = match labels.len() {
+                0 => String::new(),
+                1 => format!(", label {}", labels[0]),
+                _ => format!(", labels {}", labels.join(", ")),
+            };
             let exposed = services(section, metric);
             let by = if exposed == SERVICES { "every service".to_owned() } else { exposed.join(", ") };
-            let (labels, help) = (labels.join(", "), metric.help);
-            let _ = writeln!(page, "| `{}` | {kind} | {labels} | {by} | {help} |", metric.name);
+            let entry = format!("- **`{}`** ({kind}{labels}), {by}", metric.name);
+            let _ = writeln!(page, "{}\\\n  {}", wrapped(&entry, 2), wrapped(metric.help, 2));
         }
     }
     page

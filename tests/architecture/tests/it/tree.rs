@@ -1,7 +1,8 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, profiles, readmes, sources, targets,
+    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, profiles, prose, readmes, sources,
+    targets,
 };
 
 #[test]
@@ -94,4 +95,10 @@ fn the_picture_of_the_system_is_rendered_from_its_source() {
     let read = |name| std::fs::read_to_string(sources::root().join("docs").join(name)).unwrap();
     let differences = diagram::differences(&read("system.dot"), &read("system.svg"));
     assert!(differences.is_empty(), "run `make docs/system.svg`: {differences:#?}");
+}
+
+#[test]
+fn pages_have_one_width_and_short_cells() {
+    let violations = prose::violations(&sources::root()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
 }
