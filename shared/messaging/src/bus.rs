@@ -64,7 +64,7 @@ impl TopicPartition {
 pub struct TopicSpec {
     /// Full topic name.
     pub name: String,
-    /// How many partitions it has, for ever.
+    /// The number of partitions, which never changes.
     pub partitions: i32,
     /// Copies of each partition; 1 on a single broker.
     pub replication_factor: i32,
@@ -109,7 +109,7 @@ pub enum BusError {
         broker: String,
         /// What was asked of it.
         action: String,
-        /// What was heard.
+        /// The error that was reported.
         detail: String,
     },
     /// A topic exists with another partition count: keys would change partitions.
@@ -171,7 +171,7 @@ pub enum DeliveryError {
     Refused {
         /// What it objects to.
         refusal: Refusal,
-        /// What was heard.
+        /// The error that was reported.
         detail: String,
     },
 }
@@ -248,12 +248,12 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
     /// The partitions of `topic`, by number. An error when there is no such topic.
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError>;
 
-    /// The offsets that this partition holds now. The partition is the unit of failure: whoever asks about several
-    /// does so by [`crate::ends::watermarks`].
+    /// The offsets that this partition holds now. The partition is the unit of failure: for several of them use
+    /// [`crate::ends::watermarks`].
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError>;
 
-    /// The offsets that `group` has committed for partitions of these topics; one without a commit is left out. Whoever asks does
-    /// not join the group.
+    /// The offsets that `group` has committed for partitions of these topics; one without a commit is left out. The
+    /// caller does not join the group.
     async fn committed_offsets(
         &self,
         group: &str,
@@ -268,7 +268,7 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
 #[async_trait]
 pub trait Producer: Send + Sync {
     /// Enqueues the record and returns at once; records with equal keys reach the topic in the order of the calls.
-    /// The receipt tells the record's fate, once. The caller bounds how many receipts are open.
+    /// The receipt has the record's outcome, once. The caller bounds how many receipts are open.
     fn send(&self, record: Record) -> Receipt;
 
     /// The same for a record without a key, into this partition: its sender knows which partitions take records.
@@ -278,7 +278,7 @@ pub trait Producer: Send + Sync {
     async fn flush(&self, timeout: Duration);
 }
 
-/// What a group member is told.
+/// A change of a member's assignment.
 #[derive(Debug)]
 pub enum Membership {
     /// These partitions are now ours; each is read through its own handle.
@@ -331,7 +331,7 @@ pub trait Partition: Send + std::fmt::Debug {
         max_bytes: usize,
     ) -> Option<Result<Batch, PositionError>>;
 
-    /// Tells the broker that everything below `offset` is done. Advisory: lag tools read it, we don't.
+    /// Commits to the broker that everything below `offset` is done. Advisory: only lag tools read it.
     fn commit(&self, offset: i64);
 }
 

@@ -261,21 +261,21 @@ impl Bus for InMemoryBus {
 
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
         let state = self.shared.lock();
-        available(&state, "tell partitions")?;
+        available(&state, "list partitions")?;
         let partitions = state.topics.get(topic).ok_or_else(|| no_such_topic(topic))?.partitions();
-        let told = (0..partitions)
+        let states = (0..partitions)
             .map(|partition| PartitionState { partition, has_leader: state.has_leader(topic, partition) });
-        Ok(told.collect())
+        Ok(states.collect())
     }
 
     async fn watermarks(&self, id: &TopicPartition) -> Result<Watermarks, BusError> {
         let state = self.shared.lock();
-        available(&state, "tell watermarks")?;
+        available(&state, "return watermarks")?;
         let log = state.topics.get(&id.topic).and_then(|topic| topic.log(id.partition));
         let log = log.ok_or_else(|| no_such_topic(&id.topic))?;
         if !state.has_leader(&id.topic, id.partition) {
             let detail = format!("{}/{} has no leader", id.topic, id.partition);
-            return Err(unavailable("tell watermarks", &detail));
+            return Err(unavailable("return watermarks", &detail));
         }
         Ok(log.watermarks(id.partition))
     }
@@ -286,7 +286,7 @@ impl Bus for InMemoryBus {
         topics: &[String],
     ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
         let state = self.shared.lock();
-        available(&state, "tell committed offsets")?;
+        available(&state, "return committed offsets")?;
         let committed = state.groups.get(group).into_iter().flat_map(|group| &group.committed);
         let asked = committed.filter(|(id, _)| topics.contains(&id.topic));
         Ok(asked.map(|(id, offset)| (id.clone(), *offset)).collect())

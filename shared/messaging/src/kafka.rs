@@ -9,14 +9,14 @@ mod consumer;
 mod context;
 mod errors;
 mod group;
+mod membership_watchdog;
 mod metadata;
 mod partition;
+mod partition_assignment;
 mod paused;
 mod polling;
-mod presence;
 mod producer;
 mod properties;
-mod tenure;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +39,7 @@ use producer::KafkaProducer;
 pub struct KafkaBus {
     config: KafkaConfig,
     metadata: MetadataClient,
-    /// Tells clients of one bus apart in the broker's and in our logs.
+    /// Distinguishes the clients of one bus in logs.
     clients: AtomicU64,
 }
 

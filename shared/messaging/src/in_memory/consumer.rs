@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::group::{Change, Tenure};
+use super::group::{Assignment, Change};
 use crate::bus::{Batch, BusError, Consumer, Membership, Partition, PositionError, TopicPartition};
 
 /// A member of a group.
@@ -30,9 +30,9 @@ impl InMemoryConsumer {
         state.groups.get_mut(&self.group)?.next_change(self.member)
     }
 
-    fn handle(&self, id: TopicPartition, tenure: Tenure) -> Box<dyn Partition> {
+    fn handle(&self, id: TopicPartition, assignment: Assignment) -> Box<dyn Partition> {
         let (shared, group) = (Arc::clone(&self.shared), self.group.clone());
-        Box::new(InMemoryPartition { shared, group, id, tenure, position: None })
+        Box::new(InMemoryPartition { shared, group, id, assignment, position: None })
     }
 }
 
@@ -43,8 +43,8 @@ impl Consumer for InMemoryConsumer {
         loop {
             match self.next_change() {
                 Some(Change::Revoked(ids)) => return Ok(Membership::Revoked(ids)),
-                Some(Change::Assigned(tenures)) => {
-                    let handles = tenures.into_iter().map(|(id, tenure)| self.handle(id, tenure));
+                Some(Change::Assigned(assignments)) => {
+                    let handles = assignments.into_iter().map(|(id, assignment)| self.handle(id, assignment));
                     return Ok(Membership::Assigned(handles.collect()));
                 }
                 None => wait(&mut changes).await,
@@ -77,14 +77,14 @@ struct InMemoryPartition {
     shared: Arc<Shared>,
     group: String,
     id: TopicPartition,
-    tenure: Tenure,
+    assignment: Assignment,
     position: Option<i64>,
 }
 
 impl InMemoryPartition {
     /// What is there now: the end, a batch, an error, or nothing yet.
     fn try_next(&mut self, max_records: usize, max_bytes: usize) -> Option<Answer> {
-        if self.tenure.has_ended() {
+        if self.assignment.has_ended() {
             return Some(None);
         }
         let position = self.position?;
@@ -113,7 +113,7 @@ impl Partition for InMemoryPartition {
     }
 
     async fn seek(&mut self, offset: i64) -> Result<(), BusError> {
-        if self.tenure.has_ended() {
+        if self.assignment.has_ended() {
             return Err(BusError::Closed);
         }
         self.position = Some(offset);
@@ -131,7 +131,7 @@ impl Partition for InMemoryPartition {
     }
 
     fn commit(&self, offset: i64) {
-        if self.tenure.has_ended() {
+        if self.assignment.has_ended() {
             return;
         }
         if let Some(group) = self.shared.lock().groups.get_mut(&self.group) {
@@ -150,6 +150,6 @@ impl std::fmt::Debug for InMemoryPartition {
 }
 
 async fn wait(changes: &mut watch::Receiver<u64>) {
-    // The sender lives in `Shared`, which the caller holds: an error is impossible and would mean "look again".
+    // The sender lives in `Shared`, which the caller holds: an error is impossible and would mean "read again".
     let _ = changes.changed().await;
 }

@@ -35,9 +35,9 @@ impl Matcher {
 
 /// One assignment of a partition to a member; ends when it is revoked.
 #[derive(Clone, Default)]
-pub(crate) struct Tenure(Arc<AtomicBool>);
+pub(crate) struct Assignment(Arc<AtomicBool>);
 
-impl Tenure {
+impl Assignment {
     fn end(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -49,14 +49,14 @@ impl Tenure {
 
 struct Member {
     matcher: Matcher,
-    owned: BTreeMap<TopicPartition, Tenure>,
+    owned: BTreeMap<TopicPartition, Assignment>,
     assigned: BTreeSet<TopicPartition>,
     revoked: BTreeSet<TopicPartition>,
 }
 
-/// What a member has not been told yet.
+/// A change that a member has not taken yet.
 pub(crate) enum Change {
-    Assigned(Vec<(TopicPartition, Tenure)>),
+    Assigned(Vec<(TopicPartition, Assignment)>),
     Revoked(Vec<TopicPartition>),
 }
 
@@ -76,11 +76,11 @@ impl Group {
 
     pub(crate) fn leave(&mut self, id: u64) {
         if let Some(member) = self.members.remove(&id) {
-            member.owned.values().for_each(Tenure::end);
+            member.owned.values().for_each(Assignment::end);
         }
     }
 
-    /// Revocations first, so that nobody believes to hold a partition twice.
+    /// Revocations first, so that no member holds a partition twice.
     pub(crate) fn next_change(&mut self, id: u64) -> Option<Change> {
         let member = self.members.get_mut(&id)?;
         if !member.revoked.is_empty() {
@@ -89,12 +89,12 @@ impl Group {
         if member.assigned.is_empty() {
             return None;
         }
-        let told = std::mem::take(&mut member.assigned);
-        let tenures = told.into_iter().filter_map(|id| {
-            let tenure = member.owned.get(&id)?.clone();
-            Some((id, tenure))
+        let taken = std::mem::take(&mut member.assigned);
+        let assignments = taken.into_iter().filter_map(|id| {
+            let assignment = member.owned.get(&id)?.clone();
+            Some((id, assignment))
         });
-        Some(Change::Assigned(tenures.collect()))
+        Some(Change::Assigned(assignments.collect()))
     }
 
     /// Gives every partition to one member that wants it, and evens the shares out.
@@ -137,15 +137,15 @@ impl Group {
 
     fn give(&mut self, id: u64, partition: &TopicPartition) {
         if let Some(member) = self.members.get_mut(&id) {
-            member.owned.insert(partition.clone(), Tenure::default());
+            member.owned.insert(partition.clone(), Assignment::default());
             member.assigned.insert(partition.clone());
         }
     }
 
     fn take(&mut self, id: u64, partition: &TopicPartition) {
         if let Some(member) = self.members.get_mut(&id) {
-            if let Some(tenure) = member.owned.remove(partition) {
-                tenure.end();
+            if let Some(assignment) = member.owned.remove(partition) {
+                assignment.end();
             }
             if !member.assigned.remove(partition) {
                 member.revoked.insert(partition.clone());

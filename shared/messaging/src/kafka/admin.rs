@@ -40,8 +40,8 @@ pub(crate) async fn create_topics(
     Ok(())
 }
 
-/// Whether all topics are there; an error when one has a wrong partition count. A partition without a leader is waited for by
-/// whoever reads or writes it, and by nobody else.
+/// Whether all topics are there; an error when one has a wrong partition count. Only readers and
+/// writers of a partition wait for its leader.
 fn have_counts(known: &BTreeMap<String, i32>, topics: &[TopicSpec]) -> Result<bool, BusError> {
     let mut all_there = true;
     for spec in topics {

@@ -1,4 +1,4 @@
-//! What a member reads now, and what it has not been told of it yet.
+//! The partitions assigned to a member, and the changes that it has not taken yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::tenure::Tenure;
+use super::partition_assignment::PartitionAssignment;
 use crate::bus::TopicPartition;
 
-/// What the member has not been told yet. Bounded by the partitions: news of a partition replace older news of it.
+/// Changes that the member has not taken yet. Bounded by the partitions: a change of a partition replaces an older one.
 #[derive(Default)]
-struct News {
+struct PendingChanges {
     revoked: BTreeSet<TopicPartition>,
-    assigned: BTreeMap<TopicPartition, Arc<Tenure>>,
+    assigned: BTreeMap<TopicPartition, Arc<PartitionAssignment>>,
     failed: Option<String>,
     closed: bool,
 }
 
-/// Told to the member, in this order.
+/// Given to the member, in this order.
 pub(crate) enum Change {
     Revoked(Vec<TopicPartition>),
-    Assigned(Vec<Arc<Tenure>>),
+    Assigned(Vec<Arc<PartitionAssignment>>),
     Failed(String),
     Closed,
 }
@@ -29,80 +29,80 @@ pub(crate) enum Change {
 /// All assignments of one member.
 #[derive(Default)]
 pub(crate) struct Assignment {
-    tenures: Mutex<BTreeMap<String, BTreeMap<i32, Arc<Tenure>>>>,
-    news: Mutex<News>,
-    told: Notify,
+    partitions: Mutex<BTreeMap<String, BTreeMap<i32, Arc<PartitionAssignment>>>>,
+    pending: Mutex<PendingChanges>,
+    changed: Notify,
     work: Arc<AtomicBool>,
 }
 
 impl Assignment {
-    /// Whether a reader wants something since the last call.
+    /// Whether a reader has requested something since the last call.
     pub(crate) fn take_work(&self) -> bool {
         self.work.swap(false, Ordering::AcqRel)
     }
 
-    pub(crate) fn find(&self, topic: &str, partition: i32) -> Option<Arc<Tenure>> {
-        lock(&self.tenures).get(topic)?.get(&partition).cloned()
+    pub(crate) fn find(&self, topic: &str, partition: i32) -> Option<Arc<PartitionAssignment>> {
+        lock(&self.partitions).get(topic)?.get(&partition).cloned()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Tenure>> {
-        lock(&self.tenures).values().flat_map(BTreeMap::values).cloned().collect()
+    pub(crate) fn all(&self) -> Vec<Arc<PartitionAssignment>> {
+        lock(&self.partitions).values().flat_map(BTreeMap::values).cloned().collect()
     }
 
     pub(crate) fn assign(&self, ids: Vec<TopicPartition>) {
-        let mut tenures = lock(&self.tenures);
-        let mut news = lock(&self.news);
+        let mut partitions = lock(&self.partitions);
+        let mut pending = lock(&self.pending);
         for id in ids {
-            let tenure = Arc::new(Tenure::new(id.clone(), Arc::clone(&self.work)));
-            tenures.entry(id.topic.clone()).or_default().insert(id.partition, Arc::clone(&tenure));
-            news.assigned.insert(id, tenure);
+            let assigned = Arc::new(PartitionAssignment::new(id.clone(), Arc::clone(&self.work)));
+            partitions.entry(id.topic.clone()).or_default().insert(id.partition, Arc::clone(&assigned));
+            pending.assigned.insert(id, assigned);
         }
-        drop((tenures, news));
-        self.told.notify_one();
+        drop((partitions, pending));
+        self.changed.notify_one();
     }
 
     pub(crate) fn revoke(&self, ids: Vec<TopicPartition>) {
-        let mut tenures = lock(&self.tenures);
-        let mut news = lock(&self.news);
+        let mut partitions = lock(&self.partitions);
+        let mut pending = lock(&self.pending);
         for id in ids {
-            let tenure = tenures.get_mut(&id.topic).and_then(|topic| topic.remove(&id.partition));
-            let Some(tenure) = tenure else { continue };
-            tenure.end();
-            if news.assigned.remove(&id).is_none() {
-                news.revoked.insert(id);
+            let assigned = partitions.get_mut(&id.topic).and_then(|topic| topic.remove(&id.partition));
+            let Some(assigned) = assigned else { continue };
+            assigned.end();
+            if pending.assigned.remove(&id).is_none() {
+                pending.revoked.insert(id);
             }
         }
-        drop((tenures, news));
-        self.told.notify_one();
+        drop((partitions, pending));
+        self.changed.notify_one();
     }
 
-    /// Ends every handle; the member hears why, if there is a reason.
+    /// Ends every handle, and gives the member the reason, if there is one.
     pub(crate) fn close(&self, failure: Option<String>) {
-        for topic in std::mem::take(&mut *lock(&self.tenures)).into_values() {
-            topic.into_values().for_each(|tenure| tenure.end());
+        for topic in std::mem::take(&mut *lock(&self.partitions)).into_values() {
+            topic.into_values().for_each(|assigned| assigned.end());
         }
-        let mut news = lock(&self.news);
-        news.assigned.clear();
-        news.closed = true;
-        if news.failed.is_none() {
-            news.failed = failure;
+        let mut pending = lock(&self.pending);
+        pending.assigned.clear();
+        pending.closed = true;
+        if pending.failed.is_none() {
+            pending.failed = failure;
         }
-        drop(news);
-        self.told.notify_one();
+        drop(pending);
+        self.changed.notify_one();
     }
 
     fn try_change(&self) -> Option<Change> {
-        let mut news = lock(&self.news);
-        if !news.revoked.is_empty() {
-            return Some(Change::Revoked(std::mem::take(&mut news.revoked).into_iter().collect()));
+        let mut pending = lock(&self.pending);
+        if !pending.revoked.is_empty() {
+            return Some(Change::Revoked(std::mem::take(&mut pending.revoked).into_iter().collect()));
         }
-        if !news.assigned.is_empty() {
-            return Some(Change::Assigned(std::mem::take(&mut news.assigned).into_values().collect()));
+        if !pending.assigned.is_empty() {
+            return Some(Change::Assigned(std::mem::take(&mut pending.assigned).into_values().collect()));
         }
-        if let Some(failure) = news.failed.take() {
+        if let Some(failure) = pending.failed.take() {
             return Some(Change::Failed(failure));
         }
-        news.closed.then_some(Change::Closed)
+        pending.closed.then_some(Change::Closed)
     }
 
     /// The next change; one caller at a time. Cancel-safe: what is taken is returned at once.
@@ -111,7 +111,7 @@ impl Assignment {
             if let Some(change) = self.try_change() {
                 return change;
             }
-            self.told.notified().await;
+            self.changed.notified().await;
         }
     }
 }
@@ -134,8 +134,10 @@ mod tests {
         assignment.assign(vec![id]);
         let after = assignment.find("t", 0).unwrap();
         assert!(before.lock().ended && !after.lock().ended);
-        // Nobody was told of the first one, so that its end is no news.
-        assert!(matches!(assignment.try_change(), Some(Change::Assigned(tenures)) if tenures.len() == 1));
+        // The member never got the first one, so its end is no change.
+        assert!(
+            matches!(assignment.try_change(), Some(Change::Assigned(partitions)) if partitions.len() == 1)
+        );
         assert!(assignment.try_change().is_none());
     }
 }

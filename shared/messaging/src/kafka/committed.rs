@@ -27,17 +27,18 @@ pub(crate) async fn committed(
         .map_err(|error| configuration(&error))?;
     let (timeout, (answer, answered)) = (config.request_timeout(), oneshot::channel());
     let ask = move || {
-        let told = client.committed_offsets(list(&partitions), timeout).and_then(|list| offsets(&list));
-        // Closing it may take its time, and nobody waits for it.
-        let _ = answer.send(told);
+        let offsets_read =
+            client.committed_offsets(list(&partitions), timeout).and_then(|list| offsets(&list));
+        // Closing it may take time, and is not waited for.
+        let _ = answer.send(offsets_read);
     };
     std::thread::Builder::new()
         .name(client_id.to_owned())
         .spawn(ask)
         .map_err(|error| BusError::Configuration(format!("no thread for a question: {error}")))?;
-    let action = format!("tell what {group} has committed");
-    let told = answered.await.map_err(|_| BusError::Closed)?;
-    told.map_err(|error| unavailable(&config.bootstrap_servers, &action, &error))
+    let action = format!("return the committed offsets of {group}");
+    let offsets_read = answered.await.map_err(|_| BusError::Closed)?;
+    offsets_read.map_err(|error| unavailable(&config.bootstrap_servers, &action, &error))
 }
 
 fn list(partitions: &[TopicPartition]) -> TopicPartitionList {

@@ -15,21 +15,20 @@ use crate::bus::BusError;
 pub struct KafkaConfig {
     /// Bootstrap servers, `host:port[,host:port]`.
     pub bootstrap_servers: String,
-    /// How the broker's logs and quotas name this process.
+    /// The client id in the broker's logs and quotas.
     pub client_id: String,
-    /// How long the broker may hold a fetch while there is nothing new. It is also how long a partition that has just
-    /// been assigned or resumed may wait for a fetch that is under way. The embedded broker doesn't wake a waiting
-    /// fetch: it wants a few milliseconds.
+    /// The longest that the broker may hold a fetch without new records. A partition that was just assigned or resumed may
+    /// wait as long for a fetch in flight. The embedded broker does not wake a waiting fetch, so it needs a few
+    /// milliseconds.
     pub fetch_wait_max_ms: u32,
-    /// How long questions about topics, offsets and health may take.
+    /// Time limit of requests for metadata, offsets and health.
     pub request_timeout_ms: u32,
-    /// Records buffered per assigned partition before it is paused.
+    /// Records buffered per assigned partition; a partition with more is paused.
     pub buffer_records: usize,
-    /// Bytes buffered per assigned partition before it is paused.
+    /// Bytes buffered per assigned partition; a partition with more is paused.
     pub buffer_bytes: usize,
-    /// librdkafka's properties of security, addresses and tuning. Those on which the bus's promises stand are refused, and so are
-    /// those that nobody has looked at.
-    /// Underscores stand for dots, so that `sasl_password` fits into the name of a variable; no property has both.
+    /// librdkafka's properties of security, addresses and tuning. Properties on which the bus depends are rejected by name,
+    /// and so are those that were not examined. Underscores replace dots in the name of a variable, as in `SASL_PASSWORD`.
     #[serde(serialize_with = "redacted", deserialize_with = "dotted")]
     pub properties: BTreeMap<String, String>,
 }
@@ -58,7 +57,7 @@ impl KafkaConfig {
     /// Refuses properties that are not a choice.
     ///
     /// # Errors
-    /// When a promise of the bus stands on a property, or nobody has looked whether one does.
+    /// When the bus depends on a property, or that was not examined.
     pub fn check(&self) -> Result<(), BusError> {
         for (name, value) in &self.properties {
             properties::check(name, value).map_err(BusError::Configuration)?;
@@ -107,7 +106,7 @@ impl KafkaConfig {
     }
 
     /// Never duplicates or reorders within its life; never gives up on a record by itself (a record given up is a gap
-    /// before its successor): whoever waits for a receipt decides when to replace the producer.
+    /// before its successor): the owner of the receipts decides when to replace the producer.
     pub(crate) fn producer(&self, client_id: &str) -> ClientConfig {
         let mut client = self.client(client_id);
         client
@@ -125,7 +124,7 @@ impl KafkaConfig {
     }
 
     /// The classic group protocol. Short sessions: a partition read by two members for a while does no harm, because
-    /// positions are locked in the database, but one read by nobody costs latency.
+    /// positions are locked in the database, but one without a reader costs latency.
     pub(crate) fn consumer(&self, client_id: &str, group: &str) -> ClientConfig {
         let mut client = self.client(client_id);
         client
@@ -150,7 +149,7 @@ impl KafkaConfig {
             .set("auto.offset.reset", "error")
             // What a transaction has aborted never happened.
             .set("isolation.level", "read_committed")
-            // Among much else it tells whether the member is in its group.
+            // Reports, among other things, whether the member is in its group.
             .set("statistics.interval.ms", "1000");
         client
     }

@@ -14,17 +14,17 @@ use super::config::KafkaConfig;
 use super::context::Events;
 use super::errors::configuration;
 use super::group::GroupContext;
+use super::membership_watchdog::MembershipWatchdog;
 use super::metadata::MetadataClient;
 use super::partition::KafkaPartition;
+use super::partition_assignment::PartitionAssignment;
 use super::polling::Poller;
-use super::presence::Presence;
-use super::tenure::Tenure;
 use crate::bus::{BusError, Consumer, Membership, Partition, Subscription};
 
 /// A member; dropping it leaves the group in the background.
 pub(crate) struct KafkaConsumer {
     assignment: Arc<Assignment>,
-    presence: Arc<Presence>,
+    watchdog: Arc<MembershipWatchdog>,
     metadata: MetadataClient,
     limits: BufferLimits,
     group: String,
@@ -42,9 +42,9 @@ impl KafkaConsumer {
     ) -> Result<Self, BusError> {
         let assignment = Arc::new(Assignment::default());
         let settings = config.consumer(client_id, group);
-        let presence = Arc::new(Presence::new(KafkaConfig::longest_absence(&settings)));
+        let watchdog = Arc::new(MembershipWatchdog::new(KafkaConfig::longest_absence(&settings)));
         let context =
-            GroupContext::new(Events::new(client_id), Arc::clone(&assignment), Arc::clone(&presence));
+            GroupContext::new(Events::new(client_id), Arc::clone(&assignment), Arc::clone(&watchdog));
         let client: BaseConsumer<GroupContext> =
             settings.create_with_context(context).map_err(|error| configuration(&error))?;
         let topics: Vec<&str> = match subscription {
@@ -66,11 +66,11 @@ impl KafkaConsumer {
             .name(client_id.to_owned())
             .spawn(thread)
             .map_err(|error| BusError::Configuration(format!("no thread for a consumer: {error}")))?;
-        Ok(Self { assignment, presence, metadata, limits, group: group.to_owned(), stop, left })
+        Ok(Self { assignment, watchdog, metadata, limits, group: group.to_owned(), stop, left })
     }
 
-    fn handle(&self, tenure: Arc<Tenure>) -> Box<dyn Partition> {
-        Box::new(KafkaPartition::new(tenure, self.metadata.clone(), self.limits))
+    fn handle(&self, assigned: Arc<PartitionAssignment>) -> Box<dyn Partition> {
+        Box::new(KafkaPartition::new(assigned, self.metadata.clone(), self.limits))
     }
 }
 
@@ -79,16 +79,16 @@ impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Result<Membership, BusError> {
         let change = tokio::select! {
             change = self.assignment.next_change() => change,
-            away = self.presence.lost() => {
+            absent = self.watchdog.lost() => {
                 self.assignment.close(None);
-                Change::Failed(format!("not seen in the group for {} s", away.as_secs()))
+                Change::Failed(format!("not seen in the group for {} s", absent.as_secs()))
             }
         };
         match change {
             Change::Revoked(ids) => Ok(Membership::Revoked(ids)),
-            Change::Assigned(tenures) => {
-                Ok(Membership::Assigned(tenures.into_iter().map(|tenure| self.handle(tenure)).collect()))
-            }
+            Change::Assigned(partitions) => Ok(Membership::Assigned(
+                partitions.into_iter().map(|assigned| self.handle(assigned)).collect(),
+            )),
             Change::Failed(detail) => Err(BusError::Unavailable {
                 broker: self.metadata.brokers().to_owned(),
                 action: format!("keep a member of {}", self.group),
@@ -99,7 +99,7 @@ impl Consumer for KafkaConsumer {
     }
 
     fn is_in_group(&self) -> bool {
-        self.presence.is_here()
+        self.watchdog.is_member()
     }
 
     async fn close(mut self: Box<Self>, timeout: Duration) {

@@ -1,4 +1,4 @@
-//! What librdkafka tells us beside results: its logs and errors, coalesced, because an outage repeats itself.
+//! librdkafka's logs and errors, rate-limited, because an outage repeats them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -56,7 +56,7 @@ impl Events {
         }
     }
 
-    /// Logs something that an operator has to look at.
+    /// Logs something that needs an operator.
     pub(crate) fn alarm(&self, kind: &str, detail: &str) {
         if let Some(suppressed) = self.admit(kind) {
             tracing::error!(client = self.client, kind, suppressed, "{detail}");

@@ -11,20 +11,24 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::assignment::Assignment;
 use super::context::Events;
-use super::presence::Presence;
-use super::tenure::Tenure;
+use super::membership_watchdog::MembershipWatchdog;
+use super::partition_assignment::PartitionAssignment;
 use crate::bus::TopicPartition;
 
 /// Answers librdkafka's callbacks; all of them run on the polling thread.
 pub(crate) struct GroupContext {
     events: Events,
     assignment: Arc<Assignment>,
-    presence: Arc<Presence>,
+    watchdog: Arc<MembershipWatchdog>,
 }
 
 impl GroupContext {
-    pub(crate) const fn new(events: Events, assignment: Arc<Assignment>, presence: Arc<Presence>) -> Self {
-        Self { events, assignment, presence }
+    pub(crate) const fn new(
+        events: Events,
+        assignment: Arc<Assignment>,
+        watchdog: Arc<MembershipWatchdog>,
+    ) -> Self {
+        Self { events, assignment, watchdog }
     }
 
     pub(crate) fn assignment(&self) -> &Arc<Assignment> {
@@ -36,12 +40,15 @@ impl GroupContext {
     }
 
     /// Commits what the readers of these partitions have done since the last time.
-    pub(crate) fn commit(&self, client: &BaseConsumer<Self>, tenures: &[Arc<Tenure>]) {
+    pub(crate) fn commit(&self, client: &BaseConsumer<Self>, partitions: &[Arc<PartitionAssignment>]) {
         let mut offsets = TopicPartitionList::new();
-        for tenure in tenures {
-            let Some(offset) = tenure.lock().wanted_commit.take() else { continue };
-            let added =
-                offsets.add_partition_offset(&tenure.id.topic, tenure.id.partition, Offset::Offset(offset));
+        for assigned in partitions {
+            let Some(offset) = assigned.lock().wanted_commit.take() else { continue };
+            let added = offsets.add_partition_offset(
+                &assigned.id.topic,
+                assigned.id.partition,
+                Offset::Offset(offset),
+            );
             self.note("commit", added);
         }
         if offsets.count() > 0 {
@@ -63,10 +70,10 @@ impl GroupContext {
 
     fn revoke(&self, client: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let ids = ids(list);
-        let leaving = |tenure: &Arc<Tenure>| ids.contains(&tenure.id);
+        let leaving = |assigned: &Arc<PartitionAssignment>| ids.contains(&assigned.id);
         if !client.assignment_lost() {
-            let tenures: Vec<_> = self.assignment.all().into_iter().filter(leaving).collect();
-            self.commit(client, &tenures);
+            let partitions: Vec<_> = self.assignment.all().into_iter().filter(leaving).collect();
+            self.commit(client, &partitions);
         }
         self.assignment.revoke(ids);
         let unassigned = match client.rebalance_protocol() {
@@ -89,7 +96,7 @@ impl ClientContext for GroupContext {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.presence.note(&statistics);
+        self.watchdog.note(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -69,7 +69,7 @@ impl MetadataClient {
     /// The partitions of one topic.
     pub(crate) async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
         let (timeout, name) = (self.timeout, topic.to_owned());
-        let answer = self.ask("tell partitions", move |client| {
+        let answer = self.ask("list partitions", move |client| {
             let metadata = client.fetch_metadata(Some(&name), timeout)?;
             let partitions = metadata.topics().first().map_or(&[][..], MetadataTopic::partitions);
             let state = |partition: &MetadataPartition| PartitionState {
@@ -83,7 +83,7 @@ impl MetadataClient {
         match partitions.len() {
             0 => Err(BusError::Unavailable {
                 broker: self.brokers.to_string(),
-                action: "tell partitions".to_owned(),
+                action: "list partitions".to_owned(),
                 detail: format!("{topic} does not exist"),
             }),
             _ => Ok(partitions),
@@ -93,7 +93,7 @@ impl MetadataClient {
     /// The offsets of one partition.
     pub(crate) async fn watermarks(&self, id: &TopicPartition) -> Result<Watermarks, BusError> {
         let (timeout, TopicPartition { topic, partition }) = (self.timeout, id.clone());
-        let action = format!("tell watermarks of {topic}/{partition}");
+        let action = format!("return the watermarks of {topic}/{partition}");
         self.ask(&action, move |client| {
             let (low, high) = client.fetch_watermarks(&topic, partition, timeout)?;
             Ok(Watermarks { partition, low, high })

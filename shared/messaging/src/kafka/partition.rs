@@ -6,51 +6,59 @@ use async_trait::async_trait;
 
 use super::buffer::BufferLimits;
 use super::metadata::MetadataClient;
-use super::tenure::Tenure;
+use super::partition_assignment::PartitionAssignment;
 use crate::bus::{Batch, BusError, Partition, PositionError, TopicPartition};
 
 /// A reader of one assignment.
 pub(crate) struct KafkaPartition {
-    tenure: Arc<Tenure>,
+    assignment: Arc<PartitionAssignment>,
     metadata: MetadataClient,
     limits: BufferLimits,
 }
 
-/// What a look at the buffer gives.
-enum Look {
-    Ended,
+/// What the buffer gives to a read.
+enum BufferRead {
+    Revoked,
     Batch(Batch),
-    /// Nothing is there, and the position may be outside the range.
-    Suspect(i64),
-    Nothing,
+    /// It is empty, and the position may be outside the range.
+    MaybeOutOfRange(i64),
+    Empty,
 }
 
 impl KafkaPartition {
-    pub(crate) fn new(tenure: Arc<Tenure>, metadata: MetadataClient, limits: BufferLimits) -> Self {
-        Self { tenure, metadata, limits }
+    pub(crate) fn new(
+        assignment: Arc<PartitionAssignment>,
+        metadata: MetadataClient,
+        limits: BufferLimits,
+    ) -> Self {
+        Self { assignment, metadata, limits }
     }
 
-    fn look(&self, max_records: usize, max_bytes: usize) -> Look {
-        let mut state = self.tenure.lock();
+    fn read_buffer(&self, max_records: usize, max_bytes: usize) -> BufferRead {
+        let mut state = self.assignment.lock();
         if state.ended {
-            return Look::Ended;
+            return BufferRead::Revoked;
         }
         if let Some(batch) = state.take(max_records, max_bytes) {
             let resume = state.paused && self.limits.has_room(&state);
             drop(state);
             if resume {
-                self.tenure.request(|state| state.wanted_resume = true);
+                self.assignment.request(|state| state.wanted_resume = true);
             }
-            return Look::Batch(batch);
+            return BufferRead::Batch(batch);
         }
-        if state.suspect && state.wanted_seek.is_none() { Look::Suspect(state.taken) } else { Look::Nothing }
+        if state.maybe_out_of_range && state.wanted_seek.is_none() {
+            BufferRead::MaybeOutOfRange(state.taken)
+        } else {
+            BufferRead::Empty
+        }
     }
 
     /// Compares the position with what the topic holds. When it is inside, reading continues there.
     async fn verify(&self, position: i64) -> Result<(), PositionError> {
-        let id = &self.tenure.id;
+        let id = &self.assignment.id;
         let Ok(range) = self.metadata.watermarks(id).await else {
-            // The broker is away; the suspicion stays, and so does the position.
+            // The broker does not answer: compare again later, at the same position.
             tokio::time::sleep(MetadataClient::retry_pause()).await;
             return Ok(());
         };
@@ -61,7 +69,7 @@ impl KafkaPartition {
                 position,
                 low = range.low,
                 high = range.high,
-                "the position is outside what the topic holds: the partition stops here"
+                "position out of range, partition stopped"
             );
             return Err(PositionError {
                 topic: id.topic.clone(),
@@ -71,8 +79,8 @@ impl KafkaPartition {
                 high: range.high,
             });
         }
-        self.tenure.request(|state| {
-            state.suspect = false;
+        self.assignment.request(|state| {
+            state.maybe_out_of_range = false;
             // Unless the reader has moved on meanwhile.
             if state.taken == position && state.buffer.is_empty() && state.wanted_seek.is_none() {
                 state.wanted_seek = Some(position);
@@ -85,12 +93,12 @@ impl KafkaPartition {
 #[async_trait]
 impl Partition for KafkaPartition {
     fn id(&self) -> &TopicPartition {
-        &self.tenure.id
+        &self.assignment.id
     }
 
     async fn seek(&mut self, offset: i64) -> Result<(), BusError> {
         let mut ended = false;
-        self.tenure.request(|state| {
+        self.assignment.request(|state| {
             ended = state.ended;
             state.seek(offset);
         });
@@ -103,26 +111,26 @@ impl Partition for KafkaPartition {
         max_bytes: usize,
     ) -> Option<Result<Batch, PositionError>> {
         loop {
-            match self.look(max_records, max_bytes) {
-                Look::Ended => return None,
-                Look::Batch(batch) => return Some(Ok(batch)),
-                Look::Suspect(position) => {
+            match self.read_buffer(max_records, max_bytes) {
+                BufferRead::Revoked => return None,
+                BufferRead::Batch(batch) => return Some(Ok(batch)),
+                BufferRead::MaybeOutOfRange(position) => {
                     if let Err(outside) = self.verify(position).await {
                         return Some(Err(outside));
                     }
                 }
-                Look::Nothing => self.tenure.changed.notified().await,
+                BufferRead::Empty => self.assignment.changed.notified().await,
             }
         }
     }
 
     fn commit(&self, offset: i64) {
-        self.tenure.lock().wanted_commit = Some(offset);
+        self.assignment.lock().wanted_commit = Some(offset);
     }
 }
 
 impl std::fmt::Debug for KafkaPartition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaPartition").field("id", &self.tenure.id).finish_non_exhaustive()
+        f.debug_struct("KafkaPartition").field("id", &self.assignment.id).finish_non_exhaustive()
     }
 }

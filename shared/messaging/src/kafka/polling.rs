@@ -1,4 +1,4 @@
-//! The one thread that talks to librdkafka for a member: it polls, applies what the readers want, fills their buffers.
+//! The one thread that talks to librdkafka for a member: it polls, applies the readers' requests, fills their buffers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::assignment::Assignment;
 use super::buffer::BufferLimits;
 use super::group::GroupContext;
+use super::partition_assignment::PartitionAssignment;
 use super::paused::Paused;
-use super::tenure::Tenure;
 use crate::bus::{Delivered, TopicPartition};
 
 /// How long a poll may wait: a seek or a resumption waits as long.
@@ -23,8 +23,8 @@ const POLL: Duration = Duration::from_millis(10);
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 /// librdkafka's own thread answers a seek; it needs no network.
 const SEEK: Duration = Duration::from_secs(5);
-/// A broker that answers later than this has other worries than a late start.
-const NUDGE: Duration = Duration::from_millis(50);
+/// Bound of the question that wakes a broker's thread; its answer is not used.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A member's connection to librdkafka.
 pub(crate) struct Poller {
@@ -41,7 +41,7 @@ impl Poller {
         Self { client, assignment, limits, committed: Instant::now(), paused: Paused::default() }
     }
 
-    /// Polls until told to stop, then leaves the group.
+    /// Polls until `stop` is set, then leaves the group.
     pub(crate) fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Acquire) {
             if self.assignment.take_work() {
@@ -68,32 +68,32 @@ impl Poller {
     }
 
     fn deliver(&self, message: &BorrowedMessage<'_>) {
-        let Some(tenure) = self.assignment.find(message.topic(), message.partition()) else { return };
-        let mut state = tenure.lock();
+        let Some(assigned) = self.assignment.find(message.topic(), message.partition()) else { return };
+        let mut state = assigned.lock();
         if !state.accepts(message.offset()) {
             return;
         }
         state.push(delivered(message));
         if self.limits.is_full(&state) && !state.paused {
             state.paused = true;
-            if let Err(error) = self.client.pause(&list(&tenure, Offset::Invalid)) {
+            if let Err(error) = self.client.pause(&list(&assigned, Offset::Invalid)) {
                 state.paused = false;
                 self.client.context().events().warn("pause", &error.to_string());
             }
         }
         drop(state);
-        tenure.changed.notify_one();
+        assigned.changed.notify_one();
     }
 
-    /// Applies seeks and resumptions. What fails is tried again with the next poll.
+    /// Applies seeks and resumptions. Failures are retried with the next poll.
     fn apply(&self) {
-        for tenure in self.assignment.all() {
-            let Some(offset) = tenure.lock().target() else { continue };
-            match self.fetch_from(&tenure, offset) {
-                Ok(outdated) => tenure.lock().arrived(offset, outdated),
+        for assigned in self.assignment.all() {
+            let Some(offset) = assigned.lock().target() else { continue };
+            match self.fetch_from(&assigned, offset) {
+                Ok(outdated) => assigned.lock().arrived(offset, outdated),
                 Err(error) => {
                     self.client.context().events().warn("seek", &error.to_string());
-                    tenure.request(|state| state.wanted_resume = true);
+                    assigned.request(|state| state.wanted_resume = true);
                 }
             }
         }
@@ -101,20 +101,20 @@ impl Poller {
 
     /// Resumes, then seeks: the other way round librdkafka's broker thread would be woken by the seek, find the partition
     /// paused and sleep for up to a second. After that, what is polled is what the seek asked for. Gives a position of before it that
-    /// librdkafka may still tell.
-    fn fetch_from(&self, tenure: &Tenure, offset: i64) -> KafkaResult<Option<i64>> {
-        self.client.resume(&list(tenure, Offset::Invalid))?;
-        let target = list(tenure, Offset::Offset(offset));
+    /// librdkafka may still report.
+    fn fetch_from(&self, assigned: &PartitionAssignment, offset: i64) -> KafkaResult<Option<i64>> {
+        self.client.resume(&list(assigned, Offset::Invalid))?;
+        let target = list(assigned, Offset::Offset(offset));
         let answer = self.client.seek_partitions(target.clone(), SEEK)?;
         if answer.elements().iter().any(|element| element.error().is_err()) {
-            let outdated = self.position(tenure)?;
+            let outdated = self.position(assigned)?;
             self.assign_anew(&target)?;
             return Ok(outdated);
         }
         if offset == 0 {
-            // A seek to 0 wakes nobody, but a question to the same broker does. The answer doesn't matter.
-            let TopicPartition { topic, partition } = &tenure.id;
-            let _ = self.client.fetch_watermarks(topic, *partition, NUDGE);
+            // A seek to 0 does not wake the broker's thread, but a question to the same broker does.
+            let TopicPartition { topic, partition } = &assigned.id;
+            let _ = self.client.fetch_watermarks(topic, *partition, WAKE_TIMEOUT);
         }
         Ok(None)
     }
@@ -129,36 +129,36 @@ impl Poller {
         self.client.incremental_assign(target)
     }
 
-    /// Where librdkafka stands, if it knows: behind the last record or marker that was polled.
-    fn position(&self, tenure: &Tenure) -> KafkaResult<Option<i64>> {
+    /// librdkafka's position, if it has one: behind the last record or marker that was polled.
+    fn position(&self, assigned: &PartitionAssignment) -> KafkaResult<Option<i64>> {
         let positions = self.client.position()?;
-        let element = positions.find_partition(&tenure.id.topic, tenure.id.partition);
+        let element = positions.find_partition(&assigned.id.topic, assigned.id.partition);
         Ok(element.and_then(|element| known(element.offset())))
     }
 
-    /// Passes the markers of transactions, which librdkafka gives to nobody. Whatever lies before its position was polled, and is in the
-    /// buffer; a seek makes it unknown.
+    /// Passes the markers of transactions, which librdkafka does not deliver. All records before its position were polled and are in
+    /// the buffer; a seek makes the position unknown.
     fn pass_markers(&self) {
         let positions = match self.client.position() {
             Ok(positions) => positions,
             Err(error) => return self.client.context().events().warn("position", &error.to_string()),
         };
         for element in positions.elements() {
-            let Some(tenure) = self.assignment.find(element.topic(), element.partition()) else { continue };
-            if tenure.lock().passed(known(element.offset())) {
-                tenure.changed.notify_one();
+            let Some(assigned) = self.assignment.find(element.topic(), element.partition()) else { continue };
+            if assigned.lock().passed(known(element.offset())) {
+                assigned.changed.notify_one();
             }
         }
     }
 
     fn commit(&mut self) {
         self.committed = Instant::now();
-        let tenures = self.assignment.all();
-        self.client.context().commit(&self.client, &tenures);
-        self.paused.show(tenures.iter().filter(|tenure| tenure.lock().paused).count());
+        let partitions = self.assignment.all();
+        self.client.context().commit(&self.client, &partitions);
+        self.paused.show(partitions.iter().filter(|assigned| assigned.lock().paused).count());
     }
 
-    /// Whether the error ends this member. All others are waited out inside librdkafka.
+    /// The reason, if the error ends this member. librdkafka retries after all others.
     fn failure(&self, error: &KafkaError) -> Option<String> {
         let events = self.client.context().events();
         match error {
@@ -170,9 +170,9 @@ impl Poller {
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             ) => {
                 // librdkafka doesn't say which partition it is, so every reader has to compare.
-                for tenure in self.assignment.all() {
-                    tenure.lock().suspect = true;
-                    tenure.changed.notify_one();
+                for assigned in self.assignment.all() {
+                    assigned.lock().maybe_out_of_range = true;
+                    assigned.changed.notify_one();
                 }
             }
             other => events.warn("consume", &other.to_string()),
@@ -185,9 +185,9 @@ fn known(position: Offset) -> Option<i64> {
     if let Offset::Offset(offset) = position { Some(offset) } else { None }
 }
 
-fn list(tenure: &Tenure, offset: Offset) -> TopicPartitionList {
+fn list(assigned: &PartitionAssignment, offset: Offset) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(1);
-    let mut element = list.add_partition(&tenure.id.topic, tenure.id.partition);
+    let mut element = list.add_partition(&assigned.id.topic, assigned.id.partition);
     // Only offsets that librdkafka can't represent are refused, and seeks are checked before they get here.
     let _ = element.set_offset(offset);
     list

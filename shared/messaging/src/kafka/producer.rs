@@ -119,7 +119,7 @@ pub(crate) struct Deliveries {
 
 impl Deliveries {
     fn settle(&self, receipt: oneshot::Sender<Outcome>, outcome: Outcome) {
-        // Nobody may be waiting any more.
+        // The caller may no longer wait.
         let _ = receipt.send(outcome);
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_waiters();

@@ -1,5 +1,5 @@
 //! Which of librdkafka's properties a deployment may choose: those by which brokers are reached, and those that trade latency,
-//! throughput and memory. All others are refused, because a promise of the bus stands on them or nobody has looked.
+//! throughput and memory. All others are refused, because a promise of the bus depends on them, or because that was not examined.
 
 /// The smallest limit of one message that a deployment may choose: what librdkafka has by default, and `topics.max_message_bytes` too.
 pub(crate) const LEAST_MESSAGE_BYTES: usize = 1_000_000;
@@ -84,7 +84,7 @@ fn reason(name: &str) -> &'static str {
             "members follow the classic group protocol"
         }
         "group.instance.id" => {
-            "a static member that leaves keeps its partitions, so that nobody takes them over"
+            "a static member that leaves keeps its partitions, and no other member takes them over"
         }
         "isolation.level" => "a record of a transaction that was aborted never happened",
         "max.in.flight" | "max.in.flight.requests.per.connection" => {
@@ -99,7 +99,7 @@ fn reason(name: &str) -> &'static str {
         }
         "partition.assignment.strategy" => "all members have to follow the same strategy",
         "partitioner" | "sticky.partitioning.linger.ms" => "a key's partition is the same for every producer",
-        "statistics.interval.ms" => "the statistics tell whether a member is in its group",
+        "statistics.interval.ms" => "the statistics report whether a member is in its group",
         "transactional.id" | "transaction.timeout.ms" => {
             "records are published outside of any transaction; two producers of one id would fence each other off"
         }

@@ -37,8 +37,8 @@ async fn a_member_that_stays_out_of_its_group_is_given_up_and_another_takes_its_
     let mut member = bus.subscribe(&group, &subscription).await.unwrap();
     let mut partitions = assigned(&mut *member).await;
     assert_eq!(partitions.len(), 6);
-    let news = timeout(POLL_INTERVAL * 5 / 2, member.next()).await;
-    assert!(news.is_err(), "in its group it may stay for ever: {news:?}");
+    let change = timeout(POLL_INTERVAL * 5 / 2, member.next()).await;
+    assert!(change.is_err(), "a member in its group was replaced: {change:?}");
 
     broker.down().unwrap();
 

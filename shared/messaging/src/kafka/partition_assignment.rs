@@ -1,4 +1,4 @@
-//! One assignment of one partition: its buffer, and what its reader wants of the polling thread.
+//! The assignment of one partition: its buffer, and what its reader requests from the polling thread.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 
 use crate::bus::{Batch, Delivered, TopicPartition};
 
-/// One assignment of a partition to this member. A partition that comes back gets a new one, so that a handle of an
+/// The assignment of a partition to this member. A partition that is assigned again gets a new one, so that a handle of an
 /// earlier assignment can't disturb it.
-pub(crate) struct Tenure {
+pub(crate) struct PartitionAssignment {
     pub(crate) id: TopicPartition,
-    state: Mutex<TenureState>,
+    state: Mutex<AssignmentState>,
     /// Wakes the reader; keeps one permit, so that no wake-up is lost.
     pub(crate) changed: Notify,
     work: Arc<AtomicBool>,
@@ -20,7 +20,7 @@ pub(crate) struct Tenure {
 
 /// Invariant: `buffer` holds the records from `taken` up to `fetched`, of the last seek that was applied.
 #[derive(Default)]
-pub(crate) struct TenureState {
+pub(crate) struct AssignmentState {
     pub(crate) ended: bool,
     /// A seek that the polling thread has not applied yet. Records that arrive meanwhile belong to the past.
     pub(crate) wanted_seek: Option<i64>,
@@ -32,29 +32,29 @@ pub(crate) struct TenureState {
     pub(crate) fetched: Option<i64>,
     /// A position of before the last seek.
     outdated: Option<i64>,
-    /// Where the reader stands.
+    /// The reader's position.
     pub(crate) taken: i64,
     pub(crate) buffer: VecDeque<Delivered>,
     pub(crate) buffer_bytes: usize,
     pub(crate) paused: bool,
-    /// The broker may have said that the position is outside its range: the reader has to find out.
-    pub(crate) suspect: bool,
+    /// The broker may have reported a position outside its range: the reader has to compare.
+    pub(crate) maybe_out_of_range: bool,
 }
 
-impl TenureState {
-    /// Where fetching should go on, if the reader wants anything.
+impl AssignmentState {
+    /// The offset at which fetching should continue, if the reader requests anything.
     pub(crate) fn target(&mut self) -> Option<i64> {
         let resume = std::mem::take(&mut self.wanted_resume);
         self.wanted_seek.or(if resume { self.fetched } else { None })
     }
 
-    /// Where reading starts anew; whatever was buffered is dropped. No topic holds negative offsets, and librdkafka would
-    /// read them as names of other positions: the reader finds out that they are outside the range.
+    /// Restarts reading at `offset` and drops the buffer. No topic holds negative offsets, and librdkafka would read them as
+    /// names of other positions: the reader reports them as outside the range.
     pub(crate) fn seek(&mut self, offset: i64) {
         self.buffer.clear();
         self.buffer_bytes = 0;
         self.taken = offset;
-        self.suspect = offset < 0;
+        self.maybe_out_of_range = offset < 0;
         self.wanted_seek = (offset >= 0).then_some(offset);
         if offset < 0 {
             self.fetched = None;
@@ -73,16 +73,16 @@ impl TenureState {
         self.buffer.push_back(record);
     }
 
-    /// librdkafka has passed everything before `position`: its records are in the buffer, and markers have none. Whether that
-    /// is news. Not while a seek is wanted, and not if it is the position of before one.
+    /// librdkafka has passed everything before `position`: its records are in the buffer, and markers have none. Returns whether
+    /// `fetched` advanced. It does not while a seek is wanted, nor to a position of before a seek.
     pub(crate) fn passed(&mut self, position: Option<i64>) -> bool {
         if position.is_some() && position == self.outdated {
             return false;
         }
         self.outdated = None;
-        let news = position.filter(|position| self.accepts(*position) && self.fetched != Some(*position));
-        self.fetched = news.or(self.fetched);
-        news.is_some()
+        let advanced = position.filter(|position| self.accepts(*position) && self.fetched != Some(*position));
+        self.fetched = advanced.or(self.fetched);
+        advanced.is_some()
     }
 
     /// The next records that are there, within the bounds, but at least one; or, where none is left, the markers passed.
@@ -107,7 +107,7 @@ impl TenureState {
         Some(Batch { from, to, records })
     }
 
-    /// Fetching goes on at `offset`, unless the reader has changed its mind meanwhile. librdkafka may still tell the `outdated`
+    /// Fetching continues at `offset`, unless the reader has sought elsewhere meanwhile. librdkafka may still report the `outdated`
     /// position.
     pub(crate) fn arrived(&mut self, offset: i64, outdated: Option<i64>) {
         self.paused = false;
@@ -119,18 +119,18 @@ impl TenureState {
     }
 }
 
-impl Tenure {
+impl PartitionAssignment {
     pub(crate) fn new(id: TopicPartition, work: Arc<AtomicBool>) -> Self {
-        let state = TenureState { paused: true, ..TenureState::default() };
+        let state = AssignmentState { paused: true, ..AssignmentState::default() };
         Self { id, state: Mutex::new(state), changed: Notify::new(), work }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, TenureState> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, AssignmentState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the polling thread look at what is wanted.
-    pub(crate) fn request(&self, want: impl FnOnce(&mut TenureState)) {
+    /// Wakes the polling thread for a request.
+    pub(crate) fn request(&self, want: impl FnOnce(&mut AssignmentState)) {
         want(&mut self.lock());
         self.work.store(true, Ordering::Release);
     }
@@ -154,20 +154,20 @@ mod tests {
     }
 
     /// What the polling thread does with a record that it was given.
-    fn poll(state: &mut TenureState, offset: i64) {
+    fn poll(state: &mut AssignmentState, offset: i64) {
         if state.accepts(offset) {
             state.push(record(offset));
         }
     }
 
-    fn offsets(state: &mut TenureState) -> Option<(i64, Vec<i64>)> {
+    fn offsets(state: &mut AssignmentState) -> Option<(i64, Vec<i64>)> {
         let batch = state.take(100, 1_000)?;
         Some((batch.from, batch.records.iter().map(|record| record.offset).collect()))
     }
 
     #[test]
     fn a_record_polled_before_the_first_seek_is_dropped() {
-        let mut state = TenureState::default();
+        let mut state = AssignmentState::default();
         poll(&mut state, 0);
         state.seek(0);
         state.arrived(0, None);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_record_fetched_before_a_seek_that_is_still_wanted_is_dropped() {
-        let mut state = TenureState::default();
+        let mut state = AssignmentState::default();
         state.seek(5);
         state.arrived(5, None);
         poll(&mut state, 5);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_seek_that_was_replaced_meanwhile_does_not_arrive() {
-        let mut state = TenureState::default();
+        let mut state = AssignmentState::default();
         state.seek(5);
         state.seek(7);
         state.arrived(5, None);
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_record_that_comes_twice_is_given_once() {
-        let mut state = TenureState::default();
+        let mut state = AssignmentState::default();
         state.seek(0);
         state.arrived(0, None);
         for offset in [0, 1, 1, 0, 2] {
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn missing_offsets_are_passed_over_and_told() {
-        let mut state = TenureState::default();
+        let mut state = AssignmentState::default();
         state.seek(3);
         state.arrived(3, None);
         poll(&mut state, 8);
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn markers_are_passed_behind_the_last_record_and_alone() {
-        let mut state = TenureState::default();
+        let mut state = AssignmentState::default();
         state.seek(0);
         state.arrived(0, None);
         poll(&mut state, 0);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_position_of_before_a_seek_that_is_still_wanted_passes_nothing() {
-        let mut state = TenureState::default();
+        let mut state = AssignmentState::default();
         assert!(!state.passed(Some(7)), "nothing was read yet");
         state.seek(9);
         state.arrived(9, None);
