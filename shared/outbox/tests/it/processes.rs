@@ -168,7 +168,7 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
             match step {
                 Failpoint::Read if occurrence == 1 => assert_eq!(repeated, 0, "nothing had been sent"),
                 Failpoint::Acknowledged => {
-                    assert!(repeated > 0, "what was acknowledged was not yet finished")
+                    assert!(repeated > 0, "what was acknowledged was not yet finished");
                 }
                 Failpoint::Read | Failpoint::Sent | Failpoint::Finished => {}
             }

@@ -1,8 +1,8 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, profiles, prose, readmes, sources,
-    targets,
+    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, profiles, prose, readmes,
+    sources, targets,
 };
 
 #[test]
