@@ -270,7 +270,7 @@ async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
         ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", unused, "8000", "kafka.bootstrap_servers"),
         ("TIDINGS_REGISTRY__URL", "http://127.0.0.1:9", "8000", "registry.url"),
         ("TIDINGS_HTTP__LISTEN", "here", "8000", "http.listen"),
-        ("TIDINGS_HTTP__LISTNE", "127.0.0.1:0", "8000", "listne"),
+        ("TIDINGS_HTTP__LISTNE", "127.0.0.1:0", "8000", "the nearest is TIDINGS_HTTP__LISTEN"),
     ] {
         let settings = [(variable, value), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", timeout_ms)];
         let output = stack.run("run", &settings);
