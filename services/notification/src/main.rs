@@ -5,7 +5,7 @@ use std::sync::Arc;
 use notification::adapters::postgres::batch::BatchDeps;
 use notification::adapters::postgres::{mails::PostgresMails, migrator};
 use notification::adapters::rendering::Renderer;
-use notification::adapters::{http, smtp};
+use notification::adapters::{http, metrics, smtp};
 use notification::application::deliver_mails::mail_worker;
 use notification::application::subscriptions;
 use notification::config::Config;
@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
         listen: "127.0.0.1:8083",
         migrator: migrator(),
         publishes: &[],
-        metrics: &[],
+        metrics: metrics::METRICS,
     };
     service::run(definition, |config: &Config, deps| {
         config.check()?;

@@ -2,5 +2,6 @@
 
 pub mod contract;
 pub mod http;
+pub mod metrics;
 pub mod postgres;
 pub mod provider;

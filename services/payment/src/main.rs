@@ -5,7 +5,7 @@ use std::sync::Arc;
 use payment::adapters::http::{self, Http};
 use payment::adapters::postgres::batch::BatchDeps;
 use payment::adapters::postgres::{migrator, saga::PostgresSaga};
-use payment::adapters::{contract, provider::BuiltInProvider};
+use payment::adapters::{contract, metrics, provider::BuiltInProvider};
 use payment::application::perform_steps::saga_worker;
 use payment::application::provider::Provider;
 use payment::application::subscriptions;
@@ -19,7 +19,7 @@ fn main() -> anyhow::Result<()> {
         listen: "127.0.0.1:8082",
         migrator: migrator(),
         publishes: contract::PUBLISHES,
-        metrics: &[],
+        metrics: metrics::METRICS,
     };
     service::run(definition, |config: &Config, deps| {
         config.check()?;

@@ -26,7 +26,7 @@ pub struct Section {
 }
 
 /// All sections.
-pub const SECTIONS: [Section; 8] = [
+pub const SECTIONS: [Section; 10] = [
     Section {
         title: "Orders",
         source: "services/order/src/adapters/metrics.rs",
@@ -38,6 +38,18 @@ pub const SECTIONS: [Section; 8] = [
         source: "services/inventory/src/adapters/metrics.rs",
         services: &["inventory"],
         metrics: inventory::adapters::metrics::METRICS,
+    },
+    Section {
+        title: "Payments",
+        source: "services/payment/src/adapters/metrics.rs",
+        services: &["payment"],
+        metrics: payment::adapters::metrics::METRICS,
+    },
+    Section {
+        title: "Mails",
+        source: "services/notification/src/adapters/metrics.rs",
+        services: &["notification"],
+        metrics: notification::adapters::metrics::METRICS,
     },
     Section {
         title: "Revenue",

@@ -10,5 +10,6 @@ mod arrivals;
 mod cut_off;
 mod delivery;
 mod http;
+mod metrics;
 mod races;
 mod stack;

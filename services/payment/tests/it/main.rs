@@ -14,6 +14,7 @@ mod cut_off;
 mod http;
 mod leases;
 mod ledger;
+mod metrics;
 mod races;
 mod rows;
 mod stack;

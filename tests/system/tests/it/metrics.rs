@@ -100,6 +100,13 @@ async fn every_service_exposes_what_is_documented_and_nothing_else_and_the_numbe
     }
     becomes(&system, "order", "orders_time_to_end_seconds_count", &[], 5.0).await;
     becomes(&system, "inventory", "inventory_stock_alerts_total", &[], 1.0).await;
+    for (outcome, count) in [("completed", 3.0), ("declined", 1.0), ("voided", 0.0), ("refunded", 0.0)] {
+        becomes(&system, "payment", "payments_total", &[("outcome", outcome)], count).await;
+    }
+    // One that an order was received and one how it ended, each.
+    becomes(&system, "notification", "mails_ended_total", &[("status", "sent")], 10.0).await;
+    becomes(&system, "notification", "mails_ended_total", &[("status", "failed")], 0.0).await;
+    becomes(&system, "notification", "mails_time_to_end_seconds_count", &[("status", "sent")], 10.0).await;
     // 94 units at 12.50.
     becomes(&system, "analytics", "analytics_revenue", &[("currency", "EUR")], 1_175.0).await;
     for name in SERVICES {

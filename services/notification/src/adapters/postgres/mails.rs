@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::adapters::metrics::{begin_counters, count};
 use crate::adapters::rendering::Rendered;
 use crate::application::deliver_mails::{Delivery, MailStore, SendError, Sent, StoreError};
 use crate::application::mail::{Draft, Mail, Recipient};
@@ -128,7 +129,8 @@ struct Outcome<'a> {
 impl PostgresMails {
     /// The mails in `database`.
     #[must_use]
-    pub const fn new(database: Database, policy: RetryPolicy) -> Self {
+    pub fn new(database: Database, policy: RetryPolicy) -> Self {
+        begin_counters();
         Self { database, policy }
     }
 
@@ -166,15 +168,19 @@ impl PostgresMails {
     async fn record_all(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
         let now = now();
         let outcomes: Vec<Outcome<'_>> = sent.iter().map(|sent| self.outcome(sent, now)).collect();
-        sqlx::query(
+        let recorded: Vec<(String, DateTime<Utc>, Option<DateTime<Utc>>)> = sqlx::query_as(
             "UPDATE mails SET state = new.state, transport = new.transport, last_error = new.last_error,
                     due_at = new.due_at, completed_at = new.completed_at, lease_id = NULL
              FROM jsonb_populate_recordset(NULL::mails, $1) AS new
-             WHERE mails.order_id = new.order_id AND mails.kind = new.kind AND mails.lease_id = new.lease_id",
+             WHERE mails.order_id = new.order_id AND mails.kind = new.kind AND mails.lease_id = new.lease_id
+             RETURNING mails.state, mails.created_at, mails.completed_at",
         )
         .bind(Json(outcomes))
-        .execute(self.database.statement(Operation::Worker))
+        .fetch_all(self.database.statement(Operation::Worker))
         .await?;
+        for (state, created_at, completed_at) in recorded {
+            count(&state, created_at, completed_at);
+        }
         Ok(())
     }
 

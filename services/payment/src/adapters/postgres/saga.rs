@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::row::PaymentRow;
 use super::{lock, update};
 use crate::adapters::contract;
+use crate::adapters::metrics::{Outcomes, begin_counters};
 use crate::application::Entry;
 use crate::application::perform_steps::{SagaStore, StoreError};
 use crate::application::record_reports::{LeasePolicy, Leased, Performed};
@@ -29,7 +30,8 @@ pub struct PostgresSaga {
 impl PostgresSaga {
     /// Steps of the payments in `database`, publishing through `outbox`.
     #[must_use]
-    pub const fn new(database: Database, outbox: Publisher, policy: LeasePolicy) -> Self {
+    pub fn new(database: Database, outbox: Publisher, policy: LeasePolicy) -> Self {
+        begin_counters();
         Self { database, outbox, policy }
     }
 
@@ -72,7 +74,7 @@ impl PostgresSaga {
         mut tx: Transaction,
         performed: &[Performed],
         go_on: bool,
-    ) -> Result<Vec<Leased>, PublishError> {
+    ) -> Result<(Vec<Leased>, Outcomes), PublishError> {
         let (now, lease_id) = (now(), new_id());
         let mut by_order: BTreeMap<OrderId, Performed> =
             performed.iter().map(|performed| (performed.order_id, performed.clone())).collect();
@@ -80,6 +82,7 @@ impl PostgresSaga {
         let mut messages = Vec::new();
         let mut entries = Vec::with_capacity(order_ids.len());
         let mut leased = Vec::new();
+        let mut outcomes = Outcomes::default();
         for found in lock(&mut tx, &order_ids).await? {
             let Some(performed) = by_order.remove(&found.payment.order_id) else { continue };
             if found.lease_id != Some(performed.lease_id) {
@@ -90,7 +93,10 @@ impl PostgresSaga {
             let event = entry.record(performed, now, RefundId(new_id()), self.policy);
             if let Some(event) = event {
                 match self.encode(&mut entry, &event) {
-                    Ok(message) => messages.extend(message),
+                    Ok(message) => {
+                        messages.extend(message);
+                        outcomes.note(&event);
+                    }
                     Err(error) => {
                         tracing::error!(order_id = %found.payment.order_id.0, error = &error as &dyn std::error::Error, "what follows from a step can't be published; the step is tried again");
                         entries.push(Entry {
@@ -114,7 +120,7 @@ impl PostgresSaga {
         if !numbered.is_empty() {
             self.outbox.wake();
         }
-        Ok(leased)
+        Ok((leased, outcomes))
     }
 
     /// The event as it will be published, with the next sequence of its order's key.
@@ -153,6 +159,9 @@ impl SagaStore for PostgresSaga {
     async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {
         let recording =
             self.database.transaction(Operation::Worker, |tx| self.record_all(tx, performed, go_on));
-        recording.await.map_err(|error| StoreError { action: "recorded", source: Box::new(error) })
+        let (leased, outcomes) =
+            recording.await.map_err(|error| StoreError { action: "recorded", source: Box::new(error) })?;
+        outcomes.add();
+        Ok(leased)
     }
 }

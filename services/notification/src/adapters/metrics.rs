@@ -1,0 +1,37 @@
+//! What notification measures beyond what every service does: each mail counted once its end is committed.
+
+use chrono::{DateTime, Utc};
+use metrics::{counter, histogram};
+use telemetry::metrics::Metric;
+
+/// What this service measures.
+pub const METRICS: &[Metric] = &[
+    Metric::counter(
+        "mails_ended_total",
+        &["status"],
+        "Mails that reached their end: `sent`, or `failed` (rejected, or given up after the last attempt).",
+    ),
+    Metric::histogram(
+        "mails_time_to_end_seconds",
+        &["status"],
+        "Time from the event of which a mail tells to `sent` or `failed`.",
+    ),
+];
+
+const ENDS: [&str; 2] = ["sent", "failed"];
+
+/// Counts a mail whose state is committed; one that is tried again has not ended.
+pub(super) fn count(state: &str, created_at: DateTime<Utc>, completed_at: Option<DateTime<Utc>>) {
+    let Some(status) = ENDS.into_iter().find(|end| *end == state) else { return };
+    counter!("mails_ended_total", "status" => status).increment(1);
+    let took = completed_at.and_then(|completed_at| (completed_at - created_at).to_std().ok());
+    histogram!("mails_time_to_end_seconds", "status" => status)
+        .record(took.unwrap_or_default().as_secs_f64());
+}
+
+/// Begins the counters, so that a rate includes their first mail.
+pub(super) fn begin_counters() {
+    for status in ENDS {
+        counter!("mails_ended_total", "status" => status).increment(0);
+    }
+}

@@ -1,0 +1,45 @@
+//! What payment measures beyond what every service does: each outcome counted once its transaction is committed.
+
+use metrics::counter;
+use telemetry::metrics::Metric;
+
+use crate::domain::PaymentEvent;
+
+/// What this service measures.
+pub const METRICS: &[Metric] = &[Metric::counter(
+    "payments_total",
+    &["outcome"],
+    "Payments by outcome: `completed`, `declined`, `voided` (cancelled before anything was taken), `refunded` (counted as `completed` \
+     before).",
+)];
+
+const OUTCOMES: [&str; 4] = ["completed", "declined", "voided", "refunded"];
+
+/// The outcomes of one transaction, to be counted after its commit.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes(Vec<&'static str>);
+
+impl Outcomes {
+    pub(super) fn note(&mut self, event: &PaymentEvent) {
+        self.0.push(match event {
+            PaymentEvent::Completed { .. } => "completed",
+            PaymentEvent::Declined { .. } => "declined",
+            PaymentEvent::Voided => "voided",
+            PaymentEvent::Refunded { .. } => "refunded",
+        });
+    }
+
+    /// Counts them: they are committed.
+    pub(super) fn add(self) {
+        for outcome in self.0 {
+            counter!("payments_total", "outcome" => outcome).increment(1);
+        }
+    }
+}
+
+/// Begins the counters, so that a rate includes their first event.
+pub(super) fn begin_counters() {
+    for outcome in OUTCOMES {
+        counter!("payments_total", "outcome" => outcome).increment(0);
+    }
+}
