@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The reorder threshold of a SKU whose first replenishment names none.
+    /// Reorder threshold of a SKU whose first replenishment has none.
     pub default_reorder_threshold: u32,
 }
 

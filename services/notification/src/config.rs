@@ -14,26 +14,26 @@ use crate::adapters::postgres::mails::RetryPolicy;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `smtp://[user:password@]host[:port]`, with `?tls=required` for STARTTLS, or `smtps://...`. Empty: mails are
-    /// recorded and go nowhere.
+    /// `smtp://[user:password@]host[:port]`, with `?tls=required` for STARTTLS, or `smtps://...`. If empty, mails are recorded
+    /// and not sent.
     pub smtp_url: String,
     /// The sender, `Name <address>`.
     pub from: String,
-    /// What Message-IDs end in.
+    /// Domain of Message-IDs.
     pub message_id_domain: String,
-    /// Mails and SMTP connections under way at once.
+    /// Maximum number of concurrent mails and SMTP connections.
     pub concurrency: u32,
-    /// The longest that sending one mail may take.
+    /// Time limit of sending a mail.
     pub send_timeout_ms: u32,
-    /// After so long a worker that has not returned is taken for dead.
+    /// Time after which a worker that has not returned is considered dead.
     pub lease_ms: u32,
-    /// The first pause before a mail is tried again; each further one is twice as long.
+    /// First pause before a mail is retried; it doubles with each retry.
     pub backoff_initial_ms: u32,
-    /// The longest pause before a mail is tried again.
+    /// Maximum pause before a mail is retried.
     pub backoff_max_ms: u32,
-    /// After so many attempts a mail has failed. The default spans about four hours.
+    /// Number of attempts after which a mail has failed. The default spans about four hours.
     pub max_attempts: u16,
-    /// How often to look for due mails when nobody wakes the worker.
+    /// Interval at which due mails are looked up when nothing wakes the worker.
     pub poll_interval_ms: u32,
 }
 

@@ -6,23 +6,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long an order may stay open, in milliseconds, before it is cancelled.
+    /// Time after which an open order is cancelled.
     pub deadline_ms: u32,
-    /// How long an order may stay open after it was published, in milliseconds: what waited for the broker has this time from then.
-    /// As long as `deadline_ms` unless it is given.
+    /// The same, from the order's publication, for an order that waited for the broker. Equal to `deadline_ms` if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_grace_ms: Option<u32>,
-    /// How often expired deadlines are polled, in milliseconds.
+    /// Interval at which expired deadlines are looked up.
     pub deadline_poll_interval_ms: u32,
-    /// How many expired orders are cancelled in one transaction.
+    /// Maximum number of orders cancelled per transaction.
     pub deadline_batch_size: u32,
-    /// How often the orders that requests wait for are read, in milliseconds.
+    /// Interval at which orders with waiting requests or streams are read.
     pub watch_poll_interval_ms: u32,
-    /// How many requests may wait for an order's end (`Prefer: wait`) on this replica at once.
+    /// Maximum number of requests per replica that wait for an order's end (`Prefer: wait`).
     pub max_waiters: u32,
-    /// How many event streams this replica serves at once.
+    /// Maximum number of event streams per replica.
     pub max_streams: u32,
-    /// How long an event stream lasts, in milliseconds; its reader resumes it by `Last-Event-ID`.
+    /// Time after which an event stream ends; its reader resumes it by `Last-Event-ID`.
     pub stream_lifetime_ms: u32,
 }
 

@@ -14,23 +14,23 @@ use crate::application::record_reports::LeasePolicy;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Provider calls under way at once.
+    /// Maximum number of concurrent calls to the provider.
     pub concurrency: usize,
-    /// Connections that the built-in provider keeps to its own books.
+    /// Maximum number of connections of the built-in provider to its ledger.
     pub provider_max_connections: usize,
-    /// The longest that one call may take.
+    /// Time limit of a call.
     pub provider_timeout_ms: u32,
-    /// After so long a worker that has not returned is taken for dead; more than two calls may take.
+    /// Time after which a worker that has not returned is considered dead; must exceed two calls.
     pub lease_ms: u32,
-    /// The first pause before a step is tried again; each further one is twice as long.
+    /// First pause before a step is retried; it doubles with each retry.
     pub backoff_initial_ms: u32,
-    /// The longest pause before a step is tried again.
+    /// Maximum pause before a step is retried.
     pub backoff_max_ms: u32,
-    /// How often to look for due steps when nobody wakes the worker.
+    /// Interval at which due steps are looked up when nothing wakes the worker.
     pub poll_interval_ms: u32,
-    /// How late `tok_slow` is answered.
+    /// Delay of the answer to `tok_slow`.
     pub provider_slow_response_ms: u32,
-    /// How late `tok_timeout` is answered.
+    /// Delay of the answer to `tok_timeout`.
     pub provider_late_response_ms: u32,
 }
 

@@ -5,21 +5,21 @@ use std::time::Duration;
 use backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
-/// Bounds of batches, retries and upkeep.
+/// Bounds of batches, retries and maintenance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsumerConfig {
-    /// The most records that one transaction applies.
+    /// Maximum number of records per transaction.
     pub max_batch_records: usize,
-    /// About the most bytes that one transaction applies.
+    /// Approximate maximum of bytes per transaction.
     pub max_batch_bytes: usize,
-    /// First pause after a failure that is the world's fault; doubled each time, with jitter.
+    /// First pause after a transient failure; it doubles with each failure, with jitter.
     pub backoff_initial_ms: u64,
-    /// Longest pause between two tries.
+    /// Maximum pause between two attempts.
     pub backoff_max_ms: u64,
-    /// How long a partition or a worker with work may stand still before it is reported as stalled.
+    /// Time without progress after which a partition or a worker that has work is reported as stalled.
     pub stalled_after_ms: u64,
-    /// How long event ids are remembered, in days; older ones become dead letters. 0 keeps them for ever.
+    /// How long event ids are remembered; older events become dead letters. 0 keeps ids without limit.
     pub deduplication_days: u32,
 }
 

@@ -79,20 +79,20 @@ impl Common {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Address and port.
+    /// Address and port of the HTTP API.
     pub listen: String,
-    /// Allows an address that others than this machine can reach, although anybody who reaches it may call the API:
-    /// only where something else keeps strangers away.
+    /// Allows an address that is not loopback. The API does not authenticate, so set this only behind something that
+    /// does, or in a closed network.
     pub allow_insecure: bool,
-    /// How long a request may take; a longer one is answered 504. `Prefer: wait=N` adds N seconds.
+    /// Time limit of a request; a longer one gets 504. `Prefer: wait=N` adds N seconds.
     pub request_timeout_ms: u64,
-    /// The largest body; a larger one is answered 413.
+    /// The largest request body; a larger one gets 413.
     pub max_body_bytes: usize,
-    /// Requests answered at a time; one more is answered 503 with `Retry-After`.
+    /// Maximum number of requests in flight; further ones get 503 with `Retry-After`.
     pub max_in_flight: usize,
-    /// Connections open at a time; further ones wait to be accepted.
+    /// Maximum number of open connections; further ones wait to be accepted.
     pub max_connections: usize,
-    /// How long a client may take to send the head of a request.
+    /// Time limit for a client to send the head of a request.
     pub header_timeout_ms: u64,
 }
 
@@ -114,18 +114,18 @@ impl Default for HttpConfig {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// A URL, with the password unless `url_file` names a file that holds the whole URL.
+    /// Connection URL. It may have a password; `url_file` keeps the whole URL in a file.
     pub url: String,
-    /// Whether a start applies the migrations. Otherwise they are a step of their own (`--migrate`), and a start only
-    /// checks that it was taken.
+    /// Whether a start applies the migrations. If not, `--migrate` applies them as a step of its own, and a start only
+    /// checks the schema.
     pub migrate: bool,
-    /// The largest number of connections of the pool.
+    /// Maximum number of connections in the pool.
     pub max_connections: usize,
-    /// The longest that a batch, or a step of a worker, may take, with the wait for a connection. A statement may take two thirds of
-    /// it, and wait for a lock one third.
+    /// Time limit of a batch or a worker's step, with the wait for a connection. A statement may take two thirds of it, and wait for
+    /// a lock one third.
     pub work_timeout_ms: u64,
-    /// The same of what a request asks of the database; at most three quarters of `http.request_timeout_ms`, so that whoever waits
-    /// for an answer hears what became of it.
+    /// The same for requests: at most three quarters of `http.request_timeout_ms`, so that the outcome is known before the
+    /// request times out.
     pub request_timeout_ms: u64,
     #[serde(skip_serializing)]
     acquire_timeout_ms: Option<u64>,
@@ -185,9 +185,9 @@ impl fmt::Debug for DatabaseConfig {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistrySection {
-    /// The base URL.
+    /// Base URL of the registry.
     pub url: String,
-    /// Register missing schemas at start-up; otherwise only look them up, and refuse to start without them.
+    /// Whether a start registers missing schemas. If not, it only looks them up, and fails if one is missing.
     pub auto_register_schemas: bool,
 }
 
@@ -210,11 +210,11 @@ impl fmt::Debug for RegistrySection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopicsConfig {
-    /// What topic and group names begin with.
+    /// Prefix of topic and consumer group names.
     pub prefix: String,
-    /// Copies of each partition of a topic that is created here; 3 in production.
+    /// Replication factor of topics that the service creates; 3 in production.
     pub replication_factor: i32,
-    /// The broker's limit for one message with its headers; larger events are refused before the commit.
+    /// The broker's limit for a message with its headers; larger events are rejected before the commit.
     pub max_message_bytes: usize,
 }
 
@@ -228,9 +228,9 @@ impl Default for TopicsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LifecycleConfig {
-    /// How long to wait at start-up for a database, a broker or a registry that is not there yet.
+    /// Time limit for a start to wait for the database, the broker and the registry.
     pub start_timeout_ms: u64,
-    /// How long requests, batches and the relay may take to finish when the service is asked to stop.
+    /// Time limit for requests and batches in flight when the service stops.
     pub grace_ms: u64,
 }
 

@@ -29,20 +29,20 @@ pub enum OtlpProtocol {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// Which log lines: a filter in the syntax of `tracing-subscriber`, such as `info,sqlx=warn`.
+    /// Filter of log lines, in the syntax of `tracing-subscriber`, such as `info,sqlx=warn`.
     pub log_filter: String,
-    /// How they look.
+    /// Format of log lines.
     pub log_format: LogFormat,
-    /// The collector's address, such as `http://127.0.0.1:4318`; empty records and exports nothing.
+    /// URL of the collector, such as `http://127.0.0.1:4318`. If empty, nothing is recorded or exported.
     pub otlp_endpoint: String,
-    /// What the collector speaks there.
+    /// Protocol of the collector: protobuf over HTTP (port 4318) or gRPC (port 4317).
     pub otlp_protocol: OtlpProtocol,
-    /// How long one export may take.
+    /// Time limit of an export.
     pub otlp_timeout_ms: u64,
-    /// Spans waiting for export; when it is full, spans are dropped and counted, and nothing waits.
+    /// Maximum number of spans that wait for export; further ones are dropped and counted.
     pub otlp_max_queue_size: usize,
-    /// The share of traces that are recorded, from 0 to 1. Whoever begins a trace decides for all services; a request
-    /// that brings a trace context has decided already.
+    /// Share of traces that are recorded, from 0 to 1. The service that starts a trace decides for all; a request with a
+    /// trace context has decided already.
     pub traces_sample_ratio: f64,
 }
 

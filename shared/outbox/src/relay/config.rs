@@ -19,39 +19,39 @@ pub enum RelayKind {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RelayConfig {
-    /// Which relay.
+    /// The kind of relay.
     pub relay: RelayKind,
-    /// How often the table is read when nothing wakes the relay.
+    /// Interval at which the table is read when no commit wakes the relay.
     pub poll_interval_ms: u64,
-    /// How often a replica that does not lead tries to.
+    /// Interval at which a replica that does not lead tries to take the lead.
     pub takeover_interval_ms: u64,
-    /// After how much silence the database ends the leader's session, so that a frozen leader loses its lock.
+    /// Idle time after which the database ends the leader's session, so that a frozen leader loses its lock.
     pub idle_session_timeout_ms: u64,
-    /// The longest that one statement of the relay may take.
+    /// Time limit of a statement of the relay.
     pub statement_timeout_ms: u64,
-    /// How many records of one topic may be unacknowledged at a time. As with the buffer, each partition has its share, so
-    /// that one which takes nothing leaves the others theirs.
+    /// Maximum number of unacknowledged records per topic. Each partition has its share of it, and of the buffer, so that a
+    /// partition that accepts no records does not use up the others' shares.
     pub max_in_flight_records: usize,
-    /// How many messages of one topic are buffered in memory.
+    /// Maximum number of messages per topic in memory.
     pub buffer_messages: usize,
-    /// About how many bytes of one topic are buffered in memory; one message of each partition more than that at most.
+    /// Approximate maximum of bytes per topic in memory; at most one message per partition more.
     pub buffer_bytes: usize,
-    /// After how long without an acknowledgement a partition that has unacknowledged records is stalled. When all that have
-    /// any are stalled, and stay so for as long again in spite of a leader, the broker's client is given up. Longer than the
-    /// client's own time-out.
+    /// Time without an acknowledgement after which a partition with unacknowledged records is stalled. If all such
+    /// partitions stay stalled for as long again although they have leaders, the broker's client is replaced. Must exceed
+    /// the client's own time-out.
     pub delivery_timeout_ms: u64,
-    /// The longest wait between two attempts after the broker failed.
+    /// Maximum pause between two attempts after the broker failed.
     pub backoff_max_ms: u64,
-    /// After how long what the broker refused is tried again; doubled with each refusal, and up to half of it at random.
+    /// First pause before a record that the broker rejected is retried; it doubles with each rejection, with jitter.
     pub refused_retry_ms: u64,
-    /// The longest such wait.
+    /// Maximum pause before a rejected record is retried.
     pub refused_retry_max_ms: u64,
-    /// How long messages are kept at least, counted from when they were appended; once published they go with their table
-    /// partition, a million at a time.
+    /// Minimum time that messages are kept after they were appended. Published ones are dropped with their table partition,
+    /// a million at a time.
     pub retention_ms: u64,
-    /// How often table partitions are made and dropped.
+    /// Interval at which table partitions are created and dropped.
     pub maintenance_interval_ms: u64,
-    /// How long a shutdown waits for what is in flight.
+    /// Time limit of a shutdown for records in flight.
     pub shutdown_grace_ms: u64,
 }
 
