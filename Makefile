@@ -13,12 +13,12 @@ LOCKED := $(if $(CI),--locked)
 PROGRAMS := order inventory payment notification analytics tidings
 
 # Whatever is compiled for tests, Clippy checks on the way: both share one compilation of the dependencies.
-test test-kafka test-jaeger test-upgrade test-k8s test-mutations verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
+test test-kafka test-jaeger test-upgrade test-k8s test-mutations test-outside verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
 
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -45,6 +45,13 @@ lint: check ## The same, and Clippy
 test: check build-tests ## Everything that needs neither Docker nor Java
 	target/debug/tidings schemas check
 	target/debug/with-postgres cargo test --workspace $(LOCKED) --no-fail-fast
+	target/debug/with-postgres $(MAKE) test-with-libraries
+
+test-outside: build-tests ## A system of its own on the libraries alone (part of make test)
+	target/debug/with-postgres $(MAKE) test-with-libraries
+
+test-with-libraries:
+	DATABASE_URL="$$TIDINGS_TEST_POSTGRES" cargo test --manifest-path tests/outside/Cargo.toml --target-dir target $(LOCKED)
 
 test-alerts: ## The alert rules, by promtool
 	tools/promtool.sh check rules observability/prometheus/alerts.yml
@@ -58,6 +65,7 @@ test-with-kafka:
 	cargo test --workspace $(LOCKED) --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS)) -- \
 		--skip every_interleaving_of_three_transactions
 	cargo test --workspace $(LOCKED) --no-fail-fast --test bus --test runtime -- --ignored kafka
+	KAFKA_BOOTSTRAP_SERVERS="$$TIDINGS_TEST_KAFKA" $(MAKE) test-with-libraries
 
 verify-million: build-tests ## tidings verify over a million orders: time and memory (by hand: an hour, 40 GB of disk)
 	tests/components/with-kafka cargo test $(LOCKED) -p verify-campaign --test campaign -- \

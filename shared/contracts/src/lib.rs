@@ -12,7 +12,7 @@ pub mod text;
 pub mod topics;
 pub mod upcast;
 
-pub use cloudevents::clock as ambient;
+pub use cloudevents::clock;
 pub use cloudevents::{Cause, Envelope, EnvelopeError, TraceContext};
 pub use codec::{Codec, DecodeError, EncodeError, RegistryConfig, RegistryError};
 pub use event::{AnyEvent, Event};

@@ -321,5 +321,5 @@ pub async fn all_watermarks(bus: &dyn Bus, topic: &str) -> Result<Vec<Watermarks
 /// A name that no other test uses, for topics and groups.
 #[must_use]
 pub fn unique(name: &str) -> String {
-    format!("{name}-{}", contracts::ambient::new_id().simple())
+    format!("{name}-{}", contracts::clock::new_id().simple())
 }

@@ -8,7 +8,7 @@ use messaging::{
     Bus, Delivered, InMemoryBus, KafkaBus, KafkaConfig, Membership, Record, Subscription, TopicSpec, ends,
     partition_for_key,
 };
-use outbox::{Outbox, Relay as _, RelayConfig};
+use outbox::{Outbox, Relay as _, RelayConfig, clock};
 use outside::depot::{self, move_parcel};
 use outside::parcel::{Json, ParcelMoved, TOPIC};
 use outside::tracking;
@@ -17,7 +17,6 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 const PARTITIONS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,10 +35,11 @@ struct System {
 }
 
 impl System {
+    #[expect(clippy::disallowed_methods, reason = "the environment names the servers of a test")]
     async fn start() -> Self {
         let server = std::env::var("DATABASE_URL")
             .expect("DATABASE_URL names a PostgreSQL server on which databases may be created; `make test-outside` starts one");
-        let name = format!("outside_{}", Uuid::now_v7().simple());
+        let name = format!("outside_{}", clock::new_id().simple());
         let mut admin = PgConnection::connect(&server).await.unwrap();
         admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
         let options = server.parse::<PgConnectOptions>().unwrap().database(&name);
@@ -156,7 +156,7 @@ impl System {
 }
 
 fn unique(parcel: &str) -> String {
-    format!("{parcel}-{}", Uuid::now_v7().simple())
+    format!("{parcel}-{}", clock::new_id().simple())
 }
 
 #[tokio::test(flavor = "multi_thread")]

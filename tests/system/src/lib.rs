@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use contracts::ambient;
+use contracts::clock;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use testkit::wait::eventually;
@@ -56,7 +56,7 @@ pub fn options() -> Options {
     Options {
         kafka: real,
         ports: Ports::Auto,
-        topics_prefix: Some(format!("system-{}", ambient::new_id().simple())),
+        topics_prefix: Some(format!("system-{}", clock::new_id().simple())),
         ..Options::default()
     }
 }
@@ -124,7 +124,7 @@ impl System {
     /// # Errors
     /// When inventory refuses.
     pub async fn replenish(&self, sku: &str, quantity: u64) -> anyhow::Result<()> {
-        let key = ambient::new_id().to_string();
+        let key = clock::new_id().to_string();
         let answer = self.client(ServiceName::Inventory)?.replenish(sku, &key, quantity).await;
         answer.into_result().map(drop).context("replenishing")
     }
@@ -134,7 +134,7 @@ impl System {
     /// # Errors
     /// When order refuses.
     pub async fn place(&self, sku: &str, quantity: u64, payment_method: &str) -> anyhow::Result<Uuid> {
-        let key = ambient::new_id().to_string();
+        let key = clock::new_id().to_string();
         let request = request(sku, quantity, payment_method);
         let placed = self.client(ServiceName::Order)?.place_order(&key, &request).await.into_result()?;
         Ok(placed.order_id)
@@ -146,7 +146,7 @@ impl System {
     /// When order refuses.
     pub async fn cancel(&self, order_id: Uuid) -> anyhow::Result<()> {
         let path = format!("/orders/{order_id}/cancellation");
-        let key = ambient::new_id().to_string();
+        let key = clock::new_id().to_string();
         let answer = self.client(ServiceName::Order)?.post::<Value>(&path, &key, &json!({})).await;
         answer.into_result().map(drop)
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use contracts::ambient;
+use contracts::clock;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use uuid::Uuid;
@@ -82,7 +82,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Figures> {
     let mut load = Load {
         order: target(ServiceName::Order, &options.order_url)?,
         inventory: target(ServiceName::Inventory, &options.inventory_url)?,
-        run: ambient::new_id(),
+        run: clock::new_id(),
         figures: Figures::default(),
         give_up_after: options.give_up_after,
     };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
-use contracts::ambient;
+use contracts::clock;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -140,7 +140,7 @@ pub async fn run(order_id: Uuid, options: &Options) -> anyhow::Result<OrderTrace
 }
 
 fn has_settled(order: &TracedOrder) -> bool {
-    let age = order.ended_at.map(|ended_at| ambient::now() - ended_at);
+    let age = order.ended_at.map(|ended_at| clock::now() - ended_at);
     age.and_then(|age| age.to_std().ok()).is_some_and(|age| age >= SETTLED_LONG_AGO)
 }
 

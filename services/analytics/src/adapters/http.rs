@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::{get, post};
-use contracts::ambient;
+use contracts::clock;
 use database::Database;
 use service::http::{Fault, Json, Path, Problem, Query};
 use tokio::sync::Notify;
@@ -152,7 +152,7 @@ async fn stock_alerts(
 async fn begin_rebuild(
     State(api): State<Api>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RebuildView>), Problem> {
-    let Some(rebuild) = rebuilds::begin(&api.database, ambient::now()).await? else {
+    let Some(rebuild) = rebuilds::begin(&api.database, clock::now()).await? else {
         return Err(Problem::unavailable("a rebuild has ended this moment: ask again"));
     };
     api.rebuilder.notify_one();

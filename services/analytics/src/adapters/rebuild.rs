@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use contracts::{Envelope, Topic, ambient};
+use contracts::{Envelope, Topic, clock};
 use database::{Operation, Transaction};
 use inbox::progress::{self, Applied};
 use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
@@ -229,7 +229,7 @@ impl Rebuilder {
         let left_out = left_out.into_iter().map(|(event_id, _)| event_id).collect();
         let building = Generation::Building(generation);
         let mut models = ReadModels::load(&building, &mut *conn, &events).await?;
-        let now = ambient::now();
+        let now = clock::now();
         for received in &events {
             let context = Context { envelope: &received.envelope, now };
             self.subscriptions.handle(&mut models, &received.event, context).map_err(|rejection| {
@@ -262,7 +262,7 @@ impl Rebuilder {
             if let Some(event_id) = left_out.into_iter().find(|event_id| !still.contains(event_id)) {
                 return Err(Impossible::Redriven { event_id }.into());
             }
-            rebuilds::swap(&mut transaction, generation, ambient::now()).await?;
+            rebuilds::swap(&mut transaction, generation, clock::now()).await?;
             Ok(transaction.commit().await?)
         };
         self.deps.database.transaction(Operation::Worker, swapping).await

@@ -2,7 +2,7 @@
 
 use analytics::domain::Revenue;
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use uuid::Uuid;
 
 use crate::support::{

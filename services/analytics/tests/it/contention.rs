@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 
 use crate::support::{Analytics, confirmed, placed};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use analytics::adapters::http;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 

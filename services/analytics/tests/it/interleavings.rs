@@ -2,7 +2,7 @@
 
 use analytics::adapters::postgres::Generation;
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use testkit::interleave::every_interleaving;
 use uuid::Uuid;
 

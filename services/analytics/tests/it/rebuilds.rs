@@ -6,7 +6,7 @@ use std::time::Duration;
 use analytics::adapters::postgres::{Generation, rebuilds};
 use analytics::adapters::reactions;
 use analytics::adapters::rebuild::Rebuilder;
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use contracts::envelope::CONTENT_TYPE;
 use contracts::topics::PARTITIONS;
 use contracts::{AnyEvent, Cause, Codec, Envelope, Topic, Topics, TraceContext};

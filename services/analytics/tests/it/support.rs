@@ -10,7 +10,7 @@ use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, Order
 use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
 use contracts::stock::{StockLevelLow, StockReplenished};
-use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, ambient};
+use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, clock};
 use database::{Database, Operation, Transaction};
 use inbox::{Context, HandlerError, Received, Rejection, UnitOfWork};
 use sqlx::PgPool;
@@ -99,7 +99,7 @@ pub(crate) async fn apply_through(
     let applying = async |mut transaction: Transaction| {
         let mut batch = ReadModels::load(&generation, &mut transaction, &received).await?;
         for received in &received {
-            let context = Context { envelope: &received.envelope, now: ambient::now() };
+            let context = Context { envelope: &received.envelope, now: clock::now() };
             subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
         }
         batch.store(&generation, &mut transaction).await?;
@@ -110,7 +110,7 @@ pub(crate) async fn apply_through(
 
 fn received(event: &AnyEvent) -> Received<AnyEvent> {
     let cause = Cause {
-        correlation_id: ambient::new_id(),
+        correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
@@ -137,7 +137,7 @@ pub(crate) fn placed(order_id: Uuid, currency: &str, lines: &[(&str, i64, i64)])
         unit_price_minor: *unit_price_minor,
     };
     OrderPlaced {
-        event_id: ambient::new_id(),
+        event_id: clock::new_id(),
         occurred_at: at(0),
         order_id,
         sequence: 1,
@@ -153,13 +153,13 @@ pub(crate) fn placed(order_id: Uuid, currency: &str, lines: &[(&str, i64, i64)])
 
 /// Confirmed two seconds after it was placed.
 pub(crate) fn confirmed(order_id: Uuid) -> AnyEvent {
-    let (event_id, payment_id) = (ambient::new_id(), ambient::new_id());
+    let (event_id, payment_id) = (clock::new_id(), clock::new_id());
     OrderConfirmed { event_id, occurred_at: at(2), order_id, sequence: 2, payment_id }.into_any()
 }
 
 pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
     OrderCancelled {
-        event_id: ambient::new_id(),
+        event_id: clock::new_id(),
         occurred_at: at(2),
         order_id,
         sequence: 2,
@@ -171,11 +171,11 @@ pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
 
 pub(crate) fn reserved(order_id: Uuid) -> AnyEvent {
     StockReserved {
-        event_id: ambient::new_id(),
+        event_id: clock::new_id(),
         occurred_at: at(1),
         order_id,
         sequence: 1,
-        reservation_id: ambient::new_id(),
+        reservation_id: clock::new_id(),
         lines: Vec::new(),
     }
     .into_any()
@@ -183,11 +183,11 @@ pub(crate) fn reserved(order_id: Uuid) -> AnyEvent {
 
 pub(crate) fn paid(order_id: Uuid) -> AnyEvent {
     PaymentCompleted {
-        event_id: ambient::new_id(),
+        event_id: clock::new_id(),
         occurred_at: at(1),
         order_id,
         sequence: 1,
-        payment_id: ambient::new_id(),
+        payment_id: clock::new_id(),
         amount_minor: 1,
         currency: "GBP".to_owned(),
         transaction_id: "t-1".to_owned(),
@@ -197,7 +197,7 @@ pub(crate) fn paid(order_id: Uuid) -> AnyEvent {
 
 pub(crate) fn replenished(sku: &str, sequence: i64, available: i64) -> AnyEvent {
     StockReplenished {
-        event_id: ambient::new_id(),
+        event_id: clock::new_id(),
         occurred_at: at(sequence),
         sku: sku.to_owned(),
         sequence,
@@ -210,7 +210,7 @@ pub(crate) fn replenished(sku: &str, sequence: i64, available: i64) -> AnyEvent 
 
 pub(crate) fn fell_low(sku: &str, sequence: i64, available: i64) -> AnyEvent {
     StockLevelLow {
-        event_id: ambient::new_id(),
+        event_id: clock::new_id(),
         occurred_at: at(sequence),
         sku: sku.to_owned(),
         sequence,

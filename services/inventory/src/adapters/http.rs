@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use contracts::envelope::correlation_id_of;
-use contracts::{Cause, ambient};
+use contracts::{Cause, clock};
 use database::Operation;
 use events::PublishError;
 use service::Deps;
@@ -133,7 +133,7 @@ async fn replenish(
     let replenishing = deps.database.transaction(Operation::Request, |transaction| async {
         let transaction = PgReplenishment::new(transaction, &deps.outbox);
         let outcome =
-            replenish_stock(transaction, &command, api.default_threshold, &cause, ambient::now()).await;
+            replenish_stock(transaction, &command, api.default_threshold, &cause, clock::now()).await;
         Ok::<_, sqlx::Error>(outcome)
     });
     match replenishing.instrument(span).await? {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use uuid::Uuid;
 
 use crate::support::{Inventory, Row, cancelled, confirmed, placed};

@@ -1,7 +1,7 @@
 //! Batches of order facts, stored and published as one.
 
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 
 use crate::support::{Failure, Inventory, Row, cancelled, confirmed, placed};
 

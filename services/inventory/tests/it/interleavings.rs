@@ -1,6 +1,6 @@
 //! Two transactions on two connections, through every interleaving of their statements and commits.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use inventory::application::replenish_stock::{Outcome, ReplenishStock};
 use inventory::domain::Sku;
 use testkit::interleave::every_interleaving;

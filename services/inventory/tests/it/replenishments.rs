@@ -63,7 +63,7 @@ async fn twenty_requests_with_one_key_released_together_add_once() {
 async fn replenishments_and_orders_of_one_sku_take_turns() {
     let inventory = Inventory::start().await;
     inventory.replenish("mug", 50, "first").await;
-    let orders: Vec<_> = (0..20).map(|_| [placed(contracts::ambient::new_id(), &[("mug", 5)])]).collect();
+    let orders: Vec<_> = (0..20).map(|_| [placed(contracts::clock::new_id(), &[("mug", 5)])]).collect();
     let replenishing = futures::future::join_all((0..20).map(|n| {
         let inventory = &inventory;
         async move { inventory.replenish("mug", 5, &format!("k-{n}")).await }

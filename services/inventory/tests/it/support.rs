@@ -1,7 +1,7 @@
 //! The vocabulary of these tests: a database, batches of order facts, and what stands in the tables afterwards.
 
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
-use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, ambient};
+use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, clock};
 use database::{Database, Operation, Transaction};
 use events::Publisher;
 use events::Subscribe as _;
@@ -100,7 +100,7 @@ impl Inventory {
     pub(crate) async fn replenish_through(&self, database: &Database, command: &ReplenishStock) -> Outcome {
         let replenishing = async |transaction: Transaction| {
             let transaction = PgReplenishment::new(transaction, &self.outbox);
-            let outcome = replenish_stock(transaction, command, THRESHOLD, &cause(), ambient::now()).await;
+            let outcome = replenish_stock(transaction, command, THRESHOLD, &cause(), clock::now()).await;
             Ok::<_, sqlx::Error>(outcome.unwrap())
         };
         database.transaction(Operation::Request, replenishing).await.unwrap()
@@ -161,7 +161,7 @@ pub(crate) async fn apply_on(
         events.iter().enumerate().map(|(offset, event)| received(offset, event)).collect();
     let mut batch = StockBatch::load(outbox, &mut *conn, &received).await?;
     for received in &received {
-        let context = Context { envelope: &received.envelope, now: ambient::now() };
+        let context = Context { envelope: &received.envelope, now: clock::now() };
         subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
     }
     batch.store(outbox, conn).await?;
@@ -180,7 +180,7 @@ fn received(offset: usize, event: &AnyEvent) -> Received<AnyEvent> {
 
 pub(crate) fn cause() -> Cause {
     Cause {
-        correlation_id: ambient::new_id(),
+        correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
@@ -194,8 +194,8 @@ pub(crate) fn placed(order_id: Uuid, lines: &[(&str, i64)]) -> AnyEvent {
         unit_price_minor: 250,
     };
     OrderPlaced {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id,
         sequence: 1,
         customer_id: "c-1".to_owned(),
@@ -210,19 +210,19 @@ pub(crate) fn placed(order_id: Uuid, lines: &[(&str, i64)]) -> AnyEvent {
 
 pub(crate) fn confirmed(order_id: Uuid) -> AnyEvent {
     OrderConfirmed {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id,
         sequence: 2,
-        payment_id: ambient::new_id(),
+        payment_id: clock::new_id(),
     }
     .into_any()
 }
 
 pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
     OrderCancelled {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id,
         sequence: 2,
         reason: CancellationReason::CustomerRequest,

@@ -1,7 +1,7 @@
 //! All orders of arrival, each fact doubled, give the same mails, each once.
 
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use inbox::HandlerError;
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use notification::application::deliver_mails::{MailStore, Sent, StoreError};
 use notification::application::mail::Mail;
 use service::leases::{COOL_DOWN, Settings};

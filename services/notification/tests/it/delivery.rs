@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use notification::application::deliver_mails::{Delivery, Mailer, SendError};
 use notification::application::mail::Mail;
 use service::leases::Settings;

@@ -1,6 +1,6 @@
 //! Mails are counted once, by their end.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use testkit::exposition::Recorded;
 use testkit::smtp::{Misbehaviour, SmtpServer};
 

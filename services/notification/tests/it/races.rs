@@ -1,6 +1,6 @@
 //! Facts of two topics in overlapping transactions: every interleaving of their statements and commits.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use testkit::interleave::every_interleaving;
 
 use crate::stack::{Stack, apply, cancelled, placed, refunded};

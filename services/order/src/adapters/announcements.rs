@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{AnyEvent, Cause, ambient};
+use contracts::{AnyEvent, Cause, clock};
 use uuid::Uuid;
 
 use super::contract;
@@ -32,7 +32,7 @@ pub fn announce(outcome: &mut Outcome) -> Announcements {
     let mut announced = Announcements::default();
     let mut heads: BTreeMap<_, _> = outcome.heads.iter_mut().map(|head| (head.order_id, head)).collect();
     for recorded in &outcome.changes.journal {
-        let event_id = ambient::new_id();
+        let event_id = clock::new_id();
         announced.event_ids.push(event_id);
         let Some(head) = heads.get_mut(&recorded.order_id) else { continue };
         if let Some(event) = contract::publication(recorded, event_id, head.last_sequence + 1) {

@@ -1,7 +1,7 @@
 //! How many orders wait past their deadline, read again and again.
 
 use async_trait::async_trait;
-use contracts::ambient;
+use contracts::clock;
 use metrics::gauge;
 use service::Sampler;
 
@@ -24,7 +24,7 @@ impl DeadlineSampler {
 #[async_trait]
 impl Sampler for DeadlineSampler {
     async fn sample(&self) -> anyhow::Result<()> {
-        let due = self.store.count_due(ambient::now()).await?;
+        let due = self.store.count_due(clock::now()).await?;
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         gauge!("orders_past_deadline").set(due as f64);
         Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use contracts::{Topic, Topics, ambient};
+use contracts::{Topic, Topics, clock};
 use database::Operation;
 use messaging::{Bus, BusError, ends};
 use service::Progress;
@@ -57,7 +57,7 @@ impl DeadlineWorker {
     /// # Errors
     /// When the database does not answer, or the broker does not answer about a topic.
     pub async fn poll_once(&self, barrier: &mut CatchUpBarrier) -> anyhow::Result<usize> {
-        let now = ambient::now();
+        let now = clock::now();
         if self.store.newest_due(now).await?.is_none() {
             self.progress.idle();
             return Ok(0);
@@ -83,7 +83,7 @@ impl DeadlineWorker {
             wanted.extend(partitions.into_iter().filter(|partition| barrier.needs_end(partition, newest)));
         }
         // The time first, the offsets after it.
-        let read_at = ambient::now();
+        let read_at = clock::now();
         for (partition, answer) in ends::watermarks(&*self.bus, wanted).await {
             match answer {
                 Ok(marks) => barrier.await_end(partition, read_at, marks),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contracts::envelope::CONTENT_TYPE;
 use contracts::topics::PARTITIONS;
-use contracts::{Cause, Envelope, Topic, TraceContext, ambient};
+use contracts::{Cause, Envelope, Topic, TraceContext, clock};
 use events::{AvroDecoder, topics_of};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, Record, partition_for_key};
@@ -29,7 +29,7 @@ fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {
 
 async fn publish(stack: &Stack, event: contracts::AnyEvent) {
     let cause = Cause {
-        correlation_id: ambient::new_id(),
+        correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),

@@ -2,7 +2,7 @@
 
 use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
-use contracts::{AnyEvent, Cause, Envelope, Event, Topics, TraceContext, ambient};
+use contracts::{AnyEvent, Cause, Envelope, Event, Topics, TraceContext, clock};
 use database::{Database, Operation, Transaction};
 use inbox::{Context, Received, UnitOfWork};
 use order::adapters::consumer::{OrderBatch, OrderBatchDeps, subscriptions};
@@ -16,7 +16,7 @@ pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec
     let applying = async |mut tx: Transaction| {
         let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
         for received in &received {
-            let context = Context { envelope: &received.envelope, now: ambient::now() };
+            let context = Context { envelope: &received.envelope, now: clock::now() };
             subscriptions.handle(&mut batch, &received.event, context).unwrap();
         }
         let after_commit = batch.after_commit();
@@ -31,7 +31,7 @@ pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec
 
 fn received(event: AnyEvent) -> Received<AnyEvent> {
     let cause = Cause {
-        correlation_id: ambient::new_id(),
+        correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
@@ -54,8 +54,8 @@ pub(crate) fn payment_id(order_id: OrderId) -> Uuid {
 
 pub(crate) fn stock_reserved(order_id: OrderId) -> AnyEvent {
     StockReserved {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id: order_id.0,
         sequence: 1,
         reservation_id: Uuid::new_v5(&order_id.0, b"reservation"),
@@ -66,8 +66,8 @@ pub(crate) fn stock_reserved(order_id: OrderId) -> AnyEvent {
 
 pub(crate) fn stock_rejected(order_id: OrderId) -> AnyEvent {
     StockRejected {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id: order_id.0,
         sequence: 1,
         shortages: Vec::new(),
@@ -77,8 +77,8 @@ pub(crate) fn stock_rejected(order_id: OrderId) -> AnyEvent {
 
 pub(crate) fn payment_completed(order_id: OrderId) -> AnyEvent {
     PaymentCompleted {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id: order_id.0,
         sequence: 1,
         payment_id: payment_id(order_id),
@@ -91,8 +91,8 @@ pub(crate) fn payment_completed(order_id: OrderId) -> AnyEvent {
 
 pub(crate) fn payment_declined(order_id: OrderId) -> AnyEvent {
     PaymentDeclined {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id: order_id.0,
         sequence: 1,
         payment_id: payment_id(order_id),

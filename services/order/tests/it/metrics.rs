@@ -47,7 +47,7 @@ async fn each_order_is_counted_once_when_it_is_placed_and_once_by_its_end_whatev
     assert!(took("sum", "confirmed") < 120.0, "from placed, not from 1970: {}", took("sum", "confirmed"));
     assert!(took("sum", "confirmed") > 0.0);
 
-    assert_eq!(stack.replica.store.count_due(contracts::ambient::now()).await.unwrap(), 0);
+    assert_eq!(stack.replica.store.count_due(contracts::clock::now()).await.unwrap(), 0);
     stack.let_deadlines_pass(&[open]).await;
-    assert_eq!(stack.replica.store.count_due(contracts::ambient::now()).await.unwrap(), 1);
+    assert_eq!(stack.replica.store.count_due(contracts::clock::now()).await.unwrap(), 1);
 }

@@ -31,7 +31,7 @@ async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Pub
         }
         None if input == Input::Cancellation => {
             // Refused if the other one has confirmed it.
-            let (trace, now) = (contracts::TraceContext::default(), contracts::ambient::now());
+            let (trace, now) = (contracts::TraceContext::default(), contracts::clock::now());
             let use_case = |transaction| cancel_order(transaction, order_id, trace, now);
             let _ = store.transaction(Operation::Request, use_case).await;
         }
@@ -125,7 +125,7 @@ async fn one_key_places_one_order_in_every_interleaving() {
     let explored = Box::pin(every_interleaving(
         &options,
         MOST,
-        async || contracts::ambient::new_id().to_string(),
+        async || contracts::clock::new_id().to_string(),
         &post,
         &post,
         |_, schedule| {

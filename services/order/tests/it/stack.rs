@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use chrono::TimeDelta;
 use contracts::topics::{PARTITIONS, Topic};
-use contracts::{AnyEvent, Codec, Topics, ambient};
+use contracts::{AnyEvent, Codec, Topics, clock};
 use database::{Database, Operation};
 use events::Publisher;
 use messaging::{Bus, InMemoryBus, TopicSpec};
@@ -151,7 +151,7 @@ impl Stack {
     pub(crate) async fn place_many(&self, count: usize) -> Vec<OrderId> {
         let mut order_ids = Vec::with_capacity(count);
         for _ in 0..count {
-            let key = ambient::new_id().to_string();
+            let key = clock::new_id().to_string();
             let answered = self.replica.post_order(&key, &valid_order()).await;
             assert_eq!(answered.status, StatusCode::ACCEPTED, "{answered:?}");
             order_ids.push(answered.order_id());
@@ -169,7 +169,7 @@ impl Stack {
     pub(crate) async fn publish_before(&self, order_ids: &[OrderId], ago: TimeDelta) {
         let published = sqlx::query("UPDATE outbox.messages SET finished_at = $2 WHERE subject = ANY($1)")
             .bind(order_ids.iter().map(ToString::to_string).collect::<Vec<String>>())
-            .bind(ambient::now() - ago)
+            .bind(clock::now() - ago)
             .execute(self.pool())
             .await
             .unwrap();
@@ -178,7 +178,7 @@ impl Stack {
 
     pub(crate) async fn let_unpublished_deadlines_pass(&self, order_ids: &[OrderId]) {
         let ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-        let past = ambient::now() - TimeDelta::seconds(1);
+        let past = clock::now() - TimeDelta::seconds(1);
         sqlx::query("UPDATE orders SET due_at = $2 WHERE order_id = ANY($1) AND status = 'placed'")
             .bind(&ids)
             .bind(past)
@@ -316,7 +316,7 @@ impl Replica {
 
 /// Lets the deadlines of these orders act, as if everything before them was consumed; says how many were answered.
 pub(crate) async fn expire(store: &OrderStore, order_ids: &[OrderId], grace: TimeDelta) -> usize {
-    let use_case = |transaction| expire_orders(transaction, order_ids, ambient::now(), grace);
+    let use_case = |transaction| expire_orders(transaction, order_ids, clock::now(), grace);
     store.transaction(Operation::Worker, use_case).await.unwrap()
 }
 

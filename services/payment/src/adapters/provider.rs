@@ -7,7 +7,7 @@ mod ledger;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use database::Database;
 
 use crate::application::provider::{CallError, LedgerEntry, Provider};

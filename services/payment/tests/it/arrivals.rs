@@ -1,7 +1,7 @@
 //! All orders of arrival, each fact doubled, at every moment of the saga, end with the same money.
 
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! A worker dies between any two steps; another one finishes, and nothing is charged twice by the provider's books.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use payment::domain::Step;
 
 use crate::crash_points::{Armed, Crash, FaultyProvider, FaultyStore};

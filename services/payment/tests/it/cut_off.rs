@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use database::{Bounds, Database};
 use payment::adapters::provider::BuiltInProvider;
 use payment::application::perform_steps::{SagaStore, StoreError};

@@ -2,7 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use payment::adapters::http::{Http, openapi, routes};
 use serde_json::{Value, json};
 use tower::ServiceExt;

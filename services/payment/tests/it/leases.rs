@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use payment::adapters::provider::Delays;
 use payment::application::record_reports::Performed;
 use payment::domain::{Answer, Report, State, Step, TransactionId};

@@ -1,6 +1,6 @@
 //! The built-in provider keeps the promises of the trait `Provider`, also towards callers in parallel.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use payment::domain::{Answer, Charge, Money, PaymentId, PaymentMethod, Step, TransactionId};
 use tokio::task::JoinSet;
 

@@ -1,6 +1,6 @@
 //! Payments are counted once, by their outcome.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use payment::application::record_reports::Performed;
 use payment::domain::{Answer, Report, Step};
 use testkit::exposition::Recorded;

@@ -1,7 +1,7 @@
 //! Facts of two topics in overlapping transactions: every interleaving of their statements and commits.
 
 use contracts::AnyEvent;
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use database::Database;
 use payment::domain::{State, Task};
 use testkit::interleave::every_interleaving;

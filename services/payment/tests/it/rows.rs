@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use inbox::{Context, UnitOfWork};
 use payment::adapters::postgres::batch::BatchDeps;
 use payment::application::{Payments, subscriptions};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use contracts::order::{CancellationReason, OrderCancelled, OrderLine, OrderPlaced};
 use contracts::reservation::{ReservedLine, StockReserved};
 use contracts::{AnyEvent, Codec, Envelope, Event, Topics, TraceContext};

@@ -352,7 +352,7 @@ fn cluster_version(data: &Path) -> Option<Version> {
 }
 
 fn secret() -> String {
-    contracts::ambient::new_id().simple().to_string()
+    contracts::clock::new_id().simple().to_string()
 }
 
 /// The last lines of a log file.

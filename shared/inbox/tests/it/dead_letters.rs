@@ -1,6 +1,6 @@
 //! What can't be applied is kept with its reason; its key waits behind it, everything else goes on.
 
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use contracts::codec::RegistryConfig;
 use contracts::envelope::CE_TYPE;
 use contracts::order::OrderConfirmed;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use inbox::PartitionState;
 use testkit::wait::eventually;
 use tokio::sync::Semaphore;

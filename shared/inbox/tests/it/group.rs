@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
 use database::{Bounds, Database};
 use inbox::times::Times;

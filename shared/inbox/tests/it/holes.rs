@@ -1,6 +1,6 @@
 //! Offsets have holes: the markers of other programs' transactions have no record, and are passed all the same.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
 use inbox::lag::lag;
 use testkit::wait::eventually;

@@ -1,6 +1,6 @@
 //! One partition without a leader holds up nobody else: neither another partition's events nor what is told of it.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
 use inbox::PartitionState;
 use messaging::partition_for_key;

@@ -1,6 +1,6 @@
 //! A position belongs to one log: a topic that was made anew, restored or mirrored under its name is not read on (docs/adr/0018).
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use inbox::{ConsumerStatus, PartitionState};
 use testkit::wait::eventually;
 use uuid::Uuid;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use contracts::AnyEvent;
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use contracts::topics::{PARTITIONS, Topic};
 use inbox::PartitionState;
 use inbox::lag::lag;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use contracts::envelope::CONTENT_TYPE;
 use contracts::stock::StockReplenished;
 use contracts::{AnyEvent, Envelope};

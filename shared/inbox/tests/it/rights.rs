@@ -1,6 +1,6 @@
 //! A role that may not make table partitions: known at the start, seen weeks ahead, and never the events' fault.
 
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use database::{Bounds, Database};
 use inbox::ConsumerError;
 use sqlx::AssertSqlSafe;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::envelope::CONTENT_TYPE;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed};
 use contracts::topics::{PARTITIONS, Topic};
-use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, ambient};
+use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, clock};
 use database::Database;
 use events::AvroDecoder;
 use inbox::redrive::{self, DeadLetter, Redriven};
@@ -217,7 +217,7 @@ async fn new_bus(codec: &Codec) -> Arc<InMemoryBus> {
 
 pub(crate) fn cause() -> Cause {
     Cause {
-        correlation_id: ambient::new_id(),
+        correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
@@ -226,18 +226,18 @@ pub(crate) fn cause() -> Cause {
 
 pub(crate) fn confirmed(order_id: Uuid, sequence: i64) -> AnyEvent {
     AnyEvent::OrderConfirmed(OrderConfirmed {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id,
         sequence,
-        payment_id: ambient::new_id(),
+        payment_id: clock::new_id(),
     })
 }
 
 pub(crate) fn cancelled(order_id: Uuid, sequence: i64, detail: &str) -> AnyEvent {
     AnyEvent::OrderCancelled(OrderCancelled {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id,
         sequence,
         reason: CancellationReason::CustomerRequest,

@@ -1,6 +1,6 @@
 //! Who is at fault when the database refuses: the event, an operator, or nobody yet known.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
 use inbox::PartitionState;
 use messaging::partition_for_key;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contracts::envelope::CONTENT_TYPE;
 use contracts::stock::StockReplenished;
-use contracts::{Cause, Codec, Event as _, Topics, TraceContext, ambient};
+use contracts::{Cause, Codec, Event as _, Topics, TraceContext, clock};
 use events::{PublishError, Publisher};
 use outbox::AppendError;
 use sqlx::Row as _;
@@ -14,8 +14,8 @@ use crate::stage::{Aggregate, Stage, append, message, publish};
 
 fn replenished(sku: &str) -> contracts::AnyEvent {
     StockReplenished {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         sku: sku.to_owned(),
         sequence: 1,
         quantity: 5,
@@ -32,8 +32,8 @@ fn publisher(stage: &Stage) -> Publisher {
 
 fn cause() -> Cause {
     Cause {
-        correlation_id: ambient::new_id(),
-        causation_id: Some(ambient::new_id()),
+        correlation_id: clock::new_id(),
+        causation_id: Some(clock::new_id()),
         user_id: Some("müller".to_owned()),
         trace: TraceContext {
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use database::{Bounds, Database};
 use outbox::RelayState;
 use sqlx::AssertSqlSafe;

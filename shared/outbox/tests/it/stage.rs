@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::envelope::CONTENT_TYPE;
-use contracts::{Codec, Envelope, Topic, Topics, TraceContext, ambient};
+use contracts::{Codec, Envelope, Topic, Topics, TraceContext, clock};
 use database::Operation;
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
 use outbox::relay::{Failpoints, NoFailpoints, RelayError};
@@ -274,13 +274,13 @@ pub(crate) fn message(topic: &str, key: &str, sequence: i64) -> Message {
 
 fn message_after(topic: &str, key: &str, sequence: i64, last_message_id: Option<i64>) -> Message {
     let envelope = Envelope {
-        event_id: ambient::new_id(),
+        event_id: clock::new_id(),
         event_type: "tidings.order.OrderPlaced".to_owned(),
         source: "test".to_owned(),
-        occurred_at: ambient::now(),
+        occurred_at: clock::now(),
         subject: key.to_owned(),
         sequence,
-        correlation_id: ambient::new_id(),
+        correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),

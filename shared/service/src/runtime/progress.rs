@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use contracts::ambient;
+use contracts::clock;
 use metrics::gauge;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -110,7 +110,7 @@ impl Progress {
         let is_stalled = silent_for >= patience;
         match (is_stalled, &state.shown.stalled) {
             (true, None) => {
-                let since = (ambient::now() - silent_for).to_string();
+                let since = (clock::now() - silent_for).to_string();
                 tracing::error!(worker, since, "worker stalled: it has work and completes none");
                 gauge!("worker_stalled", "worker" => worker).set(1.0);
                 state.shown.stalled = Some(since);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contracts::ambient;
+use contracts::clock;
 use database::{Database, Operation, Status};
 use metrics::{counter, gauge};
 use outbox::Backlog;
@@ -60,7 +60,7 @@ async fn sample(database: &Database, samplers: &[Arc<dyn Sampler>]) -> anyhow::R
         sampler.sample().await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-    gauge!("metrics_sampled_timestamp_seconds").set(ambient::now().timestamp_millis() as f64 / 1_000.0);
+    gauge!("metrics_sampled_timestamp_seconds").set(clock::now().timestamp_millis() as f64 / 1_000.0);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A client that disconnects does not undo what its request began.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use testkit::wait::eventually;
 
 use crate::lifecycle::{orders, until_at_work, until_measured};

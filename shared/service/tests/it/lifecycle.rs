@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use sqlx::{Connection, PgConnection};
 use testkit::exposition::Exposition;
 use testkit::wait::eventually;

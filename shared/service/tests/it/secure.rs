@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use testkit::broker::unique;
 use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};

@@ -1,6 +1,6 @@
 //! The way to the database falls silent: sockets stay open, nothing arrives any more, and new connections are served.
 
-use contracts::ambient::new_id;
+use contracts::clock::new_id;
 use testkit::proxy::Proxy;
 use testkit::wait::eventually;
 use tokio::time::Instant;

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use contracts::order::OrderConfirmed;
 use contracts::{AnyEvent, Cause, Event, TraceContext};
 use database::{Operation, Transaction};

@@ -250,7 +250,7 @@ fn unix_time_s() -> u64 {
 }
 
 fn unique() -> String {
-    contracts::ambient::new_id().simple().to_string()
+    contracts::clock::new_id().simple().to_string()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use apache_avro::Schema;
 use apache_avro::types::{Record, Value};
 use apache_avro::writer::datum::GenericDatumWriter;
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentCompleted;
 use contracts::{AnyEvent, Codec, DecodeError, Event, RegistryConfig, RegistryError, Topic, Topics};

@@ -1,6 +1,6 @@
 //! A foreign producer writes into a real system: `verify` names what it did. Corrupted rows are `tests/verify-campaign`'s.
 
-use contracts::ambient;
+use contracts::clock;
 use contracts::codec::RegistryConfig;
 use contracts::envelope::CONTENT_TYPE;
 use contracts::order::OrderCancelled;
@@ -49,8 +49,8 @@ async fn publish_a_forged_end(system: &System, order_id: Uuid) -> anyhow::Result
     let topics = Topics::new(running.topics_prefix.clone());
     let codec = Codec::connect(&registry, topics.clone(), &[OrderCancelled::TYPE], &[]).await?;
     let forged = OrderCancelled {
-        event_id: ambient::new_id(),
-        occurred_at: ambient::now(),
+        event_id: clock::new_id(),
+        occurred_at: clock::now(),
         order_id,
         sequence: 9,
         reason: contracts::order::CancellationReason::CustomerRequest,

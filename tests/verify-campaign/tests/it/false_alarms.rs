@@ -77,7 +77,7 @@ async fn trouble(system: &System, until: Instant) -> anyhow::Result<()> {
             sqlx::raw_sql(refuse).execute(&mut notification).await?;
             let mut body = request("TEAPOT", 1, "tok_visa");
             body["recipient"]["email"] = json!(REFUSED);
-            let key = contracts::ambient::new_id().to_string();
+            let key = contracts::clock::new_id().to_string();
             let client = system.client(ServiceName::Order)?;
             eventually("order takes an order", ENDS_WITHIN, async || {
                 client.place_order(&key, &body).await.into_result().map(drop)

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
-use contracts::{Topic, Topics, ambient};
+use contracts::{Topic, Topics, clock};
 use messaging::{Bus as _, KafkaBus, KafkaConfig, Record};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool};
@@ -58,13 +58,13 @@ async fn pool(system: &System, service: ServiceName) -> anyhow::Result<PgPool> {
 
 async fn replenish(system: &System, sku: &str, quantity: u64, threshold: u64) -> anyhow::Result<()> {
     let body = json!({ "quantity": quantity, "reorder_threshold": threshold });
-    let key = ambient::new_id().to_string();
+    let key = clock::new_id().to_string();
     let path = format!("/stock/{sku}/replenishments");
     system.client(ServiceName::Inventory)?.post::<Value>(&path, &key, &body).await.into_result().map(drop)
 }
 
 pub(crate) async fn place(system: &System, body: &Value) -> anyhow::Result<Uuid> {
-    let key = ambient::new_id().to_string();
+    let key = clock::new_id().to_string();
     Ok(system.client(ServiceName::Order)?.place_order(&key, body).await.into_result()?.order_id)
 }
 
@@ -211,7 +211,7 @@ async fn event_of_a_newer_release(system: &System) -> anyhow::Result<()> {
     const READERS: [ServiceName; 4] =
         [ServiceName::Inventory, ServiceName::Payment, ServiceName::Notification, ServiceName::Analytics];
     let running = system.stack().system();
-    let key = ambient::new_id().to_string();
+    let key = clock::new_id().to_string();
     let bus = KafkaBus::try_new(KafkaConfig::new(running.kafka.clone()))?;
     let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
     let record = Record {

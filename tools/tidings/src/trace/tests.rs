@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use contracts::ambient;
+use contracts::clock;
 use embedded::otlp::jaeger::{self, Process, Reference, Span, Tag, Trace};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -85,7 +85,7 @@ impl Apis {
 
 /// An order that ended this long ago.
 fn ended(ago: chrono::TimeDelta) -> Value {
-    let at = ambient::now() - ago;
+    let at = clock::now() - ago;
     json!({ "status": "confirmed", "placed_at": at, "ended_at": at, "trace_id": TRACE_ID })
 }
 
@@ -101,7 +101,7 @@ fn span(service: &str, id: &str, parent: Option<&str>) -> Span {
         span_id: id.to_owned(),
         operation_name: id.to_owned(),
         references: parent.into_iter().collect(),
-        start_time: ambient::now().timestamp_micros(),
+        start_time: clock::now().timestamp_micros(),
         duration: 1_000,
         tags: Vec::<Tag>::new(),
         logs: Vec::new(),
@@ -169,7 +169,7 @@ async fn a_trace_that_still_grows_is_waited_for() {
 async fn waiting_ends_and_says_what_is_missing() {
     let story = whole_story();
     let orphaned = trace_of(TRACE_ID, &[story[0].clone(), span("payment", "lost", Some("gone"))]);
-    let order = Some(json!({ "status": "placed", "placed_at": ambient::now(), "trace_id": TRACE_ID }));
+    let order = Some(json!({ "status": "placed", "placed_at": clock::now(), "trace_id": TRACE_ID }));
     let apis = Apis::start(World { order, traces: vec![vec![orphaned]], ..World::default() }).await;
     let trace = apis.trace(Uuid::nil(), Duration::ZERO).await.unwrap();
     assert_eq!(trace.missing, ["the order has not ended", "the parents of 1 spans"]);
@@ -178,7 +178,7 @@ async fn waiting_ends_and_says_what_is_missing() {
 #[tokio::test]
 async fn all_must_have_seen_the_end_and_not_just_the_beginning() {
     let story = whole_story();
-    let later = ambient::now() + chrono::TimeDelta::seconds(5);
+    let later = clock::now() + chrono::TimeDelta::seconds(5);
     let order = json!({ "status": "confirmed", "placed_at": later, "ended_at": later, "trace_id": TRACE_ID });
     let traces = vec![vec![trace_of(TRACE_ID, &story)]];
     let apis = Apis::start(World { order: Some(order), traces, ..World::default() }).await;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use contracts::{Codec, ambient};
+use contracts::{Codec, clock};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -231,7 +231,7 @@ impl<S: FnMut(TimedUpdate)> Reporter<S> {
     }
 
     fn report(&mut self, update: Update) {
-        (self.output)(TimedUpdate { at: ambient::now(), update });
+        (self.output)(TimedUpdate { at: clock::now(), update });
     }
 
     fn violation(&mut self, violation: Violation) {

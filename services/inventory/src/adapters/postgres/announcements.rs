@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contracts::ambient;
+use contracts::clock;
 use events::{PublishError, Publisher};
 use outbox::Message;
 use sqlx::PgConnection;
@@ -54,7 +54,7 @@ fn encode(
     for happening in fulfilment.happenings() {
         let Some(account) = contract::account(&happening.event) else { continue };
         let last = published.next(account);
-        let event = contract::publication(&happening.event, ambient::new_id(), happening.at, last.sequence);
+        let event = contract::publication(&happening.event, clock::new_id(), happening.at, last.sequence);
         if let Some(event) = event {
             messages.push(outbox.encode(&event, &happening.cause, last.message_id)?);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::{AnyEvent, ambient};
+use contracts::{AnyEvent, clock};
 use events::Publisher;
 use inbox::{AfterCommit, HandlerError, Received, UnitOfWork};
 use sqlx::PgConnection;
@@ -32,8 +32,7 @@ impl UnitOfWork for StockBatch {
     ) -> Result<Self, HandlerError> {
         let order_ids: BTreeSet<OrderId> =
             events.iter().filter_map(|received| order_id(&received.event)).collect();
-        let ids: BTreeMap<_, _> =
-            order_ids.iter().map(|id| (*id, ReservationId(ambient::new_id()))).collect();
+        let ids: BTreeMap<_, _> = order_ids.iter().map(|id| (*id, ReservationId(clock::new_id()))).collect();
         reservations::insert_missing(&mut *conn, &ids).await?;
 
         let mut warehouse = Warehouse::default();

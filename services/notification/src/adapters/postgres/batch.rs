@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use contracts::AnyEvent;
-use contracts::ambient::now;
+use contracts::clock::now;
 use inbox::{HandlerError, Received, Rejection, UnitOfWork};
 use sqlx::PgConnection;
 use sqlx::types::Json;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::TraceContext;
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use database::{Database, Operation};
 use serde::Serialize;
 use sqlx::PgConnection;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use contracts::ambient;
+use contracts::clock;
 use database::Operation;
 use serde::Deserialize;
 use service::http::{Json, Path, Problem, Query};
@@ -125,7 +125,7 @@ pub(super) async fn cancel_order(
     spans::link(&Span::current(), &transaction);
     transaction.record("tidings.order_id", display(order_id));
     let caused_by = trace_of(&transaction);
-    let use_case = |transaction| cancel_order::cancel_order(transaction, order_id, caused_by, ambient::now());
+    let use_case = |transaction| cancel_order::cancel_order(transaction, order_id, caused_by, clock::now());
     api.store.transaction(Operation::Request, use_case).instrument(transaction).await?;
     api.watcher.wake();
     let view = api.store.view(order_id).await?;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::envelope::correlation_id_of;
-use contracts::{Cause, ambient};
+use contracts::{Cause, clock};
 use database::Operation;
 use serde_json::Value;
 use service::http::{IDEMPOTENT_REPLAYED, IdempotencyKey, InFlight, Json, Problem, preferred_wait};
@@ -96,9 +96,9 @@ async fn place(
         user_id: Some(placement.customer_id.to_string()),
         trace: trace.clone(),
     };
-    let order_id = OrderId(ambient::new_id());
+    let order_id = OrderId(clock::new_id());
     transaction.record("tidings.order_id", display(order_id));
-    let placing = place_order::prepare(order_id, placement, api.deadline, &cause, ambient::now())
+    let placing = place_order::prepare(order_id, placement, api.deadline, &cause, clock::now())
         .map_err(StoreError::from)?;
     let answer = answer(&OrderBody::of(&placing.view, &trace), placing.view.version)?;
     let use_case = |transaction| place_order::place_order(transaction, placing, &key, &answer);

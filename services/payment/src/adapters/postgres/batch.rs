@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contracts::AnyEvent;
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use inbox::{HandlerError, Received, UnitOfWork};
 use outbox::Numbered;
 use sqlx::PgConnection;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use contracts::Cause;
-use contracts::ambient::{new_id, now};
+use contracts::clock::{new_id, now};
 use database::{Database, Operation, Transaction};
 use events::{PublishError, Publisher};
 use outbox::{Message, Numbered};

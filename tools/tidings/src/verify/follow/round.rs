@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
-use contracts::{Codec, Topic, ambient};
+use contracts::{Codec, Topic, clock};
 use messaging::partition_for_key;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio::sync::mpsc::Sender;
@@ -210,7 +210,7 @@ impl Rounds {
         }
         let sums = totals.sums();
         checks::sums(&Case::new(codec.topics(), &moment.history(Vec::new()), &moment.base), &sums, &mut out);
-        let latency_ms = written.map(|written| ambient::now().timestamp_millis() - written);
+        let latency_ms = written.map(|written| clock::now().timestamp_millis() - written);
         let cycle = self.scrub(&mut moment, &orders, &changed, &sums, &mut out).await?;
 
         for order_id in &done {
