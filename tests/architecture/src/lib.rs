@@ -9,6 +9,7 @@ pub mod libraries;
 pub mod links;
 pub mod listed;
 pub mod names;
+pub mod printed;
 pub mod profiles;
 pub mod prose;
 pub mod readmes;

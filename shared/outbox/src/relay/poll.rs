@@ -25,8 +25,17 @@ mod partitions;
 mod reports;
 mod table;
 
-use leader::{Ended, Leader, LeaderDeps};
+use leader::{Leader, LeaderDeps};
 use reports::Standing;
+
+/// Why a leader's work has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was asked to stop.
+    Stopped,
+    /// Another relay can do more.
+    GaveUp,
+}
 
 /// Publishes the unpublished messages of one database, on the connection that holds the leader lock.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, profiles, prose, readmes,
-    sources, targets,
+    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
+    readmes, sources, targets,
 };
 
 #[test]
@@ -101,4 +101,15 @@ fn the_picture_of_the_system_is_rendered_from_its_source() {
 fn pages_have_one_width_and_short_cells() {
     let violations = prose::violations(&sources::root()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn the_first_consumer_is_printed_as_it_is_tested() {
+    let read = |name: &str| std::fs::read_to_string(sources::root().join(name)).unwrap();
+    let page = read("docs/first-consumer.md");
+    let code =
+        read("tests/system/examples/loyalty/main.rs").replace("examples/loyalty/migrations", "migrations");
+    assert_eq!(printed::blocks(&page, "rust"), printed::lines(&code));
+    let tables = read("tests/system/examples/loyalty/migrations/0001_loyalty.sql");
+    assert_eq!(printed::blocks(&page, "sql"), printed::lines(&tables));
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::Ended;
 use super::buffer::{Admission, Buffer};
 use super::listener::listen;
 use super::partitions::{Limit, Page, Scope};
@@ -56,16 +57,7 @@ pub(super) struct LeaderDeps {
     pub(super) status: RelayStatus,
 }
 
-/// Why a leader's work has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// It was asked to stop.
-    Stopped,
-    /// Another relay can do more.
-    GaveUp,
-}
-
-/// A relay in office. Dropping it purges its producers and ends its session.
+/// The leader. Dropping it purges its producers and ends its session.
 pub(super) struct Leader {
     relay: LeaderDeps,
     buffer: Buffer,
