@@ -108,7 +108,7 @@ fn the_first_consumer_is_printed_as_it_is_tested() {
     let read = |name: &str| std::fs::read_to_string(sources::root().join(name)).unwrap();
     let page = read("docs/first-consumer.md");
     let code =
-        read("tests/system/examples/loyalty/main.rs").replace("examples/loyalty/migrations", "migrations");
+        read("tests/system/examples/loyalty/main.rs").replace("examples/loyalty/migrations", "./migrations");
     assert_eq!(printed::blocks(&page, "rust"), printed::lines(&code));
     let tables = read("tests/system/examples/loyalty/migrations/0001_loyalty.sql");
     assert_eq!(printed::blocks(&page, "sql"), printed::lines(&tables));
