@@ -19,7 +19,8 @@ pub trait Decode: Send + Sync + 'static {
     /// envelope differs from its header `ce_type` or its key becomes a dead letter afterwards.
     ///
     /// # Errors
-    /// When something that is asked does not answer: the batch is repeated, and no record is blamed.
+    /// When something that is asked does not answer: the batch is repeated, and no record is blamed. As many results as records
+    /// are required; another number is an error of the same kind.
     async fn decode(
         &self,
         topic: &str,

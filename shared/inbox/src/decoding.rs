@@ -109,7 +109,16 @@ async fn decode_unless_it_panics(
     records: &[&Delivered],
 ) -> Result<Result<Vec<OneDecoded>, HandlerError>, Box<dyn Any + Send>> {
     let decoding = AssertUnwindSafe(effect.decode(topic, records)).catch_unwind();
-    Ok(decoding.await?.map_err(HandlerError::Retry))
+    Ok(decoding.await?.map_err(HandlerError::Retry).and_then(|decoded| one_of_each(decoded, records.len())))
+}
+
+/// Results that are too few or too many belong to nobody knows which records: none of them is taken.
+fn one_of_each(decoded: Vec<OneDecoded>, records: usize) -> Result<Vec<OneDecoded>, HandlerError> {
+    if decoded.len() == records {
+        return Ok(decoded);
+    }
+    let detail = format!("the decoder gave {} results for {records} records", decoded.len());
+    Err(HandlerError::Retry(detail.into()))
 }
 
 /// A record with what was decoded of it: the header, the key and the value have to agree.
@@ -152,11 +161,11 @@ mod tests {
     use crate::decode::BoxError;
     use crate::unit_of_work::AfterCommit;
 
-    /// Decodes what has a value; the first byte of `!` brings a panic.
-    struct Panics;
+    /// Decodes envelopes. The value `!` brings a panic, and `?` a second result for its record.
+    struct Faulty;
 
     #[async_trait]
-    impl Effect for Panics {
+    impl Effect for Faulty {
         fn handles(&self, _: &str) -> bool {
             true
         }
@@ -177,7 +186,9 @@ mod tests {
                     event: Arc::new(()) as Erased,
                 })
             };
-            Ok(records.iter().map(|record| decode(record).map_err(|error| undecodable(&error))).collect())
+            let twice = records.iter().filter(|record| record.value.as_deref() == Some(&b"?"[..]));
+            let all = records.iter().chain(twice);
+            Ok(all.map(|record| decode(record).map_err(|error| undecodable(&error))).collect())
         }
 
         async fn of(
@@ -195,18 +206,28 @@ mod tests {
         Rejection::new("no_envelope", error.to_string()).into()
     }
 
-    #[tokio::test]
-    async fn a_record_whose_decoding_panics_is_at_fault_and_no_other() {
-        let record = |offset, value: &[u8]| Delivered {
+    async fn read_values(values: [&[u8]; 3]) -> Result<Vec<Item>, HandlerError> {
+        let record = |(offset, value): (i64, &[u8])| Delivered {
             offset,
             key: None,
             value: Some(value.to_vec()),
             headers: Vec::new(),
             timestamp_ms: None,
         };
-        let (one, two, three) = (record(1, b"1"), record(2, b"!"), record(3, b"3"));
-        let partition = TopicPartition { topic: "orders".to_owned(), partition: 0 };
-        let items = read(&Panics, &partition, &[&one, &two, &three]).await.unwrap();
+        let records: Vec<Delivered> = (0..).zip(values).map(record).collect();
+        let partition = TopicPartition { topic: "parcels".to_owned(), partition: 0 };
+        read(&Faulty, &partition, &records.iter().collect::<Vec<_>>()).await
+    }
+
+    #[tokio::test]
+    async fn results_that_are_not_one_per_record_are_taken_for_none() {
+        let error = read_values([b"1", b"?", b"3"]).await.unwrap_err();
+        assert!(error.to_string().contains("4 results for 3 records"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_record_whose_decoding_panics_is_at_fault_and_no_other() {
+        let items = read_values([b"1", b"!", b"3"]).await.unwrap();
         let reasons: Vec<_> = items
             .iter()
             .map(|item| match item {

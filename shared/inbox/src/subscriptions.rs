@@ -47,7 +47,7 @@ impl<W: UnitOfWork> Subscriptions<W> {
         self.handlers.contains_key(event_type)
     }
 
-    /// Runs the handler to `event`. One that panics rejects it (docs/adr/0016): what it had changed in `work` goes with the
+    /// Runs the handler of `event`. One that panics rejects it (docs/adr/0016): what it had changed in `work` goes with the
     /// transaction.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl<W: UnitOfWork> Subscriptions<W> {
         };
         catch_unwind(AssertUnwindSafe(|| handler(work, event, context))).unwrap_or_else(|panic| {
             let detail = panic_message(&*panic);
-            tracing::error!(event_type, %event_id, detail, "the handler to an event panicked");
+            tracing::error!(event_type, %event_id, detail, "a handler panicked");
             Err(Rejection::new("handler_panicked", detail))
         })
     }

@@ -66,6 +66,24 @@ pub fn violations(manifests: &[Source], files: &[Source]) -> anyhow::Result<Vec<
     Ok(violations)
 }
 
+/// What `lock` depends on in a version that `workspace` does not have: it would be compiled twice, and audited never.
+///
+/// # Errors
+/// When a lock file can't be parsed.
+pub fn other_versions(workspace: &str, lock: &str) -> anyhow::Result<Vec<String>> {
+    let known = versions(workspace)?;
+    Ok(versions(lock)?.into_iter().filter(|version| !known.contains(version)).collect())
+}
+
+/// Name and version of each package that comes from a registry.
+fn versions(lock: &str) -> anyhow::Result<Vec<String>> {
+    let table: Table = lock.parse().context("parsing a lock file")?;
+    let packages =
+        table.get("package").and_then(toml::Value::as_array).context("a lock file has packages")?;
+    let of_registry = packages.iter().filter(|package| package.get("source").is_some());
+    Ok(of_registry.map(|package| format!("{} {}", package["name"], package["version"])).collect())
+}
+
 fn folder(manifest: &str) -> Option<&str> {
     manifest.strip_suffix("/Cargo.toml").filter(|folder| folder.starts_with("shared/"))
 }
@@ -110,5 +128,16 @@ mod tests {
         }
         let unlisted = source("shared/other/Cargo.toml", format!("[package]\n{COMPLETE}"));
         assert_eq!(violations(&[unlisted], &[]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn another_version_of_a_dependency_is_found() {
+        let lock = |version: &str| {
+            format!(
+                "[[package]]\nname = 'own'\nversion = '9'\n[[package]]\nname = 'one'\nversion = '{version}'\nsource = 'registry'"
+            )
+        };
+        assert!(other_versions(&lock("1"), &lock("1")).unwrap().is_empty());
+        assert_eq!(other_versions(&lock("1"), &lock("2")).unwrap().len(), 1);
     }
 }

@@ -19,6 +19,13 @@ fn libraries_know_nothing_of_the_system() {
 }
 
 #[test]
+fn the_system_on_the_libraries_alone_has_the_workspaces_versions() {
+    let read = |name: &str| std::fs::read_to_string(sources::root().join(name)).unwrap();
+    let other = libraries::other_versions(&read("Cargo.lock"), &read("tests/outside/Cargo.lock")).unwrap();
+    assert!(other.is_empty(), "`cargo update --precise` in tests/outside: {other:#?}");
+}
+
+#[test]
 fn dependencies_point_inward_and_files_look_like_their_neighbours() {
     let sources = sources::rust_files().unwrap();
     let violations: Vec<String> = sources
