@@ -180,6 +180,33 @@ impl AnyEvent {
         }
     }
 
+    /// The `order_id` of an event whose key it is.
+    #[must_use]
+    pub fn order_id(&self) -> Option<Uuid> {
+        match self {
+            Self::OrderCancelled(event) => Some(event.order_id),
+            Self::OrderConfirmed(event) => Some(event.order_id),
+            Self::OrderPlaced(event) => Some(event.order_id),
+            Self::PaymentCompleted(event) => Some(event.order_id),
+            Self::PaymentDeclined(event) => Some(event.order_id),
+            Self::PaymentRefunded(event) => Some(event.order_id),
+            Self::StockRejected(event) => Some(event.order_id),
+            Self::StockReleased(event) => Some(event.order_id),
+            Self::StockReserved(event) => Some(event.order_id),
+            _ => None,
+        }
+    }
+
+    /// The `sku` of an event whose key it is.
+    #[must_use]
+    pub fn sku(&self) -> Option<&str> {
+        match self {
+            Self::StockLevelLow(event) => Some(&event.sku),
+            Self::StockReplenished(event) => Some(&event.sku),
+            _ => None,
+        }
+    }
+
     /// The event of this type that an Avro value, resolved to the type's newest schema, holds; `None` when the
     /// type is not one of ours.
     pub(crate) fn from_avro(event_type: &str, value: &Value) -> Option<Result<Self, apache_avro::Error>> {

@@ -1,5 +1,6 @@
 //! Rust text for what the model holds; rustfmt does the layout.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::{bail, ensure};
@@ -130,6 +131,7 @@ pub(crate) fn root(catalogue: &Catalogue) -> String {
         }
         out += "}}\n\n";
     }
+    out += &key_accessors(catalogue);
     out += "/// The event of this type that an Avro value, resolved to the type's newest schema, holds; `None` when the
         /// type is not one of ours.
         pub(crate) fn from_avro(event_type: &str, value: &Value) -> Option<Result<Self, apache_avro::Error>> {
@@ -157,6 +159,31 @@ pub(crate) fn root(catalogue: &Catalogue) -> String {
         }
     }
     out += "];\n";
+    out
+}
+
+/// An accessor per name of a key: the value in events of aggregates with that key, none in others.
+fn key_accessors(catalogue: &Catalogue) -> String {
+    let mut events_by_key: BTreeMap<&str, (bool, Vec<&str>)> = BTreeMap::new();
+    for (name, event) in catalogue.modules.values().flat_map(|module| &module.events) {
+        let Some(key) = event.newest.fields.get(2) else { continue };
+        let is_uuid = matches!(key.schema, Schema::Uuid(_));
+        events_by_key.entry(&key.name).or_insert((is_uuid, Vec::new())).1.push(name);
+    }
+    let mut out = String::new();
+    for (key, (is_uuid, events)) in events_by_key {
+        let (result, prefix) = if is_uuid { ("Uuid", "") } else { ("&str", "&") };
+        let _ = write!(
+            out,
+            "/// The `{key}` of an event whose key it is.
+             #[must_use]
+             pub fn {key}(&self) -> Option<{result}> {{ match self {{"
+        );
+        for event in events {
+            let _ = write!(out, "Self::{event}(event) => Some({prefix}event.{key}),");
+        }
+        out += "_ => None, }}\n\n";
+    }
     out
 }
 
