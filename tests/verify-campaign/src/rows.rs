@@ -145,11 +145,11 @@ impl Corruption {
         Self { sql: self.sql.replace(&self.at, &at), at, ..self }
     }
 
-    /// The statement that undoes a change of one column, and returns how to find the row; `at` finds it before. None for other
-    /// corruptions.
+    /// The statement that undoes a change of one column, once the corruption knows where its row is now; it returns how to find the
+    /// row after it. None for other corruptions.
     #[must_use]
-    pub fn undo(&self, at: &str) -> Option<String> {
-        let (table, column) = (&self.table, &self.column);
+    pub fn undo(&self) -> Option<String> {
+        let Self { table, column, at, .. } = self;
         let row = self.row.to_string().replace('\'', "''");
         (self.how == "change" && !column.contains('.')).then(|| {
             format!(

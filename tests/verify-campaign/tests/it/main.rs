@@ -186,14 +186,15 @@ async fn through_its_own_connections(system: &System, exempt: &Exempt) -> anyhow
     for service in ServiceName::ALL {
         let mut database = system.database(service).await?;
         for table in promised(service, &mut database, exempt).await? {
-            let changes = table.corruptions().into_iter().filter(|it| it.undo("false").is_some());
+            let changes = table.corruptions().into_iter().filter(|it| it.undo().is_some());
             for corruption in changes {
                 let done: Result<Vec<(Value, String)>, _> =
                     sqlx::query_as(AssertSqlSafe(corruption.sql.clone())).fetch_all(&mut database).await;
                 let Ok(rows) = done else { continue };
                 let [(_, at)] = rows.as_slice() else { continue };
+                let corruption = corruption.moved(at.clone());
                 let report = verify::run(&target, options).await?;
-                let Some(undo) = corruption.undo(at) else { continue };
+                let Some(undo) = corruption.undo() else { continue };
                 let at: String = sqlx::query_scalar(AssertSqlSafe(undo)).fetch_one(&mut database).await?;
                 if !report.holds() {
                     seen.push((service, corruption.moved(at)));
