@@ -1,7 +1,5 @@
 //! The edges: HTTP, SQL, integration events ⇄ domain.
 
-pub mod announcements;
-pub mod consumer;
 pub mod contract;
 pub mod deadline_sampler;
 pub mod deadline_worker;

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use order::adapters::consumer::{OrderBatchDeps, subscriptions};
+use contracts::payment::{PaymentCompleted, PaymentDeclined};
+use contracts::reservation::{StockRejected, StockReserved};
+use events::Subscribe as _;
+use inbox::Subscriptions;
 use order::adapters::contract;
 use order::adapters::deadline_sampler::DeadlineSampler;
 use order::adapters::deadline_worker::DeadlineWorker;
 use order::adapters::http::{self, OrderApi};
 use order::adapters::metrics;
-use order::adapters::postgres::{OrderStore, migrator};
+use order::adapters::postgres::{BatchDeps, OrderStore, migrator};
 use order::adapters::watch::{WatchPoller, Watcher};
 use order::config::Config;
+use order::handlers;
 use service::{Definition, Deps, Service};
 use utoipa::OpenApi;
 
@@ -23,13 +27,18 @@ fn main() -> anyhow::Result<()> {
         metrics: metrics::METRICS,
     };
     service::run(definition, |config: &Config, deps: &Deps| {
+        let subscriptions = Subscriptions::new()
+            .on::<StockReserved>(handlers::stock_reserved)
+            .on::<StockRejected>(handlers::stock_rejected)
+            .on::<PaymentCompleted>(handlers::payment_completed)
+            .on::<PaymentDeclined>(handlers::payment_declined);
         let store = OrderStore::new(deps.database.clone(), deps.outbox.clone());
         let watcher = Watcher::new(config, deps.shutdown.clone());
         let deadlines =
             DeadlineWorker::new(store.clone(), Arc::clone(&deps.bus), deps.codec.topics(), config);
-        let batch_deps = OrderBatchDeps { outbox: deps.outbox.clone(), watcher: watcher.clone() };
+        let batch_deps = BatchDeps { outbox: deps.outbox.clone(), watcher: watcher.clone() };
         Ok(Service::new()
-            .consumes(subscriptions(), batch_deps)
+            .consumes(subscriptions, batch_deps)
             .sampler(DeadlineSampler::new(store.clone()))
             .worker(WatchPoller::new(watcher.clone(), store.clone()))
             .worker(deadlines)

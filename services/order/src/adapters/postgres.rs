@@ -1,5 +1,6 @@
 //! The order database: heads locked sorted, and what was decided stored set-based.
 
+mod batch;
 mod deadlines;
 mod heads;
 mod idempotency;
@@ -15,11 +16,12 @@ use events::{PublishError, Publisher};
 use outbox::{AppendError, Message};
 use sqlx::PgConnection;
 
+pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
 pub use reads::{ListQuery, Listed, Watched};
 pub use transaction::PgTransaction;
 
-use super::announcements::{Announcements, Publication, announce};
+use super::contract::{Announcements, Publication, announce};
 use crate::application::{Outcome, Work, WorkError};
 use crate::domain::{OrderId, Refusal};
 

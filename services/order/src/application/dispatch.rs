@@ -1,14 +1,15 @@
-//! The synchronous dispatcher: the service's own handlers see each domain event within the transaction that stores it.
-//! The asynchronous one is the outbox: other services see events after the commit.
+//! The synchronous handlers: they see each domain event within the transaction that stores it. Other services see events
+//! after the commit, through the outbox.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::projection::{self, ViewChange};
-use super::schedule::{self, DeadlineChange};
+use chrono::{DateTime, Utc};
+
 use super::stream::Recorded;
-use crate::domain::{Order, OrderId};
+use crate::domain::{Order, OrderEvent, OrderId, OrderView, Placement, Progress};
 
-/// What the handlers made of the events of one transaction: rows in memory, so that the adapter writes them set-based.
+/// What the handlers make of a transaction's events: rows in memory, which the adapter writes set-based.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// The events, for the event stream and the outbox.
@@ -17,11 +18,61 @@ pub struct Changes {
     pub deadlines: BTreeMap<OrderId, DeadlineChange>,
 }
 
+/// A change of the read model behind `GET /orders`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ViewChange {
+    Placed(OrderView),
+    Progressed { version: i64, updated_at: DateTime<Utc>, progress: Progress },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadlineChange {
+    Set(DateTime<Utc>),
+    Cleared,
+}
+
 impl Changes {
     /// Calls the handlers one after the other; `order` is the state after the event.
     pub(super) fn dispatch(&mut self, recorded: Recorded, order: &Order) {
-        projection::handle(&mut self.views, &recorded, order);
-        schedule::handle(&mut self.deadlines, &recorded);
+        self.change_view(&recorded, order);
+        self.change_deadline(&recorded);
         self.journal.push(recorded);
+    }
+
+    /// Later changes of one order take the place of earlier ones.
+    fn change_view(&mut self, recorded: &Recorded, order: &Order) {
+        let Some(progress) = Progress::of(order) else { return };
+        let Recorded { order_id, version, occurred_at: updated_at, .. } = *recorded;
+        let change = match (&recorded.event, self.views.remove(&order_id)) {
+            (OrderEvent::OrderPlaced(placement), _) => ViewChange::Placed(OrderView {
+                order_id,
+                version,
+                placement: Arc::new(Placement::clone(placement)),
+                placed_at: updated_at,
+                updated_at,
+                progress,
+            }),
+            (_, Some(ViewChange::Placed(view))) => {
+                ViewChange::Placed(OrderView { version, updated_at, progress, ..view })
+            }
+            (_, Some(ViewChange::Progressed { .. }) | None) => {
+                ViewChange::Progressed { version, updated_at, progress }
+            }
+        };
+        self.views.insert(order_id, change);
+    }
+
+    /// An open order has one deadline, one that has ended has none.
+    fn change_deadline(&mut self, recorded: &Recorded) {
+        let change = match &recorded.event {
+            OrderEvent::DeadlineScheduled { due_at } => DeadlineChange::Set(*due_at),
+            OrderEvent::OrderConfirmed { .. } | OrderEvent::OrderCancelled { .. } => DeadlineChange::Cleared,
+            OrderEvent::OrderPlaced(_)
+            | OrderEvent::StockReservationRecorded { .. }
+            | OrderEvent::LatePaymentRecorded { .. }
+            | OrderEvent::LateDeclineRecorded { .. }
+            | OrderEvent::LateStockRejectionRecorded {} => return,
+        };
+        self.deadlines.insert(recorded.order_id, change);
     }
 }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::Cause;
 
+use super::dispatch::ViewChange;
 use super::idempotency::{Answer, CustomerKey, PlaceOutcome};
-use super::projection::ViewChange;
 use super::stream::{Correlation, Stream};
 use super::transaction::Transaction;
 use super::work::{Outcome, Work, WorkError};

@@ -9,7 +9,6 @@ use contracts::{Cause, Envelope, Topic, TraceContext, clock};
 use events::{AvroDecoder, topics_of};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, Record, partition_for_key};
-use order::adapters::consumer::subscriptions;
 use order::adapters::deadline_worker::{CatchUpBarrier, DeadlineWorker};
 use order::config::Config;
 use order::domain::OrderId;
@@ -18,7 +17,7 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::events::payment_completed;
+use crate::events::{payment_completed, subscriptions};
 use crate::stack::{PATIENCE, Replica, Stack, expire};
 
 fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {

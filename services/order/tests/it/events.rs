@@ -4,17 +4,28 @@ use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
 use contracts::{AnyEvent, Cause, Envelope, Event, Topics, TraceContext, clock};
 use database::{Database, Operation, Transaction};
-use inbox::{Context, Received, UnitOfWork};
-use order::adapters::consumer::{OrderBatch, OrderBatchDeps, subscriptions};
+use events::Subscribe as _;
+use inbox::{Context, Received, Subscriptions, UnitOfWork};
+use order::adapters::postgres::{Batch, BatchDeps};
 use order::domain::OrderId;
+use order::handlers;
 use uuid::Uuid;
 
+/// What main.rs subscribes to.
+pub(crate) fn subscriptions() -> Subscriptions<Batch> {
+    Subscriptions::new()
+        .on::<StockReserved>(handlers::stock_reserved)
+        .on::<StockRejected>(handlers::stock_rejected)
+        .on::<PaymentCompleted>(handlers::payment_completed)
+        .on::<PaymentDeclined>(handlers::payment_declined)
+}
+
 /// Applies these events as one batch on this database, as the inbox would.
-pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec<AnyEvent>) {
+pub(crate) async fn apply(database: &Database, deps: BatchDeps, events: Vec<AnyEvent>) {
     let received: Vec<Received<AnyEvent>> = events.into_iter().map(received).collect();
     let subscriptions = subscriptions();
     let applying = async |mut tx: Transaction| {
-        let mut batch = OrderBatch::load(&deps, &mut tx, &received).await.unwrap();
+        let mut batch = Batch::load(&deps, &mut tx, &received).await.unwrap();
         for received in &received {
             let context = Context { envelope: &received.envelope, now: clock::now() };
             subscriptions.handle(&mut batch, &received.event, context).unwrap();
@@ -26,7 +37,7 @@ pub(crate) async fn apply(database: &Database, deps: OrderBatchDeps, events: Vec
     };
     let after_commit = database.transaction(Operation::Batch, applying).await.unwrap();
     after_commit();
-    OrderBatch::committed(&deps);
+    Batch::committed(&deps);
 }
 
 fn received(event: AnyEvent) -> Received<AnyEvent> {

@@ -4,17 +4,16 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{AnyEvent, Cause, TraceContext};
 use futures::FutureExt;
-use order::adapters::announcements::announce;
+use order::adapters::contract::announce;
 use order::application::cancel_order::cancel_order;
 use order::application::expire_orders::expire_orders;
-use order::application::record_fact::record_fact;
 use order::application::{
     Answer, CustomerKey, DeadlineChange, Outcome, PlaceOutcome, Recorded, Stream, Transaction, ViewChange,
     Work, WorkError, place_order,
 };
 use order::domain::{
     CancellationReason, CurrencyCode, CustomerId, Fact, Line, Order, OrderId, PaymentMethod, Placement,
-    Progress, Quantity, Refusal, Sku, UnitPrice, replay,
+    Progress, Quantity, Refusal, Sku, UnitPrice, react, replay,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -184,7 +183,7 @@ fn apply(tables: &mut Tables, input: Input, now: DateTime<Utc>) {
     // The steps of a batch.
     let mut transaction = begin(tables);
     let mut work = run(transaction.lock(&[ORDER])).unwrap();
-    record_fact(&mut work, ORDER, fact, &cause(), now).unwrap();
+    work.apply(ORDER, |order| react(order, fact), &cause(), now).unwrap();
     run(transaction.store(work.finish())).unwrap();
     run(transaction.commit()).unwrap();
 }

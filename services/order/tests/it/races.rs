@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use database::{Database, Operation};
 use events::Publisher;
-use order::adapters::consumer::OrderBatchDeps;
+use order::adapters::postgres::BatchDeps;
 use order::adapters::postgres::OrderStore;
 use order::adapters::watch::Watcher;
 use order::application::cancel_order::cancel_order;
@@ -27,7 +27,7 @@ async fn happen(input: Input, order_id: OrderId, database: Database, outbox: Pub
     match input.event(order_id) {
         Some(event) => {
             let watcher = Watcher::new(&Config::default(), CancellationToken::new());
-            apply(&database, OrderBatchDeps { outbox, watcher }, vec![event]).await;
+            apply(&database, BatchDeps { outbox, watcher }, vec![event]).await;
         }
         None if input == Input::Cancellation => {
             // Refused if the other one has confirmed it.

@@ -12,8 +12,8 @@ use contracts::{AnyEvent, Codec, Topics, clock};
 use database::{Database, Operation};
 use events::Publisher;
 use messaging::{Bus, InMemoryBus, TopicSpec};
-use order::adapters::consumer::OrderBatchDeps;
 use order::adapters::http::{OrderApi, routes};
+use order::adapters::postgres::BatchDeps;
 use order::adapters::postgres::{OrderStore, migrator};
 use order::adapters::watch::{WatchPoller, Watcher};
 use order::application::expire_orders::expire_orders;
@@ -285,8 +285,8 @@ impl Replica {
         Self { outbox, store, watcher, shutdown, router, _tasks: tasks }
     }
 
-    pub(crate) fn batch_deps(&self) -> OrderBatchDeps {
-        OrderBatchDeps { outbox: self.outbox.clone(), watcher: self.watcher.clone() }
+    pub(crate) fn batch_deps(&self) -> BatchDeps {
+        BatchDeps { outbox: self.outbox.clone(), watcher: self.watcher.clone() }
     }
 
     /// The answer as it comes: its body is still to be read.

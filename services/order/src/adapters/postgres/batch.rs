@@ -1,83 +1,59 @@
-//! The consumer: what the other services say, applied a batch at a time.
+//! The unit of work: the orders of a batch of events, locked, decided about in memory, and stored.
 
 use contracts::AnyEvent;
-use contracts::payment::{PaymentCompleted, PaymentDeclined};
-use contracts::reservation::{StockRejected, StockReserved};
 use events::Publisher;
-use events::Subscribe as _;
-use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, UnitOfWork};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::contract;
-use super::metrics::Counts;
-use super::postgres::{self, StoreError};
-use super::watch::Watcher;
-use crate::application::{Work, WorkError, record_fact};
-use crate::domain::{Fact, OrderId};
+use super::{StoreError, lock, store};
+use crate::adapters::metrics::Counts;
+use crate::adapters::watch::Watcher;
+use crate::application::{Work, WorkError};
+use crate::domain::{Fact, OrderId, react};
 
-/// The orders of one batch, locked.
 #[derive(Debug)]
-pub struct OrderBatch {
+pub struct Batch {
     work: Work,
 }
 
-/// What a batch needs from outside.
 #[derive(Clone, Debug)]
-pub struct OrderBatchDeps {
-    /// Where the ends of orders are announced.
+pub struct BatchDeps {
     pub outbox: Publisher,
-    /// Who waits for orders in this process.
+    /// Wakes the requests of this process that wait for an order.
     pub watcher: Watcher,
 }
 
-/// Which facts order listens to.
-pub fn subscriptions() -> Subscriptions<OrderBatch> {
-    Subscriptions::new()
-        .on(|batch: &mut OrderBatch, event: &StockReserved, context| {
-            batch.record(event.order_id, contract::stock_reserved(event), context)
+impl Batch {
+    /// Records a fact about an order; the first fact that ends the order ends it.
+    ///
+    /// # Errors
+    /// When there is no such order, or the fact can't be true of it.
+    pub fn record(&mut self, order_id: Uuid, fact: Fact, context: Context<'_>) -> Result<(), Rejection> {
+        let decide = |order: &_| react(order, fact);
+        self.work.apply(OrderId(order_id), decide, &context.cause(), context.now).map_err(|error| {
+            let reason = match &error {
+                WorkError::Refused(refusal) => refusal.code(),
+                WorkError::Corrupt { .. } => "corrupt_order",
+            };
+            Rejection::new(reason, format!("order {order_id}: {error}"))
         })
-        .on(|batch: &mut OrderBatch, event: &StockRejected, context| {
-            batch.record(event.order_id, contract::stock_rejected(event), context)
-        })
-        .on(|batch: &mut OrderBatch, event: &PaymentCompleted, context| {
-            batch.record(event.order_id, contract::payment_completed(event), context)
-        })
-        .on(|batch: &mut OrderBatch, event: &PaymentDeclined, context| {
-            batch.record(event.order_id, contract::payment_declined(event), context)
-        })
-}
-
-impl OrderBatch {
-    fn record(&mut self, order_id: Uuid, fact: Fact, context: Context<'_>) -> Result<(), Rejection> {
-        let recorded =
-            record_fact::record_fact(&mut self.work, OrderId(order_id), fact, &context.cause(), context.now);
-        match recorded {
-            Ok(()) => Ok(()),
-            Err(WorkError::Refused(refusal)) => {
-                Err(Rejection::new(refusal.code(), format!("order {order_id}: {refusal}")))
-            }
-            Err(WorkError::Corrupt { impossible, .. }) => {
-                Err(Rejection::new("corrupt_order", format!("order {order_id}: {impossible}")))
-            }
-        }
     }
 }
 
-impl UnitOfWork for OrderBatch {
+impl UnitOfWork for Batch {
     type Event = AnyEvent;
-    type Deps = OrderBatchDeps;
+    type Deps = BatchDeps;
 
-    /// Inserts no rows: order itself makes every order, so that a fact about an unknown one is refused.
+    /// Inserts no rows: every order is made by order itself, so that a fact about an unknown one is refused.
     async fn load(
-        _deps: &OrderBatchDeps,
+        _: &BatchDeps,
         conn: &mut PgConnection,
         events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
         let order_ids: Vec<OrderId> =
-            events.iter().filter_map(|received| received.event.key().parse().ok().map(OrderId)).collect();
-        let work = postgres::lock(conn, &order_ids).await.map_err(handler_error)?;
-        Ok(Self { work })
+            events.iter().filter_map(|received| received.event.order_id()).map(OrderId).collect();
+        Ok(Self { work: lock(conn, &order_ids).await.map_err(handler_error)? })
     }
 
     fn after_commit(&self) -> AfterCommit {
@@ -85,11 +61,11 @@ impl UnitOfWork for OrderBatch {
         Box::new(move || counts.add())
     }
 
-    async fn store(self, deps: &OrderBatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
-        postgres::store(conn, self.work.finish(), &deps.outbox).await.map_err(handler_error)
+    async fn store(self, deps: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        store(conn, self.work.finish(), &deps.outbox).await.map_err(handler_error)
     }
 
-    fn committed(deps: &OrderBatchDeps) {
+    fn committed(deps: &BatchDeps) {
         deps.outbox.wake();
         deps.watcher.wake();
     }
@@ -99,7 +75,7 @@ fn handler_error(error: StoreError) -> HandlerError {
     match error {
         StoreError::Database(error) => error.into(),
         StoreError::Append(error) => error.into(),
-        // A corrupt row is nobody's event's fault: it stops the partition until somebody has looked.
+        // No event is at fault for a corrupt row: the partition stops until an operator has looked.
         StoreError::Refused(_) | StoreError::Corrupt { .. } => HandlerError::Retry(Box::new(error)),
     }
 }
