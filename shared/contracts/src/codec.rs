@@ -1,6 +1,7 @@
 //! Events to bytes and back: Confluent wire format (magic 0, schema id, Avro binary), subjects by TopicRecordName.
 
 pub(crate) mod body;
+mod connect;
 mod error;
 mod registry;
 mod retry;
@@ -10,44 +11,20 @@ mod writer;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use apache_avro::writer::datum::GenericDatumWriter;
 use futures::{StreamExt, TryStreamExt};
-use tokio::time::Instant;
 
 pub use crate::codec::error::{DecodeError, EncodeError, RegistryError};
+pub use crate::codec::registry::RegistryConfig;
 use crate::codec::registry::{Fault, Registry};
-use crate::codec::retry::retry_until;
 use crate::codec::writer::Writer;
-use crate::compatibility;
 use crate::event::{self, AnyEvent};
 use crate::schemas::{self, Bundled};
 use crate::topics::Topics;
 
-/// How long `Codec::connect` waits for a registry that does not answer yet.
-const START_UP_PATIENCE: Duration = Duration::from_secs(60);
-
 /// How many schemas are fetched at once.
 const CALLS_AT_ONCE: usize = 8;
-
-/// Where the schema registry is, and what this service may do there.
-#[derive(Clone)]
-pub struct RegistryConfig {
-    /// Base URL of the Confluent-compatible API; `user:password@` in it authenticates, and is printed nowhere.
-    pub url: String,
-    /// Register missing schemas at start-up; otherwise only look them up, and refuse to start without them.
-    pub auto_register_schemas: bool,
-}
-
-impl fmt::Debug for RegistryConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryConfig")
-            .field("url", &registry::without_credentials(&self.url))
-            .field("auto_register_schemas", &self.auto_register_schemas)
-            .finish()
-    }
-}
 
 /// The id of the schema that a record's value names.
 #[must_use]
@@ -84,67 +61,6 @@ impl fmt::Debug for Codec {
 }
 
 impl Codec {
-    /// Registers (or looks up) the newest schema of every event in `publishes` (full names), and preloads every
-    /// schema of the subjects in `consumes`, so that a registry outage after start-up stops nobody. Waits up to a
-    /// minute for a registry that does not answer yet.
-    ///
-    /// # Errors
-    /// When the registry can't be reached, lacks a schema, or a schema is incompatible with a registered version.
-    pub async fn connect(
-        registry: &RegistryConfig,
-        topics: Topics,
-        publishes: &[&'static str],
-        consumes: &[&'static str],
-    ) -> Result<Arc<Self>, RegistryError> {
-        Self::connect_within(START_UP_PATIENCE, registry, topics, publishes, consumes).await
-    }
-
-    /// As [`Codec::connect`], waiting up to `patience` for a registry that does not answer yet.
-    ///
-    /// # Errors
-    /// As [`Codec::connect`].
-    pub async fn connect_within(
-        patience: Duration,
-        registry: &RegistryConfig,
-        topics: Topics,
-        publishes: &[&'static str],
-        consumes: &[&'static str],
-    ) -> Result<Arc<Self>, RegistryError> {
-        let publishes = bundled(publishes)?;
-        let url = &registry::without_credentials(&registry.url);
-        let client = Registry::new(registry).map_err(|fault| fault.at(url, ""))?;
-        let mut codec = Self::new(topics, None);
-        let deadline = Instant::now() + patience;
-        for ours in &publishes {
-            let id =
-                retry_until(deadline, url, || codec.publish(&client, registry.auto_register_schemas, ours))
-                    .await?;
-            codec.remember(id, Writer::bundled(ours));
-            codec.published.insert(ours.event_type, Published::new(id, ours)?);
-        }
-        codec.registry = Some(client);
-        codec.preload_within(deadline - Instant::now(), consumes).await?;
-        Ok(Arc::new(codec))
-    }
-
-    /// Preloads every schema of the subjects in `consumes`, for a caller that learns only after connecting what it
-    /// will consume. Waits up to `patience` for a registry that does not answer.
-    ///
-    /// # Errors
-    /// When the registry can't be reached.
-    pub async fn preload_within(
-        &self,
-        patience: Duration,
-        consumes: &[&'static str],
-    ) -> Result<(), RegistryError> {
-        let Some(registry) = &self.registry else { return Ok(()) };
-        let deadline = Instant::now() + patience;
-        for ours in bundled(consumes)? {
-            retry_until(deadline, &registry.name, || self.preload(registry, ours)).await?;
-        }
-        Ok(())
-    }
-
     /// A codec that knows all schemas of `avro/` and never asks a registry: for tests of what needs events as bytes
     /// but no broker. The ids count from 1, by folder, event and version.
     #[must_use]
@@ -208,7 +124,7 @@ impl Codec {
         published.map(|bundled| self.topics.name(bundled.topic)).collect()
     }
 
-    /// The event in wire format. Needs no I/O: ids are known since start-up.
+    /// The event in wire format. Needs no I/O: ids are known since the start.
     ///
     /// # Errors
     /// When the type was not registered or the value does not fit its schema.
@@ -282,53 +198,6 @@ impl Codec {
             }
         }
     }
-
-    /// The id under which the registry has our newest schema of an event.
-    async fn publish(
-        &self,
-        registry: &Registry,
-        auto_register_schemas: bool,
-        ours: &'static Bundled,
-    ) -> Result<u32, RegistryError> {
-        let subject = self.subject(ours);
-        let at = |fault: Fault| fault.at(&registry.name, &subject);
-        for version in registry.versions(&subject).await.map_err(at)? {
-            let refuse = |why: String| {
-                let number = version.version.unwrap_or_default();
-                Err(at(Fault::Refused(format!("against version {number}: {why}"))))
-            };
-            match apache_avro::Schema::parse_str(&version.schema) {
-                Ok(theirs) => {
-                    let problems = compatibility::problems(&theirs, ours.schema);
-                    if !problems.is_empty() {
-                        return refuse(compatibility::in_one_line(&problems));
-                    }
-                }
-                Err(error) => return refuse(error.to_string()),
-            }
-        }
-        if !auto_register_schemas {
-            return registry.look_up(&subject, &ours.text).await.map_err(at);
-        }
-        let id = registry.register(&subject, &ours.text).await.map_err(at)?;
-        registry.guard(&subject).await.map_err(at)?;
-        Ok(id)
-    }
-
-    async fn preload(&self, registry: &Registry, ours: &'static Bundled) -> Result<(), RegistryError> {
-        let subject = self.subject(ours);
-        let versions =
-            registry.versions(&subject).await.map_err(|fault| fault.at(&registry.name, &subject))?;
-        for version in versions {
-            self.remember(version.id, Writer::parse(&version.schema));
-        }
-        Ok(())
-    }
-
-    /// TopicRecordName: compatibility is kept per event and topic.
-    fn subject(&self, bundled: &Bundled) -> String {
-        format!("{}-{}", self.topics.name(bundled.topic), bundled.event_type)
-    }
 }
 
 impl Published {
@@ -341,22 +210,4 @@ impl Published {
             .map_err(|_| RegistryError::UnknownEvent { event_type: bundled.event_type })?;
         Ok(Self { schema_id, writer })
     }
-}
-
-impl Fault {
-    fn at(self, url: &str, subject: &str) -> RegistryError {
-        let (url, subject) = (url.to_owned(), subject.to_owned());
-        match self {
-            Self::NotFound => RegistryError::Missing { url, subject },
-            Self::Refused(detail) => RegistryError::Incompatible { url, subject, detail },
-            Self::Unavailable(detail) => RegistryError::Unavailable { url, detail },
-        }
-    }
-}
-
-fn bundled(event_types: &[&'static str]) -> Result<Vec<&'static Bundled>, RegistryError> {
-    event_types
-        .iter()
-        .map(|event_type| schemas::newest(event_type).ok_or(RegistryError::UnknownEvent { event_type }))
-        .collect()
 }

@@ -1,6 +1,7 @@
 //! The schema registry as this system needs it, over the Confluent API.
 
 use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use schema_registry_converter::async_impl::schema_registry::{
@@ -12,13 +13,31 @@ use schema_registry_converter::schema_registry_common::{
     RawError, RegisteredSchema, SchemaType, SrCall, SuppliedSchema,
 };
 
-use crate::codec::RegistryConfig;
+use super::error::RegistryError;
 use crate::http::client;
 
 /// Bounds each call, also the fetch of a schema id not seen before.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 const COMPATIBILITY: &str = "FULL_TRANSITIVE";
+
+/// Where the schema registry is, and what this service may do there.
+#[derive(Clone)]
+pub struct RegistryConfig {
+    /// Base URL of the Confluent-compatible API; `user:password@` in it authenticates, and is printed nowhere.
+    pub url: String,
+    /// Register missing schemas at the start; otherwise only look them up, and refuse to start without them.
+    pub auto_register_schemas: bool,
+}
+
+impl fmt::Debug for RegistryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryConfig")
+            .field("url", &without_credentials(&self.url))
+            .field("auto_register_schemas", &self.auto_register_schemas)
+            .finish()
+    }
+}
 
 /// A client of one registry.
 pub(super) struct Registry {
@@ -39,6 +58,17 @@ pub(super) enum Fault {
     Refused(String),
     /// Everything else: unreachable, late, broken, or asked wrongly. Trying again may help.
     Unavailable(String),
+}
+
+impl Fault {
+    pub(super) fn at(self, url: &str, subject: &str) -> RegistryError {
+        let (url, subject) = (url.to_owned(), subject.to_owned());
+        match self {
+            Self::NotFound => RegistryError::Missing { url, subject },
+            Self::Refused(detail) => RegistryError::Incompatible { url, subject, detail },
+            Self::Unavailable(detail) => RegistryError::Unavailable { url, detail },
+        }
+    }
 }
 
 impl Registry {
