@@ -21,7 +21,7 @@ fail() {
     exit 1
 }
 
-# Advisories as lines of id, crate, date, kind, patched and unaffected versions; a title and a story are at rustsec.org.
+# Advisories as lines of id, crate, date, kind, patched and unaffected versions; title and description are at rustsec.org.
 record() {
     git -C "$1" rev-parse --verify --quiet HEAD:crates >/dev/null || fail "$1 is no clone of github.com/RustSec/advisory-db"
     git -C "$1" archive HEAD crates | tar -x -C "$work"

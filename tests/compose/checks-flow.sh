@@ -24,11 +24,11 @@ topics_are_made() {
 # As role $1 with its password, in database $2, run $3.
 as_role() { c exec -T postgres psql --no-psqlrc --quiet "postgres://$1:$1@127.0.0.1/$2" --command "$3"; }
 
-story() { get "http://127.0.0.1:$JAEGER_PORT/api/traces/$1"; }
+trace_of() { get "http://127.0.0.1:$JAEGER_PORT/api/traces/$1"; }
 
 trace_is_complete() {
     local service
-    story "$trace_id" >"$work/trace.json" || return 1
+    trace_of "$trace_id" >"$work/trace.json" || return 1
     for service in "${services[@]}"; do
         grep -q "\"serviceName\" *: *\"$service\"" "$work/trace.json" || return 1
     done

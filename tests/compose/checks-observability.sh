@@ -30,7 +30,7 @@ send_traces() {
 kept() {
     local number count=0
     for number in $(seq "$2"); do
-        if story "$(trace_number "$1" "$number")" >/dev/null 2>&1; then count=$((count + 1)); fi
+        if trace_of "$(trace_number "$1" "$number")" >/dev/null 2>&1; then count=$((count + 1)); fi
     done
     echo "$count"
 }

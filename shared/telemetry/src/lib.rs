@@ -2,15 +2,15 @@
 
 pub mod config;
 mod exporter;
+mod log_limiter;
 mod logs;
 pub mod metrics;
 mod propagation;
-mod repeats;
 mod setup;
 pub mod spans;
 pub mod trace;
 
 pub use config::{LogFormat, OtlpProtocol, TelemetryConfig};
-pub use repeats::Repeats;
+pub use log_limiter::LogLimiter;
 pub use setup::{Telemetry, TelemetryError, init};
 pub use trace::{current_trace, set_parent};

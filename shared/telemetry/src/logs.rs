@@ -13,14 +13,14 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
-use crate::repeats::Repeats;
+use crate::log_limiter::LogLimiter;
 
 /// Lines that pass `filter`, on standard output, in colours if that is a terminal. Lines that repeat too often are held
-/// back by `repeats`.
+/// back by `log_limiter`.
 pub(crate) fn layer<S>(
     format: LogFormat,
     filter: EnvFilter,
-    repeats: Arc<Repeats>,
+    log_limiter: Arc<LogLimiter>,
 ) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -29,7 +29,7 @@ where
     // whether a level is enabled (sqlx does, for each statement) leaves its "no" behind for the thread's next line,
     // which is lost (tokio-rs/tracing, per-layer filters).
     let filter = dynamic_filter_fn(move |metadata, context| {
-        filter.enabled(metadata, context.clone()) && repeats.lets_through(metadata)
+        filter.enabled(metadata, context.clone()) && log_limiter.lets_through(metadata)
     });
     match format {
         LogFormat::Text => {

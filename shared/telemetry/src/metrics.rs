@@ -88,7 +88,7 @@ impl Metrics {
     }
 
     /// Moves what histograms have gathered into their buckets; to be called every few seconds, or they grow.
-    pub fn upkeep(&self) {
+    pub fn maintain(&self) {
         self.handle.run_upkeep();
     }
 }

@@ -12,10 +12,10 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::TelemetryConfig;
 use crate::exporter::Bounded;
+use crate::log_limiter::LogLimiter;
 use crate::logs;
 use crate::metrics::Metrics;
 use crate::propagation::OpenTelemetry;
-use crate::repeats::Repeats;
 
 /// A batch links to each of its messages.
 const MOST_LINKS: u32 = 2_048;
@@ -58,7 +58,7 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
-    repeats: Arc<Repeats>,
+    log_limiter: Arc<LogLimiter>,
     provider: SdkTracerProvider,
 }
 
@@ -71,8 +71,8 @@ impl Telemetry {
 
     /// What was written too often.
     #[must_use]
-    pub fn repeats(&self) -> Arc<Repeats> {
-        Arc::clone(&self.repeats)
+    pub fn log_limiter(&self) -> Arc<LogLimiter> {
+        Arc::clone(&self.log_limiter)
     }
 
     /// Exports what is still queued, at most `timeout`. Blocks: call it from a thread that may.
@@ -96,15 +96,15 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
         filter: config.log_filter.clone(),
         detail: error.to_string(),
     })?;
-    let repeats = Arc::new(Repeats::default());
-    let logs = logs::layer(config.log_format, filter, Arc::clone(&repeats));
+    let log_limiter = Arc::new(LogLimiter::default());
+    let logs = logs::layer(config.log_format, filter, Arc::clone(&log_limiter));
     // Spans reach the traces whatever the log filter says: a quieter log must not cut traces.
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(service))
         .with_filter(tracing_subscriber::filter::LevelFilter::INFO);
     tracing_subscriber::registry().with(logs).with(traces).try_init()?;
     cloudevents::propagation::install(OpenTelemetry);
-    Ok(Telemetry { metrics, repeats, provider })
+    Ok(Telemetry { metrics, log_limiter, provider })
 }
 
 fn tracer_provider(

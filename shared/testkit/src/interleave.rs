@@ -16,7 +16,7 @@ use database::{Bounds, Database, Operation};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-use gate::{Gate, Standing};
+use gate::{Gate, Phase};
 
 /// How long one schedule may take before the driver gives up on it.
 const SCHEDULE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -194,10 +194,10 @@ async fn settle_one(
         if finished[index].get() {
             return false;
         }
-        match side.gate.standing() {
-            Standing::AtGate => return true,
-            Standing::Inside if is_blocked(observer, side.backend, other.backend).await => return false,
-            Standing::Inside | Standing::Away => tokio::time::sleep(Duration::from_micros(100)).await,
+        match side.gate.phase() {
+            Phase::AtGate => return true,
+            Phase::Inside if is_blocked(observer, side.backend, other.backend).await => return false,
+            Phase::Inside | Phase::Away => tokio::time::sleep(Duration::from_micros(100)).await,
         }
     }
 }

@@ -345,7 +345,7 @@ fn mapped(bytes: &[u8], copy: u32) -> Vec<u8> {
         let digits = std::str::from_utf8(&mapped[last.clone()]).unwrap_or_default();
         let digits = u32::from_str_radix(digits, 16).unwrap_or_default() ^ copy;
         mapped[last].copy_from_slice(format!("{digits:08x}").as_bytes());
-        // A story's id that was drawn from its key would be another one; one of version 7 is drawn at random.
+        // A correlation id that was drawn from its key would be another one; one of version 7 is drawn at random.
         if length == 36 && mapped[at + 14] == b'5' {
             mapped[at + 14] = b'7';
         }

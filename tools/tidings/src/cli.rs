@@ -42,7 +42,7 @@ enum Command {
     Schemas(SchemasArgs),
 }
 
-/// Starts the system, places a few dozen orders, tells one order's story, and verifies the guarantees.
+/// Starts the system, places a few dozen orders, prints one order's timeline, and verifies the guarantees.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tidings demo            stays up afterwards, for you to try things

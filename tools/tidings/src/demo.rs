@@ -1,7 +1,7 @@
-//! `tidings demo`: the system, a few dozen orders, one order's story as it happens and its trace, the totals, the verdict.
+//! `tidings demo`: the system, a few dozen orders, one order as it happens and its trace, the totals, the verdict.
 
 pub(crate) mod orders;
-mod story;
+mod timeline;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::verify::failures::Failures;
 
 /// How long all orders may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
-/// How long the story's last spans may take to arrive.
+/// How long the last spans may take to arrive.
 const TRACE_ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 /// Orders sent at once.
 const CONCURRENCY: usize = 8;
@@ -112,13 +112,13 @@ async fn tell_one_story(stack: &Stack, order: &Client, started: Instant, say: &S
     let request = orders::request(0, Plan::Confirmed);
     let placed = place(order, 0, &request).await?;
     say(format!("POST /orders  202  order {placed}"));
-    story::tell(&mut follower, placed, say).await?;
+    timeline::print(&mut follower, placed, say).await?;
     say(format!("the first order was confirmed {} after the start", duration(started.elapsed())));
     show_trace(system, order, placed, say).await;
     Ok(())
 }
 
-/// The same story as its spans tell it. A trace that is not there (sampled out, say) is no reason to end.
+/// The same order in its spans. A trace that is not there (sampled out, say) is no reason to end.
 async fn show_trace(system: &RunningSystem, order: &Client, order_id: Uuid, say: &Say) {
     let Some(traces_url) = system.traces.clone() else { return };
     let options =

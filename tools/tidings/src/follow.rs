@@ -44,7 +44,7 @@ impl Follower {
     pub async fn next(&mut self) -> Option<(Envelope, AnyEvent)> {
         loop {
             let message = self.events.recv().await?;
-            // What is no event is verify's business, not the story's.
+            // What is no event is for verify to report.
             if let Ok(event) = self.codec.decode(message.topic(), message.payload()).await {
                 return Some((Envelope::from_delivered(&headers(&message), &event), event));
             }

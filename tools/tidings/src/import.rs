@@ -116,7 +116,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
     let (figures, orders, skus) =
         tokio::task::spawn_blocking(move || read_and_judge(&file, &rejects, limit)).await??;
 
-    let pace = Pace { concurrency: options.concurrency, patience: options.timeout };
+    let pace = Pace { concurrency: options.concurrency, timeout: options.timeout };
     let progress = Arc::new(Progress::default());
     if let Some(quantity) = options.replenish {
         let bar = Bar::replenishing(skus.len(), &progress, options.quiet);
@@ -140,7 +140,7 @@ async fn place_and_watch(
         placing_done.cancel();
         started.elapsed()
     };
-    let (placing, _) = tokio::join!(placing, watch::watch(client, progress, &placing_done, pace.patience));
+    let (placing, _) = tokio::join!(placing, watch::watch(client, progress, &placing_done, pace.timeout));
     Took { placing, total: started.elapsed() }
 }
 

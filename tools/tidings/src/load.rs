@@ -169,7 +169,7 @@ impl Load {
     }
 }
 
-/// Repeats a request until its outcome is known; none when it was rejected.
+/// LogLimiter a request until its outcome is known; none when it was rejected.
 async fn until_known<T>(
     target: &mut Target,
     ask: impl AsyncFn(&Client) -> Answer<T>,

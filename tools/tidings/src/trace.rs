@@ -65,7 +65,7 @@ pub struct OrderTrace {
     pub tree: Tree,
     /// Where its time went.
     pub times: Times,
-    /// What is missing until it tells the order's whole story; nothing when it does.
+    /// What is missing of the order's trace; nothing when it is complete.
     pub missing: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ impl OrderTrace {
         Self { order_id, status: order.status.clone(), times: Times::of(&tree, &[]), tree, missing }
     }
 
-    /// Whether the whole story is there, from the request to the last mail.
+    /// Whether the trace is complete, from the request to the last mail.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.missing.is_empty()

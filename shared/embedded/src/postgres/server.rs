@@ -28,7 +28,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Arguments: seconds for a fast shutdown, log file, directory to remove at the end or nothing, the server's command.
 const SUPERVISOR: &str = r#"
-patience=$1 log=$2 remove=$3
+seconds=$1 log=$2 remove=$3
 shift 3
 exec 3<&0
 "$@" </dev/null >>"$log" 2>&1 3<&- &
@@ -37,9 +37,9 @@ server=$!
     read -r _ <&3
     if [ -n "$remove" ]; then : >"$remove/stopping"; fi
     kill -INT "$server"
-    while [ "$patience" -gt 0 ]; do
+    while [ "$seconds" -gt 0 ]; do
         sleep 1
-        patience=$((patience - 1))
+        seconds=$((seconds - 1))
     done
     kill -QUIT "$server"
 ) >/dev/null 2>&1 &

@@ -174,7 +174,7 @@ mod tests {
         cool_down: Duration::from_millis(20),
     };
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// Work that is always due, at a system that answers on request.
     #[derive(Debug, Default)]
@@ -222,12 +222,12 @@ mod tests {
 
     /// Whether nothing was reported since `began`.
     fn is_stalled_since(progress: &Progress, began: Instant) -> bool {
-        progress.look(PATIENCE, began + PATIENCE);
+        progress.look(WAIT_TIMEOUT, began + WAIT_TIMEOUT);
         progress.shown().stalled.is_some()
     }
 
     async fn until(what: &str, holds: impl Fn() -> bool) {
-        testkit::wait::eventually(what, PATIENCE, async || if holds() { Ok(()) } else { Err(()) }).await;
+        testkit::wait::eventually(what, WAIT_TIMEOUT, async || if holds() { Ok(()) } else { Err(()) }).await;
     }
 
     #[tokio::test]

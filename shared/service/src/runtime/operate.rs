@@ -27,7 +27,7 @@ use crate::http::dead_letters::{self, DeadLetterRoutes, Operations};
 use crate::http::{edge, server};
 
 /// How often histograms are folded together.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often it is looked for stuck sessions.
 const STUCK_EVERY: Duration = Duration::from_secs(5);
 
@@ -120,7 +120,7 @@ async fn operate(
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     background.spawn(signals(stop.clone())?);
-    background.spawn(upkeep(telemetry.metrics(), telemetry.repeats()));
+    background.spawn(maintain(telemetry.metrics(), telemetry.log_limiter()));
     let starting = async {
         if only_migrate {
             return start::migrate(definition, config).await.map(|()| None);
@@ -179,12 +179,12 @@ fn signals(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> 
     })
 }
 
-async fn upkeep(metrics: telemetry::metrics::Metrics, repeats: Arc<telemetry::Repeats>) {
-    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+async fn maintain(metrics: telemetry::metrics::Metrics, log_limiter: Arc<telemetry::LogLimiter>) {
+    let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
     loop {
         ticks.tick().await;
-        metrics.upkeep();
-        repeats.summarise();
+        metrics.maintain();
+        log_limiter.summarise();
     }
 }
 

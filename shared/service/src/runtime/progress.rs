@@ -103,11 +103,11 @@ impl Progress {
     }
 
     /// Compares what was reported last with the time that is now.
-    pub(crate) fn look(&self, patience: Duration, now: Instant) {
+    pub(crate) fn look(&self, stalled_after: Duration, now: Instant) {
         let worker = self.0.worker;
         let mut state = self.lock();
         let silent_for = now.saturating_duration_since(state.reported);
-        let is_stalled = silent_for >= patience;
+        let is_stalled = silent_for >= stalled_after;
         match (is_stalled, &state.shown.stalled) {
             (true, None) => {
                 let since = (clock::now() - silent_for).to_string();
@@ -130,14 +130,14 @@ impl Progress {
 }
 
 /// Looks at all workers until `shutdown`, in a task that no worker can hold up.
-pub(super) async fn watch(workers: Vec<Progress>, patience: Duration, shutdown: CancellationToken) {
-    let every = (patience / 4).clamp(Duration::from_millis(10), EVERY);
+pub(super) async fn watch(workers: Vec<Progress>, stalled_after: Duration, shutdown: CancellationToken) {
+    let every = (stalled_after / 4).clamp(Duration::from_millis(10), EVERY);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            now = ticks.tick() => workers.iter().for_each(|progress| progress.look(patience, now)),
+            now = ticks.tick() => workers.iter().for_each(|progress| progress.look(stalled_after, now)),
         }
     }
 }
@@ -146,7 +146,7 @@ pub(super) async fn watch(workers: Vec<Progress>, patience: Duration, shutdown: 
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// A worker that reports at `reports`, in seconds, and is looked at every ten seconds: at which it is stalled.
     fn stalled_at(reports: &[u64], until: u64) -> Vec<u64> {
@@ -160,7 +160,7 @@ mod tests {
                 progress.report(at(second));
             }
             if second.is_multiple_of(10) {
-                progress.look(PATIENCE, at(second));
+                progress.look(WAIT_TIMEOUT, at(second));
                 stalled.extend(progress.shown().stalled.map(|_| second));
             }
         }

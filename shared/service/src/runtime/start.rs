@@ -18,13 +18,13 @@ use crate::database::{DatabaseError, open};
 
 /// How long to wait for what isn't there yet.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct Retry {
     deadline: Instant,
     /// Short at first, because everything may be starting together.
     backoff: Backoff,
 }
 
-impl Patience {
+impl Retry {
     fn until(deadline: Instant) -> Self {
         Self { deadline, backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)) }
     }
@@ -32,40 +32,35 @@ impl Patience {
 
 /// Connects to everything that the service needs.
 pub(super) async fn dependencies(definition: &Definition, config: &Common) -> anyhow::Result<Deps> {
-    let patience = Patience::until(Instant::now() + config.lifecycle.start_timeout());
+    let retry = Retry::until(Instant::now() + config.lifecycle.start_timeout());
     config.database.warn_of_former();
-    let database = database(definition, config, patience).await?;
+    let database = database(definition, config, retry).await?;
     let topics = Topics::new(config.topics.prefix.clone());
     let kafka = config.kafka.clone().with_messages_of(config.topics.max_message_bytes)?;
     let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(kafka)?);
-    create_topics(&*bus, &topics, config, patience).await?;
-    let codec = codec(definition, config, topics, patience).await?;
+    create_topics(&*bus, &topics, config, retry).await?;
+    let codec = codec(definition, config, topics, retry).await?;
     let outbox = Publisher::new(Arc::clone(&codec), definition.name, config.topics.max_message_bytes);
     Ok(Deps::new(definition.name, database, bus, codec, outbox))
 }
 
 /// Applies the migrations, as a step of its own.
 pub(super) async fn migrate(definition: &Definition, config: &Common) -> anyhow::Result<()> {
-    let patience = Patience::until(Instant::now() + config.lifecycle.start_timeout());
+    let retry = Retry::until(Instant::now() + config.lifecycle.start_timeout());
     let mut config = config.clone();
     config.database.migrate = true;
-    database(definition, &config, patience).await?;
+    database(definition, &config, retry).await?;
     tracing::info!("all migrations of {} are applied", definition.name);
     Ok(())
 }
 
-async fn database(definition: &Definition, config: &Common, patience: Patience) -> anyhow::Result<Database> {
-    patiently("the database", patience, DatabaseError::is_transient, || open(definition, config))
+async fn database(definition: &Definition, config: &Common, retry: Retry) -> anyhow::Result<Database> {
+    retry_until("the database", retry, DatabaseError::is_transient, || open(definition, config))
         .await
         .context("the database is needed; its address is database.url (TIDINGS_DATABASE__URL)")
 }
 
-async fn create_topics(
-    bus: &dyn Bus,
-    topics: &Topics,
-    config: &Common,
-    patience: Patience,
-) -> anyhow::Result<()> {
+async fn create_topics(bus: &dyn Bus, topics: &Topics, config: &Common, retry: Retry) -> anyhow::Result<()> {
     let specs: Vec<TopicSpec> = Topic::ALL
         .into_iter()
         .map(|topic| TopicSpec {
@@ -75,7 +70,7 @@ async fn create_topics(
         })
         .collect();
     let is_transient = |error: &BusError| matches!(error, BusError::Unavailable { .. });
-    patiently("the broker", patience, is_transient, || bus.create_topics(&specs)).await.context(
+    retry_until("the broker", retry, is_transient, || bus.create_topics(&specs)).await.context(
         "the broker is needed; its address is kafka.bootstrap_servers (TIDINGS_KAFKA__BOOTSTRAP_SERVERS)",
     )
 }
@@ -84,14 +79,14 @@ async fn codec(
     definition: &Definition,
     config: &Common,
     topics: Topics,
-    patience: Patience,
+    retry: Retry,
 ) -> anyhow::Result<Arc<Codec>> {
     let registry = RegistryConfig {
         url: config.registry.url.clone(),
         auto_register_schemas: config.registry.auto_register_schemas,
     };
     // The codec waits by itself, call by call.
-    let left = patience.deadline.saturating_duration_since(Instant::now());
+    let left = retry.deadline.saturating_duration_since(Instant::now());
     Codec::connect_within(left, &registry, topics, definition.publishes, &[])
         .await
         .context("the schema registry is needed; its address is registry.url (TIDINGS_REGISTRY__URL)")
@@ -106,9 +101,9 @@ pub(super) async fn preload(codec: &Codec, consumes: &[&'static str], config: &C
 }
 
 /// Tries until it works, fails for good, or `deadline` is over.
-async fn patiently<T, E, F>(
+async fn retry_until<T, E, F>(
     what: &str,
-    patience: Patience,
+    retry: Retry,
     is_transient: impl Fn(&E) -> bool,
     mut attempt: impl FnMut() -> F,
 ) -> anyhow::Result<T>
@@ -117,27 +112,27 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     let mut failures = 0;
-    // The last attempt may be cut short; what the one before it was told says more.
-    let mut told = None;
+    // The last attempt may be cut short; what the one before it was last says more.
+    let mut last = None;
     loop {
-        let error = match tokio::time::timeout_at(patience.deadline, attempt()).await {
+        let error = match tokio::time::timeout_at(retry.deadline, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
             Err(_) => {
                 let silence =
                     || anyhow::anyhow!("{what} did not answer in time (lifecycle.start_timeout_ms)");
-                return Err(told.map_or_else(silence, anyhow::Error::new));
+                return Err(last.map_or_else(silence, anyhow::Error::new));
             }
         };
-        let left = patience.deadline.saturating_duration_since(Instant::now());
+        let left = retry.deadline.saturating_duration_since(Instant::now());
         if !is_transient(&error) || left.is_zero() {
             return Err(error.into());
         }
         let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
         tracing::warn!(left_s = left.as_secs(), error = format!("{error}{reason}"), "waiting for {what}");
-        told = Some(error);
+        last = Some(error);
         failures += 1;
-        tokio::time::sleep(patience.backoff.pause(failures).min(left)).await;
+        tokio::time::sleep(retry.backoff.pause(failures).min(left)).await;
     }
 }
 
@@ -149,15 +144,15 @@ mod tests {
     #[error("attempt {0}")]
     struct Refused(u32);
 
-    async fn attempts(patience: Duration, transient_until: u32, works_at: u32) -> (anyhow::Result<u32>, u32) {
+    async fn attempts(timeout: Duration, transient_until: u32, works_at: u32) -> (anyhow::Result<u32>, u32) {
         let mut attempts = 0;
-        let patience = Patience {
-            deadline: Instant::now() + patience,
+        let retry = Retry {
+            deadline: Instant::now() + timeout,
             backoff: Backoff::new(Duration::from_micros(10), Duration::from_millis(1)),
         };
-        let outcome = patiently(
+        let outcome = retry_until(
             "it",
-            patience,
+            retry,
             |error: &Refused| error.0 < transient_until,
             || {
                 attempts += 1;
@@ -182,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn patience_has_a_bound() {
+    async fn waiting_has_a_bound() {
         let (outcome, attempts) = attempts(Duration::from_millis(500), u32::MAX, u32::MAX).await;
         assert!(outcome.is_err());
         assert!(attempts > 1, "{attempts}");

@@ -4,7 +4,7 @@ use contracts::clock::new_id;
 use testkit::wait::eventually;
 
 use crate::lifecycle::{orders, until_at_work, until_measured};
-use crate::stack::{PATIENCE, Process, Stack, client};
+use crate::stack::{Process, Stack, WAIT_TIMEOUT, client};
 
 /// Locks wait longer than the test does.
 async fn patient(stack: &Stack) -> Process {
@@ -39,7 +39,7 @@ async fn a_client_that_disconnects_does_not_undo_what_its_request_began() {
     let id = new_id();
     let (path, lock) = (format!("/confirm/{id}"), "LOCK TABLE confirmed IN SHARE MODE");
     post_and_leave(&stack, &service, &path, lock, "INSERT INTO confirmed%").await;
-    eventually("the transaction ends by itself", PATIENCE, async || {
+    eventually("the transaction ends by itself", WAIT_TIMEOUT, async || {
         let confirmed = orders(&stack, "confirmed").await;
         if confirmed == [id] { Ok(()) } else { Err(confirmed) }
     })
@@ -54,7 +54,7 @@ async fn a_client_that_disconnects_does_not_undo_the_redrive_that_it_began() {
     sqlx::raw_sql(refuse).execute(stack.database.pool()).await.unwrap();
     let id = new_id();
     assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
-    let letter: i64 = eventually("it is a dead letter", PATIENCE, async || {
+    let letter: i64 = eventually("it is a dead letter", WAIT_TIMEOUT, async || {
         sqlx::query_scalar("SELECT id FROM inbox.dead_letters").fetch_one(stack.database.pool()).await
     })
     .await;
@@ -62,7 +62,7 @@ async fn a_client_that_disconnects_does_not_undo_the_redrive_that_it_began() {
     sqlx::raw_sql(allow).execute(stack.database.pool()).await.unwrap();
     let (path, lock) = (format!("/dead-letters/{letter}/redrive"), "LOCK TABLE applied IN SHARE MODE");
     post_and_leave(&stack, &service, &path, lock, "INSERT INTO applied%").await;
-    eventually("it is applied", PATIENCE, async || {
+    eventually("it is applied", WAIT_TIMEOUT, async || {
         let applied = orders(&stack, "applied").await;
         if applied == [id] { Ok(()) } else { Err(applied) }
     })

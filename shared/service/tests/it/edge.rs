@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
 
-use crate::stack::{PATIENCE, Process, Stack, client};
+use crate::stack::{Process, Stack, WAIT_TIMEOUT, client};
 
 #[tokio::test]
 async fn every_error_is_a_problem_document() {
@@ -85,7 +85,7 @@ async fn requests_beyond_the_bound_are_turned_away_while_health_still_answers() 
     for path in ["/polite", "/forever", "/forever"] {
         hang(&service, path, &mut requests);
     }
-    let turned_away = eventually("a request is turned away", PATIENCE, async || {
+    let turned_away = eventually("a request is turned away", WAIT_TIMEOUT, async || {
         let answer = client().get(format!("{}/page?limit=1", service.url)).send().await.unwrap();
         if answer.status() == 503 { Ok(answer) } else { Err(answer.status()) }
     })
@@ -94,7 +94,7 @@ async fn requests_beyond_the_bound_are_turned_away_while_health_still_answers() 
     let problem: serde_json::Value = turned_away.json().await.unwrap();
     assert_eq!(problem["type"], "urn:tidings:problem:overloaded");
     // Turned away it would be a problem document, which `get` does not take from health.
-    eventually("health answers", PATIENCE, async || {
+    eventually("health answers", WAIT_TIMEOUT, async || {
         let (status, report) = service.get("/health/ready").await;
         if status == 200 { Ok(()) } else { Err(report) }
     })

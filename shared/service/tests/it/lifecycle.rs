@@ -8,7 +8,7 @@ use testkit::exposition::Exposition;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, Process, Stack, client};
+use crate::stack::{Process, Stack, WAIT_TIMEOUT, client};
 
 pub(crate) async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
     let query = match table {
@@ -20,7 +20,7 @@ pub(crate) async fn orders(stack: &Stack, table: &'static str) -> Vec<Uuid> {
 
 /// Waits until a statement of a service that looks like this is at work.
 pub(crate) async fn until_at_work(stack: &Stack, statement: &str) {
-    eventually("the statement is at work", PATIENCE, async || {
+    eventually("the statement is at work", WAIT_TIMEOUT, async || {
         let open: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
              AND query LIKE $1 AND pid <> pg_backend_pid()",
@@ -36,7 +36,7 @@ pub(crate) async fn until_at_work(stack: &Stack, statement: &str) {
 
 /// Waits until this holds of what a service tells of itself.
 pub(crate) async fn until_measured(service: &Process, metric: &str, holds: fn(f64) -> bool) {
-    eventually(metric, PATIENCE, async || {
+    eventually(metric, WAIT_TIMEOUT, async || {
         let (_, exposed) = service.get("/metrics").await;
         let exposed = Exposition::parse(exposed.as_str().unwrap()).unwrap();
         match exposed.sum(metric, &[]) {
@@ -56,7 +56,7 @@ async fn what_a_request_committed_is_relayed_and_applied_and_the_service_ends_cl
         assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
     }
     placed.sort();
-    eventually("every confirmation is applied", PATIENCE, async || {
+    eventually("every confirmation is applied", WAIT_TIMEOUT, async || {
         let applied = orders(&stack, "applied").await;
         if applied == placed { Ok(()) } else { Err(applied.len()) }
     })
@@ -85,7 +85,7 @@ async fn a_consumer_that_does_not_join_its_group_says_so_and_since_when() {
     stack.broker.set_coordinator(false).unwrap();
     let service = stack.service(&[]).await;
     let group = async |state: &'static str| {
-        eventually(&format!("the consumer group is {state}"), PATIENCE, async || {
+        eventually(&format!("the consumer group is {state}"), WAIT_TIMEOUT, async || {
             let (_, report) = service.get("/health/ready").await;
             let component = report["components"]["consumer group"].clone();
             if component["state"] == state { Ok(component["detail"].to_string()) } else { Err(report) }
@@ -114,7 +114,7 @@ async fn what_can_not_be_applied_fast_enough_is_not_fetched_and_the_metrics_say_
     }
     until_measured(&service, "messaging_paused_partitions", |partitions| partitions >= 1.0).await;
     held.rollback().await.unwrap();
-    eventually("everything is applied", PATIENCE, async || {
+    eventually("everything is applied", WAIT_TIMEOUT, async || {
         let applied = orders(&stack, "applied").await.len();
         if applied == 60 { Ok(()) } else { Err(applied) }
     })
@@ -152,7 +152,7 @@ async fn a_second_signal_ends_at_once() {
     // The question counts, too.
     until_measured(&service, "http_requests_in_flight", |requests| requests >= 2.0).await;
     service.signal("-INT");
-    eventually("it stops", PATIENCE, async || {
+    eventually("it stops", WAIT_TIMEOUT, async || {
         if service.log().contains("asked to stop") { Ok(()) } else { Err(service.log()) }
     })
     .await;
@@ -178,7 +178,7 @@ async fn replicas_that_start_at_once_migrate_once() {
 async fn a_worker_that_fails_is_started_again_and_shows_in_health() {
     let stack = Stack::start().await;
     let service = stack.service(&[("TIDINGS_PROBE__WORKER_FAILS", "true")]).await;
-    eventually("health shows the worker", PATIENCE, async || {
+    eventually("health shows the worker", WAIT_TIMEOUT, async || {
         let (_, report) = service.get("/health/ready").await;
         let worker = &report["components"]["worker idle"];
         let detail = worker["detail"].as_str().unwrap_or_default();
@@ -196,7 +196,7 @@ async fn without_the_broker_a_service_says_so_and_goes_on_accepting() {
     let stack = Stack::start().await;
     let service = stack.service(&[]).await;
     stack.broker.down().unwrap();
-    eventually("the broker is missed", PATIENCE, async || {
+    eventually("the broker is missed", WAIT_TIMEOUT, async || {
         let (status, report) = service.get("/health/ready").await;
         let missed = status == 200 && report["components"]["broker"]["state"] == "down";
         if missed && report["components"]["database"]["state"] == "up" { Ok(()) } else { Err(report) }
@@ -221,7 +221,7 @@ async fn errors_of_the_broker_client_and_the_span_exporter_reach_the_log() {
     stack.broker.down().unwrap();
     assert_eq!(service.post(&format!("/confirm/{}", new_id()), "").await.0, 202);
     for line in ["brokers are down", "BatchSpanProcessor.ExportError"] {
-        eventually(&format!("the log says {line:?}"), PATIENCE, async || {
+        eventually(&format!("the log says {line:?}"), WAIT_TIMEOUT, async || {
             let log = service.log();
             if log.contains(line) { Ok(()) } else { Err(log) }
         })
@@ -249,7 +249,7 @@ async fn without_its_database_a_service_lives_and_is_not_ready() {
     };
     for (allowed, expected) in [(false, 503), (true, 200)] {
         allow(allowed).await;
-        eventually("readiness follows the database", PATIENCE, async || {
+        eventually("readiness follows the database", WAIT_TIMEOUT, async || {
             let (status, report) = service.get("/health/ready").await;
             if status == expected { Ok(()) } else { Err(report) }
         })

@@ -11,7 +11,7 @@ use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, Process, Stack};
+use crate::stack::{Process, Stack, WAIT_TIMEOUT};
 
 /// What was told, and by whom.
 fn told(output: &Output) -> String {
@@ -73,7 +73,7 @@ async fn encrypted_postgres(certificates: &Certificates) -> PrivatePostgres {
 async fn works(service: &Process) {
     let id: Uuid = new_id();
     assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
-    eventually("the confirmation is applied", PATIENCE, async || {
+    eventually("the confirmation is applied", WAIT_TIMEOUT, async || {
         let metrics = service.get("/metrics").await.1;
         let applied = metrics.as_str().unwrap().lines().any(|line| {
             line.starts_with("inbox_records_total{")

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::lifecycle::{orders, until_at_work};
-use crate::stack::{PATIENCE, Process, Stack, client};
+use crate::stack::{Process, Stack, WAIT_TIMEOUT, client};
 
 /// Posts this confirmation until it is taken.
 async fn confirm(service: &Process, id: Uuid) {
     let url = format!("{}/confirm/{id}", service.url);
-    eventually("a confirmation is taken", PATIENCE, async || match client().post(&url).send().await {
+    eventually("a confirmation is taken", WAIT_TIMEOUT, async || match client().post(&url).send().await {
         // A request without an answer may have been done: its row is there already.
         Ok(answer) if [202, 500].contains(&answer.status().as_u16()) => Ok(()),
         other => Err(format!("{other:?}")),
@@ -22,7 +22,7 @@ async fn confirm(service: &Process, id: Uuid) {
 
 async fn until_applied(stack: &Stack, expected: &mut Vec<Uuid>) {
     expected.sort();
-    eventually("every confirmation is applied", PATIENCE, async || {
+    eventually("every confirmation is applied", WAIT_TIMEOUT, async || {
         let applied = orders(stack, "applied").await;
         if applied == *expected { Ok(()) } else { Err(applied.len()) }
     })

@@ -17,7 +17,7 @@ use testkit::wait::eventually;
 use crate::under_test::RUN;
 
 /// Starting, joining a group of the embedded broker, and ending take seconds on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stack {
     pub(crate) database: TestDatabase,
@@ -78,13 +78,13 @@ impl Stack {
             }
         });
         let mut process = Process { child, log, reader: Some(reader), url: String::new() };
-        process.url = eventually("the service listens", PATIENCE, async || {
+        process.url = eventually("the service listens", WAIT_TIMEOUT, async || {
             let log = process.log();
             let address = log.split("listens on ").nth(1).and_then(|rest| rest.split(',').next());
             address.map(str::to_owned).ok_or(log)
         })
         .await;
-        eventually("the service is ready", PATIENCE, async || {
+        eventually("the service is ready", WAIT_TIMEOUT, async || {
             let (status, report) = process.get("/health/ready").await;
             if status == 200 { Ok(()) } else { Err(report) }
         })
@@ -142,7 +142,7 @@ impl Process {
                 }
                 return status.code();
             }
-            assert!(started.elapsed() < PATIENCE, "it does not end: {}", self.log());
+            assert!(started.elapsed() < WAIT_TIMEOUT, "it does not end: {}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -156,5 +156,5 @@ impl Drop for Process {
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    contracts::http::client().timeout(PATIENCE).build().unwrap()
+    contracts::http::client().timeout(WAIT_TIMEOUT).build().unwrap()
 }

@@ -42,16 +42,16 @@ fn every_platform_waits_for_longer_than_a_service_takes_to_stop() {
     for file in &files {
         // Kubernetes counts the pause before the signal, too.
         let pause: u64 = seconds(file, "seconds:").into_iter().sum();
-        for patience in seconds(file, KUBERNETES) {
+        for timeout in seconds(file, KUBERNETES) {
             compared += 1;
             let needed = bound + Duration::from_secs(pause);
-            assert!(Duration::from_secs(patience) > needed, "{}: {patience} s, {needed:?}", file.display());
+            assert!(Duration::from_secs(timeout) > needed, "{}: {timeout} s, {needed:?}", file.display());
         }
     }
     // The first is that of the services; the others are those of what they use.
-    for patience in seconds(&root().join("docker-compose.yml"), COMPOSE).into_iter().take(1) {
+    for timeout in seconds(&root().join("docker-compose.yml"), COMPOSE).into_iter().take(1) {
         compared += 1;
-        assert!(Duration::from_secs(patience) > bound, "docker-compose.yml: {patience} s, {bound:?}");
+        assert!(Duration::from_secs(timeout) > bound, "docker-compose.yml: {timeout} s, {bound:?}");
     }
     assert!(compared >= 4, "{compared}");
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use testkit::exposition::Exposition;
 use testkit::wait::eventually;
 
-use crate::stack::{PATIENCE, Process, Stack};
+use crate::stack::{Process, Stack, WAIT_TIMEOUT};
 
 /// Waits until the metric of the worker has this value, and tells its component of `/health/ready`.
 async fn until_stalled(service: &Process, stalled: f64) -> serde_json::Value {
-    eventually("worker_stalled", PATIENCE, async || {
+    eventually("worker_stalled", WAIT_TIMEOUT, async || {
         let (_, exposed) = service.get("/metrics").await;
         let exposed = Exposition::parse(exposed.as_str().unwrap()).unwrap();
         match exposed.sum("worker_stalled", &[("worker", "idle")]) {

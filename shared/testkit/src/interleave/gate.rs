@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Where the client's newest request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Phase {
     /// No request is under way: the client thinks.
     Away = 0,
     /// A request waits to be let through.
@@ -26,7 +26,7 @@ pub(super) enum Standing {
 #[derive(Debug)]
 struct State {
     closed: AtomicBool,
-    standing: AtomicU8,
+    phase: AtomicU8,
     permits: Semaphore,
     passed: AtomicU64,
 }
@@ -46,7 +46,7 @@ impl Gate {
         let server = (database.get_host().to_owned(), database.get_port());
         let state = Arc::new(State {
             closed: AtomicBool::new(false),
-            standing: AtomicU8::new(Standing::Away as u8),
+            phase: AtomicU8::new(Phase::Away as u8),
             permits: Semaphore::new(0),
             passed: AtomicU64::new(0),
         });
@@ -77,16 +77,16 @@ impl Gate {
     /// From now on requests pass, the one that waits first (a transaction dropped without commit rolls back late).
     pub(super) fn open(&self) {
         self.state.closed.store(false, Ordering::SeqCst);
-        if self.standing() == Standing::AtGate {
+        if self.phase() == Phase::AtGate {
             self.state.permits.add_permits(1);
         }
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        match self.state.standing.load(Ordering::SeqCst) {
-            1 => Standing::AtGate,
-            2 => Standing::Inside,
-            _ => Standing::Away,
+    pub(super) fn phase(&self) -> Phase {
+        match self.state.phase.load(Ordering::SeqCst) {
+            1 => Phase::AtGate,
+            2 => Phase::Inside,
+            _ => Phase::Away,
         }
     }
 
@@ -102,8 +102,8 @@ impl Gate {
 }
 
 impl State {
-    fn stand(&self, standing: Standing) {
-        self.standing.store(standing as u8, Ordering::SeqCst);
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
     }
 }
 
@@ -121,19 +121,19 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, state: &State) ->
         let (request, executes) = request(&mut client).await?;
         let gated = executes && state.closed.load(Ordering::SeqCst);
         if gated {
-            state.stand(Standing::AtGate);
+            state.enter(Phase::AtGate);
             // Looked at again, because the gate may have been opened just before the request stood at it.
             if state.closed.load(Ordering::SeqCst) {
                 state.permits.acquire().await.map_err(io::Error::other)?.forget();
             }
-            state.stand(Standing::Inside);
+            state.enter(Phase::Inside);
             state.passed.fetch_add(1, Ordering::SeqCst);
         }
         server.write_all(&request).await?;
         let mut answer = Vec::new();
         while message(&mut server, &mut answer).await? != b'Z' {}
         if gated {
-            state.stand(Standing::Away);
+            state.enter(Phase::Away);
         }
         client.write_all(&answer).await?;
     }

@@ -16,7 +16,7 @@ use crate::wait::eventually;
 const STALE_S: u64 = 2 * 60 * 60;
 
 /// Drawing from a template, or migrating one, takes milliseconds; beyond this the server is in trouble.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A fresh, migrated database. Dropping the value drops the database.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl TestDatabase {
         let mut admin = connect(server).await?;
         // Nothing here comes from outside: digits, lower-case letters and underscores.
         let statement = format!("create database {database} template {template}");
-        let created = tokio::time::timeout(PATIENCE, admin.execute(AssertSqlSafe(statement))).await;
+        let created = tokio::time::timeout(WAIT_TIMEOUT, admin.execute(AssertSqlSafe(statement))).await;
         created.context("cloning the template took too long")?.context("cloning the template")?;
         admin.close().await?;
 
@@ -104,7 +104,7 @@ impl TestDatabase {
     /// # Panics
     /// When nobody does in time.
     pub async fn until_somebody_waits(&self) {
-        eventually("somebody waits for a lock", PATIENCE, async || {
+        eventually("somebody waits for a lock", WAIT_TIMEOUT, async || {
             let waiting: i64 = sqlx::query_scalar(
                 "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'",
@@ -133,7 +133,7 @@ impl Drop for TestDatabase {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let mut admin = connect(&server).await?;
-                tokio::time::timeout(PATIENCE, admin.execute(AssertSqlSafe(statement))).await??;
+                tokio::time::timeout(WAIT_TIMEOUT, admin.execute(AssertSqlSafe(statement))).await??;
                 Ok(())
             })
         });
@@ -230,7 +230,7 @@ fn pool(options: PgConnectOptions) -> PgPool {
 }
 
 async fn connect(server: &str) -> anyhow::Result<PgConnection> {
-    let connecting = tokio::time::timeout(PATIENCE, PgConnection::connect(server)).await;
+    let connecting = tokio::time::timeout(WAIT_TIMEOUT, PgConnection::connect(server)).await;
     connecting.context("connecting took too long")?.context("connecting to the test server")
 }
 

@@ -17,14 +17,14 @@ use testkit::otlp::{OtlpReceiver, ReceivedSpan, SpanLink, SpanStatus};
 use testkit::ports::ReservedPort;
 use testkit::wait::eventually;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn client() -> reqwest::Client {
-    client_with(PATIENCE)
+    client_with(WAIT_TIMEOUT)
 }
 
-fn client_with(patience: Duration) -> reqwest::Client {
-    contracts::http::client().timeout(patience).build().unwrap()
+fn client_with(timeout: Duration) -> reqwest::Client {
+    contracts::http::client().timeout(timeout).build().unwrap()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(service: &'static str, receiver: &OtlpReceiver, protocol: Protocol, patience: Duration) -> Self {
+    fn new(service: &'static str, receiver: &OtlpReceiver, protocol: Protocol, timeout: Duration) -> Self {
         let ended = Ended::default();
         let resource = Resource::builder().with_service_name(service).build();
         let provider = SdkTracerProvider::builder()
@@ -72,12 +72,12 @@ impl Sender {
         let mut exporter = match protocol {
             Protocol::Http => {
                 let endpoint = format!("{}/v1/traces", receiver.url());
-                let builder = builder.with_http().with_http_client(client_with(patience));
-                builder.with_endpoint(endpoint).with_timeout(patience).build().unwrap()
+                let builder = builder.with_http().with_http_client(client_with(timeout));
+                builder.with_endpoint(endpoint).with_timeout(timeout).build().unwrap()
             }
             Protocol::Grpc => {
                 let endpoint = receiver.grpc_url();
-                builder.with_tonic().with_endpoint(endpoint).with_timeout(patience).build().unwrap()
+                builder.with_tonic().with_endpoint(endpoint).with_timeout(timeout).build().unwrap()
             }
         };
         exporter.set_resource(&resource);
@@ -132,7 +132,7 @@ fn named<'a>(spans: &'a [ReceivedSpan], name: &str) -> &'a ReceivedSpan {
 
 async fn a_span_arrives_whole(protocol: Protocol) {
     let receiver = OtlpReceiver::start().await.unwrap();
-    let sender = Sender::new("inventory", &receiver, protocol, PATIENCE);
+    let sender = Sender::new("inventory", &receiver, protocol, WAIT_TIMEOUT);
     let elsewhere = family(&sender, &SpanContext::NONE);
     let child = family(&sender, &elsewhere);
     sender.export().await.unwrap();
@@ -192,7 +192,7 @@ async fn found(receiver: &OtlpReceiver, path: &str) -> Vec<Trace> {
 #[tokio::test]
 async fn a_trace_is_found_by_its_id_in_jaegers_form() {
     let receiver = OtlpReceiver::start().await.unwrap();
-    let sender = Sender::new("inventory", &receiver, Protocol::Http, PATIENCE);
+    let sender = Sender::new("inventory", &receiver, Protocol::Http, WAIT_TIMEOUT);
     let elsewhere = family(&sender, &SpanContext::NONE);
     let child = family(&sender, &elsewhere);
     sender.export().await.unwrap();
@@ -222,7 +222,7 @@ async fn a_trace_is_found_by_its_id_in_jaegers_form() {
 #[tokio::test]
 async fn traces_are_found_by_service_and_attributes_newest_first() {
     let receiver = OtlpReceiver::start().await.unwrap();
-    let sender = Sender::new("inventory", &receiver, Protocol::Http, PATIENCE);
+    let sender = Sender::new("inventory", &receiver, Protocol::Http, WAIT_TIMEOUT);
     let first = family(&sender, &SpanContext::NONE).trace_id().to_string();
     let second = family(&sender, &SpanContext::NONE).trace_id().to_string();
     sender.trace_of_one("something else");
@@ -245,7 +245,7 @@ async fn traces_are_found_by_service_and_attributes_newest_first() {
 #[tokio::test]
 async fn the_oldest_traces_are_forgotten_to_make_room_and_that_is_said() {
     let receiver = OtlpReceiver::start_small(3).await.unwrap();
-    let sender = Sender::new("inventory", &receiver, Protocol::Http, PATIENCE);
+    let sender = Sender::new("inventory", &receiver, Protocol::Http, WAIT_TIMEOUT);
     let old = family(&sender, &SpanContext::NONE).trace_id().to_string();
     sender.export().await.unwrap();
     let newer = [sender.trace_of_one("a"), sender.trace_of_one("b")];
@@ -261,7 +261,7 @@ async fn the_oldest_traces_are_forgotten_to_make_room_and_that_is_said() {
 }
 
 async fn exports_wait(receiver: &OtlpReceiver, count: usize) {
-    eventually("exports wait", PATIENCE, async || match receiver.waiting() {
+    eventually("exports wait", WAIT_TIMEOUT, async || match receiver.waiting() {
         waiting if waiting == count => Ok(()),
         other => Err(other),
     })
@@ -279,7 +279,7 @@ async fn a_slow_receiver_keeps_its_clients_waiting(protocol: Protocol) {
     exports_wait(&receiver, 0).await;
     receiver.hang();
 
-    let patient = Sender::new("inventory", &receiver, protocol, PATIENCE);
+    let patient = Sender::new("inventory", &receiver, protocol, WAIT_TIMEOUT);
     let trace_id = patient.trace_of_one("waited for");
     let (exported, ()) = tokio::join!(patient.export(), async {
         exports_wait(&receiver, 1).await;
@@ -310,7 +310,7 @@ async fn a_dropped_receiver_closes_its_ports_even_while_it_hangs() {
     let (http, grpc) = (ReservedPort::reserve(0).unwrap(), ReservedPort::reserve(0).unwrap());
     let receiver = OtlpReceiver::start_on(http.number(), grpc.number()).await.unwrap();
     let senders =
-        [Protocol::Http, Protocol::Grpc].map(|it| Sender::new("inventory", &receiver, it, PATIENCE));
+        [Protocol::Http, Protocol::Grpc].map(|it| Sender::new("inventory", &receiver, it, WAIT_TIMEOUT));
     receiver.hang();
     for sender in &senders {
         sender.trace_of_one("unanswered");
@@ -321,9 +321,9 @@ async fn a_dropped_receiver_closes_its_ports_even_while_it_hangs() {
         drop(receiver);
     });
     assert!(by_http.is_err() && by_grpc.is_err());
-    assert!(started.elapsed() < PATIENCE, "nobody waits for a receiver that is gone");
+    assert!(started.elapsed() < WAIT_TIMEOUT, "nobody waits for a receiver that is gone");
     for port in [http, grpc] {
-        eventually("the port is closed", PATIENCE, async || {
+        eventually("the port is closed", WAIT_TIMEOUT, async || {
             match tokio::net::TcpStream::connect(port.address()).await {
                 Ok(_) => Err(port.address()),
                 Err(_) => Ok(()),
@@ -337,7 +337,7 @@ async fn a_dropped_receiver_closes_its_ports_even_while_it_hangs() {
 async fn a_stopped_receiver_gives_its_ports_to_the_next() {
     let (http, grpc) = (ReservedPort::reserve(0).unwrap(), ReservedPort::reserve(0).unwrap());
     let receiver = OtlpReceiver::start_on(http.number(), grpc.number()).await.unwrap();
-    let sender = Sender::new("inventory", &receiver, Protocol::Http, PATIENCE);
+    let sender = Sender::new("inventory", &receiver, Protocol::Http, WAIT_TIMEOUT);
     sender.trace_of_one("before");
     sender.export().await.unwrap();
     receiver.stop().await;

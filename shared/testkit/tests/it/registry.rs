@@ -16,7 +16,7 @@ use testkit::registry::EmbeddedRegistry;
 
 const CANCELLED: &str = include_str!("../../../../avro/order/OrderCancelled.v1.avsc");
 const PLACED_V1: &str = include_str!("../../../../avro/order/OrderPlaced.v1.avsc");
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A registry, and topics of the test's own in it.
 struct Ground {
@@ -52,7 +52,7 @@ impl Ground {
         publishes: &[&'static str],
         consumes: &[&'static str],
     ) -> Result<Arc<Codec>, RegistryError> {
-        Codec::connect_within(PATIENCE, &self.config, self.topics.clone(), publishes, consumes).await
+        Codec::connect_within(WAIT_TIMEOUT, &self.config, self.topics.clone(), publishes, consumes).await
     }
 
     fn subject<E: Event>(&self) -> String {
@@ -269,7 +269,7 @@ async fn an_outage_stops_nobody_who_knows_the_schema_and_its_failures_are_forgot
     let registry = EmbeddedRegistry::start(port.address()).await.unwrap();
     let config = RegistryConfig { url: registry.url(), auto_register_schemas: true };
     let connect = async |publishes: &[&'static str], consumes: &[&'static str]| {
-        Codec::connect_within(PATIENCE, &config, Topics::default(), publishes, consumes).await.unwrap()
+        Codec::connect_within(WAIT_TIMEOUT, &config, Topics::default(), publishes, consumes).await.unwrap()
     };
     let producer = connect(&[OrderConfirmed::TYPE], &[]).await;
     let preloaded = connect(&[], &[OrderConfirmed::TYPE]).await;
@@ -297,7 +297,7 @@ async fn a_service_waits_for_a_registry_that_starts_later() {
     let listener = tokio::net::TcpListener::bind(port.address()).await.unwrap();
     let config = RegistryConfig { url: format!("http://{}", port.address()), auto_register_schemas: true };
     let connecting =
-        Codec::connect_within(PATIENCE, &config, Topics::default(), &[PaymentCompleted::TYPE], &[]);
+        Codec::connect_within(WAIT_TIMEOUT, &config, Topics::default(), &[PaymentCompleted::TYPE], &[]);
     let starting = async {
         // The first attempt gets through to somebody who hangs up.
         drop(listener.accept().await.unwrap());
@@ -309,7 +309,7 @@ async fn a_service_waits_for_a_registry_that_starts_later() {
 }
 
 #[tokio::test]
-async fn patience_with_a_missing_registry_ends() {
+async fn waiting_for_a_missing_registry_ends() {
     let nobody = ReservedPort::reserve(0).unwrap();
     let config = RegistryConfig { url: format!("http://{}", nobody.address()), auto_register_schemas: true };
     let connecting = Codec::connect_within(
@@ -333,16 +333,16 @@ async fn a_registry_that_accepts_and_never_answers_is_given_up_in_time() {
         url: format!("http://{}", listener.local_addr().unwrap()),
         auto_register_schemas: true,
     };
-    let connect = async |patience_ms, consumes: &[&'static str]| {
-        let patience = Duration::from_millis(patience_ms);
-        Codec::connect_within(patience, &config, Topics::default(), &[], consumes).await
+    let connect = async |timeout_ms, consumes: &[&'static str]| {
+        let timeout = Duration::from_millis(timeout_ms);
+        Codec::connect_within(timeout, &config, Topics::default(), &[], consumes).await
     };
     let error = connect(300, &[OrderConfirmed::TYPE]).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
     // Nothing to preload: nothing asked at start-up. The bound is then that of a single call.
     let codec = connect(300, &[]).await.unwrap();
     let decoding = codec.decode("tidings.orders", Some(&[0, 0, 0, 0, 1, 1]));
-    let error = tokio::time::timeout(PATIENCE, decoding).await.unwrap().unwrap_err();
+    let error = tokio::time::timeout(WAIT_TIMEOUT, decoding).await.unwrap().unwrap_err();
     assert!(matches!(error, DecodeError::RegistryUnavailable { .. }), "{error}");
 }
 
@@ -351,7 +351,7 @@ async fn a_wrong_base_url_is_not_taken_for_a_missing_schema() {
     let registry = EmbeddedRegistry::start_anywhere().await.unwrap();
     let url = format!("{}/elsewhere", registry.url());
     let config = RegistryConfig { url, auto_register_schemas: false };
-    let codec = Codec::connect_within(PATIENCE, &config, Topics::default(), &[], &[]).await.unwrap();
+    let codec = Codec::connect_within(WAIT_TIMEOUT, &config, Topics::default(), &[], &[]).await.unwrap();
     let error = codec.decode("tidings.orders", Some(&[0, 0, 0, 0, 1, 1])).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }

@@ -8,7 +8,7 @@ use testkit::otlp::OtlpReceiver;
 use testkit::wait::eventually;
 use tidings::services::ServiceName;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn order_metric(system: &System, name: &str, labels: &[(&str, &str)]) -> anyhow::Result<f64> {
     let url = format!("{}/metrics", system.client(ServiceName::Order)?.base());
@@ -37,7 +37,7 @@ async fn a_collector_that_hangs_or_refuses_costs_spans_and_nothing_else() -> any
         for order_id in orders {
             assert_eq!(system.ended(order_id).await.end().as_deref(), Some("confirmed"), "while it {name}");
         }
-        eventually(&format!("lost spans are counted while the collector {name}"), PATIENCE, async || {
+        eventually(&format!("lost spans are counted while the collector {name}"), WAIT_TIMEOUT, async || {
             let now = lost().await?;
             if now > before { Ok(()) } else { Err(anyhow::anyhow!("{now} of {before}")) }
         })

@@ -36,7 +36,7 @@ async fn whatever_is_killed_while_orders_are_open_every_order_is_confirmed_once(
         system.replenish(&format!("SKU {number}"), 1_000_000).await?;
     }
     let client = system.client(ServiceName::Order)?;
-    let pace = Pace { concurrency: 32, patience: ENDS_WITHIN };
+    let pace = Pace { concurrency: 32, timeout: ENDS_WITHIN };
     let progress = Arc::new(Progress::default());
     for (round, service) in ServiceName::ALL.into_iter().enumerate() {
         let killing = async {

@@ -12,7 +12,7 @@ use testkit::wait::eventually;
 use tidings::services::ServiceName;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The advisory lock of the relay that leads (outbox/src/relay/poll/table.rs).
 const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
@@ -112,7 +112,7 @@ order: POST /orders
           payment: void
 ";
 
-/// The same story where payment heard of the reservation before it heard of the order: what both together set off
+/// The same where payment heard of the reservation before it heard of the order: what both together set off
 /// stands below the later one.
 fn placement_heard_late(tree: &str) -> String {
     const EARLY: &str = "          payment: process reservations StockReserved\n";
@@ -188,7 +188,7 @@ fn is_tree(found: &str, expected: &str) -> bool {
 /// Waits until the order's trace has this tree, or the one in which payment heard of the order last.
 async fn expect_tree(system: &System, order_id: Uuid, expected: &str) -> anyhow::Result<()> {
     let trace_id = trace_id(system, order_id).await?;
-    eventually(&format!("the trace of order {order_id} has its tree"), PATIENCE, async || {
+    eventually(&format!("the trace of order {order_id} has its tree"), WAIT_TIMEOUT, async || {
         let found = tree(&receiver(system).trace(&trace_id));
         if is_tree(&found, expected) { Ok(()) } else { Err(format!("\n{found}")) }
     })
@@ -200,7 +200,7 @@ async fn expect_tree(system: &System, order_id: Uuid, expected: &str) -> anyhow:
 /// cancellation came in time: if not, payment has gone on to the next step, which is as right.
 async fn cancelled_while_it_is_authorized(system: &System) -> anyhow::Result<bool> {
     let order_id = system.place("TEAPOT", 1, "tok_slow").await?;
-    eventually("the provider is asked", PATIENCE, async || {
+    eventually("the provider is asked", WAIT_TIMEOUT, async || {
         let mut payment = system.database(ServiceName::Payment).await?;
         let leased = sqlx::query_scalar("SELECT lease_id IS NOT NULL FROM payments WHERE order_id = $1");
         match leased.bind(order_id).fetch_optional(&mut payment).await? {
@@ -211,7 +211,7 @@ async fn cancelled_while_it_is_authorized(system: &System) -> anyhow::Result<boo
     .await;
     system.cancel(order_id).await?;
     let trace_id = trace_id(system, order_id).await?;
-    Ok(eventually(&format!("the trace of order {order_id} has its tree"), PATIENCE, async || {
+    Ok(eventually(&format!("the trace of order {order_id} has its tree"), WAIT_TIMEOUT, async || {
         let found = tree(&receiver(system).trace(&trace_id));
         match (is_tree(&found, CANCELLED), found.contains("payment: check_fraud")) {
             (false, false) => Err(format!("\n{found}")),
@@ -262,7 +262,7 @@ async fn fifty_orders_in_batches(system: &System) -> anyhow::Result<Vec<Uuid>> {
     for _ in 0..50 {
         orders.push(system.place("TEAPOT", 1, "tok_visa").await?);
     }
-    eventually("the orders are published", PATIENCE, async || {
+    eventually("the orders are published", WAIT_TIMEOUT, async || {
         let mut order = system.database(ServiceName::Order).await?;
         let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished()");
         match waiting.fetch_one(&mut order).await? {
@@ -334,7 +334,7 @@ async fn a_crash_between_commit_and_publish_leaves_the_trace_whole() -> anyhow::
     let watch = system.stack().watch(ServiceName::Order);
     let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LEADER_LOCK);
     let (locked, ()) = tokio::join!(lock.execute(&mut database), async {
-        eventually("somebody waits for the lock", PATIENCE, async || {
+        eventually("somebody waits for the lock", WAIT_TIMEOUT, async || {
             let mut other = system.database(ServiceName::Order).await?;
             let waiting: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
@@ -348,12 +348,12 @@ async fn a_crash_between_commit_and_publish_leaves_the_trace_whole() -> anyhow::
     });
     locked?;
 
-    let order_id = eventually("order takes orders again", PATIENCE, async || {
+    let order_id = eventually("order takes orders again", WAIT_TIMEOUT, async || {
         system.place("TEAPOT", 1, "tok_visa").await
     })
     .await;
     let trace_id = trace_id(&system, order_id).await?;
-    eventually("the request's spans are out", PATIENCE, async || {
+    eventually("the request's spans are out", WAIT_TIMEOUT, async || {
         let spans = receiver(&system).trace(&trace_id).len();
         if spans == 2 { Ok(()) } else { Err(spans) }
     })
@@ -375,7 +375,7 @@ async fn a_redriven_event_continues_its_old_trace_and_the_story_ends_as_if_it_ha
     sqlx::query(refuse).execute(&mut inventory).await?;
     let order_id = system.place("TEAPOT", 1, "tok_visa").await?;
     let client = system.client(ServiceName::Inventory)?;
-    let letter = eventually("inventory dead-letters the order", PATIENCE, async || {
+    let letter = eventually("inventory dead-letters the order", WAIT_TIMEOUT, async || {
         let page: Value = client.get("/dead-letters").await.into_result()?;
         page["dead_letters"].get(0).cloned().context("there are no dead letters")
     })

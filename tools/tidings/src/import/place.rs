@@ -23,7 +23,7 @@ pub struct Pace {
     /// Requests in flight at once.
     pub concurrency: usize,
     /// How long one request is repeated while its outcome is unknown.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// The body of `POST /orders`.
@@ -59,7 +59,7 @@ pub async fn replenish(
             // Keys are inventory's as a whole, so each SKU needs its own.
             let key = format!("import-replenish-{quantity}-{}", encode(&sku));
             let attempt = || client.replenish(&sku, &key, quantity);
-            match repeat(attempt, pace.patience, progress).await {
+            match repeat(attempt, pace.timeout, progress).await {
                 Answer::Done { .. } => {
                     progress.replenished();
                     Ok(())
@@ -79,7 +79,7 @@ pub async fn place(client: &Client, orders: Vec<NewOrder>, pace: Pace, progress:
             let key = order_key(&order.invoice);
             let body = request(&order);
             let attempt = || client.place_order(&key, &body);
-            match repeat(attempt, pace.patience, progress).await {
+            match repeat(attempt, pace.timeout, progress).await {
                 Answer::Done { body, replayed } => progress.accepted(&body, replayed),
                 Answer::Rejected(why) => progress.rejected(&order.invoice, &why),
                 Answer::Unknown(why) => progress.unknown(&order.invoice, &why),
@@ -88,13 +88,13 @@ pub async fn place(client: &Client, orders: Vec<NewOrder>, pace: Pace, progress:
         .await;
 }
 
-/// Repeats `attempt` while its outcome is unknown, with growing, jittered pauses, for at most `patience`.
+/// Repeats `attempt` while its outcome is unknown, with growing, jittered pauses, for at most `timeout`.
 async fn repeat<T, F: Future<Output = Answer<T>>>(
     mut attempt: impl FnMut() -> F,
-    patience: Duration,
+    timeout: Duration,
     progress: &Progress,
 ) -> Answer<T> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let mut failures = 0;
     loop {
         let answer = attempt().await;

@@ -119,16 +119,16 @@ fn trace_of(trace_id: &str, spans: &[Span]) -> Trace {
 }
 
 /// Spans that begin together, and now.
-fn whole_story() -> [Span; 4] {
-    let mut story = [
+fn whole_trace() -> [Span; 4] {
+    let mut spans = [
         span("order", "POST /orders", None),
         span("order", "publish", Some("POST /orders")),
         span("notification", "process", Some("publish")),
         span("analytics", "process too", Some("publish")),
     ];
-    let begin = story[0].start_time;
-    story.iter_mut().for_each(|span| span.start_time = begin);
-    story
+    let begin = spans[0].start_time;
+    spans.iter_mut().for_each(|span| span.start_time = begin);
+    spans
 }
 
 #[tokio::test]
@@ -154,10 +154,10 @@ async fn a_trace_that_is_nowhere_is_waited_for_and_then_explained() {
 #[tokio::test]
 async fn a_trace_that_still_grows_is_waited_for() {
     let order = Some(ended(chrono::TimeDelta::zero()));
-    let story = whole_story();
-    let orphaned = trace_of(TRACE_ID, &[story[0].clone(), story[2].clone()]);
+    let spans = whole_trace();
+    let orphaned = trace_of(TRACE_ID, &[spans[0].clone(), spans[2].clone()]);
     let traces =
-        vec![vec![trace_of(TRACE_ID, &story[..1])], vec![orphaned], vec![trace_of(TRACE_ID, &story)]];
+        vec![vec![trace_of(TRACE_ID, &spans[..1])], vec![orphaned], vec![trace_of(TRACE_ID, &spans)]];
     let apis = Apis::start(World { order, traces, ..World::default() }).await;
     let trace = apis.trace(Uuid::nil(), Duration::from_secs(20)).await.unwrap();
     assert!(trace.is_complete(), "{:?}", trace.missing);
@@ -167,8 +167,8 @@ async fn a_trace_that_still_grows_is_waited_for() {
 
 #[tokio::test]
 async fn waiting_ends_and_says_what_is_missing() {
-    let story = whole_story();
-    let orphaned = trace_of(TRACE_ID, &[story[0].clone(), span("payment", "lost", Some("gone"))]);
+    let spans = whole_trace();
+    let orphaned = trace_of(TRACE_ID, &[spans[0].clone(), span("payment", "lost", Some("gone"))]);
     let order = Some(json!({ "status": "placed", "placed_at": clock::now(), "trace_id": TRACE_ID }));
     let apis = Apis::start(World { order, traces: vec![vec![orphaned]], ..World::default() }).await;
     let trace = apis.trace(Uuid::nil(), Duration::ZERO).await.unwrap();
@@ -177,10 +177,10 @@ async fn waiting_ends_and_says_what_is_missing() {
 
 #[tokio::test]
 async fn all_must_have_seen_the_end_and_not_just_the_beginning() {
-    let story = whole_story();
+    let spans = whole_trace();
     let later = clock::now() + chrono::TimeDelta::seconds(5);
     let order = json!({ "status": "confirmed", "placed_at": later, "ended_at": later, "trace_id": TRACE_ID });
-    let traces = vec![vec![trace_of(TRACE_ID, &story)]];
+    let traces = vec![vec![trace_of(TRACE_ID, &spans)]];
     let apis = Apis::start(World { order: Some(order), traces, ..World::default() }).await;
     let trace = apis.trace(Uuid::nil(), Duration::ZERO).await.unwrap();
     let missing =
@@ -192,11 +192,11 @@ async fn all_must_have_seen_the_end_and_not_just_the_beginning() {
 async fn an_order_that_does_not_name_its_trace_is_found_by_its_id_in_the_oldest_trace() {
     let mut order = ended(chrono::TimeDelta::zero());
     order.as_object_mut().unwrap().remove("trace_id");
-    let story = whole_story();
+    let spans = whole_trace();
     let mut later = span("order", "POST /cancellation", None);
     later.start_time += 1_000;
     let cancellation = trace_of("00000000000000000000000000000009", &[later]);
-    let traces = vec![vec![cancellation, trace_of(TRACE_ID, &story)]];
+    let traces = vec![vec![cancellation, trace_of(TRACE_ID, &spans)]];
     let apis = Apis::start(World { order: Some(order), traces, ..World::default() }).await;
     let order_id = Uuid::nil();
     let trace = apis.trace(order_id, Duration::from_secs(20)).await.unwrap();
@@ -208,15 +208,15 @@ async fn an_order_that_does_not_name_its_trace_is_found_by_its_id_in_the_oldest_
 #[tokio::test]
 async fn a_batchs_transaction_counts_though_it_is_in_a_trace_of_its_own() {
     let batch_id = "00000000000000000000000000000007";
-    let mut story = whole_story();
-    story[2].references.push(Reference {
+    let mut spans = whole_trace();
+    spans[2].references.push(Reference {
         ref_type: "FOLLOWS_FROM".to_owned(),
         trace_id: batch_id.to_owned(),
         span_id: "batch".to_owned(),
     });
-    let begin = story[0].start_time;
-    story[2].start_time = begin + 6_000;
-    story[2].duration = 4_000;
+    let begin = spans[0].start_time;
+    spans[2].start_time = begin + 6_000;
+    spans[2].duration = 4_000;
     let mut transaction = span("notification", "transaction", Some("batch"));
     transaction.start_time = begin + 7_000;
     transaction.duration = 2_500;
@@ -225,7 +225,7 @@ async fn a_batchs_transaction_counts_though_it_is_in_a_trace_of_its_own() {
     transaction.tags.push(system);
     let world = World {
         order: Some(ended(chrono::TimeDelta::seconds(60))),
-        traces: vec![vec![trace_of(TRACE_ID, &story)]],
+        traces: vec![vec![trace_of(TRACE_ID, &spans)]],
         batches: BTreeMap::from([(batch_id.to_owned(), trace_of(batch_id, &[transaction]))]),
         ..World::default()
     };

@@ -133,12 +133,12 @@ impl Stack {
         Client::try_new(self.system.service(service.as_str()).unwrap_or_default())
     }
 
-    /// Waits until every service says that it is ready, at most `patience`.
+    /// Waits until every service says that it is ready, at most `timeout`.
     ///
     /// # Errors
     /// When one does not in time, or keeps dying; the message shows the end of its log.
-    pub async fn wait_until_ready(&self, patience: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + patience;
+    pub async fn wait_until_ready(&self, timeout: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + timeout;
         for (name, watch) in &self.watches {
             let client = Client::try_new(self.system.service(name).unwrap_or_default())?;
             let deaths = watch.deaths();

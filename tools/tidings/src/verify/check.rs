@@ -98,7 +98,7 @@ checks! {
     Sequences: G2, "events", "the first occurrences of each key's events", "the numbers 1, 2, 3, ... in one partition";
     Repetitions: G2, "repeated records", "each further occurrence of an event", "the first one";
     Keys: G2, "records", "each record's key and partition", "the key of its event and Kafka's partitioner";
-    Stories: G3, "stories", "what the topics say of an order", "itself: no effect twice, none without its cause, none over other lines or another amount";
+    Timelines: G3, "timelines", "what the topics say of an order", "itself: no effect twice, none without its cause, none over other lines or another amount";
     OrderStreams: G3, "domain events", "each order's event stream", "its published events and the facts that order has applied";
     OrderHeads: G3, "stream heads", "each order's head, every column", "its stream";
     OrderViews: G3, "order views", "each order as people see it, every column", "its stream";

@@ -6,7 +6,7 @@ mod inbox;
 mod outbox;
 mod records;
 mod sequences;
-mod stories;
+mod timelines;
 
 use super::case::Case;
 use super::check::Check;
@@ -32,7 +32,7 @@ pub fn check(case: &Case<'_>, failures: Failures) -> Report {
 pub(super) fn keys(case: &Case<'_>, out: &mut Comparisons) {
     records::check(case, out);
     sequences::check(case, out);
-    stories::check(case, out);
+    timelines::check(case, out);
     outbox::keys(case, out);
     inbox::keys(case, out);
 }

@@ -83,11 +83,11 @@ fn headers(case: &Case<'_>, record: &Record, event: &AnyEvent, out: &mut Compari
             format!("{id}: the header {name} is unknown or stands there twice")
         });
     }
-    story(case, record, event, &id, out);
+    inherited(case, record, event, &id, out);
 }
 
-/// What an event inherits from its cause: the story's id, who asked, the trace.
-fn story(case: &Case<'_>, record: &Record, event: &AnyEvent, id: &str, out: &mut Comparisons) {
+/// What an event inherits from its cause: the correlation id, who asked, the trace.
+fn inherited(case: &Case<'_>, record: &Record, event: &AnyEvent, id: &str, out: &mut Comparisons) {
     let correlation_id = record.header(CORRELATION_ID).and_then(|value| Uuid::parse_str(value).ok());
     let placed = Uuid::parse_str(&event.key()).ok().and_then(|order_id| case.orders.get(&order_id));
     let placed = placed.and_then(|order| order.orders.first());

@@ -141,7 +141,7 @@ fn stock(row: &StockRow, published: &[Published<'_>], held: &Held, out: &mut Com
     out.same(CHECK, &subject, "reorder_threshold", &Some(row.reorder_threshold), &threshold);
 }
 
-/// Each replenishment has led to one StockReplenished; the story's id is drawn from its key.
+/// Each replenishment has led to one StockReplenished; the correlation id is drawn from its key.
 fn replenishments(
     sku: &str,
     rows: Vec<&ReplenishmentRow>,

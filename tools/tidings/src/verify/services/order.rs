@@ -58,7 +58,7 @@ pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
     }
 }
 
-/// One key an order, which says what was asked for and what was answered. The story's id is drawn from customer and key.
+/// One key an order, which says what was asked for and what was answered. The correlation id is drawn from customer and key.
 fn idempotency_key(order_id: Uuid, keys: &[KeyRow], stream: &Stream<'_>, out: &mut Comparisons) {
     const CHECK: Check = Check::IdempotencyKeys;
     let subject = format!("order {order_id}");
@@ -74,7 +74,7 @@ fn idempotency_key(order_id: Uuid, keys: &[KeyRow], stream: &Stream<'_>, out: &m
     out.same_hidden(CHECK, &subject, "the key's body", &without_time(&answer), &expected);
     let placed_at = answer["placed_at"].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok());
     out.same(CHECK, &subject, "placed_at in the key's body", &placed_at, &Some(placed.occurred_at));
-    // A story's id of version 7 was drawn before ids were derived from keys.
+    // A correlation id of version 7 was drawn before ids were derived from keys.
     if stream.correlation_id.is_some_and(|id| id.get_version_num() != 7) {
         let derived = contracts::envelope::correlation_id_of("order", &[&key.customer_id, &key.key]);
         out.same(CHECK, &subject, "the key's correlation id", &Some(derived), &stream.correlation_id);

@@ -30,7 +30,7 @@ pub(in crate::verify) fn orders(case: &Case<'_>, out: &mut Comparisons) {
         let counters = (row.last_sequence, row.last_message_id);
         let published = case.aggregate(out, PAYMENT, Topic::Payments, &order_id.to_string(), counters);
         let applied = case.applied(PAYMENT, *order_id);
-        story(case, row, &applied, out);
+        timeline(case, row, &applied, out);
         if row.is_under_way() {
             let what = format!("order {order_id}: its payment has a step to do ({})", row.state);
             out.not_compared(Check::Payments, what);
@@ -111,7 +111,7 @@ fn payment(
 }
 
 /// What led to the present state is one of the events that were applied.
-fn story(case: &Case<'_>, row: &PaymentRow, applied: &[Occurrence<'_>], out: &mut Comparisons) {
+fn timeline(case: &Case<'_>, row: &PaymentRow, applied: &[Occurrence<'_>], out: &mut Comparisons) {
     const CHECK: Check = Check::Payments;
     let subject = format!("the payment of order {}", row.order_id);
     let cause = applied.iter().find(|it| Some(it.event.event_id()) == row.causation_id);

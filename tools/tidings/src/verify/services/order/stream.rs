@@ -40,8 +40,8 @@ pub(super) struct Stream<'a> {
     pub(super) payment_declined: bool,
 }
 
-/// The story that a published event belongs to, from its record or, while it waits, its message.
-fn story(published: &Published<'_>) -> (Option<Uuid>, Option<String>, Option<String>) {
+/// The correlation and trace of a published event, from its record or, while it waits, its message.
+fn correlation(published: &Published<'_>) -> (Option<Uuid>, Option<String>, Option<String>) {
     if let Some(record) = published.record {
         let correlation_id = record.header("ce_correlationid").and_then(|id| Uuid::parse_str(id).ok());
         let owned = |value: Option<&str>| value.map(str::to_owned);
@@ -77,7 +77,7 @@ pub(super) fn check<'a>(
     out.holds(CHECK, !rows.is_empty() && versions.iter().copied().eq(1..=rows.len() as i64), || {
         format!("order {order_id}: its stream has the versions {versions:?}")
     });
-    let (correlation_id, trace_id, tracestate) = story(announced);
+    let (correlation_id, trace_id, tracestate) = correlation(announced);
     let mut replay = Replay {
         out,
         order_id,
@@ -277,7 +277,7 @@ impl<'a> Replay<'a, '_> {
         self.check(
             row.version,
             is_known && metadata["correlation_id"] == json!(self.stream.correlation_id),
-            "belongs to another story",
+            "has another correlation",
         );
         if row.r#type == "DeadlineScheduled" {
             let (trace, state) =
@@ -294,7 +294,7 @@ impl<'a> Replay<'a, '_> {
         let is_so = metadata["causation_id"].as_str() == causation_id
             && metadata["user_id"].as_str() == user_id
             && metadata["correlation_id"] == json!(self.stream.correlation_id);
-        self.check(row.version, is_so, "has another cause, user or story than its record");
+        self.check(row.version, is_so, "has another cause, user or correlation than its record");
         let is_traced = trace_id(metadata["traceparent"].as_str()) == record.trace_id()
             && metadata["tracestate"].as_str() == record.header("tracestate");
         self.check(row.version, is_traced, "belongs to another trace than its record");

@@ -15,28 +15,28 @@ use crate::verify::units::{ordered, units};
 pub(super) fn check(case: &Case<'_>, out: &mut Comparisons) {
     for (order_id, events) in &case.orders {
         if !case.is_complete(*order_id) {
-            out.not_compared(Check::Stories, format!("order {order_id} goes on while it is read"));
+            out.not_compared(Check::Timelines, format!("order {order_id} goes on while it is read"));
             continue;
         }
-        let mut story = Story { order_id: *order_id, out };
-        story.once(events);
-        story.causes(events);
-        story.amounts(events);
+        let mut timeline = Timeline { order_id: *order_id, out };
+        timeline.once(events);
+        timeline.causes(events);
+        timeline.amounts(events);
     }
     for (sku, events) in &case.skus {
         levels(sku, events, out);
     }
 }
 
-struct Story<'o> {
+struct Timeline<'o> {
     order_id: Uuid,
     out: &'o mut Comparisons,
 }
 
-impl Story<'_> {
+impl Timeline<'_> {
     fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
         let order_id = self.order_id;
-        self.out.holds(Check::Stories, holds, || format!("order {order_id}: {}", what()));
+        self.out.holds(Check::Timelines, holds, || format!("order {order_id}: {}", what()));
     }
 
     fn once(&mut self, events: &OrderEvents<'_>) {
@@ -172,14 +172,14 @@ fn levels(sku: &str, events: &[Occurrence<'_>], out: &mut Comparisons) {
         let id = it.event.event_id();
         if let Some(low) = StockLevelLow::from_any(it.event) {
             let is_low = (0..low.threshold).contains(&low.available);
-            out.holds(Check::Stories, is_low && threshold.is_none_or(|it| it == low.threshold), || {
+            out.holds(Check::Timelines, is_low && threshold.is_none_or(|it| it == low.threshold), || {
                 format!("event {id} of SKU {sku}: {} available is not below {threshold:?}", low.available)
             });
         }
         if let Some(replenished) = StockReplenished::from_any(it.event) {
             threshold = Some(replenished.threshold);
             let is_so = replenished.quantity > 0 && replenished.available >= replenished.quantity;
-            out.holds(Check::Stories, is_so, || {
+            out.holds(Check::Timelines, is_so, || {
                 format!("event {id} of SKU {sku}: {} units came", replenished.quantity)
             });
         }

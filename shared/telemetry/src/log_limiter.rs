@@ -16,7 +16,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// What each place in the code has written lately.
 #[derive(Debug, Default)]
-pub struct Repeats {
+pub struct LogLimiter {
     places: Mutex<HashMap<Identifier, Place>>,
 }
 
@@ -29,7 +29,7 @@ struct Place {
     suppressed: u64,
 }
 
-impl Repeats {
+impl LogLimiter {
     /// Whether one more line of this place may be written now. Only warnings and errors are suppressed.
     pub(crate) fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
         if !metadata.is_event() || *metadata.level() > Level::WARN {
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn a_thousand_lines_of_one_place_are_a_few_and_a_summary_and_other_places_are_heard() {
-        let (repeats, written) = (Arc::new(Repeats::default()), Arc::new(AtomicUsize::new(0)));
-        let asked = Arc::clone(&repeats);
+        let (log_limiter, written) = (Arc::new(LogLimiter::default()), Arc::new(AtomicUsize::new(0)));
+        let asked = Arc::clone(&log_limiter);
         let filter =
             dynamic_filter_fn(move |metadata, _: &Context<'_, Registry>| asked.lets_through(metadata));
         let layer = Count(Arc::clone(&written)).with_filter(filter);
@@ -111,9 +111,9 @@ mod tests {
             assert!((20..=40).contains(&few), "{few}");
             tracing::warn!("something else");
             assert_eq!(written.load(Ordering::Relaxed), few + 1);
-            repeats.summarise();
+            log_limiter.summarise();
             assert_eq!(written.load(Ordering::Relaxed), few + 2);
-            repeats.summarise();
+            log_limiter.summarise();
             assert_eq!(written.load(Ordering::Relaxed), few + 2, "nothing was held back since");
         });
     }

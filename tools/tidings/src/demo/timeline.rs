@@ -1,4 +1,4 @@
-//! One order's story, one line an event, with times and services.
+//! The timeline of an order: one line per event, with times and services.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::follow::Follower;
 use crate::text::money;
 use crate::up::process::Say;
 
-/// How long the story may last.
+/// How long an order may take.
 const LASTS_AT_MOST: Duration = Duration::from_secs(60);
 
-/// Tells the story of `order_id` until it ends.
+/// Prints the events of `order_id` until it ends.
 ///
 /// # Errors
 /// When it does not end in time.
-pub(super) async fn tell(follower: &mut Follower, order_id: Uuid, say: &Say) -> anyhow::Result<()> {
+pub(super) async fn print(follower: &mut Follower, order_id: Uuid, say: &Say) -> anyhow::Result<()> {
     timeout(LASTS_AT_MOST, until_the_end(follower, order_id, say))
         .await
         .with_context(|| format!("order {order_id} did not end within {LASTS_AT_MOST:?}"))?
