@@ -41,7 +41,7 @@ pub struct Codec {
     published: HashMap<&'static str, Published>,
     /// Events of later releases than the one that this codec plays.
     unknown: BTreeSet<String>,
-    /// By schema id, for ever: an id never changes its meaning. Failures are not kept.
+    /// By schema id, permanently: an id never changes its meaning. Failures are not kept.
     writers: RwLock<HashMap<u32, Arc<Writer>>>,
 }
 

@@ -1,7 +1,7 @@
 //! The contract gate: nothing gets past it that an old reader can't read. Works offline, on files alone.
 //!
 //! It asks of a folder like `avro/` that every version parses, is named, documented and typed by the house's rules, is
-//! FULL_TRANSITIVE-compatible with all versions before it, and is kept for ever by golden bytes that still decode.
+//! FULL_TRANSITIVE-compatible with all versions before it, and is kept by golden bytes that still decode.
 
 mod golden;
 mod report;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The partitions of every business topic: topics with the same key must have the same count for ever.
+/// The partitions of every business topic: topics with the same key must always have the same count.
 pub const PARTITIONS: i32 = 6;
 
 /// A business topic, apart from the prefix under which a deployment keeps it.

@@ -172,7 +172,7 @@ impl EmbeddedBroker {
         self.ask(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, &errors))
     }
 
-    /// Answers that the group's coordinator is not there, so that nobody joins a group, until told otherwise.
+    /// Answers that the group's coordinator is not there, so that no member joins a group, until it is switched back.
     ///
     /// # Errors
     /// When the broker has ended.

@@ -1,4 +1,4 @@
-//! Ports for programs that we start: chosen here, bound there, and nobody else's in between.
+//! Ports for programs that we start: chosen here, bound there, and reserved in between.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use tokio::net::TcpSocket;
 
 /// A port of 127.0.0.1 that the kernel gives to nobody while this lives, neither to a server that takes any port nor to a
-/// client, whereas a program that is told its number may listen there, as often as it is started.
+/// client, whereas a program that knows its number may listen there, as often as it is started.
 ///
 /// A socket that is bound and does not listen holds it: with `SO_REUSEADDR`, which servers set (tokio, PostgreSQL, Java),
 /// Linux lets others bind the same address as long as none of them listens (socket(7)), but draws no port that has been
@@ -21,7 +21,7 @@ impl ReservedPort {
     /// Takes this port; 0 takes a free one.
     ///
     /// # Errors
-    /// When somebody listens there, or no port is free.
+    /// When another program listens there, or no port is free.
     pub fn reserve(number: u16) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;

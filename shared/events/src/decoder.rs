@@ -73,7 +73,7 @@ impl Decode for AvroDecoder {
     }
 }
 
-/// The registry's silence is the world's fault, everything else the event's. A registry that lags behind may know a schema
+/// A registry that does not answer is no fault of the record; everything else is. A registry that lags behind may know a schema
 /// soon.
 fn rejected(error: DecodeError) -> Result<Undecodable, BoxError> {
     let reason = match &error {

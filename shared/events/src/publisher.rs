@@ -47,7 +47,7 @@ impl From<AppendError> for PublishError {
     }
 }
 
-/// Whether the world is at fault, or the event that led to this one.
+/// A database at fault repeats the batch; an event at fault, the one that led to this one, becomes a dead letter.
 impl From<PublishError> for HandlerError {
     fn from(error: PublishError) -> Self {
         let error = match error {

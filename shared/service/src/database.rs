@@ -27,7 +27,7 @@ pub(crate) enum DatabaseError {
         host: String,
         /// Its port.
         port: u16,
-        /// What was heard.
+        /// The database's answer.
         #[source]
         source: sqlx::Error,
     },
@@ -38,11 +38,11 @@ pub(crate) enum DatabaseError {
         database: String,
         /// Whose tables: `outbox`, `inbox`, or the service's own.
         part: &'static str,
-        /// What was heard.
+        /// The database's answer.
         #[source]
         source: MigrateError,
     },
-    /// Migrations are somebody else's step, and that step was not taken.
+    /// Migrations are a step of their own here, and that step was not taken.
     #[error(
         "database {database} lacks the migrations {missing} of {part}; they are applied by `{service} --migrate`, or at \
          the start with database.migrate = true"

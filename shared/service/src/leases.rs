@@ -1,5 +1,5 @@
 //! Work under leases: taken from a store, done at a foreign system, recorded in the store. One loop for all of it, which takes
-//! nothing while nobody answers (docs/adr/0024).
+//! nothing while the other side does not answer (docs/adr/0024).
 
 mod pause;
 mod worker;
@@ -72,7 +72,7 @@ pub struct Settings {
     pub concurrency: usize,
     /// The longest that one call may take.
     pub call_timeout: Duration,
-    /// How often to look for due items when nobody wakes the worker.
+    /// How often to look for due items without a wake-up.
     pub poll_interval: Duration,
     /// How long outcomes are kept while the store can't take them.
     pub patience: Duration,

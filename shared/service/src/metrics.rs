@@ -48,7 +48,7 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "worker_paused",
         &["worker"],
-        "1 while a worker takes no work because nobody has answered its last calls (mail server, provider), but one item per cool-down.",
+        "1 while a worker takes no work because its last calls had no answer (mail server, provider), but one item per cool-down.",
     ),
     Metric::gauge(
         "worker_stalled",

@@ -18,7 +18,7 @@ const RECORDS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0
 /// Why spans are not exported.
 const DROPS: [&str; 2] = ["queue_full", "export_failed"];
 
-/// What every process tells of itself and of its telemetry. The names of `process_*` are those of Prometheus' own
+/// Metrics of the process and of its telemetry. The names of `process_*` are those of Prometheus' own
 /// client libraries.
 pub const METRICS: &[Metric] = &[
     Metric::counter(

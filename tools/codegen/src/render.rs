@@ -14,7 +14,7 @@ const NOTE: &str = "// Generated from avro/ by `make generate`; edits are overwr
 /// Records that hold personal data: what prints an event must not print them.
 const PERSONAL: [&str; 2] = ["Recipient", "Address"];
 
-/// Fields that hold a secret: whoever has it can charge the customer.
+/// Fields that hold a secret: it is enough to charge the customer.
 const SECRET: [&str; 1] = ["payment_method"];
 
 /// One aggregate's types.

@@ -27,7 +27,7 @@ macro_rules! services {
                 }
             }
 
-            /// Where it listens on the loopback interface unless told otherwise.
+            /// Its default address on the loopback interface.
             #[must_use]
             pub const fn default_port(self) -> u16 {
                 match self {

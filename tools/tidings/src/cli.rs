@@ -116,8 +116,8 @@ impl SchemasArgs {
   tidings up --otlp http://127.0.0.1:4318 --jaeger http://127.0.0.1:16686
   tidings up --with target/debug/loyalty                a sixth service of your own
 
-A program of --with gets a database of its own (tidings_loyalty), a log file, the next free port from 8085 on, and is told where
-everything is by its environment: TIDINGS_HTTP__LISTEN, TIDINGS_DATABASE__URL, TIDINGS_DATABASE__MAX_CONNECTIONS,
+A program of --with gets a database of its own (tidings_loyalty), a log file, the next free port from 8085 on, and the
+addresses of everything in its environment: TIDINGS_HTTP__LISTEN, TIDINGS_DATABASE__URL, TIDINGS_DATABASE__MAX_CONNECTIONS,
 TIDINGS_KAFKA__BOOTSTRAP_SERVERS, TIDINGS_REGISTRY__URL, TIDINGS_TOPICS__PREFIX, TIDINGS_TELEMETRY__OTLP_ENDPOINT. It is ready when
 GET /health/ready answers 200, started again when it ends, and stopped by SIGTERM (docs/sixth-service.md).
 

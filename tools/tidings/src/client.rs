@@ -160,7 +160,7 @@ impl Client {
 }
 
 impl<T> Answer<T> {
-    /// The body, or whatever else was heard as an error.
+    /// The body, or any other answer as an error.
     ///
     /// # Errors
     /// When the answer is not 2xx.

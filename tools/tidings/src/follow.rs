@@ -61,7 +61,7 @@ fn at_the_ends(kafka: &str, topics: &[String]) -> anyhow::Result<BaseConsumer> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", kafka)
-        // Needed for assigning partitions; nobody joins it, and nothing is committed.
+        // Needed for assigning partitions; no member joins it, and nothing is committed.
         .set("group.id", "tidings-follow")
         .set("enable.auto.commit", "false")
         .set("fetch.wait.max.ms", "10");

@@ -19,7 +19,7 @@ const REPEAT_AFTER: Duration = Duration::from_millis(500);
 pub const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a service that has answered before may not answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How often the figures are told.
+/// How often the figures are printed.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Where to, how much, how long.
@@ -74,7 +74,7 @@ impl std::fmt::Display for Figures {
 /// order's outcome is known.
 ///
 /// # Errors
-/// When a URL is none, signals can't be heard, or a service does not answer for too long ([`GaveUp`]).
+/// When a URL is none, signals can't be handled, or a service does not answer for too long ([`GaveUp`]).
 pub async fn run(options: &Options) -> anyhow::Result<Figures> {
     let mut stop = StopSignals::listen()?;
     let target =

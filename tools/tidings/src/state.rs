@@ -40,7 +40,7 @@ pub struct StateFile {
 /// Where the state file of this user stands: the runtime directory, or one of the user's own under `/tmp`.
 ///
 /// # Errors
-/// When that directory belongs to somebody else.
+/// When that directory belongs to another user.
 pub fn default_path() -> anyhow::Result<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "the command's own surroundings, no configuration")]
     let runtime_dir = std::env::var("XDG_RUNTIME_DIR").ok().filter(|dir| Path::new(dir).is_absolute());

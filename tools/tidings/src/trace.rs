@@ -26,7 +26,7 @@ use crate::client::{Answer, Client};
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// A trace that did not grow for so long has been delivered: services gather spans for a second at most.
 const SETTLES_WITHIN: Duration = Duration::from_millis(1_500);
-/// Who hears of every order's end; once their spans are there, so are those of what came before it.
+/// The services that consume every order's end; once their spans are there, so are the earlier ones.
 const HEAR_OF_ENDS: [&str; 2] = ["notification", "analytics"];
 /// An order that ended so long ago sends no more spans.
 const SETTLED_LONG_AGO: Duration = Duration::from_secs(10);
@@ -100,7 +100,7 @@ impl OrderTrace {
 /// Finds the trace of an order, and waits until it is complete, as long as the options say.
 ///
 /// # Errors
-/// When there is no such order, no trace of it, or nobody to ask.
+/// When there is no such order, no trace of it, or no trace store.
 pub async fn run(order_id: Uuid, options: &Options) -> anyhow::Result<OrderTrace> {
     let orders = Client::try_new(&options.order_url)?;
     let source = Source::try_new(&options.traces_url)?;

@@ -49,7 +49,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     outcome
 }
 
-/// Starts the system and tells the other commands where it is.
+/// Starts the system and records its addresses for the other commands.
 ///
 /// # Errors
 /// When it can't be started, or another one runs.

@@ -19,7 +19,7 @@ pub const METRICS: &[Metric] = &[
         "orders_past_deadline",
         &[],
         "Open orders whose deadline has passed: they are cancelled as soon as everything that was on the topics by then \
-         was heard.",
+         was consumed.",
     ),
     Metric::counter("orders_placed_total", &[], "Orders accepted."),
     Metric::histogram(

@@ -58,7 +58,7 @@ pub enum EncodeError {
     },
 }
 
-/// Why a record is no event that we can read. `is_retryable` tells the world's faults from the event's.
+/// Why a record is no event that we can read. `is_retryable` separates faults of the registry from faults of the record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// No value at all (a Kafka tombstone), or an empty one.
@@ -131,7 +131,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Whether the same bytes may decode later: the world is at fault, not the event.
+    /// Whether the same bytes may decode later: the registry is at fault, not the record.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {

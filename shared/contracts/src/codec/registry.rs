@@ -116,7 +116,7 @@ impl Registry {
         Ok(versions)
     }
 
-    /// Asks the registry to keep `subject` fully compatible, unless somebody has chosen a level for it already.
+    /// Asks the registry to keep `subject` fully compatible, unless a level is set for it already.
     pub(super) async fn guard(&self, subject: &str) -> Result<(), Fault> {
         let url = format!("{}/config/{subject}", self.url);
         let answer = self.http.get(&url).send().await?;

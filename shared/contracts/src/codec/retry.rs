@@ -17,7 +17,7 @@ pub(super) async fn retry_until<T>(
     mut call: impl AsyncFnMut() -> Result<T, RegistryError>,
 ) -> Result<T, RegistryError> {
     let mut failures = 0;
-    // The last call may be cut short; what the one before it was told says more.
+    // The last call may be cut short; the error of the one before it is more useful.
     let mut told = "no answer in time".to_owned();
     loop {
         failures += 1;

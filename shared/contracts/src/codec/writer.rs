@@ -1,4 +1,4 @@
-//! A schema under which somebody wrote, ready to read with.
+//! A writer's schema, ready to read with.
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -31,7 +31,7 @@ pub(super) struct EventReader {
 }
 
 impl Writer {
-    /// The writer whose schema this is. Its schema lives as long as the program, as ids are cached for ever.
+    /// The writer whose schema this is. Its schema lives as long as the program, as ids are cached permanently.
     pub(super) fn parse(text: &str) -> Self {
         let schema = match Schema::parse_str(text) {
             Ok(schema) => schema,

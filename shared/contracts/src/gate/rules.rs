@@ -81,7 +81,7 @@ impl Rules<'_> {
             self.fault(path, Rule::Named, "a field is named in snake_case");
         }
         if !field.aliases.is_empty() {
-            self.fault(path, Rule::Named, "a field keeps its name for ever: no aliases");
+            self.fault(path, Rule::Named, "a field keeps its name permanently: no aliases");
         }
         self.doc(path, field.doc.as_ref());
         let inner = match &field.schema {
@@ -155,7 +155,7 @@ impl Rules<'_> {
             self.fault(path, Rule::Named, format!("{} is not in PascalCase", name.name()));
         }
         if aliases.is_some_and(|aliases| !aliases.is_empty()) {
-            self.fault(path, Rule::Named, "a type keeps its name for ever: no aliases");
+            self.fault(path, Rule::Named, "a type keeps its name permanently: no aliases");
         }
     }
 
@@ -165,7 +165,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Avro ignores a logical type that does not fit its base type; whoever wrote it meant it.
+    /// Avro ignores a logical type that does not fit its base type; the author meant it.
     fn logical_types(&mut self, path: &str, json: &Json) {
         match json {
             Json::Object(parts) => {

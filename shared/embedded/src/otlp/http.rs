@@ -19,7 +19,7 @@ use super::{Edge, MOST_BYTES, span};
 
 /// The media type of OTLP's binary form.
 const PROTOBUF: &str = "application/x-protobuf";
-/// How many traces a search gives unless told otherwise, as in Jaeger.
+/// The default number of traces of a search, as in Jaeger.
 const DEFAULT_LIMIT: usize = 100;
 
 /// What a search asks for.

@@ -1,5 +1,5 @@
 //! Jaeger's JSON form of traces (<https://www.jaegertracing.io/docs/1.76/architecture/apis/>), written by the receiver and read by
-//! whoever asks a real Jaeger.
+//! clients of a real Jaeger.
 
 use std::collections::BTreeMap;
 

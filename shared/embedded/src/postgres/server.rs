@@ -174,7 +174,7 @@ impl Drop for PrivatePostgres {
             std::thread::sleep(Duration::from_millis(10));
         }
         if self.temporary {
-            // The supervisor does it where we can't; whoever comes second finds nothing.
+            // The supervisor does it where we can't; the second one finds nothing.
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
@@ -250,7 +250,7 @@ impl Cluster {
 
     fn initialize(&self, options: &PostgresOptions) -> Result<(), PostgresError> {
         let initdb = self.programs.bin.join("initdb");
-        // `password` over loopback: anybody who can listen there can read the password file too.
+        // `password` over loopback: a user who can listen there can read the password file too.
         let output = self
             .account
             .command(&initdb)

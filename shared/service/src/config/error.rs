@@ -14,7 +14,7 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// A section that nobody reads.
+    /// An unknown section.
     #[error("{place}: unknown section [{section}]; {meant}")]
     UnknownSection {
         /// Its name.

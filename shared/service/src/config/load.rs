@@ -15,7 +15,7 @@ use super::source::{ENVIRONMENT, FILE_SUFFIX, NO_TAG, Source, as_dict, variable}
 use super::{CommandLine, Common, redact};
 use crate::Definition;
 
-/// Everything that a service was told.
+/// The configuration of a service, from all its sources.
 #[derive(Clone, Debug)]
 pub struct Settings<C> {
     /// The sections that every service has.

@@ -17,7 +17,7 @@ use crate::runtime::Deps;
 /// Letters of one answer.
 const PAGE: u16 = 100;
 
-/// Who redrives, as the audit says: nobody is asked who they are.
+/// Who redrives, as the audit has it: there is no authentication.
 const ACTOR: &str = "http";
 
 /// What the routes need: the service's parts, and its consumer if it has one.

@@ -30,9 +30,9 @@ impl Index {
         let (title, description) = (info.title.as_str(), info.description.as_deref().unwrap_or_default());
         let links: Map<String, Value> =
             LINKS.into_iter().map(|(name, address, _)| (name.to_owned(), address.into())).collect();
-        let (shown, told) = (escaped(title), escaped(description));
+        let (title, description) = (escaped(title), escaped(description));
         let mut html = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{shown}</title>\n<h1>{shown}</h1>\n<p>{told}</p>\n<ul>\n"
+            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{description}</p>\n<ul>\n"
         );
         for (_, address, text) in LINKS {
             let _ = writeln!(html, "<li><a href=\"{address}\">{text}</a></li>");

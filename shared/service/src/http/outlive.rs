@@ -26,7 +26,7 @@ pub(super) async fn outlive(State(tasks): State<TaskTracker>, request: Request, 
         Ok(response) => response,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Only the end of the runtime cancels it before whoever waits here.
+            // Only the end of the runtime cancels it earlier.
             Err(_) => std::future::pending().await,
         },
     }

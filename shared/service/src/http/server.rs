@@ -1,4 +1,4 @@
-//! Serves connections, a bounded number at a time, until told to stop; then finishes the requests in hand.
+//! Serves connections, a bounded number at a time, until stopped; then finishes the requests in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(crate) async fn serve(
             None => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
-    // Closed here, so that nobody connects to a service that no longer answers.
+    // Closed here, so that no client connects to a service that no longer answers.
     drop(listener);
     let finishing = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(grace, finishing).await.is_err() {

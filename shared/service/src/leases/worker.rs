@@ -42,7 +42,7 @@ impl<W: LeasedWork> LeaseWorker<W> {
         let limit = self.pause.allows(free, calls.len(), Instant::now());
         let items = if limit == 0 { Vec::new() } else { self.work.lease(limit).await? };
         self.pause.took(items.len());
-        // What waits for a second attempt is not due, and yet no sign of health while nobody answers.
+        // What waits for a second attempt is not due, and yet no sign of health while calls have no answer.
         let is_idle = items.is_empty() && calls.is_empty();
         if is_idle && !(self.pause.is_unanswered() && self.work.is_waiting().await?) {
             progress.idle();

@@ -26,7 +26,7 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// Dependencies that nobody asked to stop yet.
+    /// Dependencies whose shutdown has not been requested.
     #[must_use]
     pub fn new(
         name: &'static str,

@@ -242,7 +242,7 @@ impl Running {
         if !address.ip().is_loopback() {
             tracing::warn!(
                 %address,
-                "http.allow_insecure: whoever reaches this address may call the API; nobody is asked who they are"
+                "http.allow_insecure: the API is open to every client that reaches this address; there is no authentication"
             );
         }
         let mut running = Self {

@@ -92,7 +92,7 @@ async fn codec(
         .context("the schema registry is needed; its address is registry.url (TIDINGS_REGISTRY__URL)")
 }
 
-/// Fetches every schema of the events that are consumed, so that a registry outage later stops nobody.
+/// Fetches every schema of the events that are consumed, so that a later registry outage stops no consumer.
 pub(super) async fn preload(codec: &Codec, consumes: &[&'static str], config: &Common) -> anyhow::Result<()> {
     codec
         .preload_within(config.lifecycle.start_timeout(), consumes)
@@ -112,7 +112,7 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     let mut failures = 0;
-    // The last attempt may be cut short; what the one before it was last says more.
+    // The last attempt may be cut short; the error of the one before it is more useful.
     let mut last = None;
     loop {
         let error = match tokio::time::timeout_at(retry.deadline, attempt()).await {

@@ -343,7 +343,7 @@ impl Page {
         Panel::graph(
             "Workers without progress",
             "short",
-            "Stalled: work is due, and none is completed. Paused: nobody answers its calls, and others may take the work.",
+            "Stalled: work is due, and none is completed. Paused: its calls have no answer, and other replicas may take the work.",
             vec![
                 self.query("sum by (worker) (worker_stalled{JOB})", "{{worker}}, stalled"),
                 self.query("sum by (worker) (worker_paused{JOB})", "{{worker}}, paused"),

@@ -78,7 +78,7 @@ impl Progress {
         books.open.insert(order.order_id);
     }
 
-    /// The service rejected an order for ever.
+    /// The service rejected an order permanently.
     pub fn rejected(&self, invoice: &str, why: &str) {
         let mut books = self.lock();
         books.rejected += 1;

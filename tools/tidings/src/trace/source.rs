@@ -38,7 +38,7 @@ impl Source {
     /// The trace with this id, if it is known.
     ///
     /// # Errors
-    /// When nobody answers, or not in Jaeger's form.
+    /// When there is no answer, or it is not in Jaeger's form.
     pub async fn trace(&self, trace_id: &str) -> anyhow::Result<Option<Trace>> {
         Ok(self.ask(&format!("/api/traces/{}", encode(trace_id))).await?.into_iter().next())
     }
@@ -46,7 +46,7 @@ impl Source {
     /// The trace in which the order was placed: the oldest that names it.
     ///
     /// # Errors
-    /// When nobody answers, or not in Jaeger's form.
+    /// When there is no answer, or it is not in Jaeger's form.
     pub async fn trace_of_order(
         &self,
         order_id: Uuid,
@@ -62,7 +62,7 @@ impl Source {
     /// The traces that this one's spans link to, as far as they are known.
     ///
     /// # Errors
-    /// When nobody answers, or not in Jaeger's form.
+    /// When there is no answer, or it is not in Jaeger's form.
     pub async fn linked(&self, tree: &Tree) -> anyhow::Result<Vec<Trace>> {
         let ids: BTreeSet<&String> = tree.spans.iter().flat_map(|span| &span.linked_traces).collect();
         let mut linked = Vec::new();

@@ -1,4 +1,4 @@
-//! What each service is told: by a file the five, by its environment a program beside them.
+//! The configuration of each service: a file for the five, environment variables for a program beside them.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// How a program is told its configuration.
+/// How a program gets its configuration.
 pub enum Settings {
     /// By `--config FILE`.
     File(PathBuf),

@@ -96,7 +96,7 @@ fn is_name(name: &str) -> bool {
 /// The programs at `paths`.
 ///
 /// # Errors
-/// When one of them can't be run, or its name belongs to somebody else.
+/// When one of them can't be run, or its name is taken.
 pub(super) fn all(paths: &[PathBuf]) -> Result<Vec<ExtraService>, ExtraError> {
     let mut extras: Vec<ExtraService> = Vec::with_capacity(paths.len());
     for path in paths {

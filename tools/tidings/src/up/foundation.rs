@@ -31,7 +31,7 @@ pub(super) struct Addresses {
     pub(super) kafka: Kafka,
     pub(super) registry: String,
     pub(super) telemetry: Telemetry,
-    /// Where to ask for traces, if anybody can be asked.
+    /// The trace store's address, if there is one.
     pub(super) traces: Option<String>,
 }
 

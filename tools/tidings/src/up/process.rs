@@ -35,11 +35,11 @@ pub type Say = Arc<dyn Fn(String) + Send + Sync>;
 pub struct Spec {
     /// Which one.
     pub name: String,
-    /// Where its configuration tells it to listen; nobody else's while it is supervised, also when it is dead.
+    /// Its configured address; reserved while it is supervised, also when it is dead.
     pub port: ReservedPort,
     /// Its binary.
     pub binary: PathBuf,
-    /// How it is told its configuration.
+    /// How it gets its configuration.
     pub settings: Settings,
     /// Where its output goes.
     pub log: PathBuf,

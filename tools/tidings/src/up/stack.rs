@@ -133,7 +133,7 @@ impl Stack {
         Client::try_new(self.system.service(service.as_str()).unwrap_or_default())
     }
 
-    /// Waits until every service says that it is ready, at most `timeout`.
+    /// Waits until every service is ready, at most `timeout`.
     ///
     /// # Errors
     /// When one does not in time, or keeps dying; the message shows the end of its log.
@@ -257,7 +257,7 @@ impl Member {
     }
 }
 
-/// The services' binaries: where we are told, else beside this program, or, for a test binary in `deps/`, one directory
+/// The services' binaries: in the given directory, else beside this program, or, for a test binary in `deps/`, one directory
 /// up.
 fn find_binaries(told: Option<&Path>) -> anyhow::Result<BTreeMap<ServiceName, PathBuf>> {
     let own = std::env::current_exe().context("where is this program?")?;

@@ -63,7 +63,7 @@ pub async fn read(postgres: &str) -> anyhow::Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// Reads only what tells whether work is under way.
+/// Reads only whether work is under way.
 ///
 /// # Errors
 /// When a database can't be reached or lacks a table.

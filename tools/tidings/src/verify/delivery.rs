@@ -215,7 +215,7 @@ pub(super) async fn read(conn: &mut PgConnection) -> sqlx::Result<Delivery> {
     })
 }
 
-/// Reads only what tells whether work is under way: positions, and how many messages wait.
+/// Reads only whether work is under way: positions, and how many messages wait.
 ///
 /// # Errors
 /// When the database refuses.

@@ -13,7 +13,7 @@ use crate::services::ServiceName;
 /// What became of an event in a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It had its effect. An id below the inbox's floor had it as well: other ends are remembered for ever.
+    /// It had its effect. An id below the inbox's floor had it as well: other ends are remembered permanently.
     Applied,
     /// It is a dead letter.
     DeadLettered,

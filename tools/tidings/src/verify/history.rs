@@ -138,7 +138,7 @@ impl Record {
         Some(u32::from_be_bytes(header.try_into().ok()?))
     }
 
-    /// SHA-256 over timestamp, key and value, each with its length; none is told apart from empty (docs/adr/0018).
+    /// SHA-256 over timestamp, key and value, each with its length; none and empty are different (docs/adr/0018).
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

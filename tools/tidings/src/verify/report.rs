@@ -12,7 +12,7 @@ use crate::text::thousands;
 /// How many findings of one kind are printed in full.
 const SHOWN: usize = 20;
 
-/// Findings: the first ones in words, all of them counted.
+/// Findings: the first ones as text, all of them counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// How many there are.

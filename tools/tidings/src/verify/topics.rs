@@ -240,7 +240,7 @@ fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
     let mut config = ClientConfig::from_iter(kafka.properties.clone());
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
-        // Needed for assigning partitions; nobody joins it, and nothing is committed.
+        // Needed for assigning partitions; no member joins it, and nothing is committed.
         .set("group.id", "tidings-verify")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
@@ -350,7 +350,7 @@ fn read_group(
 }
 
 fn hand_on(pieces: &mpsc::Sender<anyhow::Result<Vec<Record>>>, piece: Vec<Record>) -> anyhow::Result<()> {
-    pieces.blocking_send(Ok(piece)).map_err(|_| anyhow::anyhow!("nobody wants the rest of the topics"))
+    pieces.blocking_send(Ok(piece)).map_err(|_| anyhow::anyhow!("the reader of the topics has stopped"))
 }
 
 fn record(topic: Topic, message: &impl Message) -> Record {

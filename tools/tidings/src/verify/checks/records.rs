@@ -153,8 +153,8 @@ fn schema(case: &Case<'_>, record: &Record, event: &AnyEvent, out: &mut Comparis
     });
 }
 
-/// A record that is no event of ours is a dead letter of whoever subscribes to what it claims to be. One that claims to be
-/// nothing that anybody here subscribes to is passed by all.
+/// A record that is no event of ours is a dead letter of each service that subscribes to the type it claims. One that claims to be
+/// a type without a subscriber is passed by all.
 fn foreign(record: &Record, is_valid: bool, out: &mut Comparisons) {
     let seen = |service: ServiceName| {
         let reads = subscriptions::topics(service).contains(&record.place.topic);
@@ -166,7 +166,7 @@ fn foreign(record: &Record, is_valid: bool, out: &mut Comparisons) {
         let (place, claimed) = (record.place, record.header("ce_type").unwrap_or("no type"));
         out.not_compared(
             Check::Foreign,
-            format!("the record at {place} claims to be {claimed:.80}, which nobody here subscribes to"),
+            format!("the record at {place} claims to be {claimed:.80}, which no service subscribes to"),
         );
     }
 }

@@ -155,7 +155,7 @@ fn sent(mail: &MailRow, failed: &mut FailedMails, out: &mut Comparisons) {
     match mail.state.as_str() {
         "sent" => {
             out.holds(CHECK, mail.attempts > 0 && mail.lease_id.is_none(), || {
-                format!("{subject} is sent, and nobody has tried it")
+                format!("{subject} is sent, and has no attempt")
             });
         }
         "pending" => out.not_compared(CHECK, format!("{subject} is not sent yet ({error})")),
@@ -163,7 +163,7 @@ fn sent(mail: &MailRow, failed: &mut FailedMails, out: &mut Comparisons) {
             out.holds(
                 CHECK,
                 mail.attempts > 0 && mail.lease_id.is_none() && mail.last_error.is_some(),
-                || format!("{subject} has {state}, and nobody has tried it"),
+                || format!("{subject} has {state}, and has no attempt"),
             );
             failed.0.add(format!("{subject} has {state}: {error}"));
         }

@@ -159,7 +159,7 @@ impl<'a> Replay<'a, '_> {
                 self.check(
                     version,
                     Some(&row.data) == expected.as_ref(),
-                    "records another reservation than was heard of",
+                    "records another reservation than the event has",
                 );
                 self.stream.reservation_id = fact.map(|fact| fact.reservation_id);
             }
@@ -175,13 +175,13 @@ impl<'a> Replay<'a, '_> {
             "LatePaymentRecorded" => {
                 let fact = self.fact::<PaymentCompleted>(row);
                 let is_so = row.data == json!({ "payment_id": fact.map(|fact| fact.payment_id) });
-                self.check(version, !is_open && is_so, "records a late payment that was not heard of");
+                self.check(version, !is_open && is_so, "records a late payment without its event");
                 self.stream.payment_id = fact.map(|fact| fact.payment_id);
             }
             "LateDeclineRecorded" => {
                 let fact = self.fact::<PaymentDeclined>(row);
                 let is_so = row.data == json!({ "payment_id": fact.map(|fact| fact.payment_id) });
-                self.check(version, !is_open && is_so, "records a late refusal that was not heard of");
+                self.check(version, !is_open && is_so, "records a late refusal without its event");
                 self.stream.payment_declined = true;
             }
             "LateStockRejectionRecorded" => {
@@ -189,7 +189,7 @@ impl<'a> Replay<'a, '_> {
                 self.check(
                     version,
                     !is_open && is_heard && row.data == json!({}),
-                    "records a rejection that was not heard of",
+                    "records a rejection without its event",
                 );
                 self.stream.stock_rejected = true;
             }
@@ -234,7 +234,7 @@ impl<'a> Replay<'a, '_> {
         self.stream.ended_at = Some(row.occurred_at);
     }
 
-    /// A domain event that the world hears of: the next one published, under the same id, with this content.
+    /// A domain event that is published: the next one, under the same id, with this content.
     fn announced<E: Event>(&mut self, row: &EventRow, content: impl FnOnce(&'a E) -> Value) {
         let id = row.metadata["event_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
         let at = self.published.iter().position(|it| Some(it.event.event_id()) == id);
