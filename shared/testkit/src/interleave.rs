@@ -167,7 +167,7 @@ impl Schedule {
     }
 }
 
-/// Waits until each side stands at its gate, has finished, or waits for a lock of the other one; tells who can go on.
+/// Waits until each side stands at its gate, has finished, or waits for a lock of the other one; gives those that can go on.
 async fn settle(
     sides: &[Side; 2],
     finished: &[std::cell::Cell<bool>; 2],

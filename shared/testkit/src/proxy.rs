@@ -112,7 +112,7 @@ impl Proxy {
     }
 }
 
-/// Copies until an end of file, an error, or for ever once the connection is silent.
+/// Copies until an end of file, an error, or without end once the connection is silent.
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -128,7 +128,7 @@ async fn forward(
             read = from.read(&mut buffer) => Some(read),
         };
         match read {
-            // Neither is the end of a silent connection told to the other side.
+            // Neither is the end of a silent connection passed to the other side.
             None => std::future::pending().await,
             Some(Ok(bytes @ 1..)) => {
                 let allowed = take(&shared.left, bytes);

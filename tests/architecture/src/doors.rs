@@ -1,5 +1,5 @@
 //! Every wait for a foreign system has a bound on our side. Each system is spoken to through few files, and each of them names its
-//! bound; whoever would open another way is found by the name of the client's types.
+//! bound; another way is found by the name of the client's types.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::sources::Source;
 /// A foreign system, and the only files that speak to it.
 pub struct System {
     name: &'static str,
-    /// What nobody else names; with a dot before it, what nobody else calls.
+    /// What no other file names; with a dot before it, what no other file calls.
     client: &'static [&'static str],
     doors: &'static [Door],
 }
@@ -22,12 +22,12 @@ pub struct Door {
     path: &'static str,
     /// What in it names the bound.
     bound: &'static str,
-    /// The bound in words.
-    told: &'static str,
+    /// The bound as text.
+    text: &'static str,
 }
 
-const fn door(path: &'static str, bound: &'static str, told: &'static str) -> Door {
-    Door { path, bound, told }
+const fn door(path: &'static str, bound: &'static str, text: &'static str) -> Door {
+    Door { path, bound, text }
 }
 
 /// All of them.
@@ -166,8 +166,8 @@ pub fn violations(sources: &[Source]) -> anyhow::Result<Vec<Violation>> {
 pub fn table() -> String {
     let mut table = "| system | spoken to in | bound |\n|---|---|---|\n".to_owned();
     for System { name, doors, .. } in SYSTEMS {
-        for Door { path, told, .. } in *doors {
-            let _ = writeln!(table, "| {name} | `{path}` | {told} |");
+        for Door { path, text, .. } in *doors {
+            let _ = writeln!(table, "| {name} | `{path}` | {text} |");
         }
     }
     table

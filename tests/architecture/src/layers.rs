@@ -5,7 +5,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use crate::Violation;
 use crate::sources::Source;
 
-/// What a domain must not know: the world, and everything further out.
+/// What a domain must not know: input, output, and everything further out.
 const OUTSIDE_DOMAIN: [&str; 12] = [
     "adapters",
     "application",

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 /// The most rows of one table that are corrupted, so that every kind of row is among them.
 const ROWS: usize = 14;
 
-/// The most different values of a column that tells kinds of rows apart.
+/// The most different values of a column that distinguishes kinds of rows.
 const KINDS: usize = 10;
 
 /// A column of a table.
@@ -100,7 +100,7 @@ pub async fn tables(conn: &mut PgConnection) -> anyhow::Result<Vec<Table>> {
     Ok(found)
 }
 
-/// A row for each value of each column that tells kinds of rows apart, and one for each column that is set anywhere.
+/// A row for each value of each column that distinguishes kinds of rows, and one for each column that is set anywhere.
 fn choose(columns: &[Column], rows: &[Row]) -> Vec<usize> {
     let mut chosen = BTreeSet::new();
     let mut wanted: Vec<Vec<usize>> = Vec::new();
@@ -118,7 +118,7 @@ fn choose(columns: &[Column], rows: &[Row]) -> Vec<usize> {
             wanted.push(first.into_values().take(1).collect());
         }
     }
-    // Kinds first: what tells few kinds apart is cheap to cover.
+    // Kinds first: what distinguishes few kinds is cheap to cover.
     wanted.sort_by_key(Vec::len);
     for row in wanted.into_iter().flatten() {
         if chosen.len() < ROWS {

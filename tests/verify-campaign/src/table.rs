@@ -68,7 +68,7 @@ pub struct Table {
     cells: BTreeMap<String, BTreeMap<&'static str, BTreeSet<Outcome>>>,
     /// How many corruptions were tried.
     pub tried: usize,
-    /// What nobody noticed, in words.
+    /// What no check has found, as text.
     pub missed: Vec<String>,
     /// The checks that have found something.
     pub found: BTreeSet<Check>,

@@ -138,8 +138,8 @@ impl Common {
             .map_err(|_| listen("an address and a port are needed, such as 127.0.0.1:8080"))?;
         if !address.ip().is_loopback() && !self.http.allow_insecure {
             return Err(listen(
-                "nobody is asked who they are, so only this machine may call; where something else keeps strangers \
-                 away, say http.allow_insecure = true (TIDINGS_HTTP__ALLOW_INSECURE)",
+                "there is no authentication, so only loopback addresses are allowed; behind a network policy or proxy, \
+                 set http.allow_insecure = true (TIDINGS_HTTP__ALLOW_INSECURE)",
             ));
         }
         for (key, value) in [

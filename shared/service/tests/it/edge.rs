@@ -18,7 +18,7 @@ async fn every_error_is_a_problem_document() {
     let of_bytes = |bytes: usize| format!("{{\"text\":\"{}\"}}", "x".repeat(bytes - r#"{"text":""}"#.len()));
     let largest = of_bytes(1 << 20);
     let too_large = of_bytes((1 << 20) + 1);
-    // Of unknown length, and larger than what the connection takes before somebody reads.
+    // Of unknown length, and larger than what the connection takes before the client reads.
     let chunked = reqwest::Body::wrap_stream(futures::stream::iter(
         (0..10).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 20])),
     ));

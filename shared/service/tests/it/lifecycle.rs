@@ -34,7 +34,7 @@ pub(crate) async fn until_at_work(stack: &Stack, statement: &str) {
     .await;
 }
 
-/// Waits until this holds of what a service tells of itself.
+/// Waits until this holds of a service's health.
 pub(crate) async fn until_measured(service: &Process, metric: &str, holds: fn(f64) -> bool) {
     eventually(metric, WAIT_TIMEOUT, async || {
         let (_, exposed) = service.get("/metrics").await;
@@ -278,7 +278,7 @@ async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
         let told_us = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(told_us.contains(told), "{variable}: {told_us}");
         let all = told_us + &String::from_utf8_lossy(&output.stdout);
-        assert!(!all.contains("hunter2"), "the password is told: {all}");
+        assert!(!all.contains("hunter2"), "the password is printed: {all}");
     }
 }
 
@@ -380,7 +380,7 @@ async fn a_supervisor_without_an_http_client_can_ask_for_health() {
 
     let everywhere = [("TIDINGS_HTTP__ALLOW_INSECURE", "true"), ("TIDINGS_HTTP__LISTEN", "0.0.0.0:0")];
     let mut service = stack.service(&everywhere).await;
-    assert!(service.log().contains("whoever reaches this address"), "{}", service.log());
+    assert!(service.log().contains("there is no authentication"), "{}", service.log());
     let listen = service.url.replace("http://", "");
     let settings = [everywhere[0], ("TIDINGS_HTTP__LISTEN", listen.as_str())];
     let healthy = stack.run("check", &settings);

@@ -1,5 +1,5 @@
 //! Encrypted and authenticated: the settings of TLS, SCRAM and certificates reach PostgreSQL's and Kafka's clients, and
-//! no secret is told on the way.
+//! no secret is printed on the way.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::stack::{Process, Stack, WAIT_TIMEOUT};
 
-/// What was told, and by whom.
+/// Both outputs of a command.
 fn told(output: &Output) -> String {
     let streams = [output.stdout.as_slice(), output.stderr.as_slice()];
     streams.map(|stream| String::from_utf8_lossy(stream).into_owned()).concat()
@@ -100,11 +100,11 @@ async fn postgresql_is_spoken_to_with_tls_and_only_with_a_certificate_of_the_nam
     works(&service).await;
     service.signal("-TERM");
     assert_eq!(service.ended().await, Some(0), "{}", service.log());
-    assert!(!service.log().contains(&password), "the password is told");
+    assert!(!service.log().contains(&password), "the password is printed");
 
     let printed = stack.run("print", &[("TIDINGS_DATABASE__URL", &verified)]);
     assert!(told(&printed).contains("sslmode=verify-full"), "{}", told(&printed));
-    assert!(!told(&printed).contains(&password), "the password is told");
+    assert!(!told(&printed).contains(&password), "the password is printed");
 
     let plain = url("disable", &certificates.path("ca.pem"));
     let stranger = url("verify-full", &strangers.path("ca.pem"));
@@ -113,7 +113,7 @@ async fn postgresql_is_spoken_to_with_tls_and_only_with_a_certificate_of_the_nam
             [("TIDINGS_DATABASE__URL", refused.as_str()), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "2000")];
         let output = stack.run("run", &settings);
         assert_eq!(output.status.code(), Some(1), "{refused}: {}", told(&output));
-        assert!(!told(&output).contains(&password), "the password is told");
+        assert!(!told(&output).contains(&password), "the password is printed");
     }
 }
 
@@ -158,7 +158,7 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
     let printed = stack.run("print", &good);
     assert!(told(&printed).contains("SCRAM-SHA-512"), "{}", told(&printed));
     for text in [service.log(), told(&printed)] {
-        assert!(!text.contains(&password), "the password is told: {text}");
+        assert!(!text.contains(&password), "the password is printed: {text}");
     }
 
     let plain = vec![
@@ -173,7 +173,7 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
         let told = told(&output);
         assert_eq!(output.status.code(), Some(1), "{refused:?}: {told}");
         assert!(told.contains("kafka.bootstrap_servers"), "{told}");
-        assert!(!told.contains(&password) && !told.contains("hunter2"), "a password is told: {told}");
+        assert!(!told.contains(&password) && !told.contains("hunter2"), "a password is printed: {told}");
         println!("{told}");
     }
 }

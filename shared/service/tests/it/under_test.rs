@@ -36,7 +36,7 @@ struct Config {
 /// Not a test of its own: the process that the tests start.
 #[test]
 fn service_under_test() {
-    #[expect(clippy::disallowed_methods, reason = "tells the tests from the process that they start")]
+    #[expect(clippy::disallowed_methods, reason = "separates the tests from the process that they start")]
     let Ok(mode) = std::env::var(RUN) else { return };
     let command_line = CommandLine {
         print_config: mode == "print",
@@ -95,7 +95,7 @@ async fn fail() -> &'static str {
     panic!("the test asks for it")
 }
 
-/// Waits for ever without taking a place from others.
+/// Waits without end and without taking a place from others.
 async fn polite(in_flight: axum::Extension<InFlight>) {
     in_flight.release();
     std::future::pending::<()>().await;

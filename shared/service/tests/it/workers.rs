@@ -7,7 +7,7 @@ use testkit::wait::eventually;
 
 use crate::stack::{Process, Stack, WAIT_TIMEOUT};
 
-/// Waits until the metric of the worker has this value, and tells its component of `/health/ready`.
+/// Waits until the metric of the worker has this value, and gives its component of `/health/ready`.
 async fn until_stalled(service: &Process, stalled: f64) -> serde_json::Value {
     eventually("worker_stalled", WAIT_TIMEOUT, async || {
         let (_, exposed) = service.get("/metrics").await;
@@ -41,7 +41,7 @@ async fn a_worker_with_due_work_that_does_not_move_is_stalled() {
     let detail = component["detail"].as_str().unwrap_or_default();
     assert!(component["state"] == "retrying" && detail.contains("stalled since 20"), "{component}");
     assert!(service.log().contains("worker stalled"), "{}", service.log());
-    // A restart would help nobody.
+    // A restart would not help.
     assert_eq!(service.get("/health/live").await.0, 200);
     std::fs::remove_file(&file).unwrap();
     let component = until_stalled(&service, 0.0).await;

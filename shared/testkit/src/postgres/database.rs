@@ -99,19 +99,19 @@ impl TestDatabase {
         self.database.another(10)
     }
 
-    /// Waits until somebody in it waits for a lock.
+    /// Waits until a session in it waits for a lock.
     ///
     /// # Panics
-    /// When nobody does in time.
+    /// When none does in time.
     pub async fn until_somebody_waits(&self) {
-        eventually("somebody waits for a lock", WAIT_TIMEOUT, async || {
+        eventually("a session waits for a lock", WAIT_TIMEOUT, async || {
             let waiting: i64 = sqlx::query_scalar(
                 "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'",
             )
             .fetch_one(&self.pool)
             .await?;
-            if waiting > 0 { Ok(()) } else { Err(anyhow::anyhow!("nobody does")) }
+            if waiting > 0 { Ok(()) } else { Err(anyhow::anyhow!("none does")) }
         })
         .await;
     }
@@ -167,7 +167,7 @@ async fn template(
     let key = template_key(name)?;
     let mut admin = connect(server).await?;
     sqlx::query("select set_config('lock_timeout', '60s', false)").execute(&mut admin).await?;
-    // Parallel test binaries and tests wait here for whoever migrates. The lock goes with the connection.
+    // Parallel test binaries and tests wait here for the one that migrates. The lock goes with the connection.
     let lock = i64::from_ne_bytes(key.to_ne_bytes());
     sqlx::query("select pg_advisory_lock($1)").bind(lock).execute(&mut admin).await?;
     let existing: Vec<String> =

@@ -321,7 +321,7 @@ async fn a_dropped_receiver_closes_its_ports_even_while_it_hangs() {
         drop(receiver);
     });
     assert!(by_http.is_err() && by_grpc.is_err());
-    assert!(started.elapsed() < WAIT_TIMEOUT, "nobody waits for a receiver that is gone");
+    assert!(started.elapsed() < WAIT_TIMEOUT, "no wait for a receiver that is gone");
     for port in [http, grpc] {
         eventually("the port is closed", WAIT_TIMEOUT, async || {
             match tokio::net::TcpStream::connect(port.address()).await {

@@ -1,4 +1,4 @@
-//! A reserved port is nobody's but the program's that was told its number.
+//! A reserved port is free for the program that knows its number only.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write as _};
@@ -17,7 +17,7 @@ fn a_reserved_port_is_drawn_by_nobody_and_a_program_that_is_told_can_be_started_
     assert_eq!(numbers.len(), reserved.len());
     for _ in 0..DRAWS {
         let drawn = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        assert!(!numbers.contains(&drawn), "{drawn} was given to somebody else");
+        assert!(!numbers.contains(&drawn), "{drawn} was given to another program");
     }
 
     let address = reserved[0].address();

@@ -32,7 +32,7 @@ impl Ground {
             Ok(url) => (url, None),
             Err(_) => {
                 let embedded = EmbeddedRegistry::start_anywhere().await.unwrap();
-                // As real ones are unless told otherwise, so that all care for compatibility is the codec's.
+                // As real ones are by default, so that all care for compatibility is the codec's.
                 let lax = json!({ "compatibility": "NONE" });
                 let answer = client().put(format!("{}/config", embedded.url())).json(&lax).send().await;
                 answer.unwrap().error_for_status().unwrap();
@@ -89,7 +89,7 @@ fn confirmed() -> OrderConfirmed {
     }
 }
 
-/// What somebody wrote by hand under a schema of theirs.
+/// A value of another producer under a schema of its own.
 fn written(id: u32, schema: &Schema, value: impl Into<Value>) -> Vec<u8> {
     let body = GenericDatumWriter::builder(schema).build().unwrap().write_value_to_vec(value).unwrap();
     [&[0], &id.to_be_bytes()[..], &body].concat()
@@ -107,7 +107,7 @@ async fn what_one_service_publishes_another_reads() {
     let producer = ground.connect(&[OrderConfirmed::TYPE, OrderCancelled::TYPE], &[]).await;
     let event = confirmed().into_any();
     let value = producer.encode(&event).unwrap();
-    // One that had all schemas at start-up, one that never heard of the type before.
+    // One that had all schemas at start-up, one that never met the type before.
     for consumes in [&[OrderConfirmed::TYPE][..], &[]] {
         let consumer = ground.connect(&[], consumes).await;
         assert_eq!(consumer.decode(&ground.orders(), Some(&value)).await.unwrap(), event);
@@ -299,7 +299,7 @@ async fn a_service_waits_for_a_registry_that_starts_later() {
     let connecting =
         Codec::connect_within(WAIT_TIMEOUT, &config, Topics::default(), &[PaymentCompleted::TYPE], &[]);
     let starting = async {
-        // The first attempt gets through to somebody who hangs up.
+        // The first attempt gets through to a server that hangs up.
         drop(listener.accept().await.unwrap());
         drop(listener);
         EmbeddedRegistry::start(port.address()).await.unwrap()

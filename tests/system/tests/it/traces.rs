@@ -112,7 +112,7 @@ order: POST /orders
           payment: void
 ";
 
-/// The same where payment heard of the reservation before it heard of the order: what both together set off
+/// The same where payment consumed the reservation before the order: what both together set off
 /// stands below the later one.
 fn placement_heard_late(tree: &str) -> String {
     const EARLY: &str = "          payment: process reservations StockReserved\n";
@@ -174,7 +174,7 @@ fn line(span: &ReceivedSpan) -> String {
 async fn trace_id(system: &System, order_id: Uuid) -> anyhow::Result<String> {
     let client = system.client(ServiceName::Order)?;
     let order: Value = client.get(&format!("/orders/{order_id}")).await.into_result()?;
-    Ok(order["trace_id"].as_str().context("the order tells its trace")?.to_owned())
+    Ok(order["trace_id"].as_str().context("the order has no trace")?.to_owned())
 }
 
 fn receiver(system: &System) -> &OtlpReceiver {
@@ -185,7 +185,7 @@ fn is_tree(found: &str, expected: &str) -> bool {
     found == expected || found == placement_heard_late(expected)
 }
 
-/// Waits until the order's trace has this tree, or the one in which payment heard of the order last.
+/// Waits until the order's trace has this tree, or the one in which payment consumed the order last.
 async fn expect_tree(system: &System, order_id: Uuid, expected: &str) -> anyhow::Result<()> {
     let trace_id = trace_id(system, order_id).await?;
     eventually(&format!("the trace of order {order_id} has its tree"), WAIT_TIMEOUT, async || {
@@ -319,7 +319,7 @@ fn nobody_is_named_in_the_logs(system: &System) -> anyhow::Result<()> {
         assert!(!log.is_empty(), "{service} has logged nothing");
         for line in log.lines() {
             assert!(!PERSONAL.iter().any(|person| line.contains(person)), "{service}: {line}");
-            assert!(!line.contains(&password), "{service} tells the database's password: {line}");
+            assert!(!line.contains(&password), "{service} prints the database's password: {line}");
         }
     }
     Ok(())
@@ -334,14 +334,14 @@ async fn a_crash_between_commit_and_publish_leaves_the_trace_whole() -> anyhow::
     let watch = system.stack().watch(ServiceName::Order);
     let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LEADER_LOCK);
     let (locked, ()) = tokio::join!(lock.execute(&mut database), async {
-        eventually("somebody waits for the lock", WAIT_TIMEOUT, async || {
+        eventually("a session waits for the lock", WAIT_TIMEOUT, async || {
             let mut other = system.database(ServiceName::Order).await?;
             let waiting: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
             )
             .fetch_one(&mut other)
             .await?;
-            if waiting > 0 { Ok(()) } else { Err(anyhow::anyhow!("nobody")) }
+            if waiting > 0 { Ok(()) } else { Err(anyhow::anyhow!("none does")) }
         })
         .await;
         assert!(watch.kill());

@@ -31,7 +31,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(4);
 /// How many orders a second the follower's scrub compares: a cycle takes a few seconds.
 const SCRUB_RATE: u32 = 100;
 
-/// Places orders of every kind until it is told to stop; each ends by itself, or is cancelled.
+/// Places orders of every kind until it is stopped; each ends by itself, or is cancelled.
 async fn place(system: &System, stop: &CancellationToken) -> anyhow::Result<usize> {
     let methods = [
         "tok_visa",
@@ -46,7 +46,7 @@ async fn place(system: &System, stop: &CancellationToken) -> anyhow::Result<usiz
     while !stop.is_cancelled() {
         let (sku, method) = (["TEAPOT", "LAMP", "CLOCK"][placed % 3], methods[placed % methods.len()]);
         let quantity = if placed % 11 == 10 { 100_000 } else { 1 + placed as u64 % 3 };
-        // An order that was not answered may be there all the same; nobody asks for it again.
+        // An order that was not answered may be there all the same; it is not asked for again.
         if let Ok(order_id) = system.place(sku, quantity, method).await
             && placed % 5 == 4
         {

@@ -24,7 +24,7 @@ const PACES_MS: [i64; 3] = [1, 8, 30];
 /// The pause between two snapshots of a database.
 const BETWEEN: Duration = Duration::from_millis(20);
 
-/// Snapshots of one service until it is told to stop.
+/// Snapshots of one service until it is stopped.
 async fn take(
     system: &System,
     codec: &Codec,
