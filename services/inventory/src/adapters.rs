@@ -4,4 +4,3 @@ pub mod contract;
 pub mod http;
 pub mod metrics;
 pub mod postgres;
-pub mod reactions;

@@ -1,4 +1,3 @@
-//! The use cases, what a fact or a command sets in motion.
+//! The use cases that no event starts.
 
-pub mod fulfilment;
 pub mod replenish_stock;

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What inventory alone can be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

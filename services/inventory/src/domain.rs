@@ -6,7 +6,6 @@ pub mod refusal;
 pub mod reservation;
 pub mod sku;
 pub mod stock_level;
-pub mod warehouse;
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +13,8 @@ mod tests;
 pub use lines::Lines;
 pub use order_id::OrderId;
 pub use refusal::Refusal;
-pub use reservation::{OrderFact, Reservation, ReservationId, ReservationState};
+pub use reservation::{
+    Decision, OrderFact, Reservation, ReservationEvent, ReservationId, ReservationState, Shortage,
+};
 pub use sku::{InvalidSku, Sku};
-pub use stock_level::{Books, StockLevel};
-pub use warehouse::{Shortage, StockEvent, Warehouse};
+pub use stock_level::{Books, LevelChange, StockEvent, StockLevel};

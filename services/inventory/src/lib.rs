@@ -1,6 +1,12 @@
-//! The inventory service: who keeps the stock, what is available, and for which order the rest is held.
+//! inventory: keeps the stock, and reserves it for orders.
+
+#![expect(
+    missing_docs,
+    reason = "the items of a service are for its own main and tests: what a name says is not repeated"
+)]
 
 pub mod adapters;
 pub mod application;
 pub mod config;
 pub mod domain;
+pub mod handlers;

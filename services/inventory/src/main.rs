@@ -1,11 +1,12 @@
-//! The inventory service.
+//! The inventory service: wiring only.
 
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use events::Subscribe as _;
 use inbox::Subscriptions;
-use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock};
-use inventory::adapters::{contract, http, metrics, postgres};
+use inventory::adapters::postgres::{self, Batch};
+use inventory::adapters::{contract, http, metrics};
 use inventory::config::Config;
+use inventory::handlers;
 use service::{Definition, Deps, Service};
 
 fn main() -> anyhow::Result<()> {
@@ -17,12 +18,12 @@ fn main() -> anyhow::Result<()> {
         metrics: metrics::METRICS,
     };
     service::run(definition, |config: &Config, deps: &Deps| {
-        let subscriptions = Subscriptions::new()
-            .on::<OrderPlaced>(reserve_stock)
-            .on::<OrderConfirmed>(commit_stock)
-            .on::<OrderCancelled>(release_stock);
+        let subscriptions = Subscriptions::<Batch>::new()
+            .on::<OrderPlaced>(handlers::order_placed)
+            .on::<OrderConfirmed>(handlers::order_confirmed)
+            .on::<OrderCancelled>(handlers::order_cancelled);
         Ok(Service::new()
-            .consumes::<postgres::StockBatch>(subscriptions, deps.outbox.clone())
+            .consumes(subscriptions, deps.outbox.clone())
             .http(http::routes(config, deps), http::openapi()))
     })
 }

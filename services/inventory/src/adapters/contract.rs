@@ -1,15 +1,17 @@
-//! Where inventory's own words meet the published language.
+//! The only place where inventory's own vocabulary meets the published one.
 
 use chrono::{DateTime, Utc};
-use contracts::order::OrderPlaced;
-use contracts::reservation::{ReservedLine, Shortage, StockRejected, StockReleased, StockReserved};
+use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::reservation::{self, ReservedLine, StockRejected, StockReleased, StockReserved};
 use contracts::stock::{StockLevelLow, StockReplenished};
 use contracts::{AnyEvent, Event};
 use uuid::Uuid;
 
-use crate::domain::{Lines, OrderId, Refusal, Sku, StockEvent};
+use crate::domain::{
+    Lines, OrderId, Refusal, ReservationEvent, ReservationId, Shortage, Sku, StockEvent, StockLevel,
+};
 
-/// The full names of what inventory publishes.
+/// Full names of the events that this service publishes.
 pub const PUBLISHES: &[&str] = &[
     StockReserved::TYPE,
     StockRejected::TYPE,
@@ -18,98 +20,81 @@ pub const PUBLISHES: &[&str] = &[
     StockLevelLow::TYPE,
 ];
 
-/// What a placed order asks for.
-///
 /// # Errors
-/// When its lines can't be those of an order.
-pub fn lines(event: &OrderPlaced) -> Result<Lines, Refusal> {
+/// When the lines can't be those of an order.
+pub fn order_placed(event: &OrderPlaced) -> Result<(OrderId, Lines), Refusal> {
     let lines: Result<Vec<_>, Refusal> =
         event.lines.iter().map(|line| Ok((Sku::parse(&line.sku)?, line.quantity))).collect();
-    Lines::try_sum(lines?)
+    Ok((OrderId(event.order_id), Lines::try_sum(lines?)?))
 }
 
-/// On whose account an event is published: the aggregate that numbers it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Account {
-    /// On the topic of reservations, by order.
-    Order(OrderId),
-    /// On the topic of stock, by SKU.
-    Sku(Sku),
+pub const fn order_confirmed(event: &OrderConfirmed) -> OrderId {
+    OrderId(event.order_id)
 }
 
-/// The account on which the world hears of this, if it does.
-#[must_use]
-pub fn account(event: &StockEvent) -> Option<Account> {
-    match event {
-        StockEvent::Reserved { order_id, .. }
-        | StockEvent::Rejected { order_id, .. }
-        | StockEvent::Released { order_id, .. } => Some(Account::Order(*order_id)),
-        StockEvent::Replenished { sku, .. } | StockEvent::FellLow { sku, .. } => {
-            Some(Account::Sku(sku.clone()))
-        }
-        StockEvent::Committed { .. } | StockEvent::CancelledBeforePlaced { .. } => None,
-    }
+pub const fn order_cancelled(event: &OrderCancelled) -> OrderId {
+    OrderId(event.order_id)
 }
 
-/// What the world hears of this, under this id and sequence; nothing, where it need not know.
-#[must_use]
-pub fn publication(
-    event: &StockEvent,
+/// The SKUs that a placed order names, valid or not.
+pub fn skus(event: &AnyEvent) -> impl Iterator<Item = &str> {
+    OrderPlaced::from_any(event).into_iter().flat_map(|placed| &placed.lines).map(|line| line.sku.as_str())
+}
+
+/// What other services get of a reservation's event, under this id and sequence; nothing, if it is internal.
+pub fn reservation_event(
+    order_id: OrderId,
+    reservation_id: ReservationId,
+    event: &ReservationEvent,
     event_id: Uuid,
     occurred_at: DateTime<Utc>,
     sequence: i64,
 ) -> Option<AnyEvent> {
+    let (order_id, reservation_id) = (order_id.0, reservation_id.0);
     Some(match event {
-        StockEvent::Reserved { order_id, reservation_id, lines } => StockReserved {
-            event_id,
-            occurred_at,
-            order_id: order_id.0,
-            sequence,
-            reservation_id: reservation_id.0,
-            lines: published_lines(lines),
+        ReservationEvent::Reserved(lines) => {
+            let lines = reserved_lines(lines);
+            StockReserved { event_id, occurred_at, order_id, sequence, reservation_id, lines }.into_any()
         }
-        .into_any(),
-        StockEvent::Released { order_id, reservation_id, lines } => StockReleased {
-            event_id,
-            occurred_at,
-            order_id: order_id.0,
-            sequence,
-            reservation_id: reservation_id.0,
-            lines: published_lines(lines),
+        ReservationEvent::Released(lines) => {
+            let lines = reserved_lines(lines);
+            StockReleased { event_id, occurred_at, order_id, sequence, reservation_id, lines }.into_any()
         }
-        .into_any(),
-        StockEvent::Rejected { order_id, shortages } => {
-            let shortages = shortages.iter().map(|shortage| Shortage {
-                sku: shortage.sku.to_string(),
-                requested: shortage.requested,
-                available: shortage.available,
-            });
-            let shortages = shortages.collect();
-            StockRejected { event_id, occurred_at, order_id: order_id.0, sequence, shortages }.into_any()
+        ReservationEvent::Rejected(shortages) => {
+            let shortages = shortages.iter().map(shortage).collect();
+            StockRejected { event_id, occurred_at, order_id, sequence, shortages }.into_any()
         }
-        StockEvent::Replenished { sku, quantity, level } => StockReplenished {
-            event_id,
-            occurred_at,
-            sku: sku.to_string(),
-            sequence,
-            quantity: *quantity,
-            available: level.books().available,
-            threshold: level.books().reorder_threshold,
-        }
-        .into_any(),
-        StockEvent::FellLow { sku, level } => StockLevelLow {
-            event_id,
-            occurred_at,
-            sku: sku.to_string(),
-            sequence,
-            available: level.books().available,
-            threshold: level.books().reorder_threshold,
-        }
-        .into_any(),
-        StockEvent::Committed { .. } | StockEvent::CancelledBeforePlaced { .. } => return None,
+        ReservationEvent::Committed(_) | ReservationEvent::CancelledBeforePlaced => return None,
     })
 }
 
-fn published_lines(lines: &Lines) -> Vec<ReservedLine> {
+/// What other services get of a SKU's event, which left it at `level`.
+pub fn stock_event(
+    sku: &Sku,
+    level: StockLevel,
+    event: StockEvent,
+    event_id: Uuid,
+    occurred_at: DateTime<Utc>,
+    sequence: i64,
+) -> AnyEvent {
+    let (sku, books) = (sku.to_string(), level.books());
+    let (available, threshold) = (books.available, books.reorder_threshold);
+    match event {
+        StockEvent::Replenished { quantity } => {
+            StockReplenished { event_id, occurred_at, sku, sequence, quantity, available, threshold }
+                .into_any()
+        }
+        StockEvent::FellLow => {
+            StockLevelLow { event_id, occurred_at, sku, sequence, available, threshold }.into_any()
+        }
+    }
+}
+
+fn reserved_lines(lines: &Lines) -> Vec<ReservedLine> {
     lines.iter().map(|(sku, quantity)| ReservedLine { sku: sku.to_string(), quantity }).collect()
+}
+
+fn shortage(shortage: &Shortage) -> reservation::Shortage {
+    let Shortage { sku, requested, available } = shortage;
+    reservation::Shortage { sku: sku.to_string(), requested: *requested, available: *available }
 }

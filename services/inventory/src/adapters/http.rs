@@ -1,4 +1,4 @@
-//! The HTTP edge: stock levels for people, and replenishments.
+//! The HTTP API: stock levels, and replenishments.
 
 mod views;
 
@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use contracts::envelope::correlation_id_of;
 use contracts::{Cause, clock};
-use database::Operation;
 use events::PublishError;
 use service::Deps;
 use service::http::{Fault, Faults, Field, IDEMPOTENT_REPLAYED, IdempotencyKey, Json, Path, Problem, Query};
@@ -19,22 +18,20 @@ use tracing::Instrument;
 use utoipa::OpenApi;
 
 use self::views::{Page, PageQuery, Replenishment, StockPage, StockView};
-use super::postgres::{self, PgReplenishment};
-use crate::application::replenish_stock::{
-    Outcome, ReplenishError, ReplenishStock, Replenished, replenish_stock,
-};
+use super::postgres::{StockStore, StoreError};
+use crate::application::replenish_stock::{Outcome, ReplenishStock, Replenished, replenish_stock};
 use crate::config::Config;
 use crate::domain::{Refusal, Sku};
 
 #[derive(Clone, Debug)]
 struct StockApi {
-    deps: Deps,
+    store: StockStore,
     default_threshold: i64,
 }
 
-/// Inventory's routes.
 pub fn routes(config: &Config, deps: &Deps) -> Router {
-    let api = StockApi { deps: deps.clone(), default_threshold: i64::from(config.default_reorder_threshold) };
+    let store = StockStore::new(deps.database.clone(), deps.outbox.clone());
+    let api = StockApi { store, default_threshold: i64::from(config.default_reorder_threshold) };
     Router::new()
         .route("/stock", get(list_stock))
         .route("/stock/{sku}", get(show_stock))
@@ -42,8 +39,6 @@ pub fn routes(config: &Config, deps: &Deps) -> Router {
         .with_state(api)
 }
 
-/// The description of these routes.
-#[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }
@@ -69,8 +64,8 @@ async fn list_stock(
     Query(query): Query<PageQuery>,
 ) -> Result<Json<StockPage>, Problem> {
     let page = Page::try_from(query)?;
-    // One more than asked for tells whether another page follows.
-    let mut levels = postgres::page(&api.deps.database, &page.after, page.limit + 1).await?;
+    // One more than requested shows whether another page follows.
+    let mut levels = api.store.page(&page.after, page.limit + 1).await?;
     let more = levels.len() > page.length();
     levels.truncate(page.length());
     let next_cursor = levels.last().filter(|_| more).map(|(sku, _)| sku.to_string());
@@ -93,13 +88,13 @@ async fn show_stock(
 ) -> Result<Json<StockView>, Problem> {
     let unknown = || Problem::not_found(format!("the SKU {sku:?} is not kept"));
     let sku = Sku::parse(&sku).map_err(|_| unknown())?;
-    match postgres::find(&api.deps.database, &sku).await? {
+    match api.store.find(&sku).await? {
         Some(books) => Ok(Json(StockView::new(&sku, books))),
         None => Err(unknown()),
     }
 }
 
-/// Adds units; a SKU not yet known begins here. The same key adds them once.
+/// Adds units; an unknown SKU is created. The same key adds them once.
 #[utoipa::path(
     post, path = "/stock/{sku}/replenishments", tag = "stock",
     params(
@@ -128,23 +123,24 @@ async fn replenish(
         user_id: None,
         trace: trace_of(&span),
     };
-    let sku = command.sku.clone();
-    let deps = &api.deps;
-    let replenishing = deps.database.transaction(Operation::Request, |transaction| async {
-        let transaction = PgReplenishment::new(transaction, &deps.outbox);
-        let outcome =
-            replenish_stock(transaction, &command, api.default_threshold, &cause, clock::now()).await;
-        Ok::<_, sqlx::Error>(outcome)
+    let replenishing = api.store.transaction(|transaction| {
+        replenish_stock(transaction, &command, api.default_threshold, &cause, clock::now())
     });
-    match replenishing.instrument(span).await? {
-        Ok(Outcome::Done(answer)) => Ok(answered(&sku, &answer, false)),
-        Ok(Outcome::Replayed(answer)) => Ok(answered(&sku, &answer, true)),
+    match replenishing.instrument(span).await {
+        Ok(Outcome::Done(answer)) => Ok(answered(&command.sku, &answer, false)),
+        Ok(Outcome::Replayed(answer)) => Ok(answered(&command.sku, &answer, true)),
         Ok(Outcome::KeyReused) => Err(IdempotencyKey::reused("use a new key for a new replenishment")),
-        Err(ReplenishError::Refused(refusal)) => Err(Problem::validation(vec![fault(&refusal)])),
-        Err(ReplenishError::Store(PublishError::Database(error))) => Err(error.into()),
-        Err(ReplenishError::Store(error)) => {
-            tracing::error!(%error, "a replenishment can't be published");
-            Err(Problem::internal())
+        Err(error) => Err(problem(error)),
+    }
+}
+
+fn problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::Refused(refusal) => Problem::validation(vec![fault(&refusal)]),
+        StoreError::Database(error) | StoreError::Publish(PublishError::Database(error)) => error.into(),
+        StoreError::Publish(_) | StoreError::NotLocked(_) => {
+            tracing::error!(%error, "a replenishment can't be stored");
+            Problem::internal()
         }
     }
 }
@@ -179,7 +175,6 @@ fn fault(refusal: &Refusal) -> Fault {
         | Refusal::InvalidSku(_)
         | Refusal::ConfirmedWithoutStock { .. }
         | Refusal::CancelledAfterCommit { .. }
-        | Refusal::NotLoaded { .. }
         | Refusal::StockOutOfBalance { .. } => "",
     };
     Fault { pointer: pointer.to_owned(), detail: refusal.to_string() }

@@ -1,28 +1,25 @@
-//! Units come in: once per Idempotency-Key, however often and however concurrently it is asked for.
+//! Adds units to a SKU: once per Idempotency-Key, however often and however concurrently it is requested.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
 use contracts::Cause;
 
-use super::fulfilment::Fulfilment;
-use crate::domain::{Books, Refusal, Sku, StockLevel, Warehouse};
+use crate::domain::{Books, LevelChange, Refusal, Sku, StockLevel};
 
-/// Units of a SKU have come.
+#[cfg(test)]
+mod tests;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplenishStock {
-    /// The caller's name for this replenishment: the same key is the same replenishment.
     pub idempotency_key: String,
-    /// Of what.
     pub sku: Sku,
-    /// How many.
     pub quantity: i64,
-    /// Another reorder threshold from now on, if any.
+    /// The reorder threshold from now on; unchanged if absent.
     pub reorder_threshold: Option<i64>,
 }
 
-/// What a replenishment led to, now or when it was first asked for.
+/// What a replenishment led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replenished {
     /// Whether the SKU was unknown before.
@@ -31,50 +28,35 @@ pub struct Replenished {
     pub level: Books,
 }
 
-/// A replenishment that was asked for before.
+/// The command that has used an Idempotency-Key, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Earlier {
-    /// What was asked then.
     pub command: ReplenishStock,
-    /// What was answered.
     pub answer: Replenished,
 }
 
-/// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done now.
     Done(Replenished),
-    /// Done before; this is the stored answer.
+    /// Done before, with this stored answer.
     Replayed(Replenished),
-    /// The key stands for another replenishment.
+    /// Another replenishment has used the key.
     KeyReused,
 }
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplenishError<E> {
-    /// The rules refuse it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The store failed; whether anything was kept is decided by its transaction.
-    #[error("storing the replenishment")]
-    Store(#[source] E),
-}
-
-/// What the use case needs of its store: one transaction, dropped unless it is committed.
+/// One transaction, rolled back unless it is committed. `lock` comes before every other call.
 pub trait Transaction: Sized + Send {
-    /// How the store fails.
-    type Error: Send;
+    /// How the database fails, or a refusal.
+    type Error: From<Refusal> + Send;
 
-    /// The SKU's level, locked; a SKU not yet known is created without units and with this threshold.
+    /// Locks the SKU until the end of the transaction. An unknown one is created without units, with this threshold.
     fn lock(
         &mut self,
         sku: &Sku,
         default_threshold: i64,
     ) -> impl Future<Output = Result<StockLevel, Self::Error>> + Send;
 
-    /// Notes that this command led to this answer; gives what the key stands for already, if it does.
+    /// Keeps the answer to this command; gives the earlier command of the same key, if there was one.
     fn remember(
         &mut self,
         command: &ReplenishStock,
@@ -82,39 +64,43 @@ pub trait Transaction: Sized + Send {
         now: DateTime<Utc>,
     ) -> impl Future<Output = Result<Option<Earlier>, Self::Error>> + Send;
 
-    /// Stores the new level and what is to be published, and commits.
-    fn commit(self, fulfilment: Fulfilment) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Stores the level of the locked SKU, and appends its events to the outbox.
+    fn store(
+        &mut self,
+        change: LevelChange,
+        cause: &Cause,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Commits, and lets the outbox publish.
+    fn commit(self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// Adds the units, unless this key did so before.
+/// Adds the units, unless the key has been used before.
 ///
-/// The SKU is locked before the key is noted, so that a repetition waits for the first to commit and then finds its
-/// answer.
+/// The SKU is locked before the key is inserted, so that a repetition waits for the first request's commit and then finds
+/// its answer.
 ///
 /// # Errors
-/// When the rules refuse the command or the store fails.
+/// When the rules refuse the command or the database fails.
 pub async fn replenish_stock<T: Transaction>(
     mut transaction: T,
     command: &ReplenishStock,
     default_threshold: i64,
     cause: &Cause,
     now: DateTime<Utc>,
-) -> Result<Outcome, ReplenishError<T::Error>> {
-    let ReplenishStock { sku, quantity, reorder_threshold, .. } = command;
-    let before = transaction.lock(sku, default_threshold).await.map_err(ReplenishError::Store)?;
-    let warehouse = Warehouse { shelves: BTreeMap::from([(sku.clone(), before)]), ..Warehouse::default() };
-    let mut fulfilment = Fulfilment::new(warehouse);
-    let decided = fulfilment.replenish(sku, *quantity, *reorder_threshold, default_threshold, cause, now);
+) -> Result<Outcome, T::Error> {
+    let before = transaction.lock(&command.sku, default_threshold).await?;
+    let decided = before.replenish(&command.sku, command.quantity, command.reorder_threshold);
+    let level = decided.as_ref().map_or(before, |change| change.level).books();
     // No row outlives its first transaction without units, so one without any has just been created.
-    let created = before.books().replenished == 0;
-    let level = fulfilment.level(sku).copied().unwrap_or(before).books();
-    let answer = Replenished { created, level };
+    let answer = Replenished { created: before.books().replenished == 0, level };
     // Before a refusal: a repetition gets its stored answer even if the same command would be refused by now.
-    match transaction.remember(command, &answer, now).await.map_err(ReplenishError::Store)? {
+    match transaction.remember(command, &answer, now).await? {
         Some(earlier) if earlier.command == *command => return Ok(Outcome::Replayed(earlier.answer)),
         Some(_) => return Ok(Outcome::KeyReused),
-        None => decided?,
+        None => transaction.store(decided?, cause, now).await?,
     }
-    transaction.commit(fulfilment).await.map_err(ReplenishError::Store)?;
+    transaction.commit().await?;
     Ok(Outcome::Done(answer))
 }

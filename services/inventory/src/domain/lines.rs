@@ -12,7 +12,7 @@ impl Lines {
     /// Sums the units of each SKU: an order may repeat one, and asks for all of them together.
     ///
     /// # Errors
-    /// When there is nothing, a quantity is not positive, or a sum exceeds what can be counted.
+    /// When there are no lines, a quantity is not positive, or a sum exceeds what can be counted.
     pub fn try_sum(lines: impl IntoIterator<Item = (Sku, i64)>) -> Result<Self, Refusal> {
         let mut summed = BTreeMap::<Sku, i64>::new();
         for (sku, quantity) in lines {
@@ -28,7 +28,7 @@ impl Lines {
         if summed.is_empty() { Err(Refusal::NoLines) } else { Ok(Self(summed)) }
     }
 
-    /// The units of each SKU, in the order of the SKUs.
+    /// In the order of the SKUs.
     pub fn iter(&self) -> impl Iterator<Item = (&Sku, i64)> + '_ {
         self.0.iter().map(|(sku, quantity)| (sku, *quantity))
     }

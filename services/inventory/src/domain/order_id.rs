@@ -1,10 +1,9 @@
-//! The name of an order in everything that inventory is told of it.
+//! The identity of an order.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// An order's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId(pub Uuid);
 

@@ -1,68 +1,102 @@
-//! What inventory knows of one order, and what each fact about it means in each state.
+//! What inventory knows of one order, and what each fact about it changes.
 
 use uuid::Uuid;
 
-use super::{Lines, OrderId, Refusal};
+use super::{LevelChange, Lines, OrderId, Refusal, Sku, StockLevel};
 
-/// A reservation's id, drawn when the order is first heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReservationId(pub Uuid);
 
 /// A fact about an order, as far as stock is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderFact {
-    /// It was placed, and asks for these.
     Placed(Lines),
-    /// It was confirmed: what is held for it is sold.
     Confirmed,
-    /// It was cancelled: what is held for it goes back.
     Cancelled,
 }
 
 /// Everything that inventory knows of one order: one row, never deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// The reservation's id.
     pub id: ReservationId,
-    /// What has become of it.
     pub state: ReservationState,
 }
 
-/// What has become of an order's stock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReservationState {
-    /// Nothing has been heard of the order.
     Unknown,
-    /// These units are held.
     Reserved(Lines),
-    /// Too little was available; nothing is held.
     Rejected,
-    /// These units are sold.
     Committed(Lines),
-    /// These units were held and went back.
     Released(Lines),
-    /// Cancelled before it was known: a tombstone, so that a late `Placed` holds nothing.
+    /// Remembered, so that a late `Placed` reserves nothing.
     CancelledBeforePlaced,
 }
 
-/// What a fact asks of the stock; the shelves decide whether it can be had.
+/// What has happened to a reservation. `adapters/contract.rs` decides which of it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Hold all of these, or none.
-    Hold(Lines),
-    /// Sell what is held.
-    Commit(Lines),
-    /// Give back what is held.
-    Release(Lines),
-    /// Remember the cancellation; no stock moves.
-    CancelBeforePlaced,
-    /// The fact was known already.
-    Nothing,
+pub enum ReservationEvent {
+    Reserved(Lines),
+    Rejected(Vec<Shortage>),
+    Committed(Lines),
+    Released(Lines),
+    CancelledBeforePlaced,
+}
+
+/// Too few units of one SKU for all lines of an order together; a SKU that is not kept has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    pub sku: Sku,
+    pub requested: i64,
+    pub available: i64,
+}
+
+/// What a fact changes: the reservation, and the levels of its SKUs in step with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub event: ReservationEvent,
+    pub levels: Vec<LevelChange>,
+}
+
+impl Reservation {
+    /// What `fact` changes; nothing, if it was known. `stock` gives the level of a SKU, if it is kept.
+    ///
+    /// # Errors
+    /// When the fact is impossible in the present state.
+    pub fn decide(
+        &self,
+        order_id: OrderId,
+        fact: &OrderFact,
+        stock: impl Fn(&Sku) -> Option<StockLevel>,
+    ) -> Result<Option<Decision>, Refusal> {
+        type Movement = fn(&StockLevel, &Sku, i64) -> Result<LevelChange, Refusal>;
+        let level = |sku: &Sku| stock(sku).unwrap_or(StockLevel::empty(0));
+        let Some(event) = react(order_id, &self.state, fact, level)? else { return Ok(None) };
+        let moved: Option<(&Lines, Movement)> = match &event {
+            ReservationEvent::Reserved(lines) => Some((lines, StockLevel::reserve)),
+            ReservationEvent::Committed(lines) => Some((lines, StockLevel::commit)),
+            ReservationEvent::Released(lines) => Some((lines, StockLevel::release)),
+            ReservationEvent::Rejected(_) | ReservationEvent::CancelledBeforePlaced => None,
+        };
+        let levels = moved.into_iter().flat_map(|(lines, movement)| {
+            lines.iter().map(move |(sku, quantity)| movement(&level(sku), sku, quantity))
+        });
+        Ok(Some(Decision { levels: levels.collect::<Result<_, _>>()?, event }))
+    }
+
+    pub fn apply(&mut self, event: &ReservationEvent) {
+        self.state = match event {
+            ReservationEvent::Reserved(lines) => ReservationState::Reserved(lines.clone()),
+            ReservationEvent::Rejected(_) => ReservationState::Rejected,
+            ReservationEvent::Committed(lines) => ReservationState::Committed(lines.clone()),
+            ReservationEvent::Released(lines) => ReservationState::Released(lines.clone()),
+            ReservationEvent::CancelledBeforePlaced => ReservationState::CancelledBeforePlaced,
+        };
+    }
 }
 
 impl ReservationState {
-    /// The state's name in tables and messages.
-    #[must_use]
+    /// Its name in the table and in messages.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -74,8 +108,6 @@ impl ReservationState {
         }
     }
 
-    /// The units that the state speaks of, if any.
-    #[must_use]
     pub const fn lines(&self) -> Option<&Lines> {
         match self {
             Self::Reserved(lines) | Self::Committed(lines) | Self::Released(lines) => Some(lines),
@@ -84,30 +116,46 @@ impl ReservationState {
     }
 }
 
-/// What `fact` asks of the stock of an order in `state`.
-///
-/// A fact met again, or met after the order's end, asks for nothing: replays are harmless without the inbox's help.
-///
-/// # Errors
-/// When the fact is impossible in this state.
-pub fn react(order_id: OrderId, state: &ReservationState, fact: &OrderFact) -> Result<Step, Refusal> {
+/// The state table. A fact that is repeated, or arrives after the order's end, changes nothing: a replay is harmless without
+/// the inbox, too.
+fn react(
+    order_id: OrderId,
+    state: &ReservationState,
+    fact: &OrderFact,
+    level: impl Fn(&Sku) -> StockLevel,
+) -> Result<Option<ReservationEvent>, Refusal> {
     use ReservationState::{CancelledBeforePlaced, Committed, Rejected, Released, Reserved, Unknown};
     match (state, fact) {
-        (Unknown, OrderFact::Placed(lines)) => Ok(Step::Hold(lines.clone())),
+        (Unknown, OrderFact::Placed(lines)) => Ok(Some(reserve(lines, level))),
         (
             Reserved(_) | Rejected | Committed(_) | Released(_) | CancelledBeforePlaced,
             OrderFact::Placed(_),
-        ) => Ok(Step::Nothing),
+        ) => Ok(None),
 
-        (Reserved(lines), OrderFact::Confirmed) => Ok(Step::Commit(lines.clone())),
-        (Committed(_), OrderFact::Confirmed) => Ok(Step::Nothing),
+        (Reserved(lines), OrderFact::Confirmed) => Ok(Some(ReservationEvent::Committed(lines.clone()))),
+        (Committed(_), OrderFact::Confirmed) => Ok(None),
         (Unknown | Rejected | Released(_) | CancelledBeforePlaced, OrderFact::Confirmed) => {
             Err(Refusal::ConfirmedWithoutStock { order_id, state: state.name() })
         }
 
-        (Unknown, OrderFact::Cancelled) => Ok(Step::CancelBeforePlaced),
-        (Reserved(lines), OrderFact::Cancelled) => Ok(Step::Release(lines.clone())),
-        (Rejected | Released(_) | CancelledBeforePlaced, OrderFact::Cancelled) => Ok(Step::Nothing),
+        (Unknown, OrderFact::Cancelled) => Ok(Some(ReservationEvent::CancelledBeforePlaced)),
+        (Reserved(lines), OrderFact::Cancelled) => Ok(Some(ReservationEvent::Released(lines.clone()))),
+        (Rejected | Released(_) | CancelledBeforePlaced, OrderFact::Cancelled) => Ok(None),
         (Committed(_), OrderFact::Cancelled) => Err(Refusal::CancelledAfterCommit { order_id }),
+    }
+}
+
+/// All lines or none.
+fn reserve(lines: &Lines, level: impl Fn(&Sku) -> StockLevel) -> ReservationEvent {
+    let shortages: Vec<Shortage> = lines
+        .iter()
+        .map(|(sku, requested)| (sku, requested, level(sku).books().available))
+        .filter(|(_, requested, available)| available < requested)
+        .map(|(sku, requested, available)| Shortage { sku: sku.clone(), requested, available })
+        .collect();
+    if shortages.is_empty() {
+        ReservationEvent::Reserved(lines.clone())
+    } else {
+        ReservationEvent::Rejected(shortages)
     }
 }

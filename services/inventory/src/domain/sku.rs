@@ -8,7 +8,6 @@ use contracts::text::{self, InvalidText, SKU_MAX_CHARS};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sku(String);
 
-/// Why a text is no SKU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sku:?} is no SKU: it {reason}")]
 pub struct InvalidSku {
@@ -17,10 +16,8 @@ pub struct InvalidSku {
 }
 
 impl Sku {
-    /// The SKU that this text is.
-    ///
     /// # Errors
-    /// When it is none.
+    /// When the text is no SKU.
     pub fn parse(text: &str) -> Result<Self, InvalidSku> {
         match text::check(text, SKU_MAX_CHARS) {
             Ok(()) => Ok(Self(text.to_owned())),
@@ -28,14 +25,11 @@ impl Sku {
         }
     }
 
-    /// A SKU that was one when it was stored, whatever the rule is today.
-    #[must_use]
+    /// A stored SKU, which was valid under the rule of its time.
     pub const fn trusted(text: String) -> Self {
         Self(text)
     }
 
-    /// The SKU as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

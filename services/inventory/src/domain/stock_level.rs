@@ -2,7 +2,7 @@
 
 use super::{Refusal, Sku};
 
-/// The figures of one SKU as they are kept.
+/// The figures of one SKU, in units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Books {
     /// All units that ever came.
@@ -24,38 +24,42 @@ pub struct Books {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StockLevel(Books);
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockEvent {
+    Replenished {
+        quantity: i64,
+    },
+    /// The available units have just fallen below the threshold.
+    FellLow,
+}
+
+/// A SKU's new level, and the events to publish about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelChange {
+    pub sku: Sku,
+    pub level: StockLevel,
+    pub events: Vec<StockEvent>,
+}
+
 impl StockLevel {
-    /// A SKU without any units: stock begins at zero.
-    #[must_use]
     pub const fn empty(reorder_threshold: i64) -> Self {
         Self(Books { replenished: 0, available: 0, reserved: 0, committed: 0, reorder_threshold })
     }
 
-    /// The level that these kept figures describe.
-    #[must_use]
+    /// The level of a stored row.
     pub const fn restore(books: Books) -> Self {
         Self(books)
     }
 
-    /// The figures.
-    #[must_use]
     pub const fn books(&self) -> Books {
         self.0
     }
 
-    /// Whether fewer units are available than the threshold asks for.
-    #[must_use]
     pub const fn is_low(&self) -> bool {
         self.0.available < self.0.reorder_threshold
     }
 
-    /// Whether the step from `before` to this level is a downward crossing of the threshold.
-    #[must_use]
-    pub const fn fell_low_since(&self, before: &Self) -> bool {
-        !before.is_low() && self.is_low()
-    }
-
-    /// With `quantity` more units, and another threshold if one is given.
+    /// Adds available units, and sets the threshold if one is given.
     ///
     /// # Errors
     /// When the quantity is not positive, the threshold is negative, or the units can no longer be counted.
@@ -64,7 +68,7 @@ impl StockLevel {
         sku: &Sku,
         quantity: i64,
         reorder_threshold: Option<i64>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<LevelChange, Refusal> {
         if quantity < 1 {
             return Err(Refusal::QuantityNotPositive { sku: sku.clone(), quantity });
         }
@@ -73,41 +77,38 @@ impl StockLevel {
             return Err(Refusal::NegativeThreshold { sku: sku.clone(), threshold });
         }
         let too_many = || Refusal::TooMany { sku: sku.clone() };
-        // `available` can't exceed `replenished`, so the first sum bounds the second.
-        Ok(Self(Books {
+        let books = Books {
             replenished: self.0.replenished.checked_add(quantity).ok_or_else(too_many)?,
+            // `available` can't exceed `replenished`, so the first sum bounds the second.
             available: self.0.available + quantity,
             reorder_threshold: threshold,
             ..self.0
-        }))
+        };
+        let mut change = self.change(sku, books);
+        change.events.insert(0, StockEvent::Replenished { quantity });
+        Ok(change)
     }
 
-    /// With `quantity` available units held; none when fewer are available.
-    #[must_use]
-    pub const fn reserve(&self, quantity: i64) -> Option<Self> {
-        if quantity < 1 || self.0.available < quantity {
-            return None;
+    /// Holds available units; refused if there are fewer.
+    pub fn reserve(&self, sku: &Sku, quantity: i64) -> Result<LevelChange, Refusal> {
+        let Books { available, reserved, .. } = self.0;
+        if quantity < 1 || available < quantity {
+            return Err(Refusal::StockOutOfBalance { sku: sku.clone(), quantity, reserved });
         }
-        let available = self.0.available - quantity;
-        Some(Self(Books { available, reserved: self.0.reserved + quantity, ..self.0 }))
+        let books = Books { available: available - quantity, reserved: reserved + quantity, ..self.0 };
+        Ok(self.change(sku, books))
     }
 
-    /// With `quantity` reserved units committed.
-    ///
-    /// # Errors
-    /// When fewer are reserved.
-    pub fn commit(&self, sku: &Sku, quantity: i64) -> Result<Self, Refusal> {
+    /// Turns reserved units into committed ones; refused if there are fewer.
+    pub fn commit(&self, sku: &Sku, quantity: i64) -> Result<LevelChange, Refusal> {
         let reserved = self.take_reserved(sku, quantity)?;
-        Ok(Self(Books { reserved, committed: self.0.committed + quantity, ..self.0 }))
+        Ok(self.change(sku, Books { reserved, committed: self.0.committed + quantity, ..self.0 }))
     }
 
-    /// With `quantity` reserved units available again.
-    ///
-    /// # Errors
-    /// When fewer are reserved.
-    pub fn release(&self, sku: &Sku, quantity: i64) -> Result<Self, Refusal> {
+    /// Makes reserved units available again; refused if there are fewer.
+    pub fn release(&self, sku: &Sku, quantity: i64) -> Result<LevelChange, Refusal> {
         let reserved = self.take_reserved(sku, quantity)?;
-        Ok(Self(Books { reserved, available: self.0.available + quantity, ..self.0 }))
+        Ok(self.change(sku, Books { reserved, available: self.0.available + quantity, ..self.0 }))
     }
 
     fn take_reserved(&self, sku: &Sku, quantity: i64) -> Result<i64, Refusal> {
@@ -116,5 +117,17 @@ impl StockLevel {
             return Err(Refusal::StockOutOfBalance { sku: sku.clone(), quantity, reserved });
         }
         Ok(reserved - quantity)
+    }
+
+    /// A level that falls low publishes it once, at its crossing of the threshold. Also a raised threshold is crossed, but not
+    /// by a SKU's first units.
+    fn change(&self, sku: &Sku, books: Books) -> LevelChange {
+        let level = Self(books);
+        let fell_low = !self.is_low() && level.is_low() && self.0.replenished > 0;
+        LevelChange {
+            sku: sku.clone(),
+            level,
+            events: fell_low.then_some(StockEvent::FellLow).into_iter().collect(),
+        }
     }
 }

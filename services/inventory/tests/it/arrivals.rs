@@ -57,7 +57,7 @@ async fn a_cancelled_order_holds_nothing_in_whatever_order_and_batches_its_doubl
             }
             let state = inventory.state(order).await.unwrap();
             // A tombstone publishes nothing; a reservation that went back says both.
-            let published = inventory.announced(&order.to_string()).await.len();
+            let published = inventory.sequences(&order.to_string()).await.len();
             assert_eq!(
                 published,
                 if state == "cancelled_before_placed" { 0 } else { 2 },
@@ -90,7 +90,7 @@ async fn a_confirmed_order_is_sold_once_however_its_facts_are_doubled() {
             runs += 1;
             assert_eq!(inventory.state(order).await.as_deref(), Some("committed"));
             assert_eq!(inventory.stock("mug").await.committed, 7 * runs);
-            assert_eq!(inventory.announced(&order.to_string()).await.len(), 1);
+            assert_eq!(inventory.sequences(&order.to_string()).await.len(), 1);
         }
     }
     println!("{runs} arrivals of a confirmed order");

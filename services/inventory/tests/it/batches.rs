@@ -29,10 +29,10 @@ async fn a_batch_stores_its_orders_and_skus_and_publishes_in_sequence() {
     let named = |names: &[&str]| -> Vec<(String, i64)> {
         names.iter().zip(1..).map(|(name, sequence)| ((*name).to_owned(), sequence)).collect()
     };
-    assert_eq!(inventory.announced(&kept.to_string()).await, named(&["StockReserved"]));
-    assert_eq!(inventory.announced(&returned.to_string()).await, named(&["StockReserved", "StockReleased"]));
-    assert_eq!(inventory.announced("85123A").await, named(&["StockReplenished", "StockLevelLow"]));
-    assert_eq!(inventory.announced("BANK CHARGES").await, named(&["StockReplenished"]));
+    assert_eq!(inventory.sequences(&kept.to_string()).await, named(&["StockReserved"]));
+    assert_eq!(inventory.sequences(&returned.to_string()).await, named(&["StockReserved", "StockReleased"]));
+    assert_eq!(inventory.sequences("85123A").await, named(&["StockReplenished", "StockLevelLow"]));
+    assert_eq!(inventory.sequences("BANK CHARGES").await, named(&["StockReplenished"]));
     let AnyEvent::StockRejected(rejected) = &inventory.published(&short.to_string()).await[0].2 else {
         panic!("not rejected")
     };

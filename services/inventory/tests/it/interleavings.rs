@@ -33,7 +33,7 @@ async fn case(inventory: &Inventory, units: i64) -> Case {
 
 async fn assert_gapless(inventory: &Inventory, key: &str, schedule: &str) {
     let sequences: Vec<i64> =
-        inventory.announced(key).await.into_iter().map(|(_, sequence)| sequence).collect();
+        inventory.sequences(key).await.into_iter().map(|(_, sequence)| sequence).collect();
     assert!(
         sequences.iter().copied().eq(1..=i64::try_from(sequences.len()).unwrap()),
         "{schedule}: {sequences:?}"
@@ -145,7 +145,7 @@ async fn a_cancellation_applied_twice_at_once_gives_the_units_back_once() {
             async move {
                 let expected = Row { available: 5, reserved: 10, committed: 0 };
                 assert_eq!(inventory.stock(&case.mug).await, expected, "{schedule}");
-                assert_eq!(inventory.announced(&case.left.to_string()).await.len(), 2, "{schedule}");
+                assert_eq!(inventory.sequences(&case.left.to_string()).await.len(), 2, "{schedule}");
             }
         },
     ))
@@ -211,7 +211,7 @@ async fn a_replenishment_asked_for_twice_at_once_adds_once() {
             let inventory = &inventory;
             async move {
                 assert_eq!(inventory.stock(&case.mug).await.available, 15, "{schedule}");
-                assert_eq!(inventory.announced(&case.mug).await.len(), 2, "{schedule}");
+                assert_eq!(inventory.sequences(&case.mug).await.len(), 2, "{schedule}");
             }
         },
     ))

@@ -13,7 +13,7 @@ async fn the_first_replenishment_creates_the_sku_and_later_ones_add_to_it() {
     assert!(first.created && !second.created);
     assert_eq!((first.level.available, first.level.reorder_threshold), (5, THRESHOLD));
     assert_eq!((second.level.available, second.level.replenished), (12, 12));
-    let published = inventory.announced("tea tin").await;
+    let published = inventory.sequences("tea tin").await;
     assert_eq!(published, [("StockReplenished".to_owned(), 1), ("StockReplenished".to_owned(), 2)]);
 }
 
@@ -56,7 +56,7 @@ async fn twenty_requests_with_one_key_released_together_add_once() {
         assert_eq!((done, replayed), (1, 19), "{outcomes:?}");
     }
     assert_eq!(inventory.stock("mug").await.available, 30);
-    assert_eq!(inventory.announced("mug").await.len(), 10);
+    assert_eq!(inventory.sequences("mug").await.len(), 10);
 }
 
 #[tokio::test]
@@ -75,6 +75,6 @@ async fn replenishments_and_orders_of_one_sku_take_turns() {
     let Row { available, reserved, committed } = inventory.stock("mug").await;
     assert_eq!((available + reserved, committed), (150, 0));
     let sequences: Vec<i64> =
-        inventory.announced("mug").await.into_iter().map(|(_, sequence)| sequence).collect();
+        inventory.sequences("mug").await.into_iter().map(|(_, sequence)| sequence).collect();
     assert_eq!(sequences, (1..=i64::try_from(sequences.len()).unwrap()).collect::<Vec<_>>());
 }

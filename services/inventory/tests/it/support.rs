@@ -6,10 +6,10 @@ use database::{Database, Operation, Transaction};
 use events::Publisher;
 use events::Subscribe as _;
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
-use inventory::adapters::postgres::{self, PgReplenishment, StockBatch};
-use inventory::adapters::reactions::{commit_stock, release_stock, reserve_stock};
+use inventory::adapters::postgres::{self, Batch, StockStore};
 use inventory::application::replenish_stock::{Outcome, ReplenishStock, replenish_stock};
 use inventory::domain::Sku;
+use inventory::handlers;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, PgPool};
 use testkit::postgres::TestDatabase;
@@ -98,12 +98,12 @@ impl Inventory {
 
     /// The same, on a connection of this database.
     pub(crate) async fn replenish_through(&self, database: &Database, command: &ReplenishStock) -> Outcome {
-        let replenishing = async |transaction: Transaction| {
-            let transaction = PgReplenishment::new(transaction, &self.outbox);
-            let outcome = replenish_stock(transaction, command, THRESHOLD, &cause(), clock::now()).await;
-            Ok::<_, sqlx::Error>(outcome.unwrap())
-        };
-        database.transaction(Operation::Request, replenishing).await.unwrap()
+        let store = StockStore::new(database.clone(), self.outbox.clone());
+        let cause = cause();
+        let replenishing = store.transaction(|transaction| {
+            replenish_stock(transaction, command, THRESHOLD, &cause, clock::now())
+        });
+        replenishing.await.unwrap()
     }
 
     /// Available, reserved and committed units.
@@ -142,24 +142,24 @@ impl Inventory {
     }
 
     /// The types and sequences of what was published under this key.
-    pub(crate) async fn announced(&self, key: &str) -> Vec<(String, i64)> {
+    pub(crate) async fn sequences(&self, key: &str) -> Vec<(String, i64)> {
         self.published(key).await.into_iter().map(|(name, sequence, _)| (name, sequence)).collect()
     }
 }
 
-/// Load, react, store, as the runtime does within its transaction.
+/// Load, handle, store, as the runtime does within its transaction.
 pub(crate) async fn apply_on(
     conn: &mut PgConnection,
     outbox: &Publisher,
     events: &[AnyEvent],
 ) -> Result<(), Failure> {
-    let subscriptions = Subscriptions::<StockBatch>::new()
-        .on::<OrderPlaced>(reserve_stock)
-        .on::<OrderConfirmed>(commit_stock)
-        .on::<OrderCancelled>(release_stock);
+    let subscriptions = Subscriptions::<Batch>::new()
+        .on::<OrderPlaced>(handlers::order_placed)
+        .on::<OrderConfirmed>(handlers::order_confirmed)
+        .on::<OrderCancelled>(handlers::order_cancelled);
     let received: Vec<Received<AnyEvent>> =
         events.iter().enumerate().map(|(offset, event)| received(offset, event)).collect();
-    let mut batch = StockBatch::load(outbox, &mut *conn, &received).await?;
+    let mut batch = Batch::load(outbox, &mut *conn, &received).await?;
     for received in &received {
         let context = Context { envelope: &received.envelope, now: clock::now() };
         subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;

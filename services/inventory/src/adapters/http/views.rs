@@ -1,4 +1,4 @@
-//! What the HTTP edge says and hears: JSON shapes and their bounds.
+//! The JSON of requests and responses, with their bounds.
 
 use serde::{Deserialize, Serialize};
 use service::http::{Faults, Field, Problem, UnknownFields};
@@ -59,13 +59,13 @@ pub(super) struct StockPage {
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
-    /// How many levels, 1 to 1,000; 100 unless told.
+    /// How many levels, 1 to 1,000; 100 by default.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-/// A page that can be asked for.
+/// A page within the bounds.
 #[derive(Clone, Debug)]
 pub(super) struct Page {
     pub(super) after: String,

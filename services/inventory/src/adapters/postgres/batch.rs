@@ -1,27 +1,35 @@
-//! A batch of order facts in one transaction: orders locked, then SKUs, then decided in memory, then stored.
+//! The unit of work: orders and SKUs locked, changed in memory, and stored with the events that they publish.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use contracts::{AnyEvent, clock};
-use events::Publisher;
-use inbox::{AfterCommit, HandlerError, Received, UnitOfWork};
+use chrono::{DateTime, Utc};
+use contracts::clock::new_id;
+use contracts::{AnyEvent, Cause};
+use events::{PublishError, Publisher};
+use inbox::{AfterCommit, Context, HandlerError, Locked, Received, Rejection, UnitOfWork};
+use outbox::Message;
 use sqlx::PgConnection;
 
-use super::announcements::{self, Published};
-use super::{levels, reservations};
-use crate::adapters::metrics;
-use crate::application::fulfilment::Fulfilment;
-use crate::domain::{OrderId, Reservation, ReservationId, ReservationState, Warehouse};
+use super::row::{Publication, Row};
+use super::{reservations, stock};
+use crate::adapters::{contract, metrics};
+use crate::domain::{
+    LevelChange, OrderFact, OrderId, Refusal, Reservation, ReservationState, Sku, StockEvent, StockLevel,
+};
 
-/// Everything that a batch of order facts concerns, locked.
-#[derive(Debug)]
-pub struct StockBatch {
-    /// The decisions.
-    pub(in crate::adapters) fulfilment: Fulfilment,
-    published: Published,
+/// The orders and SKUs of one transaction.
+///
+/// Invariant: orders are locked before SKUs, and all of a kind in one sorted statement for the whole batch: sorting within
+/// each order would still deadlock two batches. A SKU without a row is not kept.
+#[derive(Debug, Default)]
+pub struct Batch {
+    reservations: Locked<OrderId, Row<Reservation>>,
+    stock: Locked<Sku, Row<StockLevel>>,
+    publications: Vec<Publication>,
+    alerts: u64,
 }
 
-impl UnitOfWork for StockBatch {
+impl UnitOfWork for Batch {
     type Event = AnyEvent;
     type Deps = Publisher;
 
@@ -31,60 +39,100 @@ impl UnitOfWork for StockBatch {
         events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
         let order_ids: BTreeSet<OrderId> =
-            events.iter().filter_map(|received| order_id(&received.event)).collect();
-        let ids: BTreeMap<_, _> = order_ids.iter().map(|id| (*id, ReservationId(clock::new_id()))).collect();
-        reservations::insert_missing(&mut *conn, &ids).await?;
-
-        let mut warehouse = Warehouse::default();
-        let mut published = Published::default();
-        for row in reservations::lock(&mut *conn, order_ids.into_iter()).await? {
-            let order_id = OrderId(row.order_id);
-            warehouse.reservations.insert(order_id, row.reservation()?);
-            published.orders.insert(order_id, row.last());
+            events.iter().filter_map(|received| received.event.order_id()).map(OrderId).collect();
+        let reservations = reservations::lock(&mut *conn, &order_ids).await?;
+        // What the events may move: the lines of placed orders, and what is reserved already.
+        let mut skus: BTreeSet<String> =
+            events.iter().flat_map(|received| contract::skus(&received.event)).map(str::to_owned).collect();
+        for (_, row) in &reservations {
+            if let ReservationState::Reserved(lines) = &row.aggregate.state {
+                skus.extend(lines.iter().map(|(sku, _)| sku.to_string()));
+            }
         }
-        // All SKUs of the whole batch at once: sorting within each order would still deadlock two batches.
-        let skus = skus(&warehouse.reservations, events);
-        for row in levels::lock(conn, &skus).await? {
-            let sku = row.sku();
-            warehouse.shelves.insert(sku.clone(), row.level());
-            published.skus.insert(sku, row.last());
-        }
-        Ok(Self { fulfilment: Fulfilment::new(warehouse), published })
+        let stock = stock::lock(conn, skus).await?;
+        Ok(Self { reservations: Locked::new(reservations), stock: Locked::new(stock), ..Self::default() })
     }
 
     fn after_commit(&self) -> AfterCommit {
-        let alerts = metrics::alerts(&self.fulfilment);
+        let alerts = self.alerts;
         Box::new(move || metrics::count(alerts))
     }
 
     async fn store(self, outbox: &Publisher, conn: &mut PgConnection) -> Result<(), HandlerError> {
-        Ok(announcements::store(conn, outbox, &self.fulfilment, self.published).await?)
+        Ok(self.write(outbox, conn).await?)
     }
 }
 
-fn order_id(event: &AnyEvent) -> Option<OrderId> {
-    match event {
-        AnyEvent::OrderPlaced(event) => Some(OrderId(event.order_id)),
-        AnyEvent::OrderConfirmed(event) => Some(OrderId(event.order_id)),
-        AnyEvent::OrderCancelled(event) => Some(OrderId(event.order_id)),
-        _ => None,
+impl Batch {
+    /// One locked SKU, and no orders.
+    pub(super) fn of_sku(sku: Sku, row: Row<StockLevel>) -> Self {
+        Self { stock: Locked::new([(sku, row)]), ..Self::default() }
     }
-}
 
-/// The SKUs that the batch may move: of its placed orders, and of what is held already.
-fn skus(reservations: &BTreeMap<OrderId, Reservation>, events: &[Received<AnyEvent>]) -> Vec<String> {
-    let placed = events.iter().filter_map(|received| match &received.event {
-        AnyEvent::OrderPlaced(event) => Some(event.lines.iter().map(|line| line.sku.clone())),
-        _ => None,
-    });
-    let held = reservations.values().filter_map(|reservation| match &reservation.state {
-        ReservationState::Reserved(lines) => Some(lines.iter().map(|(sku, _)| sku.to_string())),
-        ReservationState::Unknown
-        | ReservationState::Rejected
-        | ReservationState::Committed(_)
-        | ReservationState::Released(_)
-        | ReservationState::CancelledBeforePlaced => None,
-    });
-    let skus: BTreeSet<String> = placed.flatten().chain(held.flatten()).collect();
-    skus.into_iter().collect()
+    /// Changes the order's reservation, and the levels of its SKUs with it.
+    ///
+    /// # Errors
+    /// When the domain refuses the fact; nothing is changed then.
+    pub fn apply(
+        &mut self,
+        order_id: OrderId,
+        fact: &OrderFact,
+        context: Context<'_>,
+    ) -> Result<(), Rejection> {
+        let (cause, now) = (context.cause(), context.now);
+        let level = |sku: &Sku| self.stock.get(sku).map(|row| row.aggregate);
+        let levels = self.reservations.change(&order_id, |row| {
+            let Some(decision) = row.aggregate.decide(order_id, fact, level)? else { return Ok(Vec::new()) };
+            row.aggregate.apply(&decision.event);
+            let id = row.aggregate.id;
+            let publication = row.publish(&cause, |sequence| {
+                contract::reservation_event(order_id, id, &decision.event, new_id(), now, sequence)
+            });
+            self.publications.extend(publication);
+            Ok::<_, Refusal>(decision.levels)
+        })?;
+        levels.into_iter().flatten().try_for_each(|change| self.change_level(&change, &cause, now))
+    }
+
+    /// Changes the level of a locked SKU.
+    pub(super) fn change_level(
+        &mut self,
+        change: &LevelChange,
+        cause: &Cause,
+        now: DateTime<Utc>,
+    ) -> Result<(), Rejection> {
+        let LevelChange { sku, level, events } = change;
+        self.stock.change(sku, |row| {
+            row.aggregate = *level;
+            for event in events {
+                self.publications.extend(row.publish(cause, |sequence| {
+                    Some(contract::stock_event(sku, *level, *event, new_id(), now, sequence))
+                }));
+                self.alerts += u64::from(*event == StockEvent::FellLow);
+            }
+            Ok::<_, Rejection>(())
+        })?;
+        Ok(())
+    }
+
+    /// Stores the changed rows and appends the events, in the transaction that holds the rows locked.
+    pub(super) async fn write(
+        &self,
+        outbox: &Publisher,
+        conn: &mut PgConnection,
+    ) -> Result<(), PublishError> {
+        let messages: Vec<Message> = self
+            .publications
+            .iter()
+            .map(|publication| publication.encode(outbox))
+            .collect::<Result<_, _>>()?;
+        let numbered = outbox.number(&mut *conn, messages).await?;
+        reservations::store(&mut *conn, &self.reservations, &numbered).await?;
+        stock::store(&mut *conn, &self.stock, &numbered).await?;
+        outbox.append(conn, &numbered).await
+    }
+
+    pub(super) const fn alerts(&self) -> u64 {
+        self.alerts
+    }
 }

@@ -1,31 +1,29 @@
-//! The table `replenishments`: what each Idempotency-Key stands for.
+//! The transaction of a replenishment, and the table `replenishments`: the answer of each Idempotency-Key.
 
 use chrono::{DateTime, Utc};
-use database::Transaction as SqlTransaction;
-use events::{PublishError, Publisher};
+use contracts::Cause;
+use events::Publisher;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::announcements::{self, Published};
-use super::levels;
+use super::StoreError;
+use super::batch::Batch;
+use super::stock::StockRow;
 use crate::adapters::metrics;
-use crate::application::fulfilment::Fulfilment;
 use crate::application::replenish_stock::{Earlier, ReplenishStock, Replenished, Transaction};
-use crate::domain::{Books, Sku, StockLevel};
+use crate::domain::{Books, LevelChange, Sku, StockLevel};
 
-/// One replenishment's transaction. Dropped without a commit it leaves nothing.
+/// Dropped without a commit it leaves nothing.
 #[derive(Debug)]
-pub struct PgReplenishment<'a> {
-    transaction: SqlTransaction,
-    outbox: &'a Publisher,
-    published: Published,
+pub struct PgTransaction {
+    transaction: database::Transaction,
+    outbox: Publisher,
+    batch: Batch,
 }
 
-impl<'a> PgReplenishment<'a> {
-    /// In this transaction, publishing through `outbox`.
-    #[must_use]
-    pub fn new(transaction: SqlTransaction, outbox: &'a Publisher) -> Self {
-        Self { transaction, outbox, published: Published::default() }
+impl PgTransaction {
+    pub(super) fn new(transaction: database::Transaction, outbox: Publisher) -> Self {
+        Self { transaction, outbox, batch: Batch::default() }
     }
 }
 
@@ -66,13 +64,24 @@ impl EarlierRow {
     }
 }
 
-impl Transaction for PgReplenishment<'_> {
-    type Error = PublishError;
+impl Transaction for PgTransaction {
+    type Error = StoreError;
 
-    async fn lock(&mut self, sku: &Sku, default_threshold: i64) -> Result<StockLevel, PublishError> {
-        let row = levels::lock_or_create(&mut self.transaction, sku, default_threshold).await?;
-        self.published.skus.insert(sku.clone(), row.last());
-        Ok(row.level())
+    async fn lock(&mut self, sku: &Sku, default_threshold: i64) -> Result<StockLevel, StoreError> {
+        let row: StockRow = sqlx::query_as(
+            "INSERT INTO stock (sku, reorder_threshold) VALUES ($1, $2)
+             ON CONFLICT (sku) DO UPDATE SET reorder_threshold = stock.reorder_threshold
+             RETURNING sku, replenished, available, reserved, committed, reorder_threshold, last_sequence,
+                 last_message_id",
+        )
+        .bind(sku.as_str())
+        .bind(default_threshold)
+        .fetch_one(&mut *self.transaction)
+        .await?;
+        let (sku, row) = row.locked();
+        let level = row.aggregate;
+        self.batch = Batch::of_sku(sku, row);
+        Ok(level)
     }
 
     async fn remember(
@@ -80,7 +89,7 @@ impl Transaction for PgReplenishment<'_> {
         command: &ReplenishStock,
         answer: &Replenished,
         now: DateTime<Utc>,
-    ) -> Result<Option<Earlier>, PublishError> {
+    ) -> Result<Option<Earlier>, StoreError> {
         let Books { replenished, available, reserved, committed, reorder_threshold } = answer.level;
         let inserted = sqlx::query(
             "INSERT INTO replenishments
@@ -111,10 +120,19 @@ impl Transaction for PgReplenishment<'_> {
         Ok(Some(row.earlier(&command.idempotency_key)))
     }
 
-    async fn commit(mut self, fulfilment: Fulfilment) -> Result<(), PublishError> {
-        announcements::store(&mut self.transaction, self.outbox, &fulfilment, self.published).await?;
+    async fn store(
+        &mut self,
+        change: LevelChange,
+        cause: &Cause,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.batch.change_level(&change, cause, now)?;
+        Ok(self.batch.write(&self.outbox, &mut self.transaction).await?)
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
         self.transaction.commit().await?;
-        metrics::count(metrics::alerts(&fulfilment));
+        metrics::count(self.batch.alerts());
         self.outbox.wake();
         Ok(())
     }
