@@ -1,8 +1,7 @@
-//! The edges: published events, PostgreSQL, HTTP.
+//! The edges: published events, PostgreSQL, HTTP, and the rebuild from the topics.
 
 pub mod contract;
 pub mod http;
 pub mod metrics;
 pub mod postgres;
-pub mod reactions;
 pub mod rebuild;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What analytics alone can be told: nothing so far.
+/// Empty so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {}

@@ -2,7 +2,7 @@
 
 pub mod alert;
 pub mod duration;
-pub mod story;
+pub mod order;
 pub mod tally;
 
 #[cfg(test)]
@@ -10,5 +10,5 @@ mod tests;
 
 pub use alert::{Alert, StockFact};
 pub use duration::Bound;
-pub use story::{Cart, CartLine, Milestone, OrderFact, OrderId, Reason, Refusal, Status, Story};
+pub use order::{Cart, CartLine, Milestone, OrderFact, OrderId, OrderProgress, Reason, Refusal, Status};
 pub use tally::{Revenue, Sales, Stage, Tally};

@@ -1,13 +1,32 @@
-//! The analytics service.
+//! The analytics service: wiring only.
 
 use std::sync::Arc;
 
-use analytics::adapters::postgres::Generation;
+use analytics::adapters::postgres::{self, Batch, Generation};
 use analytics::adapters::rebuild::Rebuilder;
-use analytics::adapters::{http, metrics, postgres, reactions};
+use analytics::adapters::{http, metrics};
 use analytics::config::Config;
+use analytics::handlers;
+use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::payment::PaymentCompleted;
+use contracts::reservation::StockReserved;
+use contracts::stock::{StockLevelLow, StockReplenished};
+use events::Subscribe as _;
+use inbox::Subscriptions;
 use service::{Definition, Deps, Service};
 use tokio::sync::Notify;
+
+/// Live, and of a rebuild.
+fn subscriptions() -> Subscriptions<Batch> {
+    Subscriptions::new()
+        .on::<OrderPlaced>(handlers::order_placed)
+        .on::<StockReserved>(handlers::stock_reserved)
+        .on::<PaymentCompleted>(handlers::payment_completed)
+        .on::<OrderConfirmed>(handlers::order_confirmed)
+        .on::<OrderCancelled>(handlers::order_cancelled)
+        .on::<StockLevelLow>(handlers::stock_level_low)
+        .on::<StockReplenished>(handlers::stock_replenished)
+}
 
 fn main() -> anyhow::Result<()> {
     let definition = Definition {
@@ -18,11 +37,12 @@ fn main() -> anyhow::Result<()> {
         metrics: metrics::METRICS,
     };
     service::run(definition, |_: &Config, deps: &Deps| {
-        let rebuilder = Arc::new(Notify::new());
+        let rebuild = Arc::new(Notify::new());
+        let store = postgres::ReadModelStore::new(deps.database.clone());
         Ok(Service::new()
-            .consumes(reactions::subscriptions(), Generation::Live)
-            .sampler(metrics::RevenueSampler::new(deps.database.clone()))
-            .worker(Rebuilder::new(deps, Arc::clone(&rebuilder)))
-            .http(http::routes(deps.database.clone(), rebuilder), http::openapi()))
+            .consumes(subscriptions(), Generation::Live)
+            .sampler(metrics::RevenueSampler::new(store))
+            .worker(Rebuilder::new(deps, subscriptions(), Arc::clone(&rebuild)))
+            .http(http::routes(deps.database.clone(), rebuild), http::openapi()))
     })
 }

@@ -1,57 +1,64 @@
-//! Where the published language meets what analytics counts.
+//! The only place where the published vocabulary meets what analytics counts.
 
-use contracts::order::{CancellationReason, OrderCancelled, OrderPlaced};
+use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::payment::PaymentCompleted;
+use contracts::reservation::StockReserved;
 use contracts::stock::{StockLevelLow, StockReplenished};
 
-use crate::domain::{Cart, CartLine, OrderFact, Reason, StockFact};
+use crate::domain::{Cart, CartLine, OrderFact, OrderId, Reason, StockFact};
 
-/// What an order asked for.
-#[must_use]
-pub fn placed(event: &OrderPlaced) -> OrderFact {
+pub fn order_placed(event: &OrderPlaced) -> (OrderId, OrderFact) {
     let lines = event.lines.iter().map(|line| CartLine {
         sku: line.sku.clone(),
         quantity: line.quantity,
         unit_price_minor: line.unit_price_minor,
     });
-    OrderFact::Placed(Cart {
-        currency: event.currency.clone(),
-        lines: lines.collect(),
-        placed_at: event.occurred_at,
-    })
+    let cart =
+        Cart { currency: event.currency.clone(), lines: lines.collect(), placed_at: event.occurred_at };
+    (OrderId(event.order_id), OrderFact::Placed(cart))
 }
 
-/// Why an order was cancelled.
-#[must_use]
-pub const fn cancelled(event: &OrderCancelled) -> OrderFact {
-    OrderFact::Cancelled(match event.reason {
+pub const fn stock_reserved(event: &StockReserved) -> (OrderId, OrderFact) {
+    (OrderId(event.order_id), OrderFact::Reserved)
+}
+
+pub const fn payment_completed(event: &PaymentCompleted) -> (OrderId, OrderFact) {
+    (OrderId(event.order_id), OrderFact::Paid)
+}
+
+pub const fn order_confirmed(event: &OrderConfirmed) -> (OrderId, OrderFact) {
+    (OrderId(event.order_id), OrderFact::Confirmed(event.occurred_at))
+}
+
+pub const fn order_cancelled(event: &OrderCancelled) -> (OrderId, OrderFact) {
+    let reason = match event.reason {
         CancellationReason::OutOfStock => Reason::OutOfStock,
         CancellationReason::PaymentDeclined => Reason::PaymentDeclined,
         CancellationReason::CustomerRequest => Reason::CustomerRequest,
         CancellationReason::TimedOut => Reason::TimedOut,
         CancellationReason::Unknown => Reason::Unknown,
-    })
+    };
+    (OrderId(event.order_id), OrderFact::Cancelled(reason))
 }
 
-/// Units came.
-#[must_use]
-pub const fn replenished(event: &StockReplenished) -> StockFact {
-    StockFact {
-        sequence: event.sequence,
-        at: event.occurred_at,
-        available: event.available,
-        threshold: event.threshold,
-        fell_low: false,
-    }
-}
-
-/// The level fell below the threshold.
-#[must_use]
-pub const fn fell_low(event: &StockLevelLow) -> StockFact {
-    StockFact {
+pub fn stock_level_low(event: &StockLevelLow) -> (&str, StockFact) {
+    let fact = StockFact {
         sequence: event.sequence,
         at: event.occurred_at,
         available: event.available,
         threshold: event.threshold,
         fell_low: true,
-    }
+    };
+    (&event.sku, fact)
+}
+
+pub fn stock_replenished(event: &StockReplenished) -> (&str, StockFact) {
+    let fact = StockFact {
+        sequence: event.sequence,
+        at: event.occurred_at,
+        available: event.available,
+        threshold: event.threshold,
+        fell_low: false,
+    };
+    (&event.sku, fact)
 }

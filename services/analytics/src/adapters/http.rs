@@ -1,4 +1,4 @@
-//! The HTTP edge: the read models as JSON.
+//! The HTTP API: the read models as JSON.
 
 mod views;
 
@@ -18,22 +18,21 @@ use self::views::{
     AlertQuery, AlertView, BestSellerQuery, BestSellerView, FunnelView, Ranking, RebuildView, RevenueAnswer,
     RevenueQuery, RevenueView, TimesView,
 };
-use super::postgres::{queries, rebuilds};
+use super::postgres::{ReadModelStore, rebuilds};
 
-/// What the handlers share.
 #[derive(Clone, Debug)]
 struct Api {
     database: Database,
     rebuilder: Arc<Notify>,
 }
 
-impl FromRef<Api> for Database {
+impl FromRef<Api> for ReadModelStore {
     fn from_ref(api: &Api) -> Self {
-        api.database.clone()
+        Self::new(api.database.clone())
     }
 }
 
-/// Analytics' routes; a request for a rebuild wakes `rebuilder`.
+/// A request for a rebuild wakes `rebuilder`.
 pub fn routes(database: Database, rebuilder: Arc<Notify>) -> Router {
     Router::new()
         .route("/analytics/funnel", get(funnel))
@@ -46,8 +45,6 @@ pub fn routes(database: Database, rebuilder: Arc<Notify>) -> Router {
         .with_state(Api { database, rebuilder })
 }
 
-/// The description of these routes.
-#[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }
@@ -65,8 +62,8 @@ struct Description;
 
 /// How many orders reached each stage.
 #[utoipa::path(get, path = "/analytics/funnel", tag = "analytics", responses((status = 200, body = FunnelView)))]
-async fn funnel(State(database): State<Database>) -> Result<Json<FunnelView>, Problem> {
-    let orders = queries::funnel(&database).await?;
+async fn funnel(State(store): State<ReadModelStore>) -> Result<Json<FunnelView>, Problem> {
+    let orders = store.funnel().await?;
     Ok(Json(FunnelView::new(&orders)))
 }
 
@@ -79,11 +76,11 @@ async fn funnel(State(database): State<Database>) -> Result<Json<FunnelView>, Pr
     )
 )]
 async fn revenue(
-    State(database): State<Database>,
+    State(store): State<ReadModelStore>,
     Query(query): Query<RevenueQuery>,
 ) -> Result<Json<RevenueAnswer>, Problem> {
     let currency = query.currency()?;
-    let revenue = queries::revenue(&database).await?;
+    let revenue = store.revenue().await?;
     Ok(Json(match currency {
         Some(currency) => {
             let of_currency = revenue.get(&currency).copied().unwrap_or_default();
@@ -105,13 +102,13 @@ async fn revenue(
     )
 )]
 async fn best_sellers(
-    State(database): State<Database>,
+    State(store): State<ReadModelStore>,
     Query(query): Query<BestSellerQuery>,
 ) -> Result<Json<Vec<BestSellerView>>, Problem> {
     let (ranking, currency, limit) = query.parts()?;
     let sold = match ranking {
-        Ranking::Units => queries::best_sellers_by_units(&database, currency.as_deref(), limit).await,
-        Ranking::Revenue => queries::best_sellers_by_revenue(&database, currency.as_deref(), limit).await,
+        Ranking::Units => store.best_sellers_by_units(currency.as_deref(), limit).await,
+        Ranking::Revenue => store.best_sellers_by_revenue(currency.as_deref(), limit).await,
     };
     let sold = sold?;
     Ok(Json(sold.into_iter().map(BestSellerView::from).collect()))
@@ -121,8 +118,8 @@ async fn best_sellers(
 #[utoipa::path(
     get, path = "/analytics/time-to-confirm", tag = "analytics", responses((status = 200, body = TimesView))
 )]
-async fn time_to_confirm(State(database): State<Database>) -> Result<Json<TimesView>, Problem> {
-    let buckets = queries::time_to_confirm(&database).await?;
+async fn time_to_confirm(State(store): State<ReadModelStore>) -> Result<Json<TimesView>, Problem> {
+    let buckets = store.time_to_confirm().await?;
     Ok(Json(TimesView::new(&buckets)))
 }
 
@@ -136,44 +133,44 @@ async fn time_to_confirm(State(database): State<Database>) -> Result<Json<TimesV
     )
 )]
 async fn stock_alerts(
-    State(database): State<Database>,
+    State(store): State<ReadModelStore>,
     Query(query): Query<AlertQuery>,
 ) -> Result<Json<Vec<AlertView>>, Problem> {
-    let alerts = queries::standing_alerts(&database, query.limit()?).await?;
+    let alerts = store.standing_alerts(query.limit()?).await?;
     Ok(Json(alerts.into_iter().map(AlertView::from).collect()))
 }
 
 /// Counts everything again from the topics, beside what is served, and swaps when it has caught up. While one rebuild
-/// is under way, asking again gives that one.
+/// is under way, another request returns that one.
 #[utoipa::path(
     post, path = "/analytics/rebuilds", tag = "rebuilds",
-    responses((status = 202, description = "It will be made; Location tells what becomes of it", body = RebuildView))
+    responses((status = 202, description = "The rebuild; Location is its address", body = RebuildView))
 )]
 async fn begin_rebuild(
     State(api): State<Api>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RebuildView>), Problem> {
     let Some(rebuild) = rebuilds::begin(&api.database, clock::now()).await? else {
-        return Err(Problem::unavailable("a rebuild has ended this moment: ask again"));
+        return Err(Problem::unavailable("a rebuild has just ended: repeat the request"));
     };
     api.rebuilder.notify_one();
     let location = format!("/analytics/rebuilds/{}", rebuild.generation);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(rebuild.into())))
 }
 
-/// What has become of a rebuild.
+/// The state of a rebuild.
 #[utoipa::path(
     get, path = "/analytics/rebuilds/{generation}", tag = "rebuilds",
-    params(("generation" = i32, Path, description = "The generation that was asked for")),
+    params(("generation" = i32, Path, description = "The number of the generation")),
     responses(
         (status = 200, body = RebuildView),
         (status = 404, description = "There is no such generation", body = Problem, content_type = "application/problem+json"),
     )
 )]
 async fn show_rebuild(
-    State(database): State<Database>,
+    State(api): State<Api>,
     Path(generation): Path<i32>,
 ) -> Result<Json<RebuildView>, Problem> {
-    match rebuilds::find(&database, generation).await? {
+    match rebuilds::find(&api.database, generation).await? {
         Some(rebuild) => Ok(Json(rebuild.into())),
         None => Err(Problem::not_found(format!("there is no generation {generation}"))),
     }

@@ -1,15 +1,13 @@
 //! What analytics measures beyond what every service does.
 
 use async_trait::async_trait;
-use database::Database;
 use iso_currency::Currency;
 use metrics::gauge;
 use service::Sampler;
 use telemetry::metrics::Metric;
 
-use super::postgres::queries;
+use super::postgres::ReadModelStore;
 
-/// What this service measures.
 pub const METRICS: &[Metric] = &[Metric::gauge(
     "analytics_revenue",
     &["currency"],
@@ -19,21 +17,19 @@ pub const METRICS: &[Metric] = &[Metric::gauge(
 /// Reads the revenue: one row per currency.
 #[derive(Debug)]
 pub struct RevenueSampler {
-    database: Database,
+    store: ReadModelStore,
 }
 
 impl RevenueSampler {
-    /// Of this database.
-    #[must_use]
-    pub const fn new(database: Database) -> Self {
-        Self { database }
+    pub const fn new(store: ReadModelStore) -> Self {
+        Self { store }
     }
 }
 
 #[async_trait]
 impl Sampler for RevenueSampler {
     async fn sample(&self) -> anyhow::Result<()> {
-        for (currency, revenue) in queries::revenue(&self.database).await? {
+        for (currency, revenue) in self.store.revenue().await? {
             let amount = in_units(&currency, revenue.revenue_minor);
             gauge!("analytics_revenue", "currency" => currency).set(amount);
         }
@@ -42,7 +38,6 @@ impl Sampler for RevenueSampler {
 }
 
 /// From minor units: a yen has none, a euro a hundred, a dinar a thousand.
-#[must_use]
 pub fn in_units(currency: &str, minor: i64) -> f64 {
     let digits = Currency::from_code(currency).and_then(Currency::exponent).unwrap_or(0);
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]

@@ -1,19 +1,18 @@
 //! Analytics' tables.
 
 mod alerts;
+mod batch;
 mod counters;
 mod generations;
+mod orders;
 mod read_models;
-mod stories;
 
-pub mod queries;
 pub mod rebuilds;
 
+pub use batch::Batch;
 pub use generations::Generation;
-pub use read_models::ReadModels;
+pub use read_models::{BestSeller, ReadModelStore, StandingAlert};
 
-/// The migrations of these tables.
-#[must_use]
 pub fn migrator() -> sqlx::migrate::Migrator {
     sqlx_macros::migrate!("./migrations")
 }

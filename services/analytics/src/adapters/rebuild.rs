@@ -2,7 +2,7 @@
 //!
 //! Invariant: a generation that becomes live has counted exactly what the one before has: every record before the live
 //! positions but the dead letters. The swap holds those positions, reads what is left, and flips in one transaction.
-//! Records that stand on a topic twice count once, because each order's row knows what was counted.
+//! Records that are on a topic twice count once, because each order's row knows what was counted.
 
 mod reader;
 
@@ -23,8 +23,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::reader::Reader;
-use super::postgres::{Generation, ReadModels, rebuilds};
-use super::reactions;
+use super::postgres::{self, Generation, rebuilds};
 
 /// How often a replica looks for a generation to make; a request at this replica wakes it at once.
 const POLL: Duration = Duration::from_secs(5);
@@ -32,49 +31,41 @@ const POLL: Duration = Duration::from_secs(5);
 /// How long the leader's session may take for a statement.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// So few records may be left when live batches are made to wait for the swap.
+/// The most records that may be left for the swap, for which live batches wait.
 const MOST_LEFT_FOR_SWAP: i64 = 500;
 
 /// Why a generation can't be made.
 #[derive(Debug, thiserror::Error)]
 enum Impossible {
-    /// Retention has dropped records.
     #[error("the beginning of {topic}/{partition} is gone: it starts at {low}")]
     BeginningGone { topic: String, partition: i32, low: i64 },
-    /// A record that was applied before is refused now.
     #[error("{topic}/{partition} at {offset} was applied before and is rejected now: {rejection}")]
     Rejected { topic: String, partition: i32, offset: i64, rejection: Rejection },
-    /// A dead letter that was left out has been dealt with since.
-    #[error("event {event_id} was a dead letter and is none any more: ask for the rebuild again")]
+    /// A dead letter that was left out has been redriven or discarded since.
+    #[error("event {event_id} was a dead letter and is none any more: request the rebuild again")]
     Redriven { event_id: Uuid },
 }
 
 const NAME: &str = "rebuilder";
 
-/// Makes the generations that are asked for.
+/// Makes the generations that are requested.
 pub struct Rebuilder {
     deps: Deps,
     wake: Arc<Notify>,
-    subscriptions: Subscriptions<ReadModels>,
+    subscriptions: Subscriptions<postgres::Batch>,
     progress: Progress,
 }
 
 impl Rebuilder {
-    /// A worker that `wake` wakes.
-    #[must_use]
-    pub fn new(deps: &Deps, wake: Arc<Notify>) -> Self {
-        Self {
-            deps: deps.clone(),
-            wake,
-            subscriptions: reactions::subscriptions(),
-            progress: Progress::new(NAME),
-        }
+    /// Counts as `subscriptions` do, which are those of the live consumer. `wake` wakes it.
+    pub fn new(deps: &Deps, subscriptions: Subscriptions<postgres::Batch>, wake: Arc<Notify>) -> Self {
+        Self { deps: deps.clone(), wake, subscriptions, progress: Progress::new(NAME) }
     }
 
-    /// Makes the generation that is asked for, if there is one and no other replica makes it.
+    /// Makes the requested generation, if there is one and no other replica makes it.
     ///
     /// # Errors
-    /// When it can't be told whether there is one.
+    /// When the database, the broker or the registry fails. Progress is kept; the next call goes on.
     pub async fn make_next(&self) -> anyhow::Result<()> {
         let Some(rebuild) = rebuilds::building(&self.deps.database).await? else {
             rebuilds::forget(&self.deps.database).await?;
@@ -99,7 +90,7 @@ impl Rebuilder {
             tracing::info!(generation, "the rebuilt read models are live");
             return Ok(());
         };
-        // What the world does to it is tried again from where it stands; only what can't be is given up.
+        // Transient errors are retried from the stored positions; only the impossible is given up.
         let Some(impossible) = error.downcast_ref::<Impossible>() else { return Err(error) };
         tracing::error!(generation, "the rebuild is given up: {impossible}");
         Ok(rebuilds::fail(&self.deps.database, generation, &impossible.to_string()).await?)
@@ -118,7 +109,7 @@ impl Rebuilder {
         outcome
     }
 
-    /// Where the live generation stands.
+    /// The positions of the live generation.
     async fn applied(&self) -> Result<Vec<Applied>, sqlx::Error> {
         let database = &self.deps.database;
         database
@@ -153,7 +144,7 @@ impl Rebuilder {
         }
     }
 
-    /// Reads up to where the live generation stands, a transaction a batch; tells how many records that were.
+    /// Reads up to the position of the live generation, one transaction per batch. Returns the number of records.
     async fn catch_up(
         &self,
         generation: i32,
@@ -172,7 +163,7 @@ impl Rebuilder {
         while from < target.next_offset {
             ensure!(!self.deps.shutdown.is_cancelled(), "the service is stopping");
             bounded(rebuilds::still_leads(leader)).await?;
-            // Outside the transaction, which waits for nobody but the database.
+            // Outside the transaction, which waits for the database only.
             let batch = reader.read(partition, from, target.next_offset).await?;
             let applying = async |mut transaction: Transaction| -> anyhow::Result<i64> {
                 // The lock's session may have gone since, and another replica be at work.
@@ -196,7 +187,7 @@ impl Rebuilder {
         partition: &TopicPartition,
         batch: &Batch,
     ) -> anyhow::Result<()> {
-        // A record that could not be decoded when it was read may be one now: it is known by the id that was made for it.
+        // A record that could not be decoded then may be decoded now; its id was made from its position.
         let made: Vec<(Uuid, i64)> = batch
             .records
             .iter()
@@ -228,16 +219,16 @@ impl Rebuilder {
         left_out.extend(dead_letters);
         let left_out = left_out.into_iter().map(|(event_id, _)| event_id).collect();
         let building = Generation::Building(generation);
-        let mut models = ReadModels::load(&building, &mut *conn, &events).await?;
+        let mut unit = postgres::Batch::load(&building, &mut *conn, &events).await?;
         let now = clock::now();
         for received in &events {
             let context = Context { envelope: &received.envelope, now };
-            self.subscriptions.handle(&mut models, &received.event, context).map_err(|rejection| {
+            self.subscriptions.handle(&mut unit, &received.event, context).map_err(|rejection| {
                 let TopicPartition { topic, partition } = partition.clone();
                 Impossible::Rejected { topic, partition, offset: received.offset, rejection }
             })?;
         }
-        models.store(&building, &mut *conn).await?;
+        unit.store(&building, &mut *conn).await?;
         rebuilds::advance(conn, generation, partition, batch.to, &left_out).await?;
         Ok(())
     }
@@ -246,12 +237,12 @@ impl Rebuilder {
         let swapping = async |mut transaction: Transaction| -> anyhow::Result<()> {
             progress::hold(&mut transaction).await?;
             rebuilds::hold_live(&mut transaction).await?;
-            // Asked for now that nothing goes on: a partition's first position was not there to be held.
+            // Read under the locks: a partition's first position was not there to be locked.
             for Applied { partition, next_offset } in progress::applied(&mut transaction).await? {
                 let position = rebuilds::position(&mut transaction, generation, &partition).await?;
                 let mut from = position.unwrap_or(0);
                 while from < next_offset {
-                    // The one wait for a broker within a transaction: few records are left, and the live batches wait for it.
+                    // The one wait for a broker within a transaction: few records are left, and live batches wait for it.
                     let batch = reader.read(&partition, from, next_offset).await?;
                     self.apply(&mut transaction, generation, &partition, &batch).await?;
                     from = batch.to;

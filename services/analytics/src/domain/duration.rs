@@ -9,7 +9,6 @@ const BUCKETS_PER_DOUBLING_LOG2: u32 = 5;
 
 impl Bound {
     /// The bucket that holds `milliseconds`; a negative duration (clocks differ) counts as none.
-    #[must_use]
     pub const fn of(milliseconds: i64) -> Self {
         if milliseconds <= 0 {
             return Self(0);
@@ -23,7 +22,6 @@ impl Bound {
     }
 
     /// The bound below which the fraction `percent / 100` of all durations lies, from buckets in ascending order.
-    #[must_use]
     pub fn percentile(buckets: &[(Self, i64)], percent: i64) -> Option<Self> {
         let count: i64 = buckets.iter().map(|(_, orders)| orders).sum();
         // The rank of the percentile, rounded up: the nearest-rank method.

@@ -4,23 +4,17 @@ use std::collections::BTreeMap;
 
 use super::{Bound, Cart, Milestone, Reason};
 
-/// A step of the funnel.
+/// A step of the funnel: orders that have reached it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Orders placed.
     Placed,
-    /// Orders whose stock was held.
     Reserved,
-    /// Orders whose money was taken.
     Paid,
-    /// Orders confirmed.
     Confirmed,
-    /// Orders cancelled, by reason.
     Cancelled(Reason),
 }
 
 impl Stage {
-    /// Every stage.
     pub const ALL: [Self; 9] = [
         Self::Placed,
         Self::Reserved,
@@ -34,7 +28,6 @@ impl Stage {
     ];
 
     /// Its name in the table.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Placed => "placed",
@@ -53,20 +46,15 @@ impl Stage {
 /// Confirmed orders of one currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revenue {
-    /// How many orders.
     pub orders: i64,
-    /// How many units.
     pub units: i64,
-    /// How much money, in minor units.
     pub revenue_minor: i64,
 }
 
 /// Confirmed sales of one SKU in one currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sales {
-    /// How many units.
     pub units: i64,
-    /// How much money, in minor units.
     pub revenue_minor: i64,
 }
 
@@ -84,7 +72,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one milestone.
     pub fn count(&mut self, milestone: &Milestone) {
         let stage = match milestone {
             Milestone::Placed => Stage::Placed,
@@ -106,7 +93,7 @@ impl Tally {
         let revenue = self.revenue.entry(cart.currency.clone()).or_default();
         revenue.orders += 1;
         for line in &cart.lines {
-            // A cart that can't be counted is refused before it is sold.
+            // Sums that can't be counted are refused before.
             let minor = line.quantity.saturating_mul(line.unit_price_minor);
             revenue.units = revenue.units.saturating_add(line.quantity);
             revenue.revenue_minor = revenue.revenue_minor.saturating_add(minor);

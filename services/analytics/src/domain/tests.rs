@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 
@@ -18,24 +19,26 @@ fn placed() -> OrderFact {
     OrderFact::Placed(Cart { currency: "GBP".to_owned(), lines, placed_at: at(100) })
 }
 
-/// The story and the counters after these facts; refused facts count nothing.
-fn tell(facts: &[OrderFact]) -> (Story, Tally) {
-    let mut story = Story::UNKNOWN;
+const ORDER: OrderId = OrderId(Uuid::nil());
+
+/// The progress and the counters after these facts; refused facts count nothing.
+fn count(facts: &[OrderFact]) -> (OrderProgress, Tally) {
+    let mut progress = OrderProgress::UNKNOWN;
     let mut tally = Tally::default();
     for fact in facts {
-        if let Ok((next, milestones)) = story.react(fact) {
-            story = next;
+        if let Ok((next, milestones)) = progress.react(ORDER, fact) {
+            progress = next;
             milestones.iter().for_each(|milestone| tally.count(milestone));
         }
     }
-    (story, tally)
+    (progress, tally)
 }
 
 #[test]
 fn a_confirmed_order_is_revenue_and_sales_of_its_lines() {
-    let (story, tally) =
-        tell(&[placed(), OrderFact::Reserved, OrderFact::Paid, OrderFact::Confirmed(at(103))]);
-    assert_eq!(story.status, Status::Confirmed);
+    let (progress, tally) =
+        count(&[placed(), OrderFact::Reserved, OrderFact::Paid, OrderFact::Confirmed(at(103))]);
+    assert_eq!(progress.status, Status::Confirmed);
     assert_eq!(tally.revenue["GBP"], Revenue { orders: 1, units: 6, revenue_minor: 2099 });
     let sales = |sku: &str| tally.sales[&("GBP".to_owned(), sku.to_owned())];
     assert_eq!(sales("mug"), Sales { units: 5, revenue_minor: 1100 });
@@ -47,26 +50,26 @@ fn a_confirmed_order_is_revenue_and_sales_of_its_lines() {
 
 #[test]
 fn a_cancelled_order_is_counted_by_its_reason_and_sells_nothing() {
-    let (story, tally) = tell(&[placed(), OrderFact::Cancelled(Reason::OutOfStock)]);
-    assert_eq!(story.status, Status::Cancelled(Reason::OutOfStock));
+    let (progress, tally) = count(&[placed(), OrderFact::Cancelled(Reason::OutOfStock)]);
+    assert_eq!(progress.status, Status::Cancelled(Reason::OutOfStock));
     assert_eq!(tally.funnel, [(Stage::Placed, 1), (Stage::Cancelled(Reason::OutOfStock), 1)].into());
     assert!(tally.revenue.is_empty() && tally.sales.is_empty() && tally.time_to_confirm.is_empty());
 }
 
 #[test]
 fn a_confirmation_met_before_its_order_becomes_a_sale_when_the_order_arrives() {
-    let (_, early) = tell(&[OrderFact::Confirmed(at(103))]);
+    let (_, early) = count(&[OrderFact::Confirmed(at(103))]);
     assert!(early.revenue.is_empty());
     let facts = [placed(), OrderFact::Confirmed(at(103))];
     let reversed: Vec<OrderFact> = facts.iter().rev().cloned().collect();
-    assert_eq!(tell(&facts), tell(&reversed));
+    assert_eq!(count(&facts), count(&reversed));
 }
 
 #[test]
 fn an_order_can_not_end_both_ways() {
     let refused = |first: OrderFact, second: &OrderFact| {
-        let (story, _) = tell(&[placed(), first]);
-        story.react(second).map(|_| ()).map_err(|refusal| refusal.code())
+        let (progress, _) = count(&[placed(), first]);
+        progress.react(ORDER, second).map(|_| ()).map_err(|refusal| refusal.code())
     };
     let (confirmed, cancelled) = (OrderFact::Confirmed(at(103)), OrderFact::Cancelled(Reason::TimedOut));
     assert_eq!(refused(confirmed.clone(), &cancelled), Err("ended_otherwise"));
@@ -77,8 +80,11 @@ fn an_order_can_not_end_both_ways() {
 fn a_sale_beyond_counting_is_refused() {
     let lines = vec![line("mug", i64::MAX, 2)];
     let huge = OrderFact::Placed(Cart { currency: "GBP".to_owned(), lines, placed_at: at(0) });
-    let (story, _) = tell(&[huge]);
-    assert_eq!(story.react(&OrderFact::Confirmed(at(1))), Err(Refusal::TooLarge));
+    let (progress, _) = count(&[huge]);
+    assert_eq!(
+        progress.react(ORDER, &OrderFact::Confirmed(at(1))),
+        Err(Refusal::TooLarge { order_id: ORDER })
+    );
 }
 
 #[test]
@@ -131,6 +137,6 @@ proptest! {
     ) {
         let facts = [placed(), OrderFact::Reserved, OrderFact::Paid, end];
         let shuffled: Vec<OrderFact> = shuffle.iter().map(|index| facts[index % 4].clone()).collect();
-        prop_assert_eq!(tell(&facts), tell(&shuffled));
+        prop_assert_eq!(count(&facts), count(&shuffled));
     }
 }

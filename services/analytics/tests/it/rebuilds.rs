@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use analytics::adapters::postgres::{Generation, rebuilds};
-use analytics::adapters::reactions;
 use analytics::adapters::rebuild::Rebuilder;
 use contracts::clock::{new_id, now};
 use contracts::envelope::CONTENT_TYPE;
@@ -20,7 +19,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::support::{Analytics, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved};
+use crate::support::{
+    Analytics, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved, subscriptions,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,7 +48,7 @@ impl Live {
         let shared: Arc<dyn Bus> = Arc::new(bus.clone());
         let outbox = Publisher::new(codec.clone(), "analytics", 1_000_000);
         let deps = Deps::new("analytics", analytics.database().clone(), shared, codec, outbox);
-        let subscriptions = reactions::subscriptions();
+        let subscriptions = subscriptions();
         let consumer = Consumer::new(Parts {
             database: deps.database.clone(),
             bus: Arc::clone(&deps.bus),
@@ -108,7 +109,7 @@ impl Live {
 
     async fn rebuild(&self) -> rebuilds::Rebuild {
         let asked = rebuilds::begin(self.analytics.database(), now()).await.unwrap().unwrap();
-        Rebuilder::new(&self.deps, Arc::new(Notify::new())).make_next().await.unwrap();
+        Rebuilder::new(&self.deps, subscriptions(), Arc::new(Notify::new())).make_next().await.unwrap();
         rebuilds::find(self.analytics.database(), asked.generation).await.unwrap().unwrap()
     }
 
@@ -125,7 +126,7 @@ impl Live {
             .execute(self.analytics.pool())
             .await
             .unwrap();
-        let rebuilder = || Rebuilder::new(&self.deps, Arc::new(Notify::new()));
+        let rebuilder = || Rebuilder::new(&self.deps, subscriptions(), Arc::new(Notify::new()));
         let crashed = rebuilder().make_next().await.is_err();
         sqlx::query("DELETE FROM crashes").execute(self.analytics.pool()).await.unwrap();
         rebuilder().make_next().await.unwrap();
@@ -335,7 +336,7 @@ async fn a_partition_whose_first_batch_commits_at_the_swap_is_not_left_out() {
         .unwrap();
         batch.commit().await.unwrap();
     };
-    let rebuilder = Rebuilder::new(&live.deps, Arc::new(Notify::new()));
+    let rebuilder = Rebuilder::new(&live.deps, subscriptions(), Arc::new(Notify::new()));
     let (made, ()) = tokio::join!(rebuilder.make_next(), commit);
     let refused = format!("{:#}", made.unwrap_err());
     assert!(

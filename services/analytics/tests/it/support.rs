@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use analytics::adapters::postgres::{self, Generation, ReadModels, queries};
-use analytics::adapters::reactions;
+use analytics::adapters::postgres::{self, Batch, BestSeller, Generation, ReadModelStore, StandingAlert};
 use analytics::domain::{Revenue, Stage};
+use analytics::handlers;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 use contracts::payment::PaymentCompleted;
@@ -12,7 +12,8 @@ use contracts::reservation::StockReserved;
 use contracts::stock::{StockLevelLow, StockReplenished};
 use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, clock};
 use database::{Database, Operation, Transaction};
-use inbox::{Context, HandlerError, Received, Rejection, UnitOfWork};
+use events::Subscribe as _;
+use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use testkit::postgres::TestDatabase;
@@ -39,9 +40,9 @@ pub(crate) enum Failure {
 pub(crate) struct Seen {
     pub(crate) funnel: BTreeMap<&'static str, i64>,
     pub(crate) revenue: BTreeMap<String, Revenue>,
-    pub(crate) best_sellers: Vec<queries::BestSeller>,
+    pub(crate) best_sellers: Vec<BestSeller>,
     pub(crate) times: Vec<(i64, i64)>,
-    pub(crate) alerts: Vec<queries::StandingAlert>,
+    pub(crate) alerts: Vec<StandingAlert>,
 }
 
 impl Analytics {
@@ -74,30 +75,42 @@ impl Analytics {
     }
 
     pub(crate) async fn seen(&self) -> Seen {
-        let database = self.database();
-        let funnel = queries::funnel(database).await.unwrap();
+        let store = ReadModelStore::new(self.database().clone());
+        let funnel = store.funnel().await.unwrap();
         let reached = funnel.into_iter().filter(|(_, orders)| *orders > 0);
-        let times = queries::time_to_confirm(database).await.unwrap();
+        let times = store.time_to_confirm().await.unwrap();
         Seen {
             funnel: reached.map(|(stage, orders): (Stage, i64)| (stage.name(), orders)).collect(),
-            revenue: queries::revenue(database).await.unwrap(),
-            best_sellers: queries::best_sellers_by_units(database, None, 100).await.unwrap(),
+            revenue: store.revenue().await.unwrap(),
+            best_sellers: store.best_sellers_by_units(None, 100).await.unwrap(),
             times: times.into_iter().map(|(bound, orders)| (bound.0, orders)).collect(),
-            alerts: queries::standing_alerts(database, 100).await.unwrap(),
+            alerts: store.standing_alerts(100).await.unwrap(),
         }
     }
 }
 
-/// Load, react, store, commit, as the runtime does.
+/// As `main.rs` has them.
+pub(crate) fn subscriptions() -> Subscriptions<Batch> {
+    Subscriptions::new()
+        .on::<OrderPlaced>(handlers::order_placed)
+        .on::<StockReserved>(handlers::stock_reserved)
+        .on::<PaymentCompleted>(handlers::payment_completed)
+        .on::<OrderConfirmed>(handlers::order_confirmed)
+        .on::<OrderCancelled>(handlers::order_cancelled)
+        .on::<StockLevelLow>(handlers::stock_level_low)
+        .on::<StockReplenished>(handlers::stock_replenished)
+}
+
+/// Load, handle, store, commit, as the runtime does.
 pub(crate) async fn apply_through(
     database: &Database,
     generation: Generation,
     events: &[AnyEvent],
 ) -> Result<(), Failure> {
-    let subscriptions = reactions::subscriptions();
+    let subscriptions = subscriptions();
     let received: Vec<Received<AnyEvent>> = events.iter().map(received).collect();
     let applying = async |mut transaction: Transaction| {
-        let mut batch = ReadModels::load(&generation, &mut transaction, &received).await?;
+        let mut batch = Batch::load(&generation, &mut transaction, &received).await?;
         for received in &received {
             let context = Context { envelope: &received.envelope, now: clock::now() };
             subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;

@@ -1,4 +1,4 @@
-//! What the HTTP edge says and hears: JSON shapes and their bounds.
+//! The JSON of requests and responses, with their bounds.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use service::http::Problem;
 use utoipa::{IntoParams, ToSchema};
 
-use super::super::postgres::queries::{BestSeller, StandingAlert};
 use super::super::postgres::rebuilds::Rebuild;
+use super::super::postgres::{BestSeller, StandingAlert};
 use crate::domain::{Bound, Reason, Revenue, Stage};
 
 const MAX_LIMIT: u32 = 1_000;
@@ -17,9 +17,9 @@ const MAX_LIMIT: u32 = 1_000;
 #[derive(Serialize, ToSchema)]
 pub(super) struct FunnelView {
     placed: i64,
-    /// Stock was held for them.
+    /// Their stock was reserved.
     reserved: i64,
-    /// Their money was taken.
+    /// Their payment was completed.
     paid: i64,
     confirmed: i64,
     cancelled: CancelledView,
@@ -79,7 +79,7 @@ impl RevenueView {
     }
 }
 
-/// One currency's revenue, where one was asked for; a list of all otherwise.
+/// Of one currency, if the query names one; a list of all otherwise.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum RevenueAnswer {
@@ -131,11 +131,11 @@ pub(super) enum Ranking {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BestSellerQuery {
-    /// `units` (unless told) or `revenue`.
+    /// `units` (by default) or `revenue`.
     #[serde(default)]
     #[param(inline)]
     by: Ranking,
-    /// How many, 1 to 1,000; 10 unless told.
+    /// How many, 1 to 1,000; 10 by default.
     limit: Option<u32>,
     /// ISO 4217; all currencies if absent.
     currency: Option<String>,
@@ -206,7 +206,7 @@ impl From<StandingAlert> for AlertView {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AlertQuery {
-    /// How many, 1 to 1,000; 100 unless told.
+    /// How many, 1 to 1,000; 100 by default.
     limit: Option<u32>,
 }
 

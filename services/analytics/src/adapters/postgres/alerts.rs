@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use inbox::Locked;
 use sqlx::PgConnection;
 
 use crate::domain::Alert;
@@ -17,7 +18,7 @@ struct AlertRow {
     times_raised: i64,
 }
 
-/// Inserts the rows of SKUs not yet known, and locks all of these in one sorted statement.
+/// Inserts the rows of unknown SKUs, and locks all of these in one sorted statement.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     generation: i32,
@@ -51,13 +52,13 @@ pub(super) async fn lock(
     Ok(rows.into_iter().map(alert).collect())
 }
 
-/// Stores these rows, which are locked.
+/// Stores the alerts that have changed.
 pub(super) async fn store(
     conn: &mut PgConnection,
     generation: i32,
-    alerts: impl Iterator<Item = (&str, &Alert)>,
+    alerts: &Locked<String, Alert>,
 ) -> Result<(), sqlx::Error> {
-    let (skus, alerts): (Vec<&str>, Vec<&Alert>) = alerts.unzip();
+    let (skus, alerts): (Vec<&String>, Vec<&Alert>) = alerts.changed().unzip();
     if skus.is_empty() {
         return Ok(());
     }

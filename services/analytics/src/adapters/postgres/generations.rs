@@ -2,17 +2,17 @@
 
 use sqlx::PgConnection;
 
-/// Whose rows a transaction works on.
+/// Which rows a transaction works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
-    /// The one that readers see.
+    /// What readers see.
     Live,
-    /// One in the making.
+    /// A rebuild's.
     Building(i32),
 }
 
 impl Generation {
-    /// Its number, held until the transaction ends: a swap waits for whoever counts into the live generation.
+    /// Its number. The live one is locked until the end of the transaction: a swap waits for those that count into it.
     pub(super) async fn number(self, conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
         match self {
             Self::Building(number) => Ok(number),

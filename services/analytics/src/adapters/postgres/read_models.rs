@@ -1,68 +1,128 @@
-//! A batch of facts in one transaction: orders or SKUs locked, counted in memory, then added to the counters.
+//! The read models of the live generation.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use contracts::AnyEvent;
-use inbox::{HandlerError, Received, UnitOfWork};
-use sqlx::PgConnection;
+use chrono::{DateTime, Utc};
+use database::{Database, Operation};
 
-use super::generations::Generation;
-use super::{alerts, counters, stories};
-use crate::application::counting::Counting;
-use crate::domain::OrderId;
+use crate::domain::{Bound, Revenue, Stage};
 
-/// Everything that a batch of facts concerns, locked.
-///
-/// Invariant: rows are locked in this order, and within a table sorted: orders, alerts, funnel, revenue, best sellers,
-/// time to confirm. Batches of all partitions meet at the counters, and take turns there until they commit.
-#[derive(Debug)]
-pub struct ReadModels {
-    /// What is counted.
-    pub(in crate::adapters) counting: Counting,
-    generation: i32,
+/// Sales of one SKU in one currency, of confirmed orders.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
+pub struct BestSeller {
+    pub sku: String,
+    /// ISO 4217.
+    pub currency: String,
+    pub units: i64,
+    pub revenue_minor: i64,
 }
 
-impl UnitOfWork for ReadModels {
-    type Event = AnyEvent;
-    type Deps = Generation;
+/// A SKU that is low.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
+pub struct StandingAlert {
+    pub sku: String,
+    /// Units available when its last event was published.
+    pub available: i64,
+    pub threshold: i64,
+    pub raised_at: DateTime<Utc>,
+    pub times_raised: i64,
+}
 
-    async fn load(
-        generation: &Generation,
-        conn: &mut PgConnection,
-        events: &[Received<AnyEvent>],
-    ) -> Result<Self, HandlerError> {
-        let generation = generation.number(&mut *conn).await?;
-        let order_ids: BTreeSet<OrderId> =
-            events.iter().filter_map(|received| order_id(&received.event)).collect();
-        let skus: BTreeSet<&str> = events.iter().filter_map(|received| sku(&received.event)).collect();
-        let stories = stories::lock(&mut *conn, generation, &order_ids).await?;
-        let alerts = alerts::lock(conn, generation, &skus).await?;
-        Ok(Self { counting: Counting::new(stories, alerts), generation })
+/// Cheap to clone. Its reads fail when the database refuses or does not answer.
+#[derive(Clone, Debug)]
+pub struct ReadModelStore {
+    database: Database,
+}
+
+impl ReadModelStore {
+    pub const fn new(database: Database) -> Self {
+        Self { database }
     }
 
-    async fn store(self, _: &Generation, conn: &mut PgConnection) -> Result<(), HandlerError> {
-        stories::store(&mut *conn, self.generation, self.counting.changed_orders()).await?;
-        alerts::store(&mut *conn, self.generation, self.counting.changed_alerts()).await?;
-        counters::add(conn, self.generation, self.counting.tally()).await?;
-        Ok(())
+    /// Orders per stage.
+    pub async fn funnel(&self) -> Result<BTreeMap<Stage, i64>, sqlx::Error> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT stage, orders FROM funnel
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
+        )
+        .fetch_all(self.database.statement(Operation::Request))
+        .await?;
+        let orders: BTreeMap<String, i64> = rows.into_iter().collect();
+        Ok(Stage::ALL
+            .into_iter()
+            .map(|stage| (stage, orders.get(stage.name()).copied().unwrap_or(0)))
+            .collect())
     }
-}
 
-const fn order_id(event: &AnyEvent) -> Option<OrderId> {
-    Some(OrderId(match event {
-        AnyEvent::OrderPlaced(event) => event.order_id,
-        AnyEvent::OrderConfirmed(event) => event.order_id,
-        AnyEvent::OrderCancelled(event) => event.order_id,
-        AnyEvent::StockReserved(event) => event.order_id,
-        AnyEvent::PaymentCompleted(event) => event.order_id,
-        _ => return None,
-    }))
-}
+    /// Revenue per currency.
+    pub async fn revenue(&self) -> Result<BTreeMap<String, Revenue>, sqlx::Error> {
+        let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT currency, orders, units, revenue_minor FROM revenue
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
+        )
+        .fetch_all(self.database.statement(Operation::Request))
+        .await?;
+        let entry =
+            |(currency, orders, units, revenue_minor)| (currency, Revenue { orders, units, revenue_minor });
+        Ok(rows.into_iter().map(entry).collect())
+    }
 
-fn sku(event: &AnyEvent) -> Option<&str> {
-    match event {
-        AnyEvent::StockReplenished(event) => Some(&event.sku),
-        AnyEvent::StockLevelLow(event) => Some(&event.sku),
-        _ => None,
+    /// In one currency, or in each.
+    pub async fn best_sellers_by_units(
+        &self,
+        currency: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<BestSeller>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT sku, currency, units, revenue_minor FROM best_sellers
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
+               AND ($1::text IS NULL OR currency = $1)
+             ORDER BY units DESC, sku, currency LIMIT $2",
+        )
+        .bind(currency)
+        .bind(limit)
+        .fetch_all(self.database.statement(Operation::Request))
+        .await
+    }
+
+    /// In one currency, or in each.
+    pub async fn best_sellers_by_revenue(
+        &self,
+        currency: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<BestSeller>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT sku, currency, units, revenue_minor FROM best_sellers
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
+               AND ($1::text IS NULL OR currency = $1)
+             ORDER BY revenue_minor DESC, sku, currency LIMIT $2",
+        )
+        .bind(currency)
+        .bind(limit)
+        .fetch_all(self.database.statement(Operation::Request))
+        .await
+    }
+
+    /// Confirmed orders per bucket, in ascending order.
+    pub async fn time_to_confirm(&self) -> Result<Vec<(Bound, i64)>, sqlx::Error> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT upper_bound_ms, orders FROM time_to_confirm
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live') ORDER BY upper_bound_ms",
+        )
+        .fetch_all(self.database.statement(Operation::Request))
+        .await?;
+        Ok(rows.into_iter().map(|(upper_bound_ms, orders)| (Bound(upper_bound_ms), orders)).collect())
+    }
+
+    /// The newest alert first.
+    pub async fn standing_alerts(&self, limit: i64) -> Result<Vec<StandingAlert>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT sku, available, threshold, raised_at, times_raised FROM stock_alerts
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND raised_at IS NOT NULL
+             ORDER BY raised_at DESC, sku LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(self.database.statement(Operation::Request))
+        .await
     }
 }

@@ -1,4 +1,4 @@
-//! A generation in the making: begun, filled, and swapped in or given up.
+//! The generation of a rebuild: begun, filled, and swapped in or given up.
 
 use std::collections::BTreeSet;
 
@@ -8,22 +8,20 @@ use messaging::TopicPartition;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-/// A generation of read models and what has become of it.
+/// A generation of read models.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Rebuild {
-    /// Its number.
     pub generation: i32,
     /// `building`, `live`, `retired` or `failed`.
     pub state: String,
-    /// When it was asked for.
     pub started_at: DateTime<Utc>,
-    /// Since when readers see it, or when they began to.
+    /// When readers began to see it.
     pub live_since: Option<DateTime<Utc>>,
     /// Why it failed.
     pub detail: Option<String>,
 }
 
-/// Begins a generation, unless one is in the making already; gives that one.
+/// Begins a generation, unless one is being built already; gives that one.
 ///
 /// # Errors
 /// When the database fails.
@@ -39,7 +37,7 @@ pub async fn begin(database: &Database, now: DateTime<Utc>) -> Result<Option<Reb
     building(database).await
 }
 
-/// The generation in the making, if there is one.
+/// The generation that is being built, if there is one.
 ///
 /// # Errors
 /// When the database fails.
@@ -51,8 +49,6 @@ pub async fn building(database: &Database) -> Result<Option<Rebuild>, sqlx::Erro
     .await
 }
 
-/// A generation.
-///
 /// # Errors
 /// When the database fails.
 pub async fn find(database: &Database, generation: i32) -> Result<Option<Rebuild>, sqlx::Error> {
@@ -64,25 +60,24 @@ pub async fn find(database: &Database, generation: i32) -> Result<Option<Rebuild
     .await
 }
 
-/// One replica rebuilds: takes the lock for as long as the connection lives, unless another one has it.
+/// Takes the lock of the replica that rebuilds, for as long as the connection lives, unless another one has it.
 pub(in crate::adapters) async fn lead(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext('analytics.rebuild'))").fetch_one(conn).await
 }
 
-/// Whether the session that holds the lock is there; the server would end it if it said nothing for long.
+/// Fails if the session that holds the lock is gone; also keeps the server from ending it as idle.
 pub(in crate::adapters) async fn still_leads(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT 1").execute(conn).await?;
     Ok(())
 }
 
-/// Gives the lock back. A connection that is just closed keeps it until the server has noticed, and whoever asks meanwhile is
-/// turned away.
+/// Releases the lock. If the connection were only closed, the lock would stay until the server has noticed.
 pub(in crate::adapters) async fn resign(mut conn: PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_advisory_unlock(hashtext('analytics.rebuild'))").execute(&mut conn).await?;
     conn.close().await
 }
 
-/// How far a generation has read a partition, if it has begun to.
+/// The position of a generation in a partition, if it has read from it.
 pub(in crate::adapters) async fn position(
     conn: &mut PgConnection,
     generation: i32,
@@ -98,7 +93,7 @@ pub(in crate::adapters) async fn position(
     .await
 }
 
-/// Notes how far a generation has read a partition, and what it has left out there.
+/// Stores the position of a generation in a partition, and the dead letters that it has left out there.
 pub(in crate::adapters) async fn advance(
     conn: &mut PgConnection,
     generation: i32,
@@ -141,7 +136,7 @@ pub(in crate::adapters) async fn dead_letters(
         .await
 }
 
-/// Waits for whoever counts into the live generation, and keeps others from beginning to.
+/// Waits for the transactions that count into the live generation, and keeps others from beginning to.
 pub(in crate::adapters) async fn hold_live(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT generation FROM generations WHERE state = 'live' FOR UPDATE").execute(conn).await?;
     Ok(())
@@ -178,7 +173,7 @@ pub(in crate::adapters) async fn fail(
     Ok(())
 }
 
-/// Deletes some rows of generations that nobody reads any more, each statement a bounded number; tells how many.
+/// Deletes rows of generations that are no longer read, a bounded number per statement. Returns the number.
 pub(in crate::adapters) async fn forget(database: &Database) -> Result<u64, sqlx::Error> {
     let orders = sqlx::query(
         "DELETE FROM orders WHERE (generation, order_id) IN (

@@ -61,7 +61,7 @@ impl Reader {
             tokio::time::timeout(PATIENCE, handle.next_batch(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)).await;
         let batch =
             read.with_context(|| format!("no record of {partition:?} from {from} within {PATIENCE:?}"))?;
-        let Some(batch) = batch else { bail!("partition {partition:?} was taken away from the rebuild") };
+        let Some(batch) = batch else { bail!("partition {partition:?} was revoked from the rebuild") };
         let mut batch = batch?;
         batch.records.retain(|record| record.offset < to);
         batch.to = batch.to.min(to);

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use inbox::Locked;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::{Cart, CartLine, OrderId, Reason, Status, Story};
+use crate::domain::{Cart, CartLine, OrderId, OrderProgress, Reason, Status};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct StoredLine {
@@ -18,7 +19,7 @@ struct StoredLine {
 }
 
 #[derive(sqlx_macros::FromRow)]
-struct StoryRow {
+struct OrderRow {
     order_id: Uuid,
     status: String,
     reserved: bool,
@@ -30,11 +31,11 @@ struct StoryRow {
     reason: Option<String>,
 }
 
-impl StoryRow {
-    fn story(self) -> Result<(OrderId, Story), sqlx::Error> {
+impl OrderRow {
+    fn progress(self) -> Result<(OrderId, OrderProgress), sqlx::Error> {
         let order_id = OrderId(self.order_id);
         let (reserved, paid) = (self.reserved, self.paid);
-        let corrupt = || sqlx::Error::Decode(format!("order {} has a row that can't be", order_id.0).into());
+        let corrupt = || sqlx::Error::Decode(format!("order {order_id}: its row is corrupt").into());
         let reason = self.reason.as_deref().and_then(reason);
         let cart = self.currency.zip(self.lines).zip(self.placed_at).map(|((currency, lines), placed_at)| {
             let line = |line: StoredLine| CartLine {
@@ -53,16 +54,16 @@ impl StoryRow {
             "cancelled" => reason.map(Status::Cancelled),
             _ => None,
         };
-        Ok((order_id, Story { status: status.ok_or_else(corrupt)?, reserved, paid }))
+        Ok((order_id, OrderProgress { status: status.ok_or_else(corrupt)?, reserved, paid }))
     }
 }
 
-/// Inserts the rows of orders not yet known, and locks all of these in one sorted statement.
+/// Inserts the rows of unknown orders, and locks all of these in one sorted statement.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     generation: i32,
     order_ids: &BTreeSet<OrderId>,
-) -> Result<BTreeMap<OrderId, Story>, sqlx::Error> {
+) -> Result<BTreeMap<OrderId, OrderProgress>, sqlx::Error> {
     if order_ids.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -76,7 +77,7 @@ pub(super) async fn lock(
     .bind(&order_ids)
     .execute(&mut *conn)
     .await?;
-    let rows: Vec<StoryRow> = sqlx::query_as(
+    let rows: Vec<OrderRow> = sqlx::query_as(
         "SELECT order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason
          FROM orders WHERE generation = $1 AND order_id = ANY($2) ORDER BY order_id FOR UPDATE",
     )
@@ -84,7 +85,7 @@ pub(super) async fn lock(
     .bind(&order_ids)
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(StoryRow::story).collect()
+    rows.into_iter().map(OrderRow::progress).collect()
 }
 
 /// One column per field of the rows to be stored.
@@ -102,8 +103,8 @@ struct Columns {
 }
 
 impl Columns {
-    fn push(&mut self, order_id: OrderId, story: &Story) {
-        let (status, cart, confirmed_at, reason) = match &story.status {
+    fn push(&mut self, order_id: OrderId, order: &OrderProgress) {
+        let (status, cart, confirmed_at, reason) = match &order.status {
             Status::Unknown => ("unknown", None, None, None),
             Status::Placed(cart) => ("placed", Some(cart), None, None),
             Status::ConfirmedBeforePlaced(at) => ("confirmed_before_placed", None, Some(*at), None),
@@ -118,8 +119,8 @@ impl Columns {
         };
         self.order_ids.push(order_id.0);
         self.statuses.push(status);
-        self.reserved.push(story.reserved);
-        self.paid.push(story.paid);
+        self.reserved.push(order.reserved);
+        self.paid.push(order.paid);
         self.currencies.push(cart.map(|cart| cart.currency.clone()));
         self.lines.push(cart.map(|cart| Json(cart.lines.iter().map(line).collect())));
         self.placed_at.push(cart.map(|cart| cart.placed_at));
@@ -128,14 +129,14 @@ impl Columns {
     }
 }
 
-/// Stores these rows, which are locked.
+/// Stores the orders that have changed.
 pub(super) async fn store(
     conn: &mut PgConnection,
     generation: i32,
-    stories: impl Iterator<Item = (OrderId, &Story)>,
+    orders: &Locked<OrderId, OrderProgress>,
 ) -> Result<(), sqlx::Error> {
     let mut columns = Columns::default();
-    stories.for_each(|(order_id, story)| columns.push(order_id, story));
+    orders.changed().for_each(|(order_id, order)| columns.push(*order_id, order));
     if columns.order_ids.is_empty() {
         return Ok(());
     }

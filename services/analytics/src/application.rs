@@ -1,3 +1,0 @@
-//! The use cases: what a fact adds to the read models.
-
-pub mod counting;
