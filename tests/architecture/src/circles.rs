@@ -6,7 +6,7 @@
 
 mod graph;
 mod paths;
-mod scan;
+pub(crate) mod scan;
 
 use std::collections::BTreeMap;
 

@@ -9,32 +9,32 @@ use crate::sql::test_module;
 
 /// A path as it is written, and the module that it is written in.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
-    pub(super) module: Vec<String>,
-    pub(super) path: Vec<String>,
-    pub(super) line: usize,
+pub(crate) struct Written {
+    pub(crate) module: Vec<String>,
+    pub(crate) path: Vec<String>,
+    pub(crate) line: usize,
 }
 
 /// One name of a `use` declaration; `*` for a glob, `_` for a trait that is not named.
 #[derive(Clone, Debug)]
-pub(super) struct Use {
-    pub(super) name: String,
-    pub(super) is_public: bool,
-    pub(super) of: Written,
+pub(crate) struct Use {
+    pub(crate) name: String,
+    pub(crate) is_public: bool,
+    pub(crate) of: Written,
 }
 
 /// What a file says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said {
-    pub(super) uses: Vec<Use>,
-    pub(super) mentions: Vec<Written>,
-    pub(super) names: BTreeSet<String>,
+pub(crate) struct Said {
+    pub(crate) uses: Vec<Use>,
+    pub(crate) mentions: Vec<Written>,
+    pub(crate) names: BTreeSet<String>,
     /// Modules that stand in the file itself.
-    pub(super) inline: Vec<Vec<String>>,
+    pub(crate) inline: Vec<Vec<String>>,
 }
 
 /// Works on tokens, so that what stands inside `tokio::select!` and its like is seen too.
-pub(super) fn scan(tokens: TokenStream, module: &[String], said: &mut Said) {
+pub(crate) fn scan(tokens: TokenStream, module: &[String], said: &mut Said) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut at = 0;
     let mut is_public = false;
@@ -144,7 +144,7 @@ fn is_group(token: Option<&TokenTree>, delimiter: Delimiter) -> bool {
     matches!(token, Some(TokenTree::Group(group)) if group.delimiter() == delimiter)
 }
 
-pub(super) fn joined(module: &[String], name: &str) -> Vec<String> {
+pub(crate) fn joined(module: &[String], name: &str) -> Vec<String> {
     let mut joined = module.to_vec();
     joined.push(name.to_owned());
     joined

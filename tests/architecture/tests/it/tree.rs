@@ -2,7 +2,7 @@
 
 use architecture::{
     circles, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
-    readmes, sources, targets,
+    readmes, shape, sources, targets,
 };
 
 #[test]
@@ -36,6 +36,12 @@ fn dependencies_point_inward_and_files_look_like_their_neighbours() {
     for (lines, path) in layers::long_files(&sources) {
         println!("{lines} lines: {path}");
     }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn services_have_one_shape() {
+    let violations = shape::violations(&sources::rust_files().unwrap(), &shape::SERVICES).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
