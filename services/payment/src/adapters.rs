@@ -1,4 +1,4 @@
-//! The edges: tables, the provider's books, integration events, JSON.
+//! The edges: HTTP, SQL, the provider, integration events ⇄ domain.
 
 pub mod contract;
 pub mod http;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use chrono::TimeDelta;
+use backoff::Backoff;
 use serde::{Deserialize, Serialize};
 use service::leases::{COOL_DOWN, Settings};
 
 use crate::adapters::provider::Delays;
-use crate::application::record_reports::LeasePolicy;
+use crate::application::saga_job::LeasePolicy;
 
 /// How the saga's worker and the built-in provider behave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,12 +54,8 @@ const fn ms(ms: u32) -> Duration {
     Duration::from_millis(ms as u64)
 }
 
-const fn delta_ms(ms: u32) -> TimeDelta {
-    TimeDelta::milliseconds(ms as i64)
-}
-
 impl Config {
-    /// Refuses settings that can't work together.
+    /// Rejects settings that can't work together.
     ///
     /// # Errors
     /// When a worker could lose its lease while it waits, or could do nothing at all.
@@ -76,18 +72,13 @@ impl Config {
         Ok(())
     }
 
-    /// How long leases last.
-    #[must_use]
     pub const fn lease_policy(&self) -> LeasePolicy {
         LeasePolicy {
-            lease: delta_ms(self.lease_ms),
-            backoff_initial: delta_ms(self.backoff_initial_ms),
-            backoff_max: delta_ms(self.backoff_max_ms),
+            lease: ms(self.lease_ms),
+            backoff: Backoff::new(ms(self.backoff_initial_ms), ms(self.backoff_max_ms)),
         }
     }
 
-    /// How the worker works.
-    #[must_use]
     pub const fn worker(&self) -> Settings {
         Settings {
             concurrency: self.concurrency,
@@ -98,8 +89,6 @@ impl Config {
         }
     }
 
-    /// How late the slow tokens are answered.
-    #[must_use]
     pub const fn delays(&self) -> Delays {
         Delays { slow: ms(self.provider_slow_response_ms), too_late: ms(self.provider_late_response_ms) }
     }

@@ -10,6 +10,6 @@ pub mod step;
 mod tests;
 
 pub use charge::{Charge, Money, PaymentMethod};
-pub use payment::{OrderId, Payment, PaymentEvent, PaymentId, Rejection};
-pub use state::{Call, Charging, State, Undo};
+pub use payment::{OrderId, Payment, PaymentEvent, PaymentId, Refusal};
+pub use state::{Call, NextStep, State};
 pub use step::{Answer, RefundId, Report, Step, Task, TransactionId};

@@ -1,15 +1,18 @@
-//! The payment service: wiring only.
+//! The payment service: wiring, with one line per subscription.
 
 use std::sync::Arc;
 
+use contracts::order::{OrderCancelled, OrderPlaced};
+use contracts::reservation::StockReserved;
+use events::Subscribe as _;
+use inbox::Subscriptions;
 use payment::adapters::http::{self, Http};
-use payment::adapters::postgres::batch::BatchDeps;
-use payment::adapters::postgres::{migrator, saga::PostgresSaga};
+use payment::adapters::postgres::{batch::BatchDeps, migrator, saga::SagaStore};
 use payment::adapters::{contract, metrics, provider::BuiltInProvider};
-use payment::application::perform_steps::saga_worker;
-use payment::application::provider::Provider;
-use payment::application::subscriptions;
+use payment::application::{perform_steps::SagaSteps, provider::Provider};
 use payment::config::Config;
+use payment::handlers;
+use service::leases::LeaseWorker;
 use service::{Definition, Service};
 use tokio::sync::Notify;
 
@@ -23,15 +26,20 @@ fn main() -> anyhow::Result<()> {
     };
     service::run(definition, |config: &Config, deps| {
         config.check()?;
+        // `OrderConfirmed` is not among them: the amount was taken before.
+        let subscriptions = Subscriptions::new()
+            .on::<OrderPlaced>(handlers::order_placed)
+            .on::<StockReserved>(handlers::stock_reserved)
+            .on::<OrderCancelled>(handlers::order_cancelled);
         let wake = Arc::new(Notify::new());
-        let provider: Arc<dyn Provider> = Arc::new(BuiltInProvider::new(
-            deps.database.another(config.provider_max_connections),
-            config.delays(),
-        ));
-        let store = PostgresSaga::new(deps.database.clone(), deps.outbox.clone(), config.lease_policy());
+        let books = deps.database.another(config.provider_max_connections);
+        let provider: Arc<dyn Provider> = Arc::new(BuiltInProvider::new(books, config.delays()));
+        let store = SagaStore::new(deps.database.clone(), deps.outbox.clone(), config.lease_policy());
+        let (settings, call_timeout) = (config.worker(), config.worker().call_timeout);
+        let steps = SagaSteps { store, provider: Arc::clone(&provider), call_timeout };
         Ok(Service::new()
-            .consumes(subscriptions(), BatchDeps { wake: Arc::clone(&wake) })
-            .worker(saga_worker(Arc::new(store), Arc::clone(&provider), wake, config.worker()))
+            .consumes(subscriptions, BatchDeps { wake: Arc::clone(&wake) })
+            .worker(LeaseWorker::new(steps, wake, settings))
             .http(http::routes(Http { database: deps.database.clone(), provider }), http::openapi()))
     })
 }

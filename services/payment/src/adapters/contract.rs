@@ -1,18 +1,25 @@
-//! Where payment's own events become the published language; no other file knows both.
+//! The only place where payment's own vocabulary meets the published one.
 
 use chrono::{DateTime, Utc};
+use contracts::order::OrderPlaced;
 use contracts::payment::{PaymentCompleted, PaymentDeclined, PaymentRefunded};
 use contracts::{AnyEvent, Event};
 use uuid::Uuid;
 
-use crate::domain::{Payment, PaymentEvent};
+use crate::domain::{Charge, Money, Payment, PaymentEvent, PaymentMethod};
 
-/// Full names of all that payment publishes.
+/// Full names of the events that this service publishes.
 pub const PUBLISHES: &[&str] = &[PaymentCompleted::TYPE, PaymentDeclined::TYPE, PaymentRefunded::TYPE];
 
-/// What the world hears of `event`: nothing of an authorization given back, for nobody was told that it was held.
-#[must_use]
-pub fn publish(
+pub fn charge(event: &OrderPlaced) -> Charge {
+    Charge {
+        money: Money { amount_minor: event.total_minor, currency: event.currency.clone() },
+        method: PaymentMethod::new(event.payment_method.clone()),
+    }
+}
+
+/// What other services see of `event`: nothing of a void, as no authorization is published.
+pub fn publication(
     payment: &Payment,
     event: &PaymentEvent,
     sequence: i64,

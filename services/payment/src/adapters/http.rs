@@ -1,4 +1,4 @@
-//! Payment's HTTP edge: `GET /payments/{order_id}`, for people.
+//! Payment's HTTP API: `GET /payments/{order_id}`.
 
 use std::sync::Arc;
 
@@ -12,17 +12,15 @@ use service::http::{Json, Path, Problem};
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
-use super::postgres::{find, row::state_name};
-use crate::application::Entry;
+use super::postgres::{payments::find, row::state_name};
 use crate::application::provider::{LedgerEntry, Provider};
-use crate::domain::{Answer, Charge, State as PaymentState};
+use crate::application::saga_job::SagaJob;
+use crate::domain::{Answer, NextStep, State as PaymentState};
 
 /// What the routes need.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Payment's database.
     pub database: Database,
-    /// Who keeps the ledger.
     pub provider: Arc<dyn Provider>,
 }
 
@@ -75,13 +73,10 @@ struct LedgerView {
 )]
 struct Api;
 
-/// The OpenAPI description of these routes.
-#[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Api::openapi()
 }
 
-/// The routes.
 pub fn routes(http: Http) -> Router {
     Router::new().route("/payments/{order_id}", get(get_payment)).with_state(http)
 }
@@ -94,7 +89,7 @@ pub fn routes(http: Http) -> Router {
     responses(
         (status = 200, description = "What payment knows of the order", body = PaymentView),
         (status = 400, description = "That is no order id", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Payment has not heard of this order", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Payment has no record of this order", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database or the provider does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -102,38 +97,34 @@ async fn get_payment(
     State(http): State<Http>,
     Path(order_id): Path<Uuid>,
 ) -> Result<Json<PaymentView>, Problem> {
-    let Some(entry) = find(&http.database, order_id).await? else {
+    let Some(job) = find(&http.database, order_id).await? else {
         return Err(Problem::not_found(format!(
-            "Payment has not heard of an order {order_id}; events may still be on their way."
+            "Payment has no record of order {order_id}; its events may still be in flight."
         )));
     };
-    let ledger = http.provider.ledger(entry.payment.payment_id).await;
+    let ledger = http.provider.ledger(job.payment.payment_id).await;
     let ledger = ledger.map_err(|error| {
-        tracing::warn!(%order_id, %error, "the payment provider did not answer");
+        tracing::warn!(%order_id, %error, "payment provider did not answer");
         Problem::unavailable("the provider did not answer; try again")
     })?;
-    Ok(Json(view(&entry, ledger)))
+    Ok(Json(view(&job, ledger)))
 }
 
-fn view(entry: &Entry, ledger: Vec<LedgerEntry>) -> PaymentView {
-    let payment = &entry.payment;
-    let charge = charge(&payment.state);
-    let decline_reason = match &payment.state {
-        PaymentState::Declining { reason, .. } | PaymentState::Declined { reason, .. } => {
-            Some(reason.clone())
-        }
+fn view(job: &SagaJob, ledger: Vec<LedgerEntry>) -> PaymentView {
+    let payment = &job.payment;
+    let charge = payment.state.charge();
+    let (decline_reason, refund_id) = match &payment.state {
+        PaymentState::InProgress { next: NextStep::VoidDeclined { reason, .. }, .. }
+        | PaymentState::Declined { reason, .. } => (Some(reason.clone()), None),
+        PaymentState::Refunded { refund_id, .. } => (None, Some(refund_id.0)),
         PaymentState::Unknown
         | PaymentState::AwaitingStock { .. }
         | PaymentState::AwaitingOrder
-        | PaymentState::Charging { .. }
+        | PaymentState::InProgress { .. }
         | PaymentState::Completed { .. }
-        | PaymentState::Cancelling { .. }
         | PaymentState::Voided { .. }
-        | PaymentState::Refunded { .. }
-        | PaymentState::Cancelled => None,
+        | PaymentState::Cancelled => (None, None),
     };
-    let refund_id =
-        if let PaymentState::Refunded { refund_id, .. } = &payment.state { Some(refund_id.0) } else { None };
     PaymentView {
         order_id: payment.order_id.0,
         payment_id: payment.payment_id.0,
@@ -142,22 +133,8 @@ fn view(entry: &Entry, ledger: Vec<LedgerEntry>) -> PaymentView {
         currency: charge.map(|charge| charge.money.currency.clone()),
         decline_reason,
         refund_id,
-        updated_at: entry.updated_at,
+        updated_at: job.updated_at,
         ledger: ledger.into_iter().map(ledger_view).collect(),
-    }
-}
-
-const fn charge(state: &PaymentState) -> Option<&Charge> {
-    match state {
-        PaymentState::AwaitingStock { charge }
-        | PaymentState::Charging { charge, .. }
-        | PaymentState::Completed { charge, .. }
-        | PaymentState::Declining { charge, .. }
-        | PaymentState::Declined { charge, .. }
-        | PaymentState::Cancelling { charge, .. }
-        | PaymentState::Voided { charge }
-        | PaymentState::Refunded { charge, .. } => Some(charge),
-        PaymentState::Unknown | PaymentState::AwaitingOrder | PaymentState::Cancelled => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What payment measures beyond what every service does: each outcome counted once its transaction is committed.
+//! What payment measures beyond what every service does: each outcome, counted once its transaction is committed.
 
 use metrics::counter;
 use telemetry::metrics::Metric;
@@ -15,26 +15,14 @@ pub const METRICS: &[Metric] = &[Metric::counter(
 
 const OUTCOMES: [&str; 4] = ["completed", "declined", "voided", "refunded"];
 
-/// The outcomes of one transaction, to be counted after its commit.
-#[derive(Debug, Default)]
-pub(super) struct Outcomes(Vec<&'static str>);
-
-impl Outcomes {
-    pub(super) fn note(&mut self, event: &PaymentEvent) {
-        self.0.push(match event {
-            PaymentEvent::Completed { .. } => "completed",
-            PaymentEvent::Declined { .. } => "declined",
-            PaymentEvent::Voided => "voided",
-            PaymentEvent::Refunded { .. } => "refunded",
-        });
-    }
-
-    /// Counts them: they are committed.
-    pub(super) fn add(self) {
-        for outcome in self.0 {
-            counter!("payments_total", "outcome" => outcome).increment(1);
-        }
-    }
+pub(super) fn count(event: &PaymentEvent) {
+    let outcome = match event {
+        PaymentEvent::Completed { .. } => "completed",
+        PaymentEvent::Declined { .. } => "declined",
+        PaymentEvent::Voided => "voided",
+        PaymentEvent::Refunded { .. } => "refunded",
+    };
+    counter!("payments_total", "outcome" => outcome).increment(1);
 }
 
 /// Begins the counters, so that a rate includes their first event.

@@ -1,5 +1,5 @@
-//! The built-in payment provider: deterministic by payment-method token, with books of its own in the PostgreSQL
-//! schema `provider`, on connections of its own, as a foreign system would have them.
+//! The built-in payment provider: deterministic by payment-method token, with a ledger in the PostgreSQL schema
+//! `provider`, on its own connections, as a foreign system would have them.
 
 mod behaviour;
 mod ledger;
@@ -16,7 +16,7 @@ use behaviour::{Behaviour, Speed, behaviour};
 pub use ledger::migrate;
 use ledger::{Ledger, Request};
 
-/// How slow the slow tokens are.
+/// The delays of the slow tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Delays {
     /// `tok_slow`: late, but within the time-out.
@@ -25,7 +25,6 @@ pub struct Delays {
     pub too_late: Duration,
 }
 
-/// The built-in provider.
 #[derive(Clone, Debug)]
 pub struct BuiltInProvider {
     ledger: Ledger,
@@ -33,8 +32,7 @@ pub struct BuiltInProvider {
 }
 
 impl BuiltInProvider {
-    /// A provider that keeps its books in `database`.
-    #[must_use]
+    /// A provider with its ledger in `database`.
     pub const fn new(database: Database, delays: Delays) -> Self {
         Self { ledger: Ledger::new(database), delays }
     }

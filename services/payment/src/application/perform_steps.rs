@@ -1,63 +1,26 @@
-//! The saga's worker: takes due steps under a lease, performs them at the provider, stores the answers.
+//! The saga's worker: leases due steps, performs them at the provider, stores the answers.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
-use service::leases::{Contact, LeaseWorker, LeasedWork, Settings};
+use service::leases::{Contact, LeasedWork};
 use telemetry::spans;
-use tokio::sync::Notify;
 use tracing::Instrument;
 
-use super::provider::{Provider, perform};
-use super::record_reports::{Leased, Performed};
+use super::provider::{CallError, Provider};
+use super::saga_job::{Leased, Performed};
+use crate::adapters::postgres::saga::SagaStore;
+use crate::domain::{Answer, NextStep, Payment, Report, State, Step, Task};
 
-/// The database did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-#[error("the saga's steps could not be {action}")]
-pub struct StoreError {
-    /// `leased`, `counted` or `recorded`.
-    pub action: &'static str,
-    /// Why.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-/// Where due steps are kept.
-#[async_trait]
-pub trait SagaStore: Debug + Send + Sync {
-    /// Leases at most `limit` due steps; steps leased by others are skipped until their lease ends.
-    async fn lease(&self, limit: usize) -> Result<Vec<Leased>, StoreError>;
-
-    /// Whether a step is due, or waits for another attempt.
-    async fn is_waiting(&self) -> Result<bool, StoreError>;
-
-    /// Stores what was brought back, publishes what follows from it, and leases at once the steps that are now due if
-    /// `go_on` says so.
-    async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError>;
-}
-
-/// What the worker does: the saga's steps under leases, performed at a provider.
+/// The steps of all sagas. Any number of workers may perform them, in any number of processes.
 #[derive(Debug)]
 pub struct SagaSteps {
-    store: Arc<dyn SagaStore>,
-    provider: Arc<dyn Provider>,
-    call_timeout: Duration,
-}
-
-/// Performs the saga's steps. Any number of them may run, in any number of processes.
-pub type SagaWorker = LeaseWorker<SagaSteps>;
-
-/// A worker that looks for steps when `wake` says so, and from time to time.
-#[must_use]
-pub fn saga_worker(
-    store: Arc<dyn SagaStore>,
-    provider: Arc<dyn Provider>,
-    wake: Arc<Notify>,
-    settings: Settings,
-) -> SagaWorker {
-    LeaseWorker::new(SagaSteps { store, provider, call_timeout: settings.call_timeout }, wake, settings)
+    pub store: SagaStore,
+    pub provider: Arc<dyn Provider>,
+    /// The longest that one call may take.
+    pub call_timeout: Duration,
 }
 
 #[async_trait]
@@ -74,11 +37,11 @@ impl LeasedWork for SagaSteps {
     }
 
     async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Leased>> {
-        Ok(self.store.lease(limit).await?)
+        self.store.lease(limit).await.context("leasing the due steps of sagas")
     }
 
     async fn is_waiting(&self) -> anyhow::Result<bool> {
-        Ok(self.store.is_waiting().await?)
+        self.store.is_waiting().await.context("looking for steps that wait")
     }
 
     async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {
@@ -93,6 +56,75 @@ impl LeasedWork for SagaSteps {
     }
 
     async fn record(&self, performed: &[Performed], go_on: bool) -> anyhow::Result<Vec<Leased>> {
-        Ok(self.store.record(performed, go_on).await?)
+        self.store.record(performed, go_on).await.context("recording the answers to steps of sagas")
     }
+}
+
+/// Performs `task` at the provider, each call bounded by `timeout`. No transaction is open meanwhile. Gives whether the
+/// provider answered, and what is known of the step.
+pub async fn perform(
+    provider: &dyn Provider,
+    payment: &Payment,
+    task: Task,
+    timeout: Duration,
+) -> (Contact, Report) {
+    let step = task.step();
+    if let Task::LookUpThenAsk(_) | Task::LookUp(_) = task {
+        match bounded(payment, step, timeout, provider.look_up(payment.payment_id, step)).await {
+            Ok(Some(answer)) => return (Contact::Answered, Report::Answered(answer)),
+            Ok(None) => {}
+            Err(error) => return (error.contact(), Report::Unknown),
+        }
+    }
+    match task {
+        Task::LookUp(_) => (Contact::Answered, Report::Absent),
+        Task::Ask(_) => match ask(provider, payment, step, timeout).await {
+            Ok(answer) => (Contact::Answered, Report::Answered(answer)),
+            Err(error) => (error.contact(), error.report()),
+        },
+        // An earlier call may still be in flight, so that nothing but an answer ends the doubt.
+        Task::LookUpThenAsk(_) => {
+            let answer = ask(provider, payment, step, timeout).await;
+            (Contact::Answered, answer.map_or(Report::Unknown, Report::Answered))
+        }
+    }
+}
+
+async fn ask(
+    provider: &dyn Provider,
+    payment: &Payment,
+    step: Step,
+    timeout: Duration,
+) -> Result<Answer, CallError> {
+    let id = payment.payment_id;
+    let State::InProgress { charge, next, .. } = &payment.state else { return Err(nothing_to_ask(step)) };
+    let call = match next {
+        NextStep::Authorize => provider.authorize(id, charge),
+        NextStep::CheckFraud { authorization } => provider.check_fraud(id, charge, authorization),
+        NextStep::Capture { authorization } => provider.capture(id, charge, authorization),
+        NextStep::VoidDeclined { authorization, .. } => provider.void(id, charge, Some(authorization)),
+        NextStep::Void { authorization } => provider.void(id, charge, authorization.as_ref()),
+        NextStep::Refund { capture } => provider.refund(id, charge, capture),
+        NextStep::ResolveAuthorization | NextStep::ResolveCapture { .. } => return Err(nothing_to_ask(step)),
+    };
+    bounded(payment, step, timeout, call).await
+}
+
+fn nothing_to_ask(step: Step) -> CallError {
+    CallError::Unavailable(format!("the payment's state has no {step} to ask for"))
+}
+
+async fn bounded<T>(
+    payment: &Payment,
+    step: Step,
+    timeout: Duration,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let answer = tokio::time::timeout(timeout, call)
+        .await
+        .unwrap_or_else(|_| Err(CallError::Unknown(format!("no answer within {timeout:?}"))));
+    if let Err(error) = &answer {
+        tracing::warn!(order_id = %payment.order_id.0, payment_id = %payment.payment_id.0, %step, %error, "provider call without an answer; the step is resolved by its key");
+    }
+    answer
 }

@@ -1,163 +1,135 @@
-//! A payment's states and every transition between them.
-//!
-//! **Invariants.** Nothing is asked of the provider before both `OrderPlaced` and `StockReserved` are known. After
-//! `OrderCancelled` nothing more is taken, and what was taken or held is given back; a step that may have happened is
-//! looked up before it is undone or repeated. No state is left by forgetting: rows are never deleted.
+//! A payment and the facts that other services publish about its order, in whatever order they arrive.
 
 use uuid::Uuid;
 
 use super::charge::Charge;
-use super::state::{Call, Charging, State, Undo};
+use super::state::{Call, NextStep, State};
 use super::step::{RefundId, TransactionId};
 
-/// The order that is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderId(pub Uuid);
 
-/// The payment; the first half of every key at the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PaymentId(pub Uuid);
 
-/// What happened to a payment. `adapters::contract` decides which of it the world hears.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What happened to a payment. `adapters::contract` decides which of it is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentEvent {
-    /// The amount was taken.
-    Completed {
-        /// What was charged.
-        charge: Charge,
-        /// What took it.
-        capture: TransactionId,
-    },
-    /// The provider refused, and nothing is held.
-    Declined {
-        /// What was to be charged.
-        charge: Charge,
-        /// Why.
-        reason: String,
-    },
-    /// The authorization was given back after a cancellation.
+    Completed { charge: Charge, capture: TransactionId },
+    Declined { charge: Charge, reason: String },
     Voided,
-    /// The amount was given back after a cancellation.
-    Refunded {
-        /// What was charged.
-        charge: Charge,
-        /// Our id of the refund.
-        refund_id: RefundId,
-    },
+    Refunded { charge: Charge, refund_id: RefundId },
 }
 
 /// Why a fact is impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// Two different orders under one id.
+pub enum Refusal {
     #[error("order {} was placed twice, with different contents", .order_id.0)]
-    ContradictingOrder {
-        /// Which.
-        order_id: OrderId,
-    },
-    /// Nobody can be charged a negative amount.
+    ContradictingOrder { order_id: OrderId },
     #[error("order {} has the negative total {amount_minor}", .order_id.0)]
-    NegativeAmount {
-        /// Which.
-        order_id: OrderId,
-        /// Its total in minor units.
-        amount_minor: i64,
-    },
+    NegativeAmount { order_id: OrderId, amount_minor: i64 },
+}
+
+impl Refusal {
+    /// A stable code, for metrics and dead letters.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ContradictingOrder { .. } => "contradicting_order",
+            Self::NegativeAmount { .. } => "negative_amount",
+        }
+    }
 }
 
 /// One order's payment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Payment {
-    /// The order.
     pub order_id: OrderId,
-    /// The payment's own id, drawn when its row was inserted.
+    /// Drawn when the row was inserted.
     pub payment_id: PaymentId,
-    /// All that is known.
     pub state: State,
 }
 
 impl Payment {
-    /// `OrderPlaced`: remember what is to be charged, and begin if the stock is held already.
+    /// `OrderPlaced`: keep the charge, and begin if the stock is reserved already.
     ///
     /// # Errors
-    /// When the amount is negative, or another order bears the same id.
-    pub fn order_placed(&mut self, placed: Charge) -> Result<(), Rejection> {
+    /// When the amount is negative, or another order has the same id.
+    pub fn order_placed(&mut self, placed: Charge) -> Result<(), Refusal> {
         let order_id = self.order_id;
         if placed.money.amount_minor < 0 {
-            return Err(Rejection::NegativeAmount { order_id, amount_minor: placed.money.amount_minor });
+            return Err(Refusal::NegativeAmount { order_id, amount_minor: placed.money.amount_minor });
         }
         match &self.state {
             State::Unknown => self.state = State::AwaitingStock { charge: placed },
             State::AwaitingOrder => self.state = State::begin(placed),
             State::Cancelled => {}
             State::AwaitingStock { charge }
-            | State::Charging { charge, .. }
+            | State::InProgress { charge, .. }
             | State::Completed { charge, .. }
-            | State::Declining { charge, .. }
             | State::Declined { charge, .. }
-            | State::Cancelling { charge, .. }
             | State::Voided { charge }
             | State::Refunded { charge, .. } => {
                 if *charge != placed {
-                    return Err(Rejection::ContradictingOrder { order_id });
+                    return Err(Refusal::ContradictingOrder { order_id });
                 }
             }
         }
         Ok(())
     }
 
-    /// `StockReserved`: begin charging, or wait in the row for the `OrderPlaced` that names the amount.
+    /// `StockReserved`: begin charging, or wait in the row for the `OrderPlaced` that carries the amount.
     pub fn stock_reserved(&mut self) {
         match &self.state {
             State::Unknown => self.state = State::AwaitingOrder,
             State::AwaitingStock { charge } => self.state = State::begin(charge.clone()),
             State::AwaitingOrder
-            | State::Charging { .. }
+            | State::InProgress { .. }
             | State::Completed { .. }
-            | State::Declining { .. }
             | State::Declined { .. }
-            | State::Cancelling { .. }
             | State::Voided { .. }
             | State::Refunded { .. }
             | State::Cancelled => {}
         }
     }
 
-    /// `OrderCancelled`: undo whatever was done, whichever step the saga is in. A refusal that the provider has already
-    /// spoken stands: it ends with nothing held, too.
+    /// `OrderCancelled`: undo what was done, whichever step the saga is in. A payment that the provider has declined stays
+    /// declined: it ends with nothing held, too.
     pub fn order_cancelled(&mut self) {
-        let next = match &self.state {
+        self.state = match &self.state {
             State::Unknown | State::AwaitingStock { .. } | State::AwaitingOrder => State::Cancelled,
-            State::Charging { charge, step, call } => cancel_charging(charge, step, *call),
-            State::Completed { charge, capture } => State::Cancelling {
+            State::InProgress { charge, next, call } => cancel(charge, next, *call),
+            State::Completed { charge, capture } => State::InProgress {
                 charge: charge.clone(),
-                undo: Undo::Refunding { capture: capture.clone() },
+                next: NextStep::Refund { capture: capture.clone() },
                 call: Call::Due,
             },
-            State::Declining { .. }
-            | State::Declined { .. }
-            | State::Cancelling { .. }
-            | State::Voided { .. }
-            | State::Refunded { .. }
-            | State::Cancelled => return,
+            State::Declined { .. } | State::Voided { .. } | State::Refunded { .. } | State::Cancelled => {
+                return;
+            }
         };
-        self.state = next;
     }
 }
 
-/// The way back from a saga in progress. What the provider was certainly not asked for needs no undoing; what it may
-/// have been asked for is looked up first.
-fn cancel_charging(charge: &Charge, step: &Charging, call: Call) -> State {
-    let undo = match (step, call) {
-        (Charging::Authorizing, Call::Due) => return State::Cancelled,
-        (Charging::Authorizing, Call::InDoubt) => Undo::ResolvingAuthorization,
-        (Charging::CheckingFraud { authorization }, Call::Due | Call::InDoubt)
-        | (Charging::Capturing { authorization }, Call::Due) => {
-            Undo::Voiding { authorization: Some(authorization.clone()) }
+/// What the provider was certainly not called for needs no undoing. What it may have been called for is looked up first.
+fn cancel(charge: &Charge, next: &NextStep, call: Call) -> State {
+    let (next, call) = match (next, call) {
+        (NextStep::Authorize, Call::Due) => return State::Cancelled,
+        (NextStep::Authorize, Call::InDoubt) => (NextStep::ResolveAuthorization, Call::Due),
+        (NextStep::CheckFraud { authorization }, Call::Due | Call::InDoubt)
+        | (NextStep::Capture { authorization }, Call::Due) => {
+            (NextStep::Void { authorization: Some(authorization.clone()) }, Call::Due)
         }
-        (Charging::Capturing { authorization }, Call::InDoubt) => {
-            Undo::ResolvingCapture { authorization: authorization.clone() }
+        (NextStep::Capture { authorization }, Call::InDoubt) => {
+            (NextStep::ResolveCapture { authorization: authorization.clone() }, Call::Due)
         }
+        (
+            NextStep::VoidDeclined { .. }
+            | NextStep::ResolveAuthorization
+            | NextStep::ResolveCapture { .. }
+            | NextStep::Void { .. }
+            | NextStep::Refund { .. },
+            call,
+        ) => (next.clone(), call),
     };
-    State::Cancelling { charge: charge.clone(), undo, call: Call::Due }
+    State::InProgress { charge: charge.clone(), next, call }
 }

@@ -1,48 +1,56 @@
-//! The inner saga: authorize ─► fraud check ─► capture, one step at a time, undone in reverse order.
+//! The saga: authorize ─► fraud check ─► capture, one step at a time, undone in reverse order.
 //!
-//! A refund undoes the capture, a void the authorization; a fraud check holds nothing. What was captured is no longer
-//! held, so that after a refund nothing is left to void.
+//! A refund undoes the capture, a void the authorization; a fraud check holds nothing. After a refund nothing is left to
+//! void: what was captured is no longer held.
+//!
+//! **Calls in doubt.** A worker stores that it calls the provider before it does, and the answer after. Whatever ends
+//! it in between leaves a call whose outcome is unknown, and a cancellation may come first:
+//!
+//! ~~~text
+//! worker 1            row                            provider
+//! leases the step ──► Capture, in doubt
+//! calls ───────────────────────────────────────────► captured, or not yet
+//! dies
+//!                     OrderCancelled: ResolveCapture
+//! worker 2 looks up ───────────────────────────────► captured: Refund
+//!                                                    no record: Void, which forbids a capture that arrives late
+//! ~~~
+//!
+//! So a step in doubt is looked up by its key before it is repeated or undone. Voiding at once would be refused where
+//! the money was captured; refunding at once would give back what was never captured.
 
 use super::charge::Charge;
 use super::payment::{Payment, PaymentEvent};
-use super::state::{Call, Charging, State, Undo};
-use super::step::{Answer, RefundId, Report, Step, Task, TransactionId};
+use super::state::{Call, NextStep, State};
+use super::step::{Answer, RefundId, Report, Step, Task};
 
 impl Payment {
-    /// What a worker has to do next; nothing while the payment waits or rests.
-    #[must_use]
+    /// What a worker does next; nothing while the payment waits for an event, or has ended.
     pub fn due(&self) -> Option<Task> {
-        let (step, call) = match &self.state {
-            State::Charging { step, call, .. } => (step.step(), *call),
-            State::Declining { call, .. } => (Step::Void, *call),
-            State::Cancelling { undo, call, .. } => match undo {
-                Undo::ResolvingAuthorization => return Some(Task::LookUp(Step::Authorize)),
-                Undo::ResolvingCapture { .. } => return Some(Task::LookUp(Step::Capture)),
-                Undo::Voiding { .. } => (Step::Void, *call),
-                Undo::Refunding { .. } => (Step::Refund, *call),
-            },
-            State::Unknown
-            | State::AwaitingStock { .. }
-            | State::AwaitingOrder
-            | State::Completed { .. }
-            | State::Declined { .. }
-            | State::Voided { .. }
-            | State::Refunded { .. }
-            | State::Cancelled => return None,
-        };
-        Some(match call {
-            Call::Due => Task::Ask(step),
-            Call::InDoubt => Task::LookUpThenAsk(step),
+        let State::InProgress { next, call, .. } = &self.state else { return None };
+        Some(match (next, call) {
+            (NextStep::ResolveAuthorization | NextStep::ResolveCapture { .. }, _) => {
+                Task::LookUp(next.step())
+            }
+            (_, Call::Due) => Task::Ask(next.step()),
+            (_, Call::InDoubt) => Task::LookUpThenAsk(next.step()),
         })
     }
 
-    /// A worker is about to ask. Stored before the call, so that a crash leaves a doubt and never a silent charge.
+    /// A worker is about to call the provider. Stored before the call, so that a crash leaves a doubt and never an
+    /// unrecorded charge.
     pub fn begin_call(&mut self) {
         self.set_call(Call::InDoubt);
     }
 
-    /// What a worker brought back for `step`. A report about a step that is no longer the next one changes nothing: a
-    /// cancellation came meanwhile, and the way back undoes or ignores it by what it needs to know.
+    fn set_call(&mut self, to: Call) {
+        if let State::InProgress { call, .. } = &mut self.state {
+            *call = to;
+        }
+    }
+
+    /// Applies what a worker learned of `step`. A report of a step that is no longer the next one changes nothing: the
+    /// order was cancelled meanwhile, and what undoes it looks up what it needs.
     pub fn report(&mut self, step: Step, report: Report, refund_id: RefundId) -> Option<PaymentEvent> {
         if self.due().map(Task::step) != Some(step) {
             return None;
@@ -56,138 +64,75 @@ impl Payment {
             }
             Report::Unknown => return None,
         };
-        let (state, event) = match &self.state {
-            State::Charging { charge, step, .. } => advance(charge, step, answer),
-            State::Declining { charge, authorization, reason, .. } => {
-                voided_after_refusal(charge, authorization, reason, answer.as_ref())
-            }
-            State::Cancelling { charge, undo, .. } => go_back(charge, undo, answer, refund_id),
-            State::Unknown
-            | State::AwaitingStock { .. }
-            | State::AwaitingOrder
-            | State::Completed { .. }
-            | State::Declined { .. }
-            | State::Voided { .. }
-            | State::Refunded { .. }
-            | State::Cancelled => return None,
-        };
+        let State::InProgress { charge, next, .. } = self.state.clone() else { return None };
+        let (state, event) = advance(charge, next, answer, refund_id);
         self.state = state;
         event
     }
-
-    fn set_call(&mut self, to: Call) {
-        match &mut self.state {
-            State::Charging { call, .. } | State::Declining { call, .. } | State::Cancelling { call, .. } => {
-                *call = to;
-            }
-            State::Unknown
-            | State::AwaitingStock { .. }
-            | State::AwaitingOrder
-            | State::Completed { .. }
-            | State::Declined { .. }
-            | State::Voided { .. }
-            | State::Refunded { .. }
-            | State::Cancelled => {}
-        }
-    }
 }
 
-/// The way forward, one answer at a time; `None` says that the provider knows nothing of the step.
-fn advance(charge: &Charge, step: &Charging, answer: Option<Answer>) -> (State, Option<PaymentEvent>) {
-    let charge = charge.clone();
-    let go_on = |charge, step| (State::Charging { charge, step, call: Call::Due }, None);
-    let Some(answer) = answer else { return go_on(charge, step.clone()) };
-    match (step, answer) {
-        (Charging::Authorizing, Answer::Approved { transaction_id }) => {
-            go_on(charge, Charging::CheckingFraud { authorization: transaction_id })
-        }
-        (Charging::CheckingFraud { authorization }, Answer::Approved { .. }) => {
-            go_on(charge, Charging::Capturing { authorization: authorization.clone() })
-        }
-        (Charging::Capturing { .. }, Answer::Approved { transaction_id: capture }) => (
-            State::Completed { charge: charge.clone(), capture: capture.clone() },
-            Some(PaymentEvent::Completed { charge, capture }),
-        ),
-        (Charging::Authorizing, Answer::Declined { reason }) => declined(charge, reason),
-        (
-            Charging::CheckingFraud { authorization } | Charging::Capturing { authorization },
-            Answer::Declined { reason },
-        ) => {
-            let authorization = authorization.clone();
-            (State::Declining { charge, authorization, reason, call: Call::Due }, None)
-        }
-    }
-}
-
-/// Both of the provider's answers to the void mean that nothing is held: it refuses only what was captured, and it
-/// has refused the capture, or was never asked for it.
-fn voided_after_refusal(
-    charge: &Charge,
-    authorization: &TransactionId,
-    reason: &str,
-    answer: Option<&Answer>,
-) -> (State, Option<PaymentEvent>) {
-    let (charge, reason) = (charge.clone(), reason.to_owned());
-    match answer {
-        Some(Answer::Approved { .. } | Answer::Declined { .. }) => declined(charge, reason),
-        None => {
-            let authorization = authorization.clone();
-            (State::Declining { charge, authorization, reason, call: Call::Due }, None)
-        }
-    }
-}
-
-fn declined(charge: Charge, reason: String) -> (State, Option<PaymentEvent>) {
-    (
-        State::Declined { charge: charge.clone(), reason: reason.clone() },
-        Some(PaymentEvent::Declined { charge, reason }),
-    )
-}
-
-/// The way back, one answer at a time. A void that the provider refuses means that a capture arrived before it, so the
-/// capture is looked up again. A refund that the provider refuses is asked for again: the money is the customer's.
-fn go_back(
-    charge: &Charge,
-    undo: &Undo,
+/// Where the provider's answer leads. `None` says that the provider has no record of the step.
+fn advance(
+    charge: Charge,
+    next: NextStep,
     answer: Option<Answer>,
     refund_id: RefundId,
 ) -> (State, Option<PaymentEvent>) {
-    let charge = charge.clone();
-    let go_on = |charge, undo| (State::Cancelling { charge, undo, call: Call::Due }, None);
-    match (undo, answer) {
-        (Undo::ResolvingAuthorization, Some(Answer::Approved { transaction_id })) => {
-            go_on(charge, Undo::Voiding { authorization: Some(transaction_id) })
+    use Answer::{Approved, Declined};
+    let next = match (next, answer) {
+        (NextStep::Authorize, Some(Approved { transaction_id })) => {
+            NextStep::CheckFraud { authorization: transaction_id }
         }
-        // The void forbids an authorization that is still on its way to the provider.
-        (Undo::ResolvingAuthorization, None) => go_on(charge, Undo::Voiding { authorization: None }),
-        // It was taken, and that is a fact: the world hears of it before it hears of the refund.
-        (Undo::ResolvingCapture { .. }, Some(Answer::Approved { transaction_id: capture })) => (
-            State::Cancelling {
-                charge: charge.clone(),
-                undo: Undo::Refunding { capture: capture.clone() },
-                call: Call::Due,
-            },
-            Some(PaymentEvent::Completed { charge, capture }),
-        ),
-        // Likewise: once voided, a capture that arrives late is refused.
-        (Undo::ResolvingCapture { authorization }, Some(Answer::Declined { .. }) | None) => {
-            go_on(charge, Undo::Voiding { authorization: Some(authorization.clone()) })
+        (NextStep::CheckFraud { authorization }, Some(Approved { .. })) => {
+            NextStep::Capture { authorization }
         }
-        (Undo::Voiding { authorization: Some(authorization) }, Some(Answer::Declined { .. })) => {
-            go_on(charge, Undo::ResolvingCapture { authorization: authorization.clone() })
+        (NextStep::Capture { .. }, Some(Approved { transaction_id: capture })) => {
+            let event = PaymentEvent::Completed { charge: charge.clone(), capture: capture.clone() };
+            return (State::Completed { charge, capture }, Some(event));
         }
-        (Undo::ResolvingAuthorization, Some(Answer::Declined { .. }))
-        | (Undo::Voiding { authorization: None }, Some(Answer::Declined { .. }))
-        | (Undo::Voiding { .. }, Some(Answer::Approved { .. })) => {
-            (State::Voided { charge }, Some(PaymentEvent::Voided))
+        (NextStep::Authorize, Some(Declined { reason })) => return declined(charge, reason),
+        (
+            NextStep::CheckFraud { authorization } | NextStep::Capture { authorization },
+            Some(Declined { reason }),
+        ) => NextStep::VoidDeclined { authorization, reason },
+        // Nothing is held in either case: a void is declined only after a capture, and there was none.
+        (NextStep::VoidDeclined { reason, .. }, Some(Approved { .. } | Declined { .. })) => {
+            return declined(charge, reason);
         }
-        (Undo::Refunding { capture }, Some(Answer::Approved { transaction_id: refund })) => (
-            State::Refunded { charge: charge.clone(), capture: capture.clone(), refund_id, refund },
-            Some(PaymentEvent::Refunded { charge, refund_id }),
-        ),
-        (Undo::Refunding { capture }, Some(Answer::Declined { .. })) => {
-            go_on(charge, Undo::Refunding { capture: capture.clone() })
+
+        (NextStep::ResolveAuthorization, Some(Approved { transaction_id })) => {
+            NextStep::Void { authorization: Some(transaction_id) }
         }
-        (undo @ (Undo::Voiding { .. } | Undo::Refunding { .. }), None) => go_on(charge, undo.clone()),
-    }
+        // The void forbids an authorization that is still on its way to the provider, and likewise a capture.
+        (NextStep::ResolveAuthorization, None) => NextStep::Void { authorization: None },
+        (NextStep::ResolveCapture { authorization }, Some(Declined { .. }) | None) => {
+            NextStep::Void { authorization: Some(authorization) }
+        }
+        // The capture is published before its refund.
+        (NextStep::ResolveCapture { .. }, Some(Approved { transaction_id: capture })) => {
+            let event = PaymentEvent::Completed { charge: charge.clone(), capture: capture.clone() };
+            let next = NextStep::Refund { capture };
+            return (State::InProgress { charge, next, call: Call::Due }, Some(event));
+        }
+        // A void is declined when a capture arrived before it.
+        (NextStep::Void { authorization: Some(authorization) }, Some(Declined { .. })) => {
+            NextStep::ResolveCapture { authorization }
+        }
+        (NextStep::ResolveAuthorization | NextStep::Void { authorization: None }, Some(Declined { .. }))
+        | (NextStep::Void { .. }, Some(Approved { .. })) => {
+            return (State::Voided { charge }, Some(PaymentEvent::Voided));
+        }
+        (NextStep::Refund { capture }, Some(Approved { transaction_id: refund })) => {
+            let event = PaymentEvent::Refunded { charge: charge.clone(), refund_id };
+            return (State::Refunded { charge, capture, refund_id, refund }, Some(event));
+        }
+        // A declined refund is tried again: the money is the customer's. So is a step without a record.
+        (next @ NextStep::Refund { .. }, Some(Declined { .. })) | (next, None) => next,
+    };
+    (State::InProgress { charge, next, call: Call::Due }, None)
+}
+
+fn declined(charge: Charge, reason: String) -> (State, Option<PaymentEvent>) {
+    let event = PaymentEvent::Declined { charge: charge.clone(), reason: reason.clone() };
+    (State::Declined { charge, reason }, Some(event))
 }

@@ -3,50 +3,42 @@
 use super::charge::Charge;
 use super::step::{RefundId, Step, TransactionId};
 
-/// How far the provider was asked for the step that comes next.
+/// Whether the provider was called for the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// Certainly not asked yet.
+    /// Certainly not called yet.
     Due,
-    /// Perhaps asked, and the answer is not stored: a call is under way, timed out, or its caller died.
+    /// Perhaps called, and the answer is not stored: a call is in flight, timed out, or its caller died.
     InDoubt,
 }
 
-/// The saga's way forward.
+/// The next step of a saga in progress, with what the step needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Charging {
-    /// Next: hold the amount.
-    Authorizing,
-    /// Next: ask about fraud.
-    CheckingFraud {
-        /// What holds the amount.
+pub enum NextStep {
+    Authorize,
+    CheckFraud {
         authorization: TransactionId,
     },
-    /// Next: take the amount.
-    Capturing {
-        /// What holds the amount.
+    Capture {
         authorization: TransactionId,
     },
-}
-
-/// The saga's way back after the order was cancelled.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Undo {
-    /// Next: learn whether the amount is held.
-    ResolvingAuthorization,
-    /// Next: learn whether the amount was taken.
-    ResolvingCapture {
-        /// What holds the amount.
+    /// The provider declined after it had authorized.
+    VoidDeclined {
+        authorization: TransactionId,
+        reason: String,
+    },
+    /// Cancelled while the authorization was in doubt.
+    ResolveAuthorization,
+    /// Cancelled while the capture was in doubt.
+    ResolveCapture {
         authorization: TransactionId,
     },
-    /// Next: let go of the amount held. Without an authorization it forbids a late one.
-    Voiding {
-        /// What holds the amount, if something does.
+    /// Cancelled before the capture. Without an authorization the void forbids a late one.
+    Void {
         authorization: Option<TransactionId>,
     },
-    /// Next: give the amount back.
-    Refunding {
-        /// What took it.
+    /// Cancelled after the capture.
+    Refund {
         capture: TransactionId,
     },
 }
@@ -54,86 +46,53 @@ pub enum Undo {
 /// All that payment knows of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Nothing yet: the row was inserted to be locked.
+    /// The row was inserted to be locked.
     Unknown,
-    /// `OrderPlaced` came; stock is not held yet.
+    /// `OrderPlaced` came; the stock is not reserved yet.
     AwaitingStock {
-        /// What will be charged.
         charge: Charge,
     },
     /// `StockReserved` came before its `OrderPlaced`.
     AwaitingOrder,
-    /// The saga goes forward.
-    Charging {
-        /// What is charged.
+    InProgress {
         charge: Charge,
-        /// The next step.
-        step: Charging,
-        /// Whether it was asked for.
+        next: NextStep,
         call: Call,
     },
-    /// The amount was taken.
     Completed {
-        /// What was charged.
         charge: Charge,
-        /// What took it.
         capture: TransactionId,
     },
-    /// The provider refused after it had authorized: the authorization is being voided.
-    Declining {
-        /// What was to be charged.
-        charge: Charge,
-        /// What holds the amount.
-        authorization: TransactionId,
-        /// Why the provider refused.
-        reason: String,
-        /// Whether the void was asked for.
-        call: Call,
-    },
-    /// The provider refused; nothing is held.
+    /// The provider declined; nothing is held.
     Declined {
-        /// What was to be charged.
         charge: Charge,
-        /// Why.
         reason: String,
     },
-    /// The order was cancelled: the saga goes back.
-    Cancelling {
-        /// What was to be charged.
-        charge: Charge,
-        /// The next step.
-        undo: Undo,
-        /// Whether it was asked for.
-        call: Call,
-    },
-    /// The order was cancelled before anything was taken; nothing is held.
+    /// The order was cancelled before the capture; nothing is held.
     Voided {
-        /// What was to be charged.
         charge: Charge,
     },
-    /// The order was cancelled and the amount given back.
+    /// The order was cancelled after the capture, and the amount refunded.
     Refunded {
-        /// What was charged.
         charge: Charge,
-        /// What had taken it.
         capture: TransactionId,
-        /// Our id of the refund.
         refund_id: RefundId,
-        /// The provider's.
+        /// The provider's id of the refund.
         refund: TransactionId,
     },
-    /// The order was cancelled before the provider was asked for anything: a tombstone, nothing is ever charged.
+    /// The order was cancelled before the provider was called: nothing is ever charged.
     Cancelled,
 }
 
-impl Charging {
+impl NextStep {
     /// The step at the provider.
-    #[must_use]
     pub const fn step(&self) -> Step {
         match self {
-            Self::Authorizing => Step::Authorize,
-            Self::CheckingFraud { .. } => Step::CheckFraud,
-            Self::Capturing { .. } => Step::Capture,
+            Self::Authorize | Self::ResolveAuthorization => Step::Authorize,
+            Self::CheckFraud { .. } => Step::CheckFraud,
+            Self::Capture { .. } | Self::ResolveCapture { .. } => Step::Capture,
+            Self::VoidDeclined { .. } | Self::Void { .. } => Step::Void,
+            Self::Refund { .. } => Step::Refund,
         }
     }
 }
@@ -141,6 +100,18 @@ impl Charging {
 impl State {
     /// The saga's beginning.
     pub(super) const fn begin(charge: Charge) -> Self {
-        Self::Charging { charge, step: Charging::Authorizing, call: Call::Due }
+        Self::InProgress { charge, next: NextStep::Authorize, call: Call::Due }
+    }
+
+    pub const fn charge(&self) -> Option<&Charge> {
+        match self {
+            Self::AwaitingStock { charge }
+            | Self::InProgress { charge, .. }
+            | Self::Completed { charge, .. }
+            | Self::Declined { charge, .. }
+            | Self::Voided { charge }
+            | Self::Refunded { charge, .. } => Some(charge),
+            Self::Unknown | Self::AwaitingOrder | Self::Cancelled => None,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The words between the saga and the provider: steps, answers, reports.
+//! The terms between the saga and the provider: steps, answers, reports.
 
 use std::fmt;
 
@@ -9,22 +9,20 @@ use uuid::Uuid;
 pub enum Step {
     /// Hold the amount on the customer's means of payment.
     Authorize,
-    /// Ask whether the payment looks honest. Moves no money, so nothing undoes it.
+    /// Moves no money, so nothing undoes it.
     CheckFraud,
     /// Take the amount held. Undone by `Refund`.
     Capture,
-    /// Let go of what `Authorize` holds.
+    /// Release what `Authorize` holds.
     Void,
     /// Give back what `Capture` took.
     Refund,
 }
 
 impl Step {
-    /// Every step.
     pub const ALL: [Self; 5] = [Self::Authorize, Self::CheckFraud, Self::Capture, Self::Void, Self::Refund];
 
-    /// The name in tables, logs and answers.
-    #[must_use]
+    /// The name in tables, logs and HTTP responses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Authorize => "authorize",
@@ -42,43 +40,39 @@ impl fmt::Display for Step {
     }
 }
 
-/// The provider's own id of something it did.
+/// The provider's id of what it did.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TransactionId(pub String);
 
-/// Our id of a refund.
+/// Payment's id of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RefundId(pub Uuid);
 
-/// What the provider decided, for ever: the same key gets the same answer.
+/// What the provider decided. It is final: the same key gets the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// Done.
     Approved {
-        /// The provider's id of what it did.
         transaction_id: TransactionId,
     },
-    /// Refused; nothing was done.
+    /// Nothing was done.
     Declined {
         /// A stable code, such as `card_declined`.
         reason: String,
     },
 }
 
-/// What a worker has to do next for a payment.
+/// What a worker does next for a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
-    /// The provider was never asked for this step: ask.
+    /// The provider was never called for this step: call it.
     Ask(Step),
-    /// It may have been asked: look the step up by its key, and ask only if the provider knows nothing of it.
+    /// The provider may have been called: look the step up by its key, and call only if the provider has no record of it.
     LookUpThenAsk(Step),
-    /// It may have been asked and is no longer wanted: look up what is to be undone.
+    /// The provider may have been called for a step that is no longer wanted: look up what is to be undone.
     LookUp(Step),
 }
 
 impl Task {
-    /// The step in question.
-    #[must_use]
     pub const fn step(self) -> Step {
         match self {
             Self::Ask(step) | Self::LookUpThenAsk(step) | Self::LookUp(step) => step,
@@ -86,15 +80,14 @@ impl Task {
     }
 }
 
-/// What a worker brings back from the provider.
+/// What a worker learned at the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Report {
-    /// The provider decided.
     Answered(Answer),
-    /// The provider knows nothing of the step.
+    /// The provider has no record of the step.
     Absent,
     /// The provider certainly did nothing, and may do it later.
     Unavailable,
-    /// Nobody knows whether the provider acted.
+    /// The provider may have acted.
     Unknown,
 }

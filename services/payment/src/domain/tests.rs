@@ -243,7 +243,7 @@ fn another_order_under_the_same_id_is_refused() {
         let mut given = Given::new(history);
         let before = given.0.clone();
         let refused = given.0.order_placed(other.clone());
-        assert_eq!(refused, Err(Rejection::ContradictingOrder { order_id: before.order_id }));
+        assert_eq!(refused, Err(Refusal::ContradictingOrder { order_id: before.order_id }));
         assert_eq!(given.0, before);
     }
 }
@@ -253,7 +253,7 @@ fn a_negative_total_is_refused() {
     let mut given = Given::new(vec![]);
     let mut negative = charge();
     negative.money.amount_minor = -1;
-    assert!(matches!(given.0.order_placed(negative), Err(Rejection::NegativeAmount { .. })));
+    assert!(matches!(given.0.order_placed(negative), Err(Refusal::NegativeAmount { .. })));
 }
 
 #[test]

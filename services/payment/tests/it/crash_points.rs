@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use payment::application::perform_steps::{SagaStore, StoreError};
+use payment::application::perform_steps::SagaSteps;
 use payment::application::provider::{CallError, LedgerEntry, Provider};
-use payment::application::record_reports::{Leased, Performed};
+use payment::application::saga_job::{Leased, Performed};
 use payment::domain::{Answer, Charge, PaymentId, Step, TransactionId};
+use service::leases::{Contact, LeasedWork};
 use tokio::sync::Notify;
 
 /// Where the worker dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Crash {
-    /// The step is leased; the provider has heard nothing.
+    /// The step is leased; the provider was not called.
     BeforeCall,
-    /// The provider has acted; the worker has not heard of it.
+    /// The provider has acted; the worker has no answer.
     AfterProviderActed,
     /// The worker has the answer; nothing is stored.
     BeforeAnswerStored,
-    /// The answer is stored, and the next step leased; nobody goes on.
+    /// The answer is stored, and the next step leased; no worker performs it.
     AfterAnswerStored,
 }
 
@@ -125,21 +126,32 @@ impl Provider for FaultyProvider {
     }
 }
 
-/// A store whose caller dies.
+/// Steps whose worker dies.
 #[derive(Debug)]
-pub(crate) struct FaultyStore(pub(crate) Arc<dyn SagaStore>, pub(crate) Arc<Armed>);
+pub(crate) struct FaultySteps(pub(crate) Arc<SagaSteps>, pub(crate) Arc<Armed>);
 
 #[async_trait]
-impl SagaStore for FaultyStore {
-    async fn lease(&self, limit: usize) -> Result<Vec<Leased>, StoreError> {
+impl LeasedWork for FaultySteps {
+    type Item = Leased;
+    type Outcome = Performed;
+
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Leased>> {
         self.0.lease(limit).await
     }
 
-    async fn is_waiting(&self) -> Result<bool, StoreError> {
+    async fn is_waiting(&self) -> anyhow::Result<bool> {
         self.0.is_waiting().await
     }
 
-    async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {
+    async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {
+        Arc::clone(&self.0).perform(leased).await
+    }
+
+    async fn record(&self, performed: &[Performed], go_on: bool) -> anyhow::Result<Vec<Leased>> {
         for performed in performed {
             self.1.at(Crash::BeforeAnswerStored, performed.step).await;
         }

@@ -1,20 +1,21 @@
 //! A worker dies between any two steps; another one finishes, and nothing is charged twice by the provider's books.
 
 use contracts::clock::new_id;
-use payment::domain::Step;
+use payment::domain::{Answer, State, Step, TransactionId};
 
-use crate::crash_points::{Armed, Crash, FaultyProvider, FaultyStore};
-use crate::stack::{GIVEN_BACK, Money, NOTHING, Stack, TAKEN, cancelled, keeps_money, placed, reserved};
+use crate::crash_points::{Armed, Crash, FaultyProvider, FaultySteps};
+use crate::stack::{
+    GIVEN_BACK, Money, NOTHING, SETTINGS, Stack, TAKEN, cancelled, keeps_money, placed, reserved,
+};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// Runs a worker until it dies of `crash` at `step`.
 async fn die(stack: &Stack, crash: Crash, step: Step) {
     let armed = Armed::new(crash, step);
-    let worker = stack.worker_with(
-        Arc::new(FaultyStore(stack.store(), Arc::clone(&armed))),
-        Arc::new(FaultyProvider(stack.provider(), Arc::clone(&armed))),
-    );
+    let provider = Arc::new(FaultyProvider(stack.provider(), Arc::clone(&armed)));
+    let steps = Arc::new(stack.steps(provider, SETTINGS));
+    let worker = stack.worker_of(FaultySteps(steps, Arc::clone(&armed)), SETTINGS);
     stack.wake.notify_one();
     armed.reached().await;
     worker.kill().await;
@@ -122,14 +123,14 @@ async fn a_call_that_arrives_after_its_payment_was_voided_takes_nothing() {
         stack.apply(&[cancelled(order_id)]).await;
         take_over(&stack).await;
         // The dead worker's call was on its way all the time.
-        let payment::domain::State::Charging { charge, .. } = &before.state else { panic!("{before:?}") };
+        let State::InProgress { charge, .. } = &before.state else { panic!("{before:?}") };
         let provider = stack.provider();
-        let any = payment::domain::TransactionId("any".to_owned());
+        let any = TransactionId("any".to_owned());
         let late = match step {
             Step::Authorize => provider.authorize(before.payment_id, charge).await,
             _ => provider.capture(before.payment_id, charge, &any).await,
         };
-        assert!(matches!(late, Ok(payment::domain::Answer::Declined { .. })), "{late:?}");
+        assert!(matches!(late, Ok(Answer::Declined { .. })), "{late:?}");
         check(&stack, order_id, NOTHING, &[], &format!("late {step}")).await;
     }
 }

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use contracts::clock::new_id;
 use database::{Bounds, Database};
 use payment::adapters::provider::BuiltInProvider;
-use payment::application::perform_steps::{SagaStore, StoreError};
+use payment::application::perform_steps::SagaSteps;
 use payment::application::provider::Provider;
-use payment::application::record_reports::{Leased, Performed};
-use service::leases::{COOL_DOWN, Settings};
+use payment::application::saga_job::{Leased, Performed};
+use service::leases::{COOL_DOWN, Contact, LeasedWork, Settings};
 use testkit::proxy::Proxy;
 use testkit::wait::eventually;
 use uuid::Uuid;
@@ -24,38 +24,56 @@ const UNANSWERED: usize = 5;
 /// A call that nobody answers ends soon.
 const CUT: Settings = Settings { call_timeout: Duration::from_secs(1), ..SETTINGS };
 
-/// A store that counts what one worker takes from it and brings back.
-#[derive(Debug)]
-struct Counted {
-    store: Arc<dyn SagaStore>,
+/// What one worker leases and records.
+#[derive(Debug, Default)]
+struct Counts {
     asked: AtomicUsize,
     leased: AtomicUsize,
     recorded: AtomicUsize,
 }
 
-impl Counted {
+impl Counts {
     fn leased(&self) -> usize {
         self.leased.load(Ordering::SeqCst)
     }
 }
 
+/// Steps that are counted.
+#[derive(Debug)]
+struct Counted(Arc<SagaSteps>, Arc<Counts>);
+
 #[async_trait]
-impl SagaStore for Counted {
-    async fn lease(&self, limit: usize) -> Result<Vec<Leased>, StoreError> {
-        let steps = self.store.lease(limit).await?;
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.leased.fetch_add(steps.len(), Ordering::SeqCst);
+impl LeasedWork for Counted {
+    type Item = Leased;
+    type Outcome = Performed;
+
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn prepare(&self) -> anyhow::Result<()> {
+        self.0.prepare().await
+    }
+
+    async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Leased>> {
+        let steps = self.0.lease(limit).await?;
+        self.1.asked.fetch_add(1, Ordering::SeqCst);
+        self.1.leased.fetch_add(steps.len(), Ordering::SeqCst);
         Ok(steps)
     }
 
-    async fn is_waiting(&self) -> Result<bool, StoreError> {
-        self.store.is_waiting().await
+    async fn is_waiting(&self) -> anyhow::Result<bool> {
+        self.0.is_waiting().await
     }
 
-    async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, StoreError> {
-        let next = self.store.record(performed, go_on).await?;
-        self.leased.fetch_add(next.len(), Ordering::SeqCst);
-        self.recorded.fetch_add(performed.len(), Ordering::SeqCst);
+    async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {
+        Arc::clone(&self.0).perform(leased).await
+    }
+
+    async fn record(&self, performed: &[Performed], go_on: bool) -> anyhow::Result<Vec<Leased>> {
+        let next = self.0.record(performed, go_on).await?;
+        self.1.leased.fetch_add(next.len(), Ordering::SeqCst);
+        self.1.recorded.fetch_add(performed.len(), Ordering::SeqCst);
         Ok(next)
     }
 }
@@ -70,23 +88,19 @@ async fn until(what: &str, counter: &AtomicUsize, at_least: usize) {
 }
 
 /// A worker whose way to the provider fell silent after its start, the way, and what the worker takes.
-async fn cut_off(stack: &Stack, cool_down: Duration) -> (RunningWorker, Proxy, Arc<Counted>) {
+async fn cut_off(stack: &Stack, cool_down: Duration) -> (RunningWorker, Proxy, Arc<Counts>) {
     let options = stack.pool().connect_options().as_ref().clone();
     let way = Proxy::start(format!("{}:{}", options.get_host(), options.get_port())).await.unwrap();
     let options = options.host("127.0.0.1").port(way.address().port());
     let books = Database::new(options, 8, Bounds::default());
     let provider: Arc<dyn Provider> = Arc::new(BuiltInProvider::new(books, DELAYS));
-    let counted = Arc::new(Counted {
-        store: stack.store(),
-        asked: AtomicUsize::new(0),
-        leased: AtomicUsize::new(0),
-        recorded: AtomicUsize::new(0),
-    });
     let settings = Settings { cool_down, ..CUT };
-    let worker = stack.worker_of(Arc::clone(&counted) as Arc<dyn SagaStore>, provider, settings);
-    until("the worker looks for steps", &counted.asked, 1).await;
+    let counts = Arc::new(Counts::default());
+    let counted = Counted(Arc::new(stack.steps(provider, settings)), Arc::clone(&counts));
+    let worker = stack.worker_of(counted, settings);
+    until("the worker looks for steps", &counts.asked, 1).await;
     way.silence_all();
-    (worker, way, counted)
+    (worker, way, counts)
 }
 
 async fn place(stack: &Stack, orders: usize) -> Vec<Uuid> {
@@ -106,17 +120,17 @@ fn most(cut_for: Duration, cool_down: Duration) -> usize {
 #[tokio::test]
 async fn a_saga_worker_without_its_provider_leaves_the_steps_to_one_that_has_it() {
     let stack = Stack::start().await;
-    let (cut, _way, counted) = cut_off(&stack, COOL_DOWN).await;
+    let (cut, _way, counts) = cut_off(&stack, COOL_DOWN).await;
     let began = Instant::now();
     let mut orders = place(&stack, 40).await;
-    until("steps have no answer", &counted.recorded, SETTINGS.concurrency).await;
+    until("steps have no answer", &counts.recorded, SETTINGS.concurrency).await;
     let healthy = stack.worker();
     for _ in 0..5 {
         orders.extend(place(&stack, 20).await);
         stack.rest().await;
     }
     let most = most(began.elapsed(), COOL_DOWN);
-    assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
+    assert!(counts.leased() <= most, "{} leased, at most {most}", counts.leased());
     cut.stop().await;
     healthy.stop().await;
     for order_id in orders {
@@ -127,14 +141,14 @@ async fn a_saga_worker_without_its_provider_leaves_the_steps_to_one_that_has_it(
 #[tokio::test]
 async fn a_paused_saga_worker_goes_on_when_its_provider_answers() {
     let stack = Stack::start().await;
-    let (worker, way, counted) = cut_off(&stack, Duration::from_secs(1)).await;
+    let (worker, way, counts) = cut_off(&stack, Duration::from_secs(1)).await;
     let began = Instant::now();
     let orders = place(&stack, 16).await;
-    until("steps have no answer", &counted.recorded, SETTINGS.concurrency).await;
+    until("steps have no answer", &counts.recorded, SETTINGS.concurrency).await;
     // What does not happen is seen by time that passes.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let most = most(began.elapsed(), Duration::from_secs(1));
-    assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
+    assert!(counts.leased() <= most, "{} leased, at most {most}", counts.leased());
     way.serve();
     stack.rest().await;
     worker.stop().await;

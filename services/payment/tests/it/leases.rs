@@ -1,14 +1,13 @@
 //! Leases: a step has one worker at a time, a dead worker's step goes to another, a late answer changes nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::clock::new_id;
 use payment::adapters::provider::Delays;
-use payment::application::record_reports::Performed;
-use payment::domain::{Answer, Report, State, Step, TransactionId};
+use payment::application::saga_job::Performed;
+use payment::domain::{Answer, NextStep, Report, State, Step, TransactionId};
 
-use crate::stack::{DELAYS, Stack, TAKEN, placed, reserved};
+use crate::stack::{DELAYS, SETTINGS, Stack, TAKEN, placed, reserved};
 
 #[tokio::test]
 async fn a_leased_step_is_nobody_elses_until_the_lease_ends() {
@@ -72,7 +71,7 @@ async fn a_stopped_worker_stores_what_was_answered_and_leaves_the_rest_due() {
     stack.apply(&[placed(order_id, "tok_slow"), reserved(order_id)]).await;
     // So long that it is seen before the next step begins.
     let delays = Delays { slow: Duration::from_secs(3), ..DELAYS };
-    let worker = stack.worker_with(stack.store(), stack.provider_with(delays));
+    let worker = stack.worker_of(stack.steps(stack.provider_with(delays), SETTINGS), SETTINGS);
     testkit::wait::eventually("the step is leased", crate::stack::PATIENCE, async || {
         let entry = stack.entry(order_id).await;
         entry.lease_id.ok_or(entry)
@@ -81,7 +80,7 @@ async fn a_stopped_worker_stores_what_was_answered_and_leaves_the_rest_due() {
     worker.stop().await;
     let entry = stack.entry(order_id).await;
     assert_eq!(entry.lease_id, None, "{entry:?}");
-    assert!(matches!(entry.payment.state, State::Charging { .. }), "{entry:?}");
-    let next: Arc<_> = stack.store();
-    assert_eq!(next.lease(1).await.expect("leasing").len(), 1, "due at once for the next worker");
+    let State::InProgress { next, .. } = &entry.payment.state else { panic!("{entry:?}") };
+    assert!(matches!(next, NextStep::CheckFraud { .. }), "{entry:?}");
+    assert_eq!(stack.store().lease(1).await.expect("leasing").len(), 1, "due at once for the next worker");
 }

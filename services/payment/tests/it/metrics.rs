@@ -1,7 +1,7 @@
 //! Payments are counted once, by their outcome.
 
 use contracts::clock::new_id;
-use payment::application::record_reports::Performed;
+use payment::application::saga_job::Performed;
 use payment::domain::{Answer, Report, Step};
 use testkit::exposition::Recorded;
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use contracts::clock::{new_id, now};
 use inbox::{Context, UnitOfWork};
-use payment::adapters::postgres::batch::BatchDeps;
-use payment::application::{Payments, subscriptions};
-use payment::domain::{Call, Charge, Charging, Money, PaymentMethod, RefundId, State, TransactionId, Undo};
+use payment::adapters::postgres::batch::{Batch, BatchDeps};
+use payment::domain::{Call, Charge, Money, NextStep, PaymentMethod, RefundId, State, TransactionId};
 use tokio::sync::Notify;
 
-use crate::stack::{Stack, placed};
+use crate::stack::{Stack, placed, subscriptions};
 
 fn every_state() -> Vec<State> {
     let charge = Charge {
@@ -33,24 +32,19 @@ fn every_state() -> Vec<State> {
         State::Cancelled,
     ];
     for call in [Call::Due, Call::InDoubt] {
-        for step in [
-            Charging::Authorizing,
-            Charging::CheckingFraud { authorization: id("a") },
-            Charging::Capturing { authorization: id("a") },
+        for next in [
+            NextStep::Authorize,
+            NextStep::CheckFraud { authorization: id("a") },
+            NextStep::Capture { authorization: id("a") },
+            NextStep::VoidDeclined { authorization: id("a"), reason: "no".to_owned() },
+            NextStep::ResolveAuthorization,
+            NextStep::ResolveCapture { authorization: id("a") },
+            NextStep::Void { authorization: None },
+            NextStep::Void { authorization: Some(id("a")) },
+            NextStep::Refund { capture: id("c") },
         ] {
-            states.push(State::Charging { charge: charge.clone(), step, call });
+            states.push(State::InProgress { charge: charge.clone(), next, call });
         }
-        for undo in [
-            Undo::ResolvingAuthorization,
-            Undo::ResolvingCapture { authorization: id("a") },
-            Undo::Voiding { authorization: None },
-            Undo::Voiding { authorization: Some(id("a")) },
-            Undo::Refunding { capture: id("c") },
-        ] {
-            states.push(State::Cancelling { charge: charge.clone(), undo, call });
-        }
-        let (authorization, reason) = (id("a"), "no".to_owned());
-        states.push(State::Declining { charge: charge.clone(), authorization, reason, call });
     }
     states
 }
@@ -74,12 +68,11 @@ async fn another_order_under_the_same_id_is_dead_lettered_by_its_own_event() {
     let deps = BatchDeps { wake: Arc::new(Notify::new()) };
     let received = crate::stack::received(placed(order_id, "tok_other"));
     let mut tx = stack.pool().begin().await.expect("beginning");
-    let mut payments =
-        Payments::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");
+    let mut batch = Batch::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");
     let context = Context { envelope: &received.envelope, now: now() };
-    let rejection = subscriptions().handle(&mut payments, &received.event, context).expect_err("impossible");
+    let rejection = subscriptions().handle(&mut batch, &received.event, context).expect_err("impossible");
     assert_eq!(rejection.reason, "contradicting_order");
-    payments.store(&deps, &mut tx).await.expect("storing");
+    batch.store(&deps, &mut tx).await.expect("storing");
     tx.commit().await.expect("committing");
     assert_eq!(stack.entry(order_id).await, before);
 }

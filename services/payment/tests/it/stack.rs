@@ -1,25 +1,27 @@
-//! The vocabulary of these tests: a database, facts, workers, and what is in the books afterwards.
+//! The vocabulary of these tests: a database, facts, workers, and the provider's ledger afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use backoff::Backoff;
 use contracts::clock::{new_id, now};
 use contracts::order::{CancellationReason, OrderCancelled, OrderLine, OrderPlaced};
 use contracts::reservation::{ReservedLine, StockReserved};
 use contracts::{AnyEvent, Codec, Envelope, Event, Topics, TraceContext};
 use database::{Bounds, Database, Operation, Transaction};
 use events::Publisher;
-use inbox::{Context, Received, UnitOfWork};
-use payment::adapters::postgres::batch::BatchDeps;
-use payment::adapters::postgres::saga::PostgresSaga;
-use payment::adapters::postgres::{find, migrator};
+use events::Subscribe as _;
+use inbox::{Context, Received, Subscriptions, UnitOfWork};
+use payment::adapters::postgres::batch::{Batch, BatchDeps};
+use payment::adapters::postgres::saga::SagaStore;
+use payment::adapters::postgres::{migrator, payments::find};
 use payment::adapters::provider::{BuiltInProvider, Delays, migrate};
-use payment::application::perform_steps::{SagaStore, saga_worker};
+use payment::application::perform_steps::SagaSteps;
 use payment::application::provider::Provider;
-use payment::application::record_reports::LeasePolicy;
-use payment::application::{Entry, Payments, subscriptions};
-use payment::domain::{Payment, State};
-use service::leases::{COOL_DOWN, Settings};
+use payment::application::saga_job::{LeasePolicy, SagaJob};
+use payment::domain::{OrderId, Payment, State};
+use payment::handlers;
+use service::leases::{COOL_DOWN, LeaseWorker, LeasedWork, Settings};
 use service::{Progress, Worker};
 use sqlx::PgPool;
 use testkit::postgres::TestDatabase;
@@ -34,9 +36,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A lease that ends only when a test says so.
 pub(crate) const POLICY: LeasePolicy = LeasePolicy {
-    lease: chrono::TimeDelta::hours(1),
-    backoff_initial: chrono::TimeDelta::milliseconds(1),
-    backoff_max: chrono::TimeDelta::milliseconds(4),
+    lease: Duration::from_hours(1),
+    backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(4)),
 };
 
 pub(crate) const SETTINGS: Settings = Settings {
@@ -83,30 +84,21 @@ impl Stack {
         Arc::new(BuiltInProvider::new(self.database.another(), delays))
     }
 
-    pub(crate) fn store(&self) -> Arc<dyn SagaStore> {
-        Arc::new(PostgresSaga::new(self.database.another(), outbox(), POLICY))
+    pub(crate) fn store(&self) -> SagaStore {
+        SagaStore::new(self.database.another(), outbox(), POLICY)
+    }
+
+    pub(crate) fn steps(&self, provider: Arc<dyn Provider>, settings: Settings) -> SagaSteps {
+        SagaSteps { store: self.store(), provider, call_timeout: settings.call_timeout }
     }
 
     /// A worker of its own, as another process would be. It lives as long as the value.
     pub(crate) fn worker(&self) -> RunningWorker {
-        self.worker_with(self.store(), self.provider())
+        self.worker_of(self.steps(self.provider(), SETTINGS), SETTINGS)
     }
 
-    pub(crate) fn worker_with(
-        &self,
-        store: Arc<dyn SagaStore>,
-        provider: Arc<dyn Provider>,
-    ) -> RunningWorker {
-        self.worker_of(store, provider, SETTINGS)
-    }
-
-    pub(crate) fn worker_of(
-        &self,
-        store: Arc<dyn SagaStore>,
-        provider: Arc<dyn Provider>,
-        settings: Settings,
-    ) -> RunningWorker {
-        let mut worker = saga_worker(store, provider, Arc::clone(&self.wake), settings);
+    pub(crate) fn worker_of(&self, work: impl LeasedWork, settings: Settings) -> RunningWorker {
+        let mut worker = LeaseWorker::new(work, Arc::clone(&self.wake), settings);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();
@@ -119,7 +111,7 @@ impl Stack {
         self.wake.notify_one();
     }
 
-    pub(crate) async fn entry(&self, order_id: Uuid) -> Entry {
+    pub(crate) async fn entry(&self, order_id: Uuid) -> SagaJob {
         find(self.database(), order_id).await.expect("reading").expect("a payment")
     }
 
@@ -128,15 +120,14 @@ impl Stack {
         let deps = BatchDeps { wake: Arc::new(Notify::new()) };
         let received = received(placed(order_id, "tok_visa"));
         let mut tx = self.pool().begin().await.expect("beginning");
-        let mut payments =
-            Payments::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");
+        let mut batch = Batch::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");
         let context = Context { envelope: &received.envelope, now: now() };
         let put = |payment: &mut Payment| {
             payment.state = state;
             Ok(())
         };
-        payments.change(order_id, context, put).expect("changing");
-        payments.store(&deps, &mut tx).await.expect("storing");
+        batch.change(OrderId(order_id), context, put).expect("changing");
+        batch.store(&deps, &mut tx).await.expect("storing");
         tx.commit().await.expect("committing");
     }
 
@@ -199,18 +190,25 @@ pub(crate) fn outbox() -> Publisher {
     Publisher::new(Codec::offline(Topics::default()), "payment", 1_000_000)
 }
 
+pub(crate) fn subscriptions() -> Subscriptions<Batch> {
+    Subscriptions::new()
+        .on::<OrderPlaced>(handlers::order_placed)
+        .on::<StockReserved>(handlers::stock_reserved)
+        .on::<OrderCancelled>(handlers::order_cancelled)
+}
+
 /// What the inbox does with a batch, in a transaction of its own.
 pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
     let received: Vec<Received<AnyEvent>> = events.iter().cloned().map(received).collect();
     let deps = BatchDeps { wake: Arc::new(Notify::new()) };
     let subscriptions = subscriptions();
     let applying = async |mut tx: Transaction| {
-        let mut payments = Payments::load(&deps, &mut tx, &received).await.expect("loading");
+        let mut batch = Batch::load(&deps, &mut tx, &received).await.expect("loading");
         for received in &received {
             let context = Context { envelope: &received.envelope, now: now() };
-            subscriptions.handle(&mut payments, &received.event, context).expect("a possible fact");
+            subscriptions.handle(&mut batch, &received.event, context).expect("a possible fact");
         }
-        payments.store(&deps, &mut tx).await.expect("storing");
+        batch.store(&deps, &mut tx).await.expect("storing");
         tx.commit().await
     };
     database.transaction(Operation::Batch, applying).await.expect("applying");
@@ -272,7 +270,7 @@ pub(crate) fn cancelled(order_id: Uuid) -> AnyEvent {
     .into_any()
 }
 
-/// What the provider's own books say about a payment.
+/// The money of a payment by the provider's own ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Money {
     pub(crate) captured_minor: i64,
@@ -305,11 +303,8 @@ pub(crate) fn keeps_money(state: &State) -> bool {
     match state {
         State::Completed { .. } => true,
         State::Declined { .. } | State::Voided { .. } | State::Refunded { .. } | State::Cancelled => false,
-        State::Unknown
-        | State::AwaitingStock { .. }
-        | State::AwaitingOrder
-        | State::Charging { .. }
-        | State::Declining { .. }
-        | State::Cancelling { .. } => panic!("no end: {state:?}"),
+        State::Unknown | State::AwaitingStock { .. } | State::AwaitingOrder | State::InProgress { .. } => {
+            panic!("no end: {state:?}")
+        }
     }
 }

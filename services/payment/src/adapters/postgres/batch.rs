@@ -1,27 +1,48 @@
-//! A batch of events as a unit of work: missing rows first, then all locks in one sorted statement.
+//! A batch of events as a unit of work: the payments of its orders, locked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contracts::AnyEvent;
 use contracts::clock::{new_id, now};
-use inbox::{HandlerError, Received, UnitOfWork};
+use inbox::{Context, HandlerError, Locked, Received, Rejection, UnitOfWork};
 use outbox::Numbered;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{lock, update};
-use crate::application::{Entry, Payments};
+use super::payments::{lock, update};
+use crate::application::saga_job::SagaJob;
+use crate::domain::{OrderId, Payment, Refusal};
 
-/// What a batch of payment's events needs.
+#[derive(Debug)]
+pub struct Batch {
+    jobs: Locked<OrderId, SagaJob>,
+}
+
 #[derive(Debug)]
 pub struct BatchDeps {
     /// Wakes the saga's worker.
     pub wake: Arc<Notify>,
 }
 
-impl UnitOfWork for Payments {
+impl Batch {
+    /// Lets an event change the order's payment.
+    ///
+    /// # Errors
+    /// When the domain refuses the event.
+    pub fn change(
+        &mut self,
+        order_id: OrderId,
+        context: Context<'_>,
+        event: impl FnOnce(&mut Payment) -> Result<(), Refusal>,
+    ) -> Result<(), Rejection> {
+        self.jobs.change(&order_id, |job| job.apply(context.cause(), context.now, event))?;
+        Ok(())
+    }
+}
+
+impl UnitOfWork for Batch {
     type Event = AnyEvent;
     type Deps = BatchDeps;
 
@@ -33,7 +54,7 @@ impl UnitOfWork for Payments {
         // A row per order, with the id that its payment will have if this transaction is the one that inserts it.
         let missing: BTreeMap<Uuid, Uuid> = events
             .iter()
-            .filter_map(|received| order_id(&received.event))
+            .filter_map(|received| received.event.order_id())
             .map(|order_id| (order_id, new_id()))
             .collect();
         let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) = missing.into_iter().unzip();
@@ -49,33 +70,16 @@ impl UnitOfWork for Payments {
         .bind(now())
         .execute(&mut *conn)
         .await?;
-        Ok(Self::new(lock(conn, &order_ids).await?))
+        let jobs = lock(conn, &order_ids).await?;
+        Ok(Self { jobs: Locked::new(jobs.into_iter().map(|job| (job.payment.order_id, job))) })
     }
 
+    /// Publishes nothing: what follows from these events, the saga's worker publishes.
     async fn store(self, _: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
-        let changed: Vec<Entry> = self.into_changed().collect();
-        // These events are answered by the saga alone: nothing is published here.
-        Ok(update(conn, &changed, &Numbered::default()).await?)
+        Ok(update(conn, self.jobs.changed().map(|(_, job)| job), &Numbered::default()).await?)
     }
 
     fn committed(deps: &BatchDeps) {
         deps.wake.notify_one();
-    }
-}
-
-/// The order that an event of payment's subscriptions concerns.
-fn order_id(event: &AnyEvent) -> Option<Uuid> {
-    match event {
-        AnyEvent::OrderPlaced(event) => Some(event.order_id),
-        AnyEvent::OrderCancelled(event) => Some(event.order_id),
-        AnyEvent::StockReserved(event) => Some(event.order_id),
-        AnyEvent::OrderConfirmed(_)
-        | AnyEvent::StockReleased(_)
-        | AnyEvent::StockRejected(_)
-        | AnyEvent::PaymentCompleted(_)
-        | AnyEvent::PaymentDeclined(_)
-        | AnyEvent::PaymentRefunded(_)
-        | AnyEvent::StockReplenished(_)
-        | AnyEvent::StockLevelLow(_) => None,
     }
 }

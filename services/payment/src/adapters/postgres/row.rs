@@ -5,16 +5,15 @@ use contracts::{Cause, TraceContext};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::application::Entry;
+use crate::application::saga_job::SagaJob;
 use crate::domain::{
-    Call, Charge, Charging, Money, OrderId, Payment, PaymentId, PaymentMethod, RefundId, State,
-    TransactionId, Undo,
+    Call, Charge, Money, NextStep, OrderId, Payment, PaymentId, PaymentMethod, RefundId, State, TransactionId,
 };
 
 /// One row of `payments`, its columns by name.
 #[derive(Clone, Default, Serialize, sqlx_macros::FromRow)]
 pub(super) struct PaymentRow {
-    order_id: Uuid,
+    pub(super) order_id: Uuid,
     payment_id: Uuid,
     state: String,
     call_state: Option<String>,
@@ -27,7 +26,7 @@ pub(super) struct PaymentRow {
     refund_transaction_id: Option<String>,
     decline_reason: Option<String>,
     last_sequence: i64,
-    last_message_id: Option<i64>,
+    pub(super) last_message_id: Option<i64>,
     due_at: Option<DateTime<Utc>>,
     lease_id: Option<Uuid>,
     attempts: i32,
@@ -40,26 +39,23 @@ pub(super) struct PaymentRow {
 }
 
 /// The name under which a state is stored and shown.
-#[must_use]
 pub const fn state_name(state: &State) -> &'static str {
     match state {
         State::Unknown => "unknown",
         State::AwaitingStock { .. } => "awaiting_stock",
         State::AwaitingOrder => "awaiting_order",
-        State::Charging { step, .. } => match step {
-            Charging::Authorizing => "authorizing",
-            Charging::CheckingFraud { .. } => "checking_fraud",
-            Charging::Capturing { .. } => "capturing",
+        State::InProgress { next, .. } => match next {
+            NextStep::Authorize => "authorizing",
+            NextStep::CheckFraud { .. } => "checking_fraud",
+            NextStep::Capture { .. } => "capturing",
+            NextStep::VoidDeclined { .. } => "declining",
+            NextStep::ResolveAuthorization => "resolving_authorization",
+            NextStep::ResolveCapture { .. } => "resolving_capture",
+            NextStep::Void { .. } => "voiding",
+            NextStep::Refund { .. } => "refunding",
         },
         State::Completed { .. } => "completed",
-        State::Declining { .. } => "declining",
         State::Declined { .. } => "declined",
-        State::Cancelling { undo, .. } => match undo {
-            Undo::ResolvingAuthorization => "resolving_authorization",
-            Undo::ResolvingCapture { .. } => "resolving_capture",
-            Undo::Voiding { .. } => "voiding",
-            Undo::Refunding { .. } => "refunding",
-        },
         State::Voided { .. } => "voided",
         State::Refunded { .. } => "refunded",
         State::Cancelled => "cancelled",
@@ -67,96 +63,77 @@ pub const fn state_name(state: &State) -> &'static str {
 }
 
 impl PaymentRow {
-    pub(super) fn from_entry(entry: &Entry) -> Self {
-        let cause = entry.cause.as_ref();
+    pub(super) fn from_job(job: &SagaJob) -> Self {
+        let cause = job.cause.as_ref();
         let mut row = Self {
-            order_id: entry.payment.order_id.0,
-            payment_id: entry.payment.payment_id.0,
-            state: state_name(&entry.payment.state).to_owned(),
-            last_sequence: entry.last_sequence,
-            last_message_id: entry.last_message_id,
-            due_at: entry.due_at,
-            lease_id: entry.lease_id,
-            attempts: entry.attempts,
+            order_id: job.payment.order_id.0,
+            payment_id: job.payment.payment_id.0,
+            state: state_name(&job.payment.state).to_owned(),
+            last_sequence: job.last_sequence,
+            last_message_id: job.last_message_id,
+            due_at: job.due_at,
+            lease_id: job.lease_id,
+            attempts: job.attempts,
             correlation_id: cause.map(|cause| cause.correlation_id),
             causation_id: cause.and_then(|cause| cause.causation_id),
             user_id: cause.and_then(|cause| cause.user_id.clone()),
             traceparent: cause.and_then(|cause| cause.trace.traceparent.clone()),
             tracestate: cause.and_then(|cause| cause.trace.tracestate.clone()),
-            updated_at: entry.updated_at,
+            updated_at: job.updated_at,
             ..Self::default()
         };
-        row.put_state(&entry.payment.state);
+        row.put_state(&job.payment.state);
         row
     }
 
     fn put_state(&mut self, state: &State) {
-        let id = |id: &TransactionId| Some(id.0.clone());
+        if let Some(charge) = state.charge() {
+            self.amount_minor = Some(charge.money.amount_minor);
+            self.currency = Some(charge.money.currency.clone());
+            self.payment_method = Some(charge.method.token().to_owned());
+        }
         match state {
-            State::Unknown | State::AwaitingOrder | State::Cancelled => {}
-            State::AwaitingStock { charge } | State::Voided { charge } => self.put_charge(charge),
-            State::Charging { charge, step, call } => {
-                self.put_charge(charge);
-                self.put_call(*call);
-                match step {
-                    Charging::Authorizing => {}
-                    Charging::CheckingFraud { authorization } | Charging::Capturing { authorization } => {
-                        self.authorization_id = id(authorization);
-                    }
-                }
-            }
-            State::Completed { charge, capture } => {
-                self.put_charge(charge);
-                self.capture_id = id(capture);
-            }
-            State::Declining { charge, authorization, reason, call } => {
-                self.put_charge(charge);
-                self.put_call(*call);
-                self.authorization_id = id(authorization);
-                self.decline_reason = Some(reason.clone());
-            }
-            State::Declined { charge, reason } => {
-                self.put_charge(charge);
-                self.decline_reason = Some(reason.clone());
-            }
-            State::Cancelling { charge, undo, call } => {
-                self.put_charge(charge);
-                self.put_call(*call);
-                match undo {
-                    Undo::ResolvingAuthorization => {}
-                    Undo::ResolvingCapture { authorization } => self.authorization_id = id(authorization),
-                    Undo::Voiding { authorization } => {
-                        self.authorization_id = authorization.as_ref().and_then(id);
-                    }
-                    Undo::Refunding { capture } => self.capture_id = id(capture),
-                }
-            }
-            State::Refunded { charge, capture, refund_id, refund } => {
-                self.put_charge(charge);
-                self.capture_id = id(capture);
+            State::Unknown
+            | State::AwaitingStock { .. }
+            | State::AwaitingOrder
+            | State::Voided { .. }
+            | State::Cancelled => {}
+            State::InProgress { next, call, .. } => self.put_step(next, *call),
+            State::Completed { capture, .. } => self.capture_id = Some(capture.0.clone()),
+            State::Declined { reason, .. } => self.decline_reason = Some(reason.clone()),
+            State::Refunded { capture, refund_id, refund, .. } => {
+                self.capture_id = Some(capture.0.clone());
                 self.refund_id = Some(refund_id.0);
-                self.refund_transaction_id = id(refund);
+                self.refund_transaction_id = Some(refund.0.clone());
             }
         }
     }
 
-    fn put_charge(&mut self, charge: &Charge) {
-        self.amount_minor = Some(charge.money.amount_minor);
-        self.currency = Some(charge.money.currency.clone());
-        self.payment_method = Some(charge.method.token().to_owned());
-    }
-
-    fn put_call(&mut self, call: Call) {
-        self.call_state = Some(
-            match call {
-                Call::Due => "due",
-                Call::InDoubt => "in_doubt",
+    fn put_step(&mut self, next: &NextStep, call: Call) {
+        let call = match call {
+            Call::Due => "due",
+            Call::InDoubt => "in_doubt",
+        };
+        self.call_state = Some(call.to_owned());
+        match next {
+            NextStep::Authorize | NextStep::ResolveAuthorization => {}
+            NextStep::CheckFraud { authorization }
+            | NextStep::Capture { authorization }
+            | NextStep::ResolveCapture { authorization } => {
+                self.authorization_id = Some(authorization.0.clone());
             }
-            .to_owned(),
-        );
+            NextStep::VoidDeclined { authorization, reason } => {
+                self.authorization_id = Some(authorization.0.clone());
+                self.decline_reason = Some(reason.clone());
+            }
+            NextStep::Void { authorization } => {
+                self.authorization_id = authorization.as_ref().map(|id| id.0.clone());
+            }
+            NextStep::Refund { capture } => self.capture_id = Some(capture.0.clone()),
+        }
     }
 
-    pub(super) fn into_entry(self) -> Result<Entry, sqlx::Error> {
+    pub(super) fn into_job(self) -> Result<SagaJob, sqlx::Error> {
         let state = self.state().ok_or_else(|| {
             sqlx::Error::Decode(
                 format!("the row of order {} is no valid payment in state {:?}", self.order_id, self.state)
@@ -169,7 +146,7 @@ impl PaymentRow {
         let (causation_id, user_id) = (self.causation_id, self.user_id);
         let cause =
             self.correlation_id.map(|correlation_id| Cause { correlation_id, causation_id, user_id, trace });
-        Ok(Entry {
+        Ok(SagaJob {
             payment,
             last_sequence: self.last_sequence,
             last_message_id: self.last_message_id,
@@ -197,27 +174,23 @@ impl PaymentRow {
         let authorization = || self.authorization_id.clone().map(TransactionId);
         let capture = || self.capture_id.clone().map(TransactionId);
         let reason = || self.decline_reason.clone();
-        let charging = |step| Some(State::Charging { charge: charge()?, step, call: call()? });
-        let cancelling = |undo| Some(State::Cancelling { charge: charge()?, undo, call: call()? });
+        let in_progress = |next| Some(State::InProgress { charge: charge()?, next, call: call()? });
         match self.state.as_str() {
             "unknown" => Some(State::Unknown),
             "awaiting_stock" => Some(State::AwaitingStock { charge: charge()? }),
             "awaiting_order" => Some(State::AwaitingOrder),
-            "authorizing" => charging(Charging::Authorizing),
-            "checking_fraud" => charging(Charging::CheckingFraud { authorization: authorization()? }),
-            "capturing" => charging(Charging::Capturing { authorization: authorization()? }),
+            "authorizing" => in_progress(NextStep::Authorize),
+            "checking_fraud" => in_progress(NextStep::CheckFraud { authorization: authorization()? }),
+            "capturing" => in_progress(NextStep::Capture { authorization: authorization()? }),
+            "declining" => {
+                in_progress(NextStep::VoidDeclined { authorization: authorization()?, reason: reason()? })
+            }
+            "resolving_authorization" => in_progress(NextStep::ResolveAuthorization),
+            "resolving_capture" => in_progress(NextStep::ResolveCapture { authorization: authorization()? }),
+            "voiding" => in_progress(NextStep::Void { authorization: authorization() }),
+            "refunding" => in_progress(NextStep::Refund { capture: capture()? }),
             "completed" => Some(State::Completed { charge: charge()?, capture: capture()? }),
-            "declining" => Some(State::Declining {
-                charge: charge()?,
-                authorization: authorization()?,
-                reason: reason()?,
-                call: call()?,
-            }),
             "declined" => Some(State::Declined { charge: charge()?, reason: reason()? }),
-            "resolving_authorization" => cancelling(Undo::ResolvingAuthorization),
-            "resolving_capture" => cancelling(Undo::ResolvingCapture { authorization: authorization()? }),
-            "voiding" => cancelling(Undo::Voiding { authorization: authorization() }),
-            "refunding" => cancelling(Undo::Refunding { capture: capture()? }),
             "voided" => Some(State::Voided { charge: charge()? }),
             "refunded" => Some(State::Refunded {
                 charge: charge()?,

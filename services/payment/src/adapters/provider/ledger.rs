@@ -1,4 +1,4 @@
-//! The provider's books: each statement changes an account and writes the answer down, or does neither.
+//! The provider's ledger: each statement changes an account and stores the answer, or does neither.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,6 @@ pub async fn migrate(database: &Database) -> Result<(), MigrateError> {
     database.migrate(&migrator).await
 }
 
-/// The books.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     database: Database,
@@ -67,7 +66,7 @@ impl Ledger {
         &self.database
     }
 
-    /// Acts once under this key; a repeated call gets the first one's answer.
+    /// Acts once per key; a repeated call gets the first one's answer.
     pub(super) async fn act(&self, request: &Request<'_>) -> Result<Answer, CallError> {
         let written = match request.step {
             Step::Authorize => self.authorize(request).await,
@@ -80,13 +79,13 @@ impl Ledger {
             Some(line) => Ok(line.answer()),
             None => match self.look_up(request.payment_id, request.step).await? {
                 Some(answer) => Ok(answer),
-                // Only a void is refused without being written down: something is captured.
+                // Only a void is declined without an entry: something is captured.
                 None => Ok(Answer::Declined { reason: "already_captured".to_owned() }),
             },
         }
     }
 
-    /// What was answered to this step, if it ever arrived.
+    /// The answer to this step, if it ever arrived.
     pub(super) async fn look_up(
         &self,
         payment_id: PaymentId,

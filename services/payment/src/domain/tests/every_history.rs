@@ -31,7 +31,7 @@ impl Ledger {
             Step::Refund => approved(Step::Capture),
         };
         let answer = possible && refuses != Some(step);
-        // A refused void is not remembered: it says what is so now.
+        // A refused void is not remembered: the answer is what holds now.
         if step == Step::Void && !answer {
             return false;
         }
@@ -53,7 +53,7 @@ enum Worker {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct World {
+struct Model {
     payment: Payment,
     facts: Vec<Fact>,
     worker: Worker,
@@ -74,7 +74,7 @@ fn report_of(step: Step, approved: bool) -> Report {
     })
 }
 
-impl World {
+impl Model {
     fn new(facts: &[Fact], faults: u8) -> Self {
         Self {
             payment: Payment {
@@ -93,32 +93,32 @@ impl World {
         }
     }
 
-    /// Every world that may follow in one move.
+    /// Every model that may follow in one move.
     fn moves(&self, refuses: Option<Step>) -> Vec<Self> {
         let mut next = Vec::new();
         for (index, fact) in self.facts.iter().enumerate() {
-            let mut world = self.clone();
-            world.facts.remove(index);
+            let mut model = self.clone();
+            model.facts.remove(index);
             match fact {
-                Fact::OrderPlaced => world.payment.order_placed(charge()).expect("one order"),
-                Fact::StockReserved => world.payment.stock_reserved(),
-                Fact::OrderCancelled => world.payment.order_cancelled(),
+                Fact::OrderPlaced => model.payment.order_placed(charge()).expect("one order"),
+                Fact::StockReserved => model.payment.stock_reserved(),
+                Fact::OrderCancelled => model.payment.order_cancelled(),
             }
-            next.push(world);
+            next.push(model);
         }
         for step in &self.late {
-            let mut world = self.clone();
-            world.late.remove(step);
-            world.ledger.act(*step, refuses);
-            next.push(world);
+            let mut model = self.clone();
+            model.late.remove(step);
+            model.ledger.act(*step, refuses);
+            next.push(model);
         }
         match &self.worker {
             Worker::Idle => {
                 if let Some(task) = self.payment.due() {
-                    let mut world = self.clone();
-                    world.payment.begin_call();
-                    world.worker = Worker::Asking(task);
-                    next.push(world);
+                    let mut model = self.clone();
+                    model.payment.begin_call();
+                    model.worker = Worker::Asking(task);
+                    next.push(model);
                 }
             }
             Worker::Asking(task) => next.extend(self.calls(*task, refuses)),
@@ -134,50 +134,50 @@ impl World {
         let step = task.step();
         let mut next = Vec::new();
         let known = self.ledger.0.get(&step).copied();
-        let answer = |world: &mut Self, report| world.worker = Worker::Holding(step, report);
+        let answer = |model: &mut Self, report| model.worker = Worker::Holding(step, report);
         let asks = match (task, known) {
             (Task::Ask(_), _) | (Task::LookUpThenAsk(_), None) => true,
             (Task::LookUp(_) | Task::LookUpThenAsk(_), Some(_)) | (Task::LookUp(_), None) => false,
         };
-        let mut world = self.clone();
+        let mut model = self.clone();
         if asks {
-            let approved = world.ledger.act(step, refuses);
-            answer(&mut world, report_of(step, approved));
+            let approved = model.ledger.act(step, refuses);
+            answer(&mut model, report_of(step, approved));
             // Timed out, and the call is still under way.
-            next.extend(self.fault(|world| {
-                world.late.insert(step);
+            next.extend(self.fault(|model| {
+                model.late.insert(step);
             }));
             if matches!(task, Task::Ask(_)) {
-                next.extend(self.fault(|world| answer(world, Report::Unavailable)));
+                next.extend(self.fault(|model| answer(model, Report::Unavailable)));
             }
         } else {
-            answer(&mut world, known.map_or(Report::Absent, |approved| report_of(step, approved)));
+            answer(&mut model, known.map_or(Report::Absent, |approved| report_of(step, approved)));
         }
-        next.push(world);
+        next.push(model);
         next.extend(self.fault(|_| {})); // CrashBeforeCall
-        next.extend(self.fault(|world| answer(world, Report::Unknown)));
+        next.extend(self.fault(|model| answer(model, Report::Unknown)));
         next
     }
 
     /// One of the few faults of this history: the worker is free again and knows nothing, then `what`.
     fn fault(&self, what: impl FnOnce(&mut Self)) -> Option<Self> {
-        let mut world = self.clone();
-        world.faults_left = world.faults_left.checked_sub(1)?;
-        world.worker = Worker::Idle;
-        what(&mut world);
-        Some(world)
+        let mut model = self.clone();
+        model.faults_left = model.faults_left.checked_sub(1)?;
+        model.worker = Worker::Idle;
+        what(&mut model);
+        Some(model)
     }
 
     fn stores(&self, step: Step, report: Report) -> Self {
-        let mut world = self.clone();
-        world.worker = Worker::Idle;
-        match world.payment.report(step, report, REFUND) {
-            Some(PaymentEvent::Completed { .. }) => world.completed += 1,
-            Some(PaymentEvent::Declined { .. }) => world.declined += 1,
-            Some(PaymentEvent::Refunded { .. }) => world.refunded += 1,
+        let mut model = self.clone();
+        model.worker = Worker::Idle;
+        match model.payment.report(step, report, REFUND) {
+            Some(PaymentEvent::Completed { .. }) => model.completed += 1,
+            Some(PaymentEvent::Declined { .. }) => model.declined += 1,
+            Some(PaymentEvent::Refunded { .. }) => model.refunded += 1,
             Some(PaymentEvent::Voided) | None => {}
         }
-        world
+        model
     }
 
     fn check_end(&self, facts: &[Fact], refuses: Option<Step>) {
@@ -189,8 +189,8 @@ impl World {
         let declines = matches!(refuses, Some(Step::Authorize | Step::CheckFraud | Step::Capture));
         assert!(!held, "an authorization is left: {self:?}");
         assert_eq!(captured && !refunded, started && !cancelled && !declines, "money is wrong: {self:?}");
-        assert_eq!(self.refunded, u8::from(refunded), "refunds told: {self:?}");
-        assert!(self.completed + self.declined <= 1, "told twice: {self:?}");
+        assert_eq!(self.refunded, u8::from(refunded), "refunds published: {self:?}");
+        assert!(self.completed + self.declined <= 1, "published twice: {self:?}");
         if started && !cancelled {
             assert_eq!(self.completed, u8::from(!declines), "{self:?}");
             assert_eq!(self.declined, u8::from(declines), "{self:?}");
@@ -201,24 +201,24 @@ impl World {
             State::Declined { .. } => started && declines,
             State::Voided { .. } | State::Refunded { .. } => started && cancelled,
             State::Cancelled => cancelled,
-            State::Charging { .. } | State::Declining { .. } | State::Cancelling { .. } => false,
+            State::InProgress { .. } => false,
         };
         assert!(rests, "a wrong end: {self:?}");
     }
 }
 
-/// Searches everything that follows and gives the number of different worlds and of ends.
+/// Searches everything that follows and gives the number of different models and of ends.
 fn explore(facts: &[Fact], refuses: Option<Step>, faults: u8) -> (usize, usize) {
     let mut seen = HashSet::new();
-    let mut open = vec![World::new(facts, faults)];
+    let mut open = vec![Model::new(facts, faults)];
     let mut ends = 0;
-    while let Some(world) = open.pop() {
-        if !seen.insert(world.clone()) {
+    while let Some(model) = open.pop() {
+        if !seen.insert(model.clone()) {
             continue;
         }
-        let moves = world.moves(refuses);
+        let moves = model.moves(refuses);
         if moves.is_empty() {
-            world.check_end(facts, refuses);
+            model.check_end(facts, refuses);
             ends += 1;
         }
         open.extend(moves);
@@ -239,14 +239,14 @@ fn every_history_ends_with_the_money_where_it_belongs() {
         &[StockReserved, OrderCancelled],
         &[OrderPlaced, StockReserved, OrderCancelled],
     ];
-    let (mut worlds, mut ends) = (0, 0);
+    let (mut models, mut ends) = (0, 0);
     for facts in subsets {
         for refuses in [None, Some(Step::Authorize), Some(Step::CheckFraud), Some(Step::Capture)] {
             let found = explore(facts, refuses, 3);
-            worlds += found.0;
+            models += found.0;
             ends += found.1;
         }
     }
-    println!("{worlds} worlds and {ends} ends searched");
+    println!("{models} models and {ends} ends searched");
     assert!(ends > 100, "the search found only {ends} ends");
 }

@@ -1,0 +1,87 @@
+//! The table `payments`: rows locked in order, and written back together.
+
+use contracts::Topic;
+use database::{Database, Operation};
+use events::PublishError;
+use outbox::{Numbered, expect_stored};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::row::PaymentRow;
+use crate::application::saga_job::SagaJob;
+
+/// The payment of one order, unlocked.
+///
+/// # Errors
+/// When the database refuses, or the row is inconsistent.
+pub async fn find(database: &Database, order_id: Uuid) -> Result<Option<SagaJob>, sqlx::Error> {
+    let row: Option<PaymentRow> = sqlx::query_as(
+        "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+             capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
+             lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+         FROM payments WHERE order_id = $1",
+    )
+    .bind(order_id)
+    .fetch_optional(database.statement(Operation::Request))
+    .await?;
+    row.map(PaymentRow::into_job).transpose()
+}
+
+/// Locks the rows of these orders, in order.
+pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<SagaJob>, sqlx::Error> {
+    let rows: Vec<PaymentRow> = sqlx::query_as(
+        "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+             capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
+             lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+         FROM payments WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
+    )
+    .bind(order_ids)
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(PaymentRow::into_job).collect()
+}
+
+/// Writes the jobs back to their rows, which the caller holds locked, with the messages that they got.
+///
+/// # Errors
+/// When a row has published since it was read, or the database refuses.
+pub(super) async fn update<'a>(
+    conn: &mut PgConnection,
+    jobs: impl Iterator<Item = &'a SagaJob>,
+    numbered: &Numbered,
+) -> Result<(), PublishError> {
+    let rows: Vec<PaymentRow> = jobs.map(PaymentRow::from_job).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let order_ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
+    let before: Vec<Option<i64>> = rows.iter().map(|row| row.last_message_id).collect();
+    let last = order_ids.iter().zip(&before).map(|(order_id, before)| {
+        numbered.last_message_id(Topic::Payments.suffix(), &order_id.to_string()).or(*before)
+    });
+    let last: Vec<Option<i64>> = last.collect();
+    let stored = sqlx::query(
+        "UPDATE payments SET
+             state = new.state, call_state = new.call_state,
+             amount_minor = new.amount_minor, currency = new.currency, payment_method = new.payment_method,
+             authorization_id = new.authorization_id, capture_id = new.capture_id,
+             refund_id = new.refund_id, refund_transaction_id = new.refund_transaction_id,
+             decline_reason = new.decline_reason, last_sequence = new.last_sequence,
+             last_message_id = link.last_message_id,
+             due_at = new.due_at, lease_id = new.lease_id, attempts = new.attempts,
+             correlation_id = new.correlation_id, causation_id = new.causation_id, user_id = new.user_id,
+             traceparent = new.traceparent, tracestate = new.tracestate, updated_at = new.updated_at
+         FROM jsonb_populate_recordset(NULL::payments, $1) AS new
+         JOIN unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS link (order_id, last_message_id, message_id_before)
+             USING (order_id)
+         WHERE payments.order_id = new.order_id AND payments.last_message_id IS NOT DISTINCT FROM link.message_id_before",
+    )
+    .bind(Json(&rows))
+    .bind(&order_ids)
+    .bind(last)
+    .bind(before)
+    .execute(conn)
+    .await?;
+    Ok(expect_stored(stored.rows_affected(), rows.len())?)
+}
