@@ -1,5 +1,6 @@
-//! The edges: tables, templates, SMTP, JSON.
+//! The edges: HTTP, SQL, templates, SMTP, integration events ⇄ domain.
 
+pub mod contract;
 pub mod http;
 pub mod metrics;
 pub mod postgres;

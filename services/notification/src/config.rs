@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::ensure;
-use chrono::TimeDelta;
+use backoff::Backoff;
 use serde::{Deserialize, Serialize};
 use service::leases::{COOL_DOWN, Settings};
 
@@ -64,12 +64,8 @@ const fn ms(ms: u32) -> Duration {
     Duration::from_millis(ms as u64)
 }
 
-const fn delta_ms(ms: u32) -> TimeDelta {
-    TimeDelta::milliseconds(ms as i64)
-}
-
 impl Config {
-    /// Refuses settings that can't work together.
+    /// Rejects settings that can't work together.
     ///
     /// # Errors
     /// When a worker could lose its lease while it waits, or could do nothing at all.
@@ -86,19 +82,14 @@ impl Config {
         Ok(())
     }
 
-    /// When to try again or give up.
-    #[must_use]
     pub fn retry_policy(&self) -> RetryPolicy {
         RetryPolicy {
-            lease: delta_ms(self.lease_ms),
-            backoff_initial: delta_ms(self.backoff_initial_ms),
-            backoff_max: delta_ms(self.backoff_max_ms),
+            lease: ms(self.lease_ms),
+            backoff: Backoff::new(ms(self.backoff_initial_ms), ms(self.backoff_max_ms)),
             max_attempts: i32::from(self.max_attempts),
         }
     }
 
-    /// How the worker works.
-    #[must_use]
     pub fn worker(&self) -> Settings {
         Settings {
             concurrency: self.concurrency as usize,
@@ -109,8 +100,6 @@ impl Config {
         }
     }
 
-    /// The longest that sending one mail may take.
-    #[must_use]
     pub const fn send_timeout(&self) -> Duration {
         ms(self.send_timeout_ms)
     }

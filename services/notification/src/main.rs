@@ -1,14 +1,17 @@
-//! The notification service: wiring only.
+//! The notification service: wiring, with one line per subscription.
 
 use std::sync::Arc;
 
-use notification::adapters::postgres::batch::BatchDeps;
-use notification::adapters::postgres::{mails::PostgresMails, migrator};
-use notification::adapters::rendering::Renderer;
-use notification::adapters::{http, metrics, smtp};
-use notification::application::deliver_mails::mail_worker;
-use notification::application::subscriptions;
+use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use contracts::payment::PaymentRefunded;
+use events::Subscribe as _;
+use inbox::Subscriptions;
+use notification::adapters::postgres::{batch::BatchDeps, mails::MailStore, migrator};
+use notification::adapters::{http, metrics, rendering::Renderer, smtp};
+use notification::application::deliver_mails::MailDelivery;
 use notification::config::Config;
+use notification::handlers;
+use service::leases::LeaseWorker;
 use service::{Definition, Service};
 use tokio::sync::Notify;
 
@@ -22,13 +25,20 @@ fn main() -> anyhow::Result<()> {
     };
     service::run(definition, |config: &Config, deps| {
         config.check()?;
+        let subscriptions = Subscriptions::new()
+            .on::<OrderPlaced>(handlers::order_placed)
+            .on::<OrderConfirmed>(handlers::order_confirmed)
+            .on::<OrderCancelled>(handlers::order_cancelled)
+            .on::<PaymentRefunded>(handlers::payment_refunded);
         let wake = Arc::new(Notify::new());
         let renderer = Renderer::try_new(&config.message_id_domain)?;
-        let mailer = smtp::mailer(&config.smtp_url, &config.from, config.concurrency, config.send_timeout())?;
-        let store = PostgresMails::new(deps.database.clone(), config.retry_policy());
+        let send_timeout = config.send_timeout();
+        let mailer = smtp::mailer(&config.smtp_url, &config.from, config.concurrency, send_timeout)?;
+        let store = MailStore::new(deps.database.clone(), config.retry_policy());
+        let delivery = MailDelivery { store, mailer, send_timeout };
         Ok(Service::new()
-            .consumes(subscriptions(), BatchDeps { renderer, wake: Arc::clone(&wake) })
-            .worker(mail_worker(Arc::new(store), mailer, wake, config.worker()))
+            .consumes(subscriptions, BatchDeps { renderer, wake: Arc::clone(&wake) })
+            .worker(LeaseWorker::new(delivery, wake, config.worker()))
             .http(http::routes(deps.database.clone()), http::openapi()))
     })
 }

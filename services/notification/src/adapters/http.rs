@@ -1,4 +1,4 @@
-//! Notification's HTTP edge: `GET /notifications?order_id=`, for people; without personal data.
+//! Notification's HTTP API: `GET /notifications?order_id=`, without personal data.
 
 use axum::Router;
 use axum::extract::State;
@@ -10,9 +10,8 @@ use service::http::{Json, Problem, Query};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
 
-use super::postgres::{MailRecord, find};
+use super::postgres::reads::{MailRecord, find};
 
-/// Which order's notifications.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct OrderQuery {
@@ -58,13 +57,10 @@ struct NotificationView {
 )]
 struct Api;
 
-/// The OpenAPI description of these routes.
-#[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Api::openapi()
 }
 
-/// The routes.
 pub fn routes(database: Database) -> Router {
     Router::new().route("/notifications", get(list_notifications)).with_state(database)
 }
@@ -77,7 +73,7 @@ pub fn routes(database: Database) -> Router {
     responses(
         (status = 200, description = "The order's notifications", body = NotificationsView),
         (status = 400, description = "No order is named", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Notification has not heard of this order", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Notification has no record of this order", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -88,7 +84,7 @@ async fn list_notifications(
     let order_id = query.order_id;
     let Some((recipient_status, mails)) = find(&database, order_id).await? else {
         return Err(Problem::not_found(format!(
-            "Notification has not heard of an order {order_id}; events may still be on their way."
+            "Notification has no record of order {order_id}; its events may still be in flight."
         )));
     };
     Ok(Json(NotificationsView {

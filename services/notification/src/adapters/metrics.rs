@@ -1,4 +1,4 @@
-//! What notification measures beyond what every service does: each mail counted once its end is committed.
+//! What notification measures beyond what every service does: each mail, counted once its end is committed.
 
 use chrono::{DateTime, Utc};
 use metrics::{counter, histogram};
@@ -20,7 +20,7 @@ pub const METRICS: &[Metric] = &[
 
 const ENDS: [&str; 2] = ["sent", "failed"];
 
-/// Counts a mail whose state is committed; one that is tried again has not ended.
+/// Counts a mail whose state is committed; one that is retried has not ended.
 pub(super) fn count(state: &str, created_at: DateTime<Utc>, completed_at: Option<DateTime<Utc>>) {
     let Some(status) = ENDS.into_iter().find(|end| *end == state) else { return };
     counter!("mails_ended_total", "status" => status).increment(1);

@@ -1,4 +1,4 @@
-//! Drafts to mails: templates, plain text and HTML, the latter escaped.
+//! Renders mails from drafts: plain text and HTML, the latter escaped.
 
 use std::sync::Arc;
 
@@ -7,18 +7,15 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use crate::application::mail::{Contents, Draft};
-use crate::domain::{Money, Notice};
+use crate::domain::{Money, Notice, Reason};
 
-/// A mail as it will be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rendered {
     /// With its angle brackets; the same whenever the same notice is rendered.
     pub message_id: String,
-    /// The subject; holds no personal data.
+    /// Holds no personal data.
     pub subject: String,
-    /// The plain text.
     pub text: String,
-    /// The same as HTML.
     pub html: String,
 }
 
@@ -61,12 +58,10 @@ impl Renderer {
         Ok(Self { templates: Arc::new(templates), message_id_domain: message_id_domain.into() })
     }
 
-    /// The mail that this draft asks for.
-    ///
     /// # Errors
-    /// When a template asks for what the draft doesn't have. The error holds no personal data.
+    /// When a template uses what the draft doesn't have. The error holds no personal data.
     pub fn render(&self, draft: &Draft) -> Result<Rendered, minijinja::Error> {
-        let (kind, order_id) = (draft.notice.kind().name(), draft.order_id.0.to_string());
+        let (kind, order_id) = (draft.notice.kind(), draft.order_id.0.to_string());
         let subject = subject(&draft.notice, &order_id);
         let values = context! {
             subject => subject.as_str(),
@@ -93,7 +88,7 @@ fn subject(notice: &Notice, order_id: &str) -> String {
     }
 }
 
-/// What only mails of this kind say.
+/// The values of this kind's templates.
 fn particulars(draft: &Draft) -> Value {
     match &draft.notice {
         Notice::OrderReceived => draft
@@ -101,8 +96,18 @@ fn particulars(draft: &Draft) -> Value {
             .as_ref()
             .map_or_else(|| context! {}, |contents| order_contents(contents, &draft.total.currency)),
         Notice::OrderConfirmed => context! {},
-        Notice::OrderCancelled(reason) => context! { reason => reason.in_words() },
+        Notice::OrderCancelled(reason) => context! { reason => reason_text(*reason) },
         Notice::PaymentRefunded(amount) => context! { amount => money(amount) },
+    }
+}
+
+const fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::OutOfStock => "something you ordered is out of stock",
+        Reason::PaymentDeclined => "the payment was declined",
+        Reason::CustomerRequest => "as you asked",
+        Reason::TimedOut => "we could not complete it in time",
+        Reason::Unknown => "we could not complete it",
     }
 }
 
@@ -144,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::application::mail::{Line, PostalAddress, Recipient};
-    use crate::domain::{OrderId, Reason};
+    use crate::domain::OrderId;
 
     fn draft(notice: Notice) -> Draft {
         Draft {
@@ -181,7 +186,7 @@ mod tests {
             Notice::PaymentRefunded(refund),
         ] {
             let mail = render(notice.clone());
-            let id = format!("<00000000-0000-0000-0000-000000000005.{}@example.org>", notice.kind().name());
+            let id = format!("<00000000-0000-0000-0000-000000000005.{}@example.org>", notice.kind());
             assert_eq!(mail.message_id, id);
             assert!(mail.text.contains("Dear <b>Eve</b>,"), "{}", mail.text);
             assert_eq!(render(notice).text, mail.text);

@@ -10,10 +10,10 @@ use lettre::transport::smtp::AsyncSmtpTransportBuilder;
 use lettre::transport::smtp::PoolConfig;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
-use crate::application::deliver_mails::{Delivery, Mailer, SendError};
 use crate::application::mail::Mail;
+use crate::application::mailer::{Delivery, Mailer, SendError};
 
-/// Takes mails and keeps none: what a deployment without an SMTP server has.
+/// Accepts every mail and sends none: a deployment without an SMTP server.
 #[derive(Clone, Copy, Debug)]
 pub struct NoTransport;
 
@@ -24,10 +24,9 @@ impl Mailer for NoTransport {
     }
 }
 
-/// Sends through one SMTP server.
 pub struct SmtpMailer {
     builder: AsyncSmtpTransportBuilder,
-    /// The connections that are in use and idle.
+    /// The connection pool.
     transport: Mutex<Arc<Transport>>,
     from: Mailbox,
 }
@@ -40,13 +39,10 @@ impl fmt::Debug for SmtpMailer {
     }
 }
 
-/// Why the mailer can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SmtpConfigError {
-    /// Not of the form `smtp://[user:password@]host[:port]` or `smtps://...`.
     #[error("notification.smtp_url is no SMTP URL such as smtp://mail:587?tls=required")]
     Url(#[source] lettre::transport::smtp::Error),
-    /// Not of the form `Name <address>`.
     #[error("notification.from is no address such as Tidings <orders@example.org>")]
     From(#[source] lettre::address::AddressError),
 }
@@ -88,15 +84,16 @@ impl SmtpMailer {
     }
 }
 
-/// A mail under way. Dropped in the middle, it gives up the connections: the library would lend its own to the next mail, which
-/// would take the late answer for one to itself; and the idle ones went the same way to a server that is silent.
-struct UnderWay<'a> {
+/// A mail in flight. Dropped in the middle of its conversation, it drops the connection pool: the library would lend its
+/// connection to the next mail, which would take the late answer for its own; and the idle connections lead to the
+/// server that is silent.
+struct InFlight<'a> {
     mailer: &'a SmtpMailer,
     transport: Arc<Transport>,
     has_ended: bool,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let mut current = self.mailer.current();
         if !self.has_ended && Arc::ptr_eq(&current, &self.transport) {
@@ -110,9 +107,9 @@ impl Mailer for SmtpMailer {
     async fn send(&self, mail: &Mail) -> Result<Delivery, SendError> {
         let message = self.message(mail)?;
         let transport = Arc::clone(&self.current());
-        let mut under_way = UnderWay { mailer: self, transport, has_ended: false };
-        let outcome = under_way.transport.send(message).await;
-        under_way.has_ended = true;
+        let mut in_flight = InFlight { mailer: self, transport, has_ended: false };
+        let outcome = in_flight.transport.send(message).await;
+        in_flight.has_ended = true;
         match outcome {
             Ok(_) => Ok(Delivery::Smtp),
             Err(error) => Err(send_error(&error)),
@@ -120,8 +117,8 @@ impl Mailer for SmtpMailer {
     }
 }
 
-/// The server's words may repeat the address: only its code is kept. Only a code is an answer: a connection that ends in the
-/// middle may have been a proxy's, with no server behind it.
+/// Keeps only the server's code: its text may repeat the address. Without a code there was no answer: a connection that
+/// ends in the middle may have been a proxy's, with no server behind it.
 fn send_error(error: &lettre::transport::smtp::Error) -> SendError {
     match error.status() {
         Some(code) if error.is_permanent() => SendError::Permanent(format!("smtp {code}")),
@@ -132,10 +129,10 @@ fn send_error(error: &lettre::transport::smtp::Error) -> SendError {
     }
 }
 
-/// The mailer that the configuration asks for.
+/// The mailer of the configuration.
 ///
 /// # Errors
-/// When it asks for a malformed one.
+/// When the URL or the address is malformed.
 pub fn mailer(
     url: &str,
     from: &str,
@@ -143,7 +140,7 @@ pub fn mailer(
     timeout: Duration,
 ) -> Result<Arc<dyn Mailer>, SmtpConfigError> {
     if url.is_empty() {
-        tracing::info!("no SMTP server is configured: mails are recorded and go nowhere");
+        tracing::info!("no SMTP server configured; mails are recorded and not sent");
         return Ok(Arc::new(NoTransport));
     }
     Ok(Arc::new(SmtpMailer::try_new(url, from, connections, timeout)?))

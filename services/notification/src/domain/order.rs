@@ -1,36 +1,30 @@
 //! The facts about one order and the notices that follow from them, in whatever order the facts arrive.
 //!
 //! **Invariant.** The notices of an order are a function of its facts alone: each fact adds those that it makes
-//! possible, so that no order of arrival loses or doubles one.
+//! possible, so that no order of arrival loses or repeats one.
 
 use uuid::Uuid;
 
-/// The order that is written about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderId(pub Uuid);
 
 /// An amount in the currency's minor units (ISO 4217).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Money {
-    /// Minor units: pence, cents.
     pub amount_minor: i64,
-    /// The ISO 4217 code.
     pub currency: String,
 }
 
-/// Whether somebody is to be told.
+/// Whether the order has a recipient; who that is stands in the mails only. `total` is the order's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientStatus {
     /// `OrderPlaced` has not come yet.
     Unknown,
-    /// The order has no recipient: nothing is mailed.
+    /// Nothing is mailed.
     Absent {
-        /// What was ordered for.
         total: Money,
     },
-    /// The order has a recipient; who that is stands in the mails only.
     Present {
-        /// What was ordered for.
         total: Money,
     },
 }
@@ -38,13 +32,9 @@ pub enum RecipientStatus {
 /// Why an order was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Not enough stock.
     OutOfStock,
-    /// The payment provider refused.
     PaymentDeclined,
-    /// The customer asked for it.
     CustomerRequest,
-    /// It waited too long.
     TimedOut,
     /// A reason newer than this program.
     Unknown,
@@ -53,83 +43,59 @@ pub enum Reason {
 /// How an order ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Paid and confirmed.
     Confirmed,
-    /// Cancelled.
     Cancelled(Reason),
 }
 
-/// One thing that a customer should know.
+/// What a customer is mailed about; an order has at most one notice of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The order has arrived.
     OrderReceived,
-    /// It is paid and confirmed.
     OrderConfirmed,
-    /// It was cancelled.
     OrderCancelled(Reason),
-    /// Money was given back.
     PaymentRefunded(Money),
-}
-
-/// The kinds of notices; an order has at most one of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum NoticeKind {
-    /// See [`Notice::OrderReceived`].
-    OrderReceived,
-    /// See [`Notice::OrderConfirmed`].
-    OrderConfirmed,
-    /// See [`Notice::OrderCancelled`].
-    OrderCancelled,
-    /// See [`Notice::PaymentRefunded`].
-    PaymentRefunded,
 }
 
 /// Why a fact is impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// Two different orders under one id.
+pub enum Refusal {
     #[error("order {} was placed twice, with different contents", .order_id.0)]
-    ContradictingOrder {
-        /// Which.
-        order_id: OrderId,
-    },
-    /// An order has one end.
-    #[error("order {} ended as {known:?} and cannot end as {told:?}", .order_id.0)]
-    ContradictingEnd {
-        /// Which.
-        order_id: OrderId,
-        /// The end known before.
-        known: End,
-        /// The other one.
-        told: End,
-    },
+    ContradictingOrder { order_id: OrderId },
+    #[error("order {} ended as {first:?} and cannot end as {second:?}", .order_id.0)]
+    ContradictingEnd { order_id: OrderId, first: End, second: End },
+}
+
+impl Refusal {
+    /// A stable code, for metrics and dead letters.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ContradictingOrder { .. } => "contradicting_order",
+            Self::ContradictingEnd { .. } => "contradicting_end",
+        }
+    }
 }
 
 /// What is known of one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Which.
     pub order_id: OrderId,
-    /// Who is to be told.
     pub recipient_status: RecipientStatus,
-    /// How it ended, if it did.
     pub end: Option<End>,
-    /// What was given back, if anything was.
+    /// The amount given back, if any was.
     pub refund: Option<Money>,
 }
 
 impl Order {
-    /// `OrderPlaced`: now it is known whether somebody is to be told.
+    /// `OrderPlaced`: now it is known whether the order has a recipient.
     ///
     /// # Errors
-    /// When another order bears the same id.
-    pub fn placed(&mut self, recipient_status: RecipientStatus) -> Result<Vec<Notice>, Rejection> {
+    /// When another order has the same id.
+    pub fn placed(&mut self, recipient_status: RecipientStatus) -> Result<Vec<Notice>, Refusal> {
         match &self.recipient_status {
             RecipientStatus::Unknown => Ok(self.learn(|order| order.recipient_status = recipient_status)),
             known if *known == recipient_status => Ok(Vec::new()),
             RecipientStatus::Absent { .. } | RecipientStatus::Present { .. } => {
-                Err(Rejection::ContradictingOrder { order_id: self.order_id })
+                Err(Refusal::ContradictingOrder { order_id: self.order_id })
             }
         }
     }
@@ -138,11 +104,11 @@ impl Order {
     ///
     /// # Errors
     /// When it has ended otherwise.
-    pub fn ended(&mut self, told: End) -> Result<Vec<Notice>, Rejection> {
+    pub fn ended(&mut self, end: End) -> Result<Vec<Notice>, Refusal> {
         match self.end {
-            None => Ok(self.learn(|order| order.end = Some(told))),
-            Some(known) if known == told => Ok(Vec::new()),
-            Some(known) => Err(Rejection::ContradictingEnd { order_id: self.order_id, known, told }),
+            None => Ok(self.learn(|order| order.end = Some(end))),
+            Some(first) if first == end => Ok(Vec::new()),
+            Some(first) => Err(Refusal::ContradictingEnd { order_id: self.order_id, first, second: end }),
         }
     }
 
@@ -154,8 +120,7 @@ impl Order {
         self.learn(|order| order.refund = Some(amount))
     }
 
-    /// What the customer should know by now.
-    #[must_use]
+    /// All notices that the known facts lead to.
     pub fn notices(&self) -> Vec<Notice> {
         match &self.recipient_status {
             RecipientStatus::Unknown | RecipientStatus::Absent { .. } => return Vec::new(),
@@ -171,7 +136,7 @@ impl Order {
         notices
     }
 
-    /// Takes a fact in and gives the notices that it adds.
+    /// Adds a fact and gives the notices that it leads to.
     fn learn(&mut self, fact: impl FnOnce(&mut Self)) -> Vec<Notice> {
         let known = self.notices();
         fact(self);
@@ -180,8 +145,6 @@ impl Order {
 }
 
 impl RecipientStatus {
-    /// What was ordered for, once known.
-    #[must_use]
     pub const fn total(&self) -> Option<&Money> {
         match self {
             Self::Unknown => None,
@@ -191,38 +154,22 @@ impl RecipientStatus {
 }
 
 impl Notice {
-    /// Its kind.
-    #[must_use]
-    pub const fn kind(&self) -> NoticeKind {
-        match self {
-            Self::OrderReceived => NoticeKind::OrderReceived,
-            Self::OrderConfirmed => NoticeKind::OrderConfirmed,
-            Self::OrderCancelled(_) => NoticeKind::OrderCancelled,
-            Self::PaymentRefunded(_) => NoticeKind::PaymentRefunded,
-        }
-    }
-}
-
-impl NoticeKind {
-    /// The name in tables, templates and answers.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    /// The kind's name in tables, templates and HTTP responses.
+    pub const fn kind(&self) -> &'static str {
         match self {
             Self::OrderReceived => "order_received",
             Self::OrderConfirmed => "order_confirmed",
-            Self::OrderCancelled => "order_cancelled",
-            Self::PaymentRefunded => "payment_refunded",
+            Self::OrderCancelled(_) => "order_cancelled",
+            Self::PaymentRefunded(_) => "payment_refunded",
         }
     }
 }
 
 impl Reason {
-    /// Every reason.
     pub const ALL: [Self; 5] =
         [Self::OutOfStock, Self::PaymentDeclined, Self::CustomerRequest, Self::TimedOut, Self::Unknown];
 
     /// The name in tables.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::OutOfStock => "out_of_stock",
@@ -230,18 +177,6 @@ impl Reason {
             Self::CustomerRequest => "customer_request",
             Self::TimedOut => "timed_out",
             Self::Unknown => "unknown",
-        }
-    }
-
-    /// The reason as a customer reads it.
-    #[must_use]
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::OutOfStock => "something you ordered is out of stock",
-            Self::PaymentDeclined => "the payment was declined",
-            Self::CustomerRequest => "as you asked",
-            Self::TimedOut => "we could not complete it in time",
-            Self::Unknown => "we could not complete it",
         }
     }
 }

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contracts::clock::new_id;
-use notification::application::deliver_mails::{MailStore, Sent, StoreError};
+use notification::application::deliver_mails::MailDelivery;
 use notification::application::mail::Mail;
-use service::leases::{COOL_DOWN, Settings};
+use notification::application::mailer::Sent;
+use service::leases::{COOL_DOWN, Contact, LeasedWork, Settings};
 use testkit::proxy::Proxy;
 use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, SETTINGS, Stack, placed};
+use crate::stack::{PATIENCE, RunningWorker, SETTINGS, Stack, placed};
 
 /// Calls without an answer that lead to a pause, as the worker counts them.
 const UNANSWERED: usize = 5;
@@ -22,24 +23,19 @@ const UNANSWERED: usize = 5;
 /// A call that nobody answers ends soon.
 const CUT: Settings = Settings { call_timeout: Duration::from_millis(300), ..SETTINGS };
 
-/// A store that counts what one worker takes from it and brings back.
-#[derive(Debug)]
-struct Counted {
-    store: Arc<dyn MailStore>,
+/// What one worker leases and records.
+#[derive(Debug, Default)]
+struct Counts {
     leased: AtomicUsize,
     recorded: AtomicUsize,
 }
 
-impl Counted {
-    fn new(stack: &Stack) -> Arc<Self> {
-        Arc::new(Self { store: stack.store(), leased: AtomicUsize::new(0), recorded: AtomicUsize::new(0) })
-    }
-
+impl Counts {
     fn leased(&self) -> usize {
         self.leased.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many mails that nobody answered were brought back.
+    /// Waits until so many mails without an answer were recorded.
     async fn recorded(&self, at_least: usize) {
         eventually("mails have no answer", PATIENCE, async || {
             let recorded = self.recorded.load(Ordering::SeqCst);
@@ -49,23 +45,45 @@ impl Counted {
     }
 }
 
+/// A delivery that is counted.
+#[derive(Debug)]
+struct Counted(Arc<MailDelivery>, Arc<Counts>);
+
 #[async_trait]
-impl MailStore for Counted {
-    async fn lease(&self, limit: usize) -> Result<Vec<Mail>, StoreError> {
-        let mails = self.store.lease(limit).await?;
-        self.leased.fetch_add(mails.len(), Ordering::SeqCst);
+impl LeasedWork for Counted {
+    type Item = Mail;
+    type Outcome = Sent;
+
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Mail>> {
+        let mails = self.0.lease(limit).await?;
+        self.1.leased.fetch_add(mails.len(), Ordering::SeqCst);
         Ok(mails)
     }
 
-    async fn is_waiting(&self) -> Result<bool, StoreError> {
-        self.store.is_waiting().await
+    async fn is_waiting(&self) -> anyhow::Result<bool> {
+        self.0.is_waiting().await
     }
 
-    async fn record(&self, sent: &[Sent]) -> Result<(), StoreError> {
-        self.store.record(sent).await?;
-        self.recorded.fetch_add(sent.len(), Ordering::SeqCst);
-        Ok(())
+    async fn perform(self: Arc<Self>, mail: Mail) -> (Contact, Sent) {
+        Arc::clone(&self.0).perform(mail).await
     }
+
+    async fn record(&self, sent: &[Sent], go_on: bool) -> anyhow::Result<Vec<Mail>> {
+        let next = self.0.record(sent, go_on).await?;
+        self.1.recorded.fetch_add(sent.len(), Ordering::SeqCst);
+        Ok(next)
+    }
+}
+
+/// A worker that sends to `url`, and what it leases and records.
+fn counted(stack: &Stack, url: &str, settings: Settings) -> (RunningWorker, Arc<Counts>) {
+    let counts = Arc::new(Counts::default());
+    let delivery = Arc::new(stack.delivery(url, settings));
+    (stack.worker_of(Counted(delivery, Arc::clone(&counts)), settings), counts)
 }
 
 /// A server, and a way to it on which nothing passes.
@@ -100,16 +118,15 @@ async fn a_mailer_without_its_server_leaves_the_mails_to_one_that_has_it() {
     let (server, way) = cut_off().await;
     let mut orders = place(&stack, 40).await;
     let began = Instant::now();
-    let counted = Counted::new(&stack);
-    let cut = stack.worker_of(Arc::clone(&counted) as Arc<dyn MailStore>, &url(&way), CUT);
-    counted.recorded(SETTINGS.concurrency).await;
+    let (cut, counts) = counted(&stack, &url(&way), CUT);
+    counts.recorded(SETTINGS.concurrency).await;
     let healthy = stack.worker(&server.url());
     for _ in 0..5 {
         orders.extend(place(&stack, 20).await);
         stack.rest().await;
     }
     let most = most(began.elapsed(), COOL_DOWN);
-    assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
+    assert!(counts.leased() <= most, "{} leased, at most {most}", counts.leased());
     cut.stop().await;
     healthy.stop().await;
     for order_id in &orders {
@@ -125,14 +142,13 @@ async fn a_paused_mailer_goes_on_when_its_server_answers() {
     let (server, way) = cut_off().await;
     let orders = place(&stack, 16).await;
     let began = Instant::now();
-    let counted = Counted::new(&stack);
     let settings = Settings { cool_down: Duration::from_secs(1), ..CUT };
-    let worker = stack.worker_of(Arc::clone(&counted) as Arc<dyn MailStore>, &url(&way), settings);
-    counted.recorded(SETTINGS.concurrency).await;
+    let (worker, counts) = counted(&stack, &url(&way), settings);
+    counts.recorded(SETTINGS.concurrency).await;
     // What does not happen is seen by time that passes.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let most = most(began.elapsed(), settings.cool_down);
-    assert!(counted.leased() <= most, "{} leased, at most {most}", counted.leased());
+    assert!(counts.leased() <= most, "{} leased, at most {most}", counts.leased());
     way.serve();
     stack.rest().await;
     worker.stop().await;
@@ -149,7 +165,7 @@ async fn a_server_that_refuses_is_there_and_pauses_no_mailer() {
     let server = SmtpServer::start(&[Misbehaviour::RefusesForNow; 12]).await.unwrap();
     // A pause would outlast the test.
     let settings = Settings { cool_down: Duration::from_secs(3_600), ..SETTINGS };
-    let worker = stack.worker_of(stack.store(), &server.url(), settings);
+    let worker = stack.worker_of(stack.delivery(&server.url(), settings), settings);
     place(&stack, 16).await;
     stack.rest().await;
     worker.stop().await;

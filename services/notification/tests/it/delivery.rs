@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::clock::new_id;
-use notification::application::deliver_mails::{Delivery, Mailer, SendError};
 use notification::application::mail::Mail;
+use notification::application::mailer::{Delivery, Mailer, SendError};
 use service::leases::Settings;
 use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
@@ -107,7 +107,7 @@ async fn an_answer_that_comes_too_late_is_not_taken_for_one_to_the_next_mail() {
     stack.apply(&[placed(next)]).await;
     // One after the other, so that the next one could have the first one's connection.
     let settings = Settings { concurrency: 1, call_timeout: Duration::from_secs(2), ..SETTINGS };
-    let worker = stack.worker_of(stack.store(), &server.url(), settings);
+    let worker = stack.worker_of(stack.delivery(&server.url(), settings), settings);
     stack.rest().await;
     worker.stop().await;
     let row = stack.mails(next).await.remove(0);
@@ -133,7 +133,7 @@ async fn a_server_that_is_away_is_waited_for() {
     assert_eq!(row.last_error.as_deref(), Some("no answer"));
 }
 
-/// Tells that it was asked to send, and never comes back.
+/// Notifies that it was called, and never returns.
 #[derive(Debug)]
 struct NeverReturns(Arc<Notify>);
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backoff::Backoff;
 use contracts::clock::{new_id, now};
 use contracts::order::{
     Address, CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced, Recipient,
@@ -10,15 +11,17 @@ use contracts::order::{
 use contracts::payment::PaymentRefunded;
 use contracts::{AnyEvent, Envelope, Event, TraceContext};
 use database::{Database, Operation, Transaction};
-use inbox::{Context, HandlerError, Received, UnitOfWork};
-use notification::adapters::postgres::batch::BatchDeps;
-use notification::adapters::postgres::mails::{PostgresMails, RetryPolicy};
+use events::Subscribe as _;
+use inbox::{Context, HandlerError, Received, Subscriptions, UnitOfWork};
+use notification::adapters::postgres::batch::{Batch, BatchDeps};
+use notification::adapters::postgres::mails::{MailStore, RetryPolicy};
 use notification::adapters::postgres::migrator;
 use notification::adapters::rendering::Renderer;
 use notification::adapters::smtp::mailer;
-use notification::application::deliver_mails::{MailStore, Mailer, mail_worker};
-use notification::application::{Orders, subscriptions};
-use service::leases::{COOL_DOWN, Settings};
+use notification::application::deliver_mails::MailDelivery;
+use notification::application::mailer::Mailer;
+use notification::handlers;
+use service::leases::{COOL_DOWN, LeaseWorker, LeasedWork, Settings};
 use service::{Progress, Worker};
 use sqlx::PgPool;
 use testkit::postgres::TestDatabase;
@@ -32,9 +35,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A lease that ends only when a test says so.
 const POLICY: RetryPolicy = RetryPolicy {
-    lease: chrono::TimeDelta::hours(1),
-    backoff_initial: chrono::TimeDelta::milliseconds(1),
-    backoff_max: chrono::TimeDelta::milliseconds(4),
+    lease: Duration::from_hours(1),
+    backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(4)),
     max_attempts: 4,
 };
 
@@ -76,33 +78,31 @@ impl Stack {
         self.database.pool()
     }
 
-    pub(crate) fn store(&self) -> Arc<dyn MailStore> {
-        Arc::new(PostgresMails::new(self.database.another(), POLICY))
+    pub(crate) fn store(&self) -> MailStore {
+        MailStore::new(self.database.another(), POLICY)
+    }
+
+    fn delivery_by(&self, mailer: Arc<dyn Mailer>, settings: Settings) -> MailDelivery {
+        MailDelivery { store: self.store(), mailer, send_timeout: settings.call_timeout }
+    }
+
+    /// Delivery to `url`, or nowhere if that is empty.
+    pub(crate) fn delivery(&self, url: &str, settings: Settings) -> MailDelivery {
+        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
+        self.delivery_by(mailer, settings)
     }
 
     /// A worker of its own that sends to `url`, or nowhere if that is empty.
     pub(crate) fn worker(&self, url: &str) -> RunningWorker {
-        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
-        self.worker_with(mailer)
+        self.worker_of(self.delivery(url, SETTINGS), SETTINGS)
     }
 
     pub(crate) fn worker_with(&self, mailer: Arc<dyn Mailer>) -> RunningWorker {
-        self.run(self.store(), mailer, SETTINGS)
+        self.worker_of(self.delivery_by(mailer, SETTINGS), SETTINGS)
     }
 
-    /// A worker that sends to `url`, with this store and these settings.
-    pub(crate) fn worker_of(
-        &self,
-        store: Arc<dyn MailStore>,
-        url: &str,
-        settings: Settings,
-    ) -> RunningWorker {
-        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
-        self.run(store, mailer, settings)
-    }
-
-    fn run(&self, store: Arc<dyn MailStore>, mailer: Arc<dyn Mailer>, settings: Settings) -> RunningWorker {
-        let mut worker = mail_worker(store, mailer, Arc::clone(&self.wake), settings);
+    pub(crate) fn worker_of(&self, work: impl LeasedWork, settings: Settings) -> RunningWorker {
+        let mut worker = LeaseWorker::new(work, Arc::clone(&self.wake), settings);
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
         let stop = shutdown.clone();
@@ -171,6 +171,14 @@ impl RunningWorker {
     }
 }
 
+fn subscriptions() -> Subscriptions<Batch> {
+    Subscriptions::new()
+        .on::<OrderPlaced>(handlers::order_placed)
+        .on::<OrderConfirmed>(handlers::order_confirmed)
+        .on::<OrderCancelled>(handlers::order_cancelled)
+        .on::<PaymentRefunded>(handlers::payment_refunded)
+}
+
 /// What the inbox does with a batch, in a transaction of its own.
 pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
     try_apply(database, events).await.expect("possible facts");
@@ -182,14 +190,14 @@ pub(crate) async fn try_apply(database: &Database, events: &[AnyEvent]) -> Resul
     let deps = BatchDeps { renderer, wake: Arc::new(Notify::new()) };
     let subscriptions = subscriptions();
     let applying = async |mut tx: Transaction| {
-        let mut orders = Orders::load(&deps, &mut tx, &received).await?;
+        let mut batch = Batch::load(&deps, &mut tx, &received).await?;
         for received in &received {
             let context = Context { envelope: &received.envelope, now: now() };
-            subscriptions.handle(&mut orders, &received.event, context).map_err(|rejection| {
+            subscriptions.handle(&mut batch, &received.event, context).map_err(|rejection| {
                 HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
             })?;
         }
-        orders.store(&deps, &mut tx).await?;
+        batch.store(&deps, &mut tx).await?;
         Ok(tx.commit().await?)
     };
     database.transaction(Operation::Batch, applying).await

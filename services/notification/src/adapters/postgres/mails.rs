@@ -1,7 +1,9 @@
-//! The mails in their table: inserted once per kind, leased with SKIP LOCKED, ended by what became of them.
+//! The table `mails`, a job queue: inserted once per kind, leased with SKIP LOCKED, ended by the outcome.
 
-use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+
+use backoff::Backoff;
+use chrono::{DateTime, Utc};
 use contracts::TraceContext;
 use contracts::clock::{new_id, now};
 use database::{Database, Operation};
@@ -12,8 +14,8 @@ use uuid::Uuid;
 
 use crate::adapters::metrics::{begin_counters, count};
 use crate::adapters::rendering::Rendered;
-use crate::application::deliver_mails::{Delivery, MailStore, SendError, Sent, StoreError};
 use crate::application::mail::{Draft, Mail, Recipient};
+use crate::application::mailer::{Delivery, SendError, Sent};
 use crate::domain::OrderId;
 
 /// A row to be inserted; the other columns have defaults.
@@ -42,7 +44,7 @@ pub(super) async fn insert(conn: &mut PgConnection, mails: &[(&Draft, Rendered)]
         .iter()
         .map(|(draft, rendered)| NewMail {
             order_id: draft.order_id.0,
-            kind: draft.notice.kind().name(),
+            kind: draft.notice.kind(),
             message_id: &rendered.message_id,
             recipient_name: &draft.recipient.name,
             recipient_email: &draft.recipient.email,
@@ -69,30 +71,17 @@ pub(super) async fn insert(conn: &mut PgConnection, mails: &[(&Draft, Rendered)]
     Ok(())
 }
 
-/// How long leases last, and when to try again or give up.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// A worker that has not returned by then is taken for dead.
-    pub lease: TimeDelta,
-    /// The first pause; each further one is twice as long.
-    pub backoff_initial: TimeDelta,
-    /// The longest pause.
-    pub backoff_max: TimeDelta,
+    /// A worker that has not returned by then is considered dead.
+    pub lease: Duration,
+    pub backoff: Backoff,
     /// After so many attempts a mail has failed.
     pub max_attempts: i32,
 }
 
-impl RetryPolicy {
-    fn pause(&self, attempts: i32) -> TimeDelta {
-        let doublings = u32::try_from(attempts.clamp(1, 20) - 1).unwrap_or(0);
-        let pause = self.backoff_initial.checked_mul(2_i32.pow(doublings));
-        pause.map_or(self.backoff_max, |pause| pause.min(self.backoff_max))
-    }
-}
-
-/// The mails' store in PostgreSQL.
 #[derive(Clone, Debug)]
-pub struct PostgresMails {
+pub struct MailStore {
     database: Database,
     policy: RetryPolicy,
 }
@@ -113,7 +102,7 @@ struct LeasedMail {
     created_at: DateTime<Utc>,
 }
 
-/// What becomes of a row of `mails`.
+/// The columns that an outcome changes.
 #[derive(Serialize)]
 struct Outcome<'a> {
     order_id: Uuid,
@@ -126,15 +115,17 @@ struct Outcome<'a> {
     completed_at: Option<DateTime<Utc>>,
 }
 
-impl PostgresMails {
-    /// The mails in `database`.
-    #[must_use]
+impl MailStore {
     pub fn new(database: Database, policy: RetryPolicy) -> Self {
         begin_counters();
         Self { database, policy }
     }
 
-    async fn lease_due(&self, limit: usize) -> Result<Vec<Mail>, sqlx::Error> {
+    /// Leases at most `limit` due mails; mails leased by others are skipped until their lease ends.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn lease(&self, limit: usize) -> Result<Vec<Mail>, sqlx::Error> {
         let (now, lease_id) = (now(), new_id());
         let rows: Vec<LeasedMail> = sqlx::query_as(
             "WITH due AS (
@@ -155,7 +146,11 @@ impl PostgresMails {
         Ok(rows.into_iter().map(|row| row.into_mail(lease_id)).collect())
     }
 
-    async fn any_waiting(&self) -> Result<bool, sqlx::Error> {
+    /// Whether a mail is due, or waits for another attempt.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn is_waiting(&self) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM mails WHERE due_at IS NOT NULL
                  AND (due_at <= $1 OR lease_id IS NULL AND attempts > 0))",
@@ -165,7 +160,11 @@ impl PostgresMails {
         .await
     }
 
-    async fn record_all(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
+    /// Stores the outcomes. A mail whose lease was taken over is left alone.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn record(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
         let now = now();
         let outcomes: Vec<Outcome<'_>> = sent.iter().map(|sent| self.outcome(sent, now)).collect();
         let recorded: Vec<(String, DateTime<Utc>, Option<DateTime<Utc>>)> = sqlx::query_as(
@@ -202,10 +201,11 @@ impl PostgresMails {
             Err(SendError::Transient(code) | SendError::NoAnswer(code))
                 if *attempts < self.policy.max_attempts =>
             {
+                let pause = self.policy.backoff.pause(u32::try_from(*attempts).unwrap_or(0));
                 Outcome {
                     state: "pending",
                     last_error: Some(code.clone()),
-                    due_at: Some(now + self.policy.pause(*attempts)),
+                    due_at: Some(now + pause),
                     completed_at: None,
                     ..ended
                 }
@@ -232,22 +232,5 @@ impl LeasedMail {
             created_at: self.created_at,
             trace: TraceContext { traceparent: self.traceparent, tracestate: self.tracestate },
         }
-    }
-}
-
-#[async_trait]
-impl MailStore for PostgresMails {
-    async fn lease(&self, limit: usize) -> Result<Vec<Mail>, StoreError> {
-        self.lease_due(limit).await.map_err(|error| StoreError { action: "leased", source: Box::new(error) })
-    }
-
-    async fn is_waiting(&self) -> Result<bool, StoreError> {
-        self.any_waiting().await.map_err(|error| StoreError { action: "counted", source: Box::new(error) })
-    }
-
-    async fn record(&self, sent: &[Sent]) -> Result<(), StoreError> {
-        self.record_all(sent)
-            .await
-            .map_err(|error| StoreError { action: "recorded", source: Box::new(error) })
     }
 }
