@@ -52,7 +52,7 @@ struct NotificationView {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Tidings: notification", description = "What customers were told about their orders."),
+    info(title = "Tidings: notification", description = "The mails that customers got about their orders."),
     paths(list_notifications)
 )]
 struct Api;

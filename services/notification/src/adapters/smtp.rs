@@ -15,7 +15,7 @@ use crate::application::mailer::{Delivery, Mailer, SendError};
 
 /// Accepts every mail and sends none: a deployment without an SMTP server.
 #[derive(Clone, Copy, Debug)]
-pub struct NoTransport;
+struct NoTransport;
 
 #[async_trait]
 impl Mailer for NoTransport {
@@ -24,7 +24,7 @@ impl Mailer for NoTransport {
     }
 }
 
-pub struct SmtpMailer {
+struct SmtpMailer {
     builder: AsyncSmtpTransportBuilder,
     /// The connection pool.
     transport: Mutex<Arc<Transport>>,
@@ -48,24 +48,6 @@ pub enum SmtpConfigError {
 }
 
 impl SmtpMailer {
-    /// A mailer for the server at `url`, sending as `from`, with at most `connections` at a time.
-    ///
-    /// # Errors
-    /// When the URL or the address is malformed.
-    pub fn try_new(
-        url: &str,
-        from: &str,
-        connections: u32,
-        timeout: Duration,
-    ) -> Result<Self, SmtpConfigError> {
-        let builder = Transport::from_url(url)
-            .map_err(SmtpConfigError::Url)?
-            .timeout(Some(timeout))
-            .pool_config(PoolConfig::new().max_size(connections));
-        let transport = Mutex::new(Arc::new(builder.clone().build()));
-        Ok(Self { builder, transport, from: from.parse().map_err(SmtpConfigError::From)? })
-    }
-
     fn current(&self) -> MutexGuard<'_, Arc<Transport>> {
         self.transport.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,10 +111,7 @@ fn send_error(error: &lettre::transport::smtp::Error) -> SendError {
     }
 }
 
-/// The mailer of the configuration.
-///
-/// # Errors
-/// When the URL or the address is malformed.
+/// The mailer of the configuration: to the server at `url`, from `from`, with at most `connections` at a time.
 pub fn mailer(
     url: &str,
     from: &str,
@@ -143,5 +122,10 @@ pub fn mailer(
         tracing::info!("no SMTP server configured; mails are recorded and not sent");
         return Ok(Arc::new(NoTransport));
     }
-    Ok(Arc::new(SmtpMailer::try_new(url, from, connections, timeout)?))
+    let pool = PoolConfig::new().max_size(connections);
+    let builder =
+        Transport::from_url(url).map_err(SmtpConfigError::Url)?.timeout(Some(timeout)).pool_config(pool);
+    let transport = Mutex::new(Arc::new(builder.clone().build()));
+    let from = from.parse().map_err(SmtpConfigError::From)?;
+    Ok(Arc::new(SmtpMailer { builder, transport, from }))
 }

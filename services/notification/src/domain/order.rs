@@ -87,9 +87,6 @@ pub struct Order {
 
 impl Order {
     /// `OrderPlaced`: now it is known whether the order has a recipient.
-    ///
-    /// # Errors
-    /// When another order has the same id.
     pub fn placed(&mut self, recipient_status: RecipientStatus) -> Result<Vec<Notice>, Refusal> {
         match &self.recipient_status {
             RecipientStatus::Unknown => Ok(self.learn(|order| order.recipient_status = recipient_status)),
@@ -101,9 +98,6 @@ impl Order {
     }
 
     /// `OrderConfirmed` or `OrderCancelled`.
-    ///
-    /// # Errors
-    /// When it has ended otherwise.
     pub fn ended(&mut self, end: End) -> Result<Vec<Notice>, Refusal> {
         match self.end {
             None => Ok(self.learn(|order| order.end = Some(end))),

@@ -1,4 +1,4 @@
-//! `OrderCancelled`: mail that the order was cancelled, and why.
+//! `OrderCancelled`: mails that the order was cancelled, and why.
 
 use contracts::order::OrderCancelled;
 use inbox::{Context, Rejection};
@@ -7,10 +7,6 @@ use crate::adapters::contract;
 use crate::adapters::postgres::batch::Batch;
 use crate::domain::{End, OrderId};
 
-/// Ends the order.
-///
-/// # Errors
-/// When it was confirmed before.
 pub fn order_cancelled(
     batch: &mut Batch,
     event: &OrderCancelled,

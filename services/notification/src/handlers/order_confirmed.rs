@@ -1,4 +1,4 @@
-//! `OrderConfirmed`: mail that the order is paid and confirmed.
+//! `OrderConfirmed`: mails that the order is paid and confirmed.
 
 use contracts::order::OrderConfirmed;
 use inbox::{Context, Rejection};
@@ -6,10 +6,6 @@ use inbox::{Context, Rejection};
 use crate::adapters::postgres::batch::Batch;
 use crate::domain::{End, OrderId};
 
-/// Ends the order.
-///
-/// # Errors
-/// When it was cancelled before.
 pub fn order_confirmed(
     batch: &mut Batch,
     event: &OrderConfirmed,

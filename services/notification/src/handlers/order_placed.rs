@@ -1,4 +1,4 @@
-//! `OrderPlaced`: keep the recipient, and confirm that the order was received.
+//! `OrderPlaced`: keeps the recipient, or that there is none, and mails that the order was received.
 
 use contracts::order::OrderPlaced;
 use inbox::{Context, Rejection};
@@ -7,10 +7,6 @@ use crate::adapters::contract;
 use crate::adapters::postgres::batch::Batch;
 use crate::domain::OrderId;
 
-/// Keeps the recipient, or that there is none.
-///
-/// # Errors
-/// When another order has the same id.
 pub fn order_placed(batch: &mut Batch, event: &OrderPlaced, context: Context<'_>) -> Result<(), Rejection> {
     let status = contract::recipient_status(event);
     batch

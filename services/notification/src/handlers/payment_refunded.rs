@@ -1,4 +1,4 @@
-//! `PaymentRefunded`: mail that money was given back. It comes by another topic and may be the first event of its order.
+//! `PaymentRefunded`: mails that money was given back. It comes by another topic and may be the first event of its order.
 
 use contracts::payment::PaymentRefunded;
 use inbox::{Context, Rejection};
@@ -7,10 +7,6 @@ use crate::adapters::contract;
 use crate::adapters::postgres::batch::Batch;
 use crate::domain::OrderId;
 
-/// Keeps the amount.
-///
-/// # Errors
-/// Never by the domain's rules.
 pub fn payment_refunded(
     batch: &mut Batch,
     event: &PaymentRefunded,

@@ -20,7 +20,7 @@ use crate::stack::{PATIENCE, RunningWorker, SETTINGS, Stack, placed};
 /// Calls without an answer that lead to a pause, as the worker counts them.
 const UNANSWERED: usize = 5;
 
-/// A call that nobody answers ends soon.
+/// A call without an answer ends soon.
 const CUT: Settings = Settings { call_timeout: Duration::from_millis(300), ..SETTINGS };
 
 /// What one worker leases and records.

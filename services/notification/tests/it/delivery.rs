@@ -121,7 +121,7 @@ async fn a_server_that_is_away_is_waited_for() {
     let stack = Stack::start().await;
     let order_id = new_id();
     stack.apply(&[placed(order_id)]).await;
-    // Nobody listens on port 9 of this machine's loopback in a test run.
+    // No server listens on port 9 of the loopback in a test run.
     let worker = stack.worker("smtp://127.0.0.1:9");
     eventually("an attempt fails", PATIENCE, async || {
         let row = stack.mails(order_id).await.remove(0);

@@ -12,7 +12,7 @@ use service::http::{Json, Path, Problem};
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
-use super::postgres::{payments::find, row::state_name};
+use super::postgres::{reads::find, row::state_name};
 use crate::application::provider::{LedgerEntry, Provider};
 use crate::application::saga_job::SagaJob;
 use crate::domain::{Answer, NextStep, State as PaymentState};

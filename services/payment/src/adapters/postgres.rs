@@ -1,7 +1,8 @@
 //! Payment's tables in PostgreSQL.
 
 pub mod batch;
-pub mod payments;
+mod payments;
+pub mod reads;
 pub mod row;
 pub mod saga;
 

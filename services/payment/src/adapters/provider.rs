@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use contracts::clock::{new_id, now};
 use database::Database;
 
-use crate::application::provider::{CallError, LedgerEntry, Provider};
+use crate::application::provider::{CallError, CallResult, LedgerEntry, Provider};
 use crate::domain::{Answer, Charge, PaymentId, Step, TransactionId};
 use behaviour::{Behaviour, Speed, behaviour};
 pub use ledger::migrate;
@@ -37,7 +37,7 @@ impl BuiltInProvider {
         Self { ledger: Ledger::new(database), delays }
     }
 
-    async fn act(&self, step: Step, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError> {
+    async fn act(&self, step: Step, payment_id: PaymentId, charge: &Charge) -> CallResult {
         let Behaviour { refuses, interruptions, speed } = behaviour(charge.method.token(), step);
         if interruptions > 0 && self.ledger.interrupt(payment_id, step).await? <= interruptions {
             return Err(CallError::Unavailable("try again later".to_owned()));
@@ -67,44 +67,24 @@ impl Provider for BuiltInProvider {
         Ok(migrate(self.ledger.database()).await?)
     }
 
-    async fn authorize(&self, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError> {
-        self.act(Step::Authorize, payment_id, charge).await
+    async fn authorize(&self, id: PaymentId, charge: &Charge) -> CallResult {
+        self.act(Step::Authorize, id, charge).await
     }
 
-    async fn check_fraud(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        _: &TransactionId,
-    ) -> Result<Answer, CallError> {
-        self.act(Step::CheckFraud, payment_id, charge).await
+    async fn check_fraud(&self, id: PaymentId, charge: &Charge, _: &TransactionId) -> CallResult {
+        self.act(Step::CheckFraud, id, charge).await
     }
 
-    async fn capture(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        _: &TransactionId,
-    ) -> Result<Answer, CallError> {
-        self.act(Step::Capture, payment_id, charge).await
+    async fn capture(&self, id: PaymentId, charge: &Charge, _: &TransactionId) -> CallResult {
+        self.act(Step::Capture, id, charge).await
     }
 
-    async fn void(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        _: Option<&TransactionId>,
-    ) -> Result<Answer, CallError> {
-        self.act(Step::Void, payment_id, charge).await
+    async fn void(&self, id: PaymentId, charge: &Charge, _: Option<&TransactionId>) -> CallResult {
+        self.act(Step::Void, id, charge).await
     }
 
-    async fn refund(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        _: &TransactionId,
-    ) -> Result<Answer, CallError> {
-        self.act(Step::Refund, payment_id, charge).await
+    async fn refund(&self, id: PaymentId, charge: &Charge, _: &TransactionId) -> CallResult {
+        self.act(Step::Refund, id, charge).await
     }
 
     async fn look_up(&self, payment_id: PaymentId, step: Step) -> Result<Option<Answer>, CallError> {

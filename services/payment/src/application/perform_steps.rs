@@ -19,7 +19,7 @@ use crate::domain::{Answer, NextStep, Payment, Report, State, Step, Task};
 pub struct SagaSteps {
     pub store: SagaStore,
     pub provider: Arc<dyn Provider>,
-    /// The longest that one call may take.
+    /// The bound of one call.
     pub call_timeout: Duration,
 }
 

@@ -25,6 +25,8 @@ pub enum CallError {
     Unknown(String),
 }
 
+pub type CallResult = Result<Answer, CallError>;
+
 impl CallError {
     pub const fn contact(&self) -> Contact {
         match self {
@@ -64,38 +66,19 @@ pub trait Provider: Debug + Send + Sync {
     }
 
     /// Holds the amount.
-    async fn authorize(&self, payment_id: PaymentId, charge: &Charge) -> Result<Answer, CallError>;
+    async fn authorize(&self, id: PaymentId, charge: &Charge) -> CallResult;
 
-    async fn check_fraud(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        authorization: &TransactionId,
-    ) -> Result<Answer, CallError>;
+    async fn check_fraud(&self, id: PaymentId, charge: &Charge, authorization: &TransactionId) -> CallResult;
 
     /// Takes the amount held.
-    async fn capture(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        authorization: &TransactionId,
-    ) -> Result<Answer, CallError>;
+    async fn capture(&self, id: PaymentId, charge: &Charge, authorization: &TransactionId) -> CallResult;
 
     /// Releases the amount held; without an authorization it only forbids a late one.
-    async fn void(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        authorization: Option<&TransactionId>,
-    ) -> Result<Answer, CallError>;
+    async fn void(&self, id: PaymentId, charge: &Charge, authorization: Option<&TransactionId>)
+    -> CallResult;
 
     /// Gives back the amount taken.
-    async fn refund(
-        &self,
-        payment_id: PaymentId,
-        charge: &Charge,
-        capture: &TransactionId,
-    ) -> Result<Answer, CallError>;
+    async fn refund(&self, id: PaymentId, charge: &Charge, capture: &TransactionId) -> CallResult;
 
     /// The answer to a step; `None` if the provider has no record of it.
     async fn look_up(&self, payment_id: PaymentId, step: Step) -> Result<Option<Answer>, CallError>;

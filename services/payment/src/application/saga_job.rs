@@ -68,9 +68,6 @@ pub struct LeasePolicy {
 impl SagaJob {
     /// Lets an event change the payment. A step that becomes due is due at once, unless a worker holds the lease: then it
     /// follows when that worker returns, or when the lease ends.
-    ///
-    /// # Errors
-    /// When the domain refuses the event.
     pub fn apply(
         &mut self,
         cause: Cause,
@@ -107,10 +104,7 @@ impl SagaJob {
         Some(Leased { payment, task, lease_id, trace })
     }
 
-    /// Applies what a worker brought back.
-    ///
-    /// # Errors
-    /// When its lease has ended; then nothing changes.
+    /// Applies what a worker brought back, unless its lease has ended.
     pub fn record(
         &mut self,
         performed: Performed,

@@ -51,9 +51,6 @@ pub struct Payment {
 
 impl Payment {
     /// `OrderPlaced`: keep the charge, and begin if the stock is reserved already.
-    ///
-    /// # Errors
-    /// When the amount is negative, or another order has the same id.
     pub fn order_placed(&mut self, placed: Charge) -> Result<(), Refusal> {
         let order_id = self.order_id;
         if placed.money.amount_minor < 0 {

@@ -1,4 +1,5 @@
-//! `OrderCancelled`: nothing more is taken, and what was taken or held is given back.
+//! `OrderCancelled`: turns the saga round, wherever it is: what was held or taken is given back. If the saga has not begun, it
+//! never will.
 
 use contracts::order::OrderCancelled;
 use inbox::{Context, Rejection};
@@ -6,10 +7,6 @@ use inbox::{Context, Rejection};
 use crate::adapters::postgres::batch::Batch;
 use crate::domain::OrderId;
 
-/// Turns the saga round, wherever it is. If it has not begun, it never will.
-///
-/// # Errors
-/// Never by the domain's rules.
 pub fn order_cancelled(
     batch: &mut Batch,
     event: &OrderCancelled,

@@ -1,4 +1,4 @@
-//! `StockReserved`: the goods are reserved, so the amount may be taken.
+//! `StockReserved`: makes the saga's first step due, or waits for `OrderPlaced`.
 
 use contracts::reservation::StockReserved;
 use inbox::{Context, Rejection};
@@ -6,10 +6,6 @@ use inbox::{Context, Rejection};
 use crate::adapters::postgres::batch::Batch;
 use crate::domain::OrderId;
 
-/// Makes the saga's first step due, or waits for `OrderPlaced`.
-///
-/// # Errors
-/// Never by the domain's rules.
 pub fn stock_reserved(
     batch: &mut Batch,
     event: &StockReserved,

@@ -100,7 +100,7 @@ async fn a_crash_anywhere_on_the_way_back_gives_back_exactly_once() {
         take_over(&stack).await;
         check(&stack, order_id, NOTHING, &[], &format!("{crash:?} of void")).await;
 
-        // Refused after the authorization: a void, then the refusal is told.
+        // Refused after the authorization: a void, then the decline is published.
         for token in ["tok_fraud", "tok_capture_declined"] {
             let stack = Stack::start().await;
             let order_id = new_id();

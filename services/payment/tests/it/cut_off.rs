@@ -21,7 +21,7 @@ use crate::stack::{DELAYS, PATIENCE, RunningWorker, SETTINGS, Stack, TAKEN, plac
 /// Calls without an answer that lead to a pause, as the worker counts them.
 const UNANSWERED: usize = 5;
 
-/// A call that nobody answers ends soon.
+/// A call without an answer ends soon.
 const CUT: Settings = Settings { call_timeout: Duration::from_secs(1), ..SETTINGS };
 
 /// What one worker leases and records.

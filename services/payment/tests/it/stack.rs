@@ -14,7 +14,7 @@ use events::Subscribe as _;
 use inbox::{Context, Received, Subscriptions, UnitOfWork};
 use payment::adapters::postgres::batch::{Batch, BatchDeps};
 use payment::adapters::postgres::saga::SagaStore;
-use payment::adapters::postgres::{migrator, payments::find};
+use payment::adapters::postgres::{migrator, reads::find};
 use payment::adapters::provider::{BuiltInProvider, Delays, migrate};
 use payment::application::perform_steps::SagaSteps;
 use payment::application::provider::Provider;
@@ -34,7 +34,7 @@ use uuid::Uuid;
 pub(crate) const AMOUNT_MINOR: i64 = 4_200;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A lease that ends only when a test says so.
+/// A lease that ends only when a test ends it.
 pub(crate) const POLICY: LeasePolicy = LeasePolicy {
     lease: Duration::from_hours(1),
     backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(4)),

@@ -30,9 +30,6 @@ pub struct BatchDeps {
 
 impl Batch {
     /// Lets an event change what is known of the order, and drafts the mails that follow from it.
-    ///
-    /// # Errors
-    /// When the domain refuses the event.
     pub fn change(
         &mut self,
         order_id: OrderId,

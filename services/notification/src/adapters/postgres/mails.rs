@@ -110,7 +110,7 @@ struct Outcome<'a> {
     lease_id: Uuid,
     state: &'static str,
     transport: Option<&'static str>,
-    last_error: Option<String>,
+    last_error: Option<&'a str>,
     due_at: Option<DateTime<Utc>>,
     completed_at: Option<DateTime<Utc>>,
 }
@@ -122,9 +122,6 @@ impl MailStore {
     }
 
     /// Leases at most `limit` due mails; mails leased by others are skipped until their lease ends.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn lease(&self, limit: usize) -> Result<Vec<Mail>, sqlx::Error> {
         let (now, lease_id) = (now(), new_id());
         let rows: Vec<LeasedMail> = sqlx::query_as(
@@ -147,9 +144,6 @@ impl MailStore {
     }
 
     /// Whether a mail is due, or waits for another attempt.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn is_waiting(&self) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM mails WHERE due_at IS NOT NULL
@@ -161,9 +155,6 @@ impl MailStore {
     }
 
     /// Stores the outcomes. A mail whose lease was taken over is left alone.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn record(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
         let now = now();
         let outcomes: Vec<Outcome<'_>> = sent.iter().map(|sent| self.outcome(sent, now)).collect();
@@ -185,35 +176,22 @@ impl MailStore {
 
     fn outcome<'a>(&self, sent: &'a Sent, now: DateTime<Utc>) -> Outcome<'a> {
         let Mail { order_id, kind, lease_id, attempts, .. } = &sent.mail;
-        let ended = Outcome {
-            order_id: order_id.0,
-            kind,
-            lease_id: *lease_id,
-            state: "sent",
-            transport: None,
-            last_error: None,
-            due_at: None,
-            completed_at: Some(now),
-        };
-        match &sent.outcome {
-            Ok(Delivery::Smtp) => Outcome { transport: Some("smtp"), ..ended },
-            Ok(Delivery::None) => Outcome { transport: Some("none"), ..ended },
+        let (state, transport, last_error, due_at) = match &sent.outcome {
+            Ok(Delivery::Smtp) => ("sent", Some("smtp"), None, None),
+            Ok(Delivery::None) => ("sent", Some("none"), None, None),
             Err(SendError::Transient(code) | SendError::NoAnswer(code))
                 if *attempts < self.policy.max_attempts =>
             {
                 let pause = self.policy.backoff.pause(u32::try_from(*attempts).unwrap_or(0));
-                Outcome {
-                    state: "pending",
-                    last_error: Some(code.clone()),
-                    due_at: Some(now + pause),
-                    completed_at: None,
-                    ..ended
-                }
+                ("pending", None, Some(code.as_str()), Some(now + pause))
             }
             Err(SendError::Transient(code) | SendError::NoAnswer(code) | SendError::Permanent(code)) => {
-                Outcome { state: "failed", last_error: Some(code.clone()), ..ended }
+                ("failed", None, Some(code.as_str()), None)
             }
-        }
+        };
+        let completed_at = if due_at.is_some() { None } else { Some(now) };
+        let (order_id, lease_id) = (order_id.0, *lease_id);
+        Outcome { order_id, kind, lease_id, state, transport, last_error, due_at, completed_at }
     }
 }
 

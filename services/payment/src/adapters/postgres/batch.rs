@@ -28,9 +28,6 @@ pub struct BatchDeps {
 
 impl Batch {
     /// Lets an event change the order's payment.
-    ///
-    /// # Errors
-    /// When the domain refuses the event.
     pub fn change(
         &mut self,
         order_id: OrderId,

@@ -1,7 +1,6 @@
 //! The table `payments`: rows locked in order, and written back together.
 
 use contracts::Topic;
-use database::{Database, Operation};
 use events::PublishError;
 use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
@@ -10,23 +9,6 @@ use uuid::Uuid;
 
 use super::row::PaymentRow;
 use crate::application::saga_job::SagaJob;
-
-/// The payment of one order, unlocked.
-///
-/// # Errors
-/// When the database refuses, or the row is inconsistent.
-pub async fn find(database: &Database, order_id: Uuid) -> Result<Option<SagaJob>, sqlx::Error> {
-    let row: Option<PaymentRow> = sqlx::query_as(
-        "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
-             capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
-             lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
-         FROM payments WHERE order_id = $1",
-    )
-    .bind(order_id)
-    .fetch_optional(database.statement(Operation::Request))
-    .await?;
-    row.map(PaymentRow::into_job).transpose()
-}
 
 /// Locks the rows of these orders, in order.
 pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<SagaJob>, sqlx::Error> {
@@ -43,9 +25,7 @@ pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<
 }
 
 /// Writes the jobs back to their rows, which the caller holds locked, with the messages that they got.
-///
-/// # Errors
-/// When a row has published since it was read, or the database refuses.
+/// Fails when a row has published since it was read.
 pub(super) async fn update<'a>(
     conn: &mut PgConnection,
     jobs: impl Iterator<Item = &'a SagaJob>,

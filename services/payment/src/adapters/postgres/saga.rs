@@ -31,17 +31,11 @@ impl SagaStore {
     }
 
     /// Leases at most `limit` due steps; steps leased by others are skipped until their lease ends.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn lease(&self, limit: usize) -> Result<Vec<Leased>, PublishError> {
         self.database.transaction(Operation::Worker, |tx| self.lease_due(tx, limit)).await
     }
 
     /// Whether a step is due, or waits for another attempt.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn is_waiting(&self) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM payments WHERE due_at IS NOT NULL
@@ -53,9 +47,6 @@ impl SagaStore {
     }
 
     /// Stores the answers and publishes what follows from them; with `go_on` also leases the steps that are due next.
-    ///
-    /// # Errors
-    /// When the database refuses.
     pub async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, PublishError> {
         let recording =
             self.database.transaction(Operation::Worker, |tx| self.record_all(tx, performed, go_on));

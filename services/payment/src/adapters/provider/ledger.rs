@@ -257,7 +257,7 @@ fn entry(line: Line) -> Option<LedgerEntry> {
     Some(LedgerEntry { step, answer: line.answer(), amount_minor, currency, recorded_at })
 }
 
-/// A broken connection says nothing about whether the statement was committed; an error of the server is an answer.
+/// After a broken connection it is unknown whether the statement was committed; an error of the server is an answer.
 fn unknown(error: sqlx::Error) -> CallError {
     match error {
         sqlx::Error::Database(error) => CallError::Failed(error.to_string()),
