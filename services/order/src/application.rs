@@ -5,12 +5,10 @@ pub mod dispatch;
 pub mod expire_orders;
 pub mod idempotency;
 pub mod place_order;
-pub mod stream;
 pub mod transaction;
 pub mod work;
 
-pub use dispatch::{Changes, DeadlineChange, ViewChange};
+pub use dispatch::{Changes, DeadlineChange, Recorded, ViewChange};
 pub use idempotency::{Answer, CustomerKey, PlaceOutcome};
-pub use stream::{Recorded, Stream};
 pub use transaction::Transaction;
-pub use work::{Outcome, Work, WorkError};
+pub use work::{Outcome, Stream, Work, WorkError};

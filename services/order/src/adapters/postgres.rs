@@ -1,4 +1,4 @@
-//! The order database: heads locked sorted, and what was decided stored set-based.
+//! The order database: the store, and the transactions of use cases.
 
 mod batch;
 mod deadlines;
@@ -6,11 +6,11 @@ mod heads;
 mod idempotency;
 mod reads;
 mod rows;
-mod transaction;
 mod writes;
 
 use std::future::Future;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use database::{Database, Operation};
 use events::{PublishError, Publisher};
 use outbox::{AppendError, Message};
@@ -19,10 +19,10 @@ use sqlx::PgConnection;
 pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
 pub use reads::{ListQuery, Listed, Watched};
-pub use transaction::PgTransaction;
 
 use super::contract::{Announcements, Publication, announce};
-use crate::application::{Outcome, Work, WorkError};
+use super::metrics::Counts;
+use crate::application::{Answer, CustomerKey, Outcome, PlaceOutcome, Transaction, Work, WorkError};
 use crate::domain::{OrderId, Refusal};
 
 pub fn migrator() -> sqlx::migrate::Migrator {
@@ -100,6 +100,65 @@ impl OrderStore {
     ) -> Result<T, StoreError> {
         let begun = |transaction| use_case(PgTransaction::new(transaction, self.outbox.clone()));
         self.database.transaction(operation, begun).await
+    }
+}
+
+/// A transaction that has begun. Dropped without a commit it leaves nothing.
+#[derive(Debug)]
+pub struct PgTransaction {
+    transaction: database::Transaction,
+    outbox: Publisher,
+    counts: Counts,
+}
+
+impl PgTransaction {
+    fn new(transaction: database::Transaction, outbox: Publisher) -> Self {
+        Self { transaction, outbox, counts: Counts::default() }
+    }
+}
+
+impl Transaction for PgTransaction {
+    type Error = StoreError;
+
+    async fn lock(&mut self, order_ids: &[OrderId]) -> Result<Work, StoreError> {
+        lock(&mut self.transaction, order_ids).await
+    }
+
+    async fn still_due(
+        &mut self,
+        order_ids: &[OrderId],
+        now: DateTime<Utc>,
+        grace: TimeDelta,
+    ) -> Result<Vec<OrderId>, StoreError> {
+        Ok(deadlines::still_due(&mut self.transaction, order_ids, now, grace).await?)
+    }
+
+    async fn remember(
+        &mut self,
+        key: &CustomerKey,
+        order_id: OrderId,
+        answer: &Answer,
+    ) -> Result<Option<PlaceOutcome>, StoreError> {
+        if idempotency::insert(&mut self.transaction, key, order_id, answer).await? {
+            return Ok(None);
+        }
+        idempotency::stored(&mut self.transaction, key).await.map(Some)
+    }
+
+    async fn store(&mut self, outcome: Outcome) -> Result<(), StoreError> {
+        self.counts = Counts::of(&outcome.changes.journal);
+        store(&mut self.transaction, outcome, &self.outbox).await
+    }
+
+    async fn clear_deadlines(&mut self, order_ids: &[OrderId]) -> Result<(), StoreError> {
+        Ok(deadlines::clear(&mut self.transaction, order_ids).await?)
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await?;
+        self.counts.add();
+        self.outbox.wake();
+        Ok(())
     }
 }
 

@@ -5,9 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use contracts::Cause;
 
-use super::stream::Recorded;
 use crate::domain::{Order, OrderEvent, OrderId, OrderView, Placement, Progress};
+
+/// A domain event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    pub order_id: OrderId,
+    /// Its place in the stream: 1, 2, 3, ...
+    pub version: i64,
+    pub occurred_at: DateTime<Utc>,
+    pub event: OrderEvent,
+    /// Why: the request or event that led to it.
+    pub cause: Cause,
+}
 
 /// What the handlers make of a transaction's events: rows in memory, which the adapter writes set-based.
 #[derive(Debug, Default)]

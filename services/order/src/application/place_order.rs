@@ -5,9 +5,8 @@ use contracts::Cause;
 
 use super::dispatch::ViewChange;
 use super::idempotency::{Answer, CustomerKey, PlaceOutcome};
-use super::stream::{Correlation, Stream};
 use super::transaction::Transaction;
-use super::work::{Outcome, Work, WorkError};
+use super::work::{Correlation, Outcome, Stream, Work, WorkError};
 use crate::domain::{Command, ImpossibleTransition, OrderId, OrderView, Placement, decide};
 
 /// An order that is decided but not yet stored.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::application::Stream;
-use crate::application::stream::Correlation;
+use crate::application::work::Correlation;
 use crate::domain::{CancellationReason, CurrencyCode, CustomerId, Facts, Order, OrderId, Status, Terms};
 
 /// A row of `orders`.
