@@ -5,5 +5,5 @@ mod publisher;
 mod subscribe;
 
 pub use decoder::AvroDecoder;
-pub use publisher::{PublishError, Publisher};
+pub use publisher::{LastEvent, Publication, PublishError, Publisher, Row};
 pub use subscribe::{Subscribe, topics_of};

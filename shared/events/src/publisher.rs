@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cloudevents::{Cause, Envelope};
 use contracts::envelope::CONTENT_TYPE;
-use contracts::{AnyEvent, Codec, EncodeError};
+use contracts::{AnyEvent, Codec, EncodeError, Topic};
 use inbox::{HandlerError, Rejection};
 use outbox::{AppendError, Message, Numbered, Outbox};
 use sqlx::PgConnection;
@@ -16,6 +16,55 @@ pub struct Publisher {
     codec: Arc<Codec>,
     source: Arc<str>,
     outbox: Outbox,
+}
+
+/// The last event under an aggregate's key, as the aggregate's row has it. Whoever publishes holds the row locked, so that the
+/// sequence has no gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastEvent {
+    /// Its sequence; 0 before the first event. Counts the events of this transaction.
+    pub sequence: i64,
+    /// Its message in the outbox, before this transaction.
+    pub message_id: Option<i64>,
+}
+
+/// An aggregate as its row has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row<A> {
+    /// The aggregate.
+    pub aggregate: A,
+    /// The last event under its key.
+    pub last_event: LastEvent,
+}
+
+/// An event that a transaction publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The event.
+    pub event: AnyEvent,
+    /// What led to it.
+    pub cause: Cause,
+    /// The last message under its key before this transaction.
+    pub last_message_id: Option<i64>,
+}
+
+impl LastEvent {
+    /// Takes the next sequence, if `event` makes an event of it.
+    pub fn publish(
+        &mut self,
+        cause: &Cause,
+        event: impl FnOnce(i64) -> Option<AnyEvent>,
+    ) -> Option<Publication> {
+        let event = event(self.sequence + 1)?;
+        self.sequence += 1;
+        Some(Publication { event, cause: cause.clone(), last_message_id: self.message_id })
+    }
+
+    /// The last message under `key` once the messages of `numbered` are appended: what the row has from then on.
+    #[must_use]
+    pub fn message_id_after(&self, numbered: &Numbered, topic: Topic, key: &str) -> Option<i64> {
+        numbered.last_message_id(topic.suffix(), key).or(self.message_id)
+    }
 }
 
 /// Why an event could not be published.
@@ -82,23 +131,18 @@ impl Publisher {
         &self.outbox
     }
 
-    /// Encodes `event` and checks its size. Pure: needs no database, so that a caller can refuse before it writes.
-    /// `last_message_id` is what the aggregate's row says, however many messages it gets in this transaction.
+    /// Encodes an event and checks its size. Pure: needs no database, so that a caller can refuse before it writes.
     ///
     /// # Errors
     /// When the event doesn't fit its schema or the broker's limit.
-    pub fn encode(
-        &self,
-        event: &AnyEvent,
-        cause: &Cause,
-        last_message_id: Option<i64>,
-    ) -> Result<Message, PublishError> {
+    pub fn encode(&self, publication: &Publication) -> Result<Message, PublishError> {
+        let Publication { event, cause, last_message_id } = publication;
         let causation_id = cause.causation_id;
         let value =
             self.codec.encode(event).map_err(|source| PublishError::Encode { source, causation_id })?;
         let topic = self.codec.topics().name(event.topic());
         let envelope = Envelope::of(event, &self.source, cause);
-        Ok(self.outbox.message(topic, envelope, value, last_message_id)?)
+        Ok(self.outbox.message(topic, envelope, value, *last_message_id)?)
     }
 
     /// Gives each message its id; see [`Outbox::number`].

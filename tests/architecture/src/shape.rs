@@ -9,7 +9,7 @@ use crate::circles::scan::{Said, scan};
 use crate::sources::Source;
 
 /// The services of this shape.
-pub const SERVICES: [&str; 2] = ["inventory", "analytics"];
+pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification", "analytics"];
 
 /// Files and folders of each service's `src/`, each with a text that stands in it.
 const FILES: [(&str, &str); 6] = [

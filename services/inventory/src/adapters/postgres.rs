@@ -4,7 +4,6 @@ mod batch;
 mod reads;
 mod replenishments;
 mod reservations;
-mod row;
 mod stock;
 
 use std::future::Future;

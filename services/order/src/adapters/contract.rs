@@ -8,7 +8,8 @@ use contracts::order::{
 };
 use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
-use contracts::{AnyEvent, Cause, Event, clock};
+use contracts::{AnyEvent, Event, clock};
+use events::Publication;
 use uuid::Uuid;
 
 use crate::application::{Outcome, Recorded};
@@ -16,15 +17,6 @@ use crate::domain::{self, CancellationReason, Fact, Line, OrderEvent, Placement}
 
 /// Full names of the events that this service publishes.
 pub const PUBLISHES: &[&str] = &[OrderPlaced::TYPE, OrderConfirmed::TYPE, OrderCancelled::TYPE];
-
-/// An integration event with what the outbox needs to know of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
-    pub event: AnyEvent,
-    pub cause: Cause,
-    /// The last message of its order before this transaction.
-    pub last_message_id: Option<i64>,
-}
 
 /// What a transaction's events are called, and what is published of them.
 #[derive(Debug, Default)]
@@ -44,11 +36,8 @@ pub fn announce(outcome: &mut Outcome) -> Announcements {
         let event_id = clock::new_id();
         announced.event_ids.push(event_id);
         let Some(head) = heads.get_mut(&recorded.order_id) else { continue };
-        if let Some(event) = publication(recorded, event_id, head.last_sequence + 1) {
-            head.last_sequence += 1;
-            let (cause, last_message_id) = (recorded.cause.clone(), head.last_message_id);
-            announced.publications.push(Publication { event, cause, last_message_id });
-        }
+        let publish = |sequence| publication(recorded, event_id, sequence);
+        announced.publications.extend(head.last_event.publish(&recorded.cause, publish));
     }
     announced
 }

@@ -20,7 +20,7 @@ pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
 pub use reads::{ListQuery, Listed, Watched};
 
-use super::contract::{Announcements, Publication, announce};
+use super::contract::{Announcements, announce};
 use super::metrics::Counts;
 use crate::application::{Answer, CustomerKey, Outcome, PlaceOutcome, Transaction, Work, WorkError};
 use crate::domain::{OrderId, Refusal};
@@ -183,10 +183,8 @@ pub async fn store(
         return Ok(());
     }
     let Announcements { event_ids, publications } = announce(&mut outcome);
-    let encode = |Publication { event, cause, last_message_id }: &Publication| {
-        outbox.encode(event, cause, *last_message_id)
-    };
-    let messages = publications.iter().map(encode).collect::<Result<Vec<Message>, PublishError>>()?;
+    let messages = publications.iter().map(|publication| outbox.encode(publication));
+    let messages = messages.collect::<Result<Vec<Message>, PublishError>>()?;
     let numbered = outbox.number(&mut *conn, messages).await?;
     writes::write(&mut *conn, &outcome, &event_ids, &numbered).await?;
     outbox.append(conn, &numbered).await?;

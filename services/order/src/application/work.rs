@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use contracts::{Cause, TraceContext};
+use events::LastEvent;
 use uuid::Uuid;
 
 use super::dispatch::{Changes, Recorded};
@@ -39,17 +40,15 @@ pub struct Stream {
     pub correlation: Correlation,
     /// How many events the stream has.
     pub version: i64,
-    /// How many integration events were published under this key.
-    pub last_sequence: i64,
-    /// The last message under this key before this transaction.
-    pub last_message_id: Option<i64>,
+    /// The last integration event under this key.
+    pub last_event: LastEvent,
     /// When the last event happened; later events never happen earlier, whatever a replica's clock says.
     pub updated_at: DateTime<Utc>,
     pub order: Order,
 }
 
 impl Stream {
-    pub const fn new(
+    pub fn new(
         order_id: OrderId,
         customer_id: CustomerId,
         correlation: Correlation,
@@ -60,8 +59,7 @@ impl Stream {
             customer_id,
             correlation,
             version: 0,
-            last_sequence: 0,
-            last_message_id: None,
+            last_event: LastEvent::default(),
             updated_at: now,
             order: Order::Unplaced,
         }

@@ -232,7 +232,7 @@ fn check_tables(tables: &Tables, head: &Stream, ended: bool, arrivals: &[Input])
         other => panic!("{arrivals:?}: published {other:?}"),
     }
     let sequences: Vec<_> = tables.published.iter().map(AnyEvent::sequence).collect();
-    assert_eq!(sequences, (1..=head.last_sequence).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
+    assert_eq!(sequences, (1..=head.last_event.sequence).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
     let versions: Vec<_> = tables.journal.iter().map(|recorded| recorded.version).collect();
     assert_eq!(versions, (1..=head.version).collect::<Vec<_>>(), "{arrivals:?}: contiguous");
     assert!(tables.journal.is_sorted_by_key(|recorded| recorded.occurred_at), "{arrivals:?}: in time");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use backoff::Backoff;
 use chrono::{DateTime, Utc};
 use contracts::{Cause, TraceContext};
+use events::LastEvent;
 use uuid::Uuid;
 
 use crate::domain::{Answer, OrderId, Payment, PaymentEvent, RefundId, Refusal, Report, Step, Task};
@@ -19,10 +20,8 @@ const CALLS_WITHOUT_PAUSE: i32 = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SagaJob {
     pub payment: Payment,
-    /// The sequence of the last event published under this order's key.
-    pub last_sequence: i64,
-    /// The last message under this order's key before this transaction.
-    pub last_message_id: Option<i64>,
+    /// The last event under this order's key.
+    pub last_event: LastEvent,
     /// When a worker may take the next step; none while nothing is due. While leased, the lease's end.
     pub due_at: Option<DateTime<Utc>>,
     pub lease_id: Option<Uuid>,

@@ -60,7 +60,7 @@ async fn several_workers_share_many_orders_and_charge_each_once() {
         assert_eq!(stack.published(order_id).await, ["tidings.payment.PaymentCompleted"]);
         let entry = stack.entry(order_id).await;
         assert!(matches!(entry.payment.state, State::Completed { .. }), "{entry:?}");
-        assert_eq!(entry.last_sequence, 1);
+        assert_eq!(entry.last_event.sequence, 1);
     }
 }
 

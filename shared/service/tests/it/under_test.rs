@@ -12,7 +12,7 @@ use contracts::clock::{new_id, now};
 use contracts::order::OrderConfirmed;
 use contracts::{AnyEvent, Cause, Event, TraceContext};
 use database::{Operation, Transaction};
-use events::Subscribe as _;
+use events::{Publication, Subscribe as _};
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
@@ -122,7 +122,10 @@ async fn store(deps: &Deps, order_id: Uuid, pause: Duration) -> Result<(), Probl
     };
     let cause =
         Cause { correlation_id: new_id(), causation_id: None, user_id: None, trace: TraceContext::default() };
-    let message = deps.outbox.encode(&event.into_any(), &cause, None).map_err(|_| Problem::internal())?;
+    let message = deps
+        .outbox
+        .encode(&Publication { event: event.into_any(), cause, last_message_id: None })
+        .map_err(|_| Problem::internal())?;
     let storing = async |mut transaction: Transaction| {
         sqlx::query("INSERT INTO confirmed (order_id) VALUES ($1)")
             .bind(order_id)

@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use contracts::clock::new_id;
 use contracts::{AnyEvent, Cause};
-use events::{PublishError, Publisher};
+use events::{Publication, PublishError, Publisher, Row};
 use inbox::{AfterCommit, Context, HandlerError, Locked, Received, Rejection, UnitOfWork};
 use outbox::Message;
 use sqlx::PgConnection;
 
-use super::row::{Publication, Row};
 use super::{reservations, stock};
 use crate::adapters::{contract, metrics};
 use crate::domain::{
@@ -85,7 +84,7 @@ impl Batch {
             let Some(decision) = row.aggregate.decide(order_id, fact, level)? else { return Ok(Vec::new()) };
             row.aggregate.apply(&decision.event);
             let id = row.aggregate.id;
-            let publication = row.publish(&cause, |sequence| {
+            let publication = row.last_event.publish(&cause, |sequence| {
                 contract::reservation_event(order_id, id, &decision.event, new_id(), now, sequence)
             });
             self.publications.extend(publication);
@@ -105,7 +104,7 @@ impl Batch {
         self.stock.change(sku, |row| {
             row.aggregate = *level;
             for event in events {
-                self.publications.extend(row.publish(cause, |sequence| {
+                self.publications.extend(row.last_event.publish(cause, |sequence| {
                     Some(contract::stock_event(sku, *level, *event, new_id(), now, sequence))
                 }));
                 self.alerts += u64::from(*event == StockEvent::FellLow);
@@ -124,7 +123,7 @@ impl Batch {
         let messages: Vec<Message> = self
             .publications
             .iter()
-            .map(|publication| publication.encode(outbox))
+            .map(|publication| outbox.encode(publication))
             .collect::<Result<_, _>>()?;
         let numbered = outbox.number(&mut *conn, messages).await?;
         reservations::store(&mut *conn, &self.reservations, &numbered).await?;

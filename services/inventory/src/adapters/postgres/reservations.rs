@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{Topic, clock};
-use events::PublishError;
+use events::{LastEvent, PublishError, Row};
 use inbox::Locked;
 use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::row::Row;
 use crate::domain::{Lines, OrderId, Reservation, ReservationId, ReservationState, Sku};
 
 type Units = BTreeMap<String, i64>;
@@ -27,9 +26,9 @@ struct ReservationRow {
 
 impl ReservationRow {
     fn locked(self) -> Result<(OrderId, Row<Reservation>), sqlx::Error> {
-        let (last_sequence, last_message_id) = (self.last_sequence, self.last_message_id);
+        let last_event = LastEvent { sequence: self.last_sequence, message_id: self.last_message_id };
         let aggregate = Reservation { id: ReservationId(self.reservation_id), state: self.state()? };
-        Ok((OrderId(self.order_id), Row { aggregate, last_sequence, last_message_id }))
+        Ok((OrderId(self.order_id), Row { aggregate, last_event }))
     }
 
     fn state(&self) -> Result<ReservationState, sqlx::Error> {
@@ -94,11 +93,9 @@ pub(super) async fn store(
     if rows.is_empty() {
         return Ok(());
     }
-    let topic = Topic::Reservations.suffix();
-    let last_message_ids = ids
-        .iter()
-        .zip(&rows)
-        .map(|(id, row)| numbered.last_message_id(topic, &id.to_string()).or(row.last_message_id));
+    let last_message_id = |(id, row): (&OrderId, &&Row<Reservation>)| {
+        row.last_event.message_id_after(numbered, Topic::Reservations, &id.to_string())
+    };
     let units =
         |lines: &Lines| Json(lines.iter().map(|(sku, units)| (sku.to_string(), units)).collect::<Units>());
     let stored = sqlx::query(
@@ -112,9 +109,9 @@ pub(super) async fn store(
     .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.aggregate.state.name()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.aggregate.state.lines().map(units)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.last_sequence).collect::<Vec<_>>())
-    .bind(last_message_ids.collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.last_message_id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.last_event.sequence).collect::<Vec<_>>())
+    .bind(ids.iter().zip(&rows).map(last_message_id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.last_event.message_id).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(expect_stored(stored.rows_affected(), rows.len())?)

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use contracts::Topic;
-use events::PublishError;
+use events::{LastEvent, PublishError, Row};
 use inbox::Locked;
 use outbox::{Numbered, expect_stored};
 use sqlx::PgConnection;
 
-use super::row::Row;
 use crate::domain::{Books, Sku, StockLevel};
 
 #[derive(sqlx_macros::FromRow)]
@@ -25,9 +24,9 @@ pub(super) struct StockRow {
 
 impl StockRow {
     pub(super) fn locked(self) -> (Sku, Row<StockLevel>) {
-        let (last_sequence, last_message_id) = (self.last_sequence, self.last_message_id);
+        let last_event = LastEvent { sequence: self.last_sequence, message_id: self.last_message_id };
         let (sku, books) = self.books();
-        (sku, Row { aggregate: StockLevel::restore(books), last_sequence, last_message_id })
+        (sku, Row { aggregate: StockLevel::restore(books), last_event })
     }
 
     pub(super) fn books(self) -> (Sku, Books) {
@@ -66,12 +65,9 @@ pub(super) async fn store(
     if rows.is_empty() {
         return Ok(());
     }
-    let topic = Topic::Stock.suffix();
-    let last_message_ids = skus
-        .iter()
-        .zip(&rows)
-        .map(|(sku, row)| numbered.last_message_id(topic, sku).or(row.last_message_id))
-        .collect::<Vec<_>>();
+    let last_message_id =
+        |(sku, row): (&&str, &&Row<StockLevel>)| row.last_event.message_id_after(numbered, Topic::Stock, sku);
+    let last_message_ids = skus.iter().zip(&rows).map(last_message_id).collect::<Vec<_>>();
     let column =
         |figure: fn(Books) -> i64| rows.iter().map(|row| figure(row.aggregate.books())).collect::<Vec<_>>();
     let stored = sqlx::query(
@@ -91,9 +87,9 @@ pub(super) async fn store(
     .bind(column(|books| books.reserved))
     .bind(column(|books| books.committed))
     .bind(column(|books| books.reorder_threshold))
-    .bind(rows.iter().map(|row| row.last_sequence).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.last_event.sequence).collect::<Vec<_>>())
     .bind(last_message_ids)
-    .bind(rows.iter().map(|row| row.last_message_id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.last_event.message_id).collect::<Vec<_>>())
     .execute(conn)
     .await?;
     Ok(expect_stored(stored.rows_affected(), rows.len())?)

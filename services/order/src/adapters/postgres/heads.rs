@@ -50,7 +50,7 @@ pub(super) async fn insert(
     .bind(head.correlation.trace.traceparent.as_deref())
     .bind(head.correlation.trace.tracestate.as_deref())
     .bind(head.version)
-    .bind(head.last_sequence)
+    .bind(head.last_event.sequence)
     .bind(last_message_id(head, numbered))
     .bind(head.updated_at)
     .bind(terms.map(|terms| terms.currency.as_str()))
@@ -90,7 +90,7 @@ pub(super) async fn update(
     )
     .bind(heads.iter().map(|head| head.order_id.0).collect::<Vec<Uuid>>())
     .bind(heads.iter().map(|head| head.version).collect::<Vec<i64>>())
-    .bind(heads.iter().map(|head| head.last_sequence).collect::<Vec<i64>>())
+    .bind(heads.iter().map(|head| head.last_event.sequence).collect::<Vec<i64>>())
     .bind(heads.iter().map(|head| head.updated_at).collect::<Vec<DateTime<Utc>>>())
     .bind(states.iter().map(|state| state.status).collect::<Vec<Option<&str>>>())
     .bind(states.iter().map(|state| state.reason).collect::<Vec<Option<&str>>>())
@@ -102,7 +102,7 @@ pub(super) async fn update(
     .bind(states.iter().map(|state| state.facts.payment_id).collect::<Vec<Option<Uuid>>>())
     .bind(states.iter().map(|state| state.facts.payment_declined).collect::<Vec<bool>>())
     .bind(heads.iter().map(|head| last_message_id(head, numbered)).collect::<Vec<Option<i64>>>())
-    .bind(heads.iter().map(|head| head.last_message_id).collect::<Vec<Option<i64>>>())
+    .bind(heads.iter().map(|head| head.last_event.message_id).collect::<Vec<Option<i64>>>())
     .execute(conn)
     .await?;
     Ok(expect_stored(stored.rows_affected(), heads.len())?)
@@ -110,5 +110,5 @@ pub(super) async fn update(
 
 /// The message that the order's head names from now on.
 fn last_message_id(head: &Stream, numbered: &Numbered) -> Option<i64> {
-    numbered.last_message_id(Topic::Orders.suffix(), &head.order_id.0.to_string()).or(head.last_message_id)
+    head.last_event.message_id_after(numbered, Topic::Orders, &head.order_id.0.to_string())
 }

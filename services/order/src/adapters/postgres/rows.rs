@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contracts::TraceContext;
+use events::LastEvent;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
@@ -69,8 +70,7 @@ impl TryFrom<HeadRow> for Stream {
                 trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
             },
             version: row.version,
-            last_sequence: row.last_sequence,
-            last_message_id: row.last_message_id,
+            last_event: LastEvent { sequence: row.last_sequence, message_id: row.last_message_id },
             updated_at: row.updated_at,
             order,
         })

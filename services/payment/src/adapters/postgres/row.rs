@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contracts::{Cause, TraceContext};
+use events::LastEvent;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -69,8 +70,8 @@ impl PaymentRow {
             order_id: job.payment.order_id.0,
             payment_id: job.payment.payment_id.0,
             state: state_name(&job.payment.state).to_owned(),
-            last_sequence: job.last_sequence,
-            last_message_id: job.last_message_id,
+            last_sequence: job.last_event.sequence,
+            last_message_id: job.last_event.message_id,
             due_at: job.due_at,
             lease_id: job.lease_id,
             attempts: job.attempts,
@@ -148,8 +149,7 @@ impl PaymentRow {
             self.correlation_id.map(|correlation_id| Cause { correlation_id, causation_id, user_id, trace });
         Ok(SagaJob {
             payment,
-            last_sequence: self.last_sequence,
-            last_message_id: self.last_message_id,
+            last_event: LastEvent { sequence: self.last_sequence, message_id: self.last_message_id },
             due_at: self.due_at,
             lease_id: self.lease_id,
             attempts: self.attempts,

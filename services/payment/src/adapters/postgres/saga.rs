@@ -120,18 +120,15 @@ impl SagaStore {
 
     /// The event as it is published, with the next sequence of its order's key.
     fn encode(&self, job: &mut SagaJob, event: &PaymentEvent) -> Result<Option<Message>, PublishError> {
-        let sequence = job.last_sequence + 1;
-        let Some(event) = contract::publication(&job.payment, event, sequence, new_id(), job.updated_at)
-        else {
-            return Ok(None);
-        };
-        job.last_sequence = sequence;
         let cause = job.cause.clone().unwrap_or_else(|| Cause {
             correlation_id: job.payment.payment_id.0,
             causation_id: None,
             user_id: None,
             trace: TraceContext::default(),
         });
-        self.outbox.encode(&event, &cause, job.last_message_id).map(Some)
+        let publish =
+            |sequence| contract::publication(&job.payment, event, sequence, new_id(), job.updated_at);
+        let publication = job.last_event.publish(&cause, publish);
+        publication.map(|publication| self.outbox.encode(&publication)).transpose()
     }
 }
