@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proc_macro2::TokenStream;
 
 use crate::Violation;
-use crate::circles::scan::{Said, scan};
+use crate::circles::scan::{Said, Use, scan};
 use crate::sources::Source;
 
 /// The services of this shape.
@@ -132,17 +132,22 @@ fn vocabulary(
         source.text.parse().map_err(|error| anyhow::anyhow!("{} is no Rust: {error}", source.path))?;
     let mut said = Said::default();
     scan(tokens, &[], &mut said);
-    for written in said.mentions.iter().chain(said.uses.iter().map(|one| &one.of)) {
-        let names_event = written.path.windows(2).any(|pair| match [pair[0].as_str(), pair[1].as_str()] {
-            ["contracts", module] => modules.contains(module),
+    let mut paths: Vec<(Vec<String>, usize)> =
+        said.mentions.into_iter().map(|written| (written.path, written.line)).collect();
+    for Use { name, mut of, .. } in said.uses {
+        of.path.extend((name == "*").then_some(name));
+        paths.push((of.path, of.line));
+    }
+    for (path, line) in paths {
+        let names_event = path.windows(2).any(|pair| match [pair[0].as_str(), pair[1].as_str()] {
+            ["contracts", module] => module == "*" || modules.contains(module),
             // Its functions have names of their own; a variant is an event.
             ["AnyEvent", variant] => !variant.starts_with(|letter: char| letter.is_lowercase()),
             _ => false,
         });
         if names_event {
-            let path = written.path.join("::");
-            let rule = format!("{path} is for adapters/contract.rs, handlers/ and main.rs");
-            violations.push(Violation::new(&source.path, written.line, rule));
+            let rule = format!("{} is for adapters/contract.rs, handlers/ and main.rs", path.join("::"));
+            violations.push(Violation::new(&source.path, line, rule));
         }
     }
     Ok(())
@@ -258,6 +263,7 @@ mod tests {
             "fn f(e: &contracts::order::OrderPlaced) {}",
             "fn f(e: &AnyEvent) { match e { AnyEvent::OrderPlaced(e) => {} _ => {} } }",
             "use contracts::AnyEvent::*;",
+            "use contracts::*;",
         ] {
             for path in ["services/a/src/adapters/http.rs", "services/a/src/application/place.rs"] {
                 let found = broken(path, Some(text));
