@@ -8,9 +8,6 @@ use crate::Violation;
 use crate::circles::scan::{Said, Use, scan};
 use crate::sources::Source;
 
-/// The services of this shape.
-pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification", "analytics"];
-
 /// Files and folders of each service's `src/`, each with a text that stands in it.
 const FILES: [(&str, &str); 6] = [
     ("main.rs", "service::run("),

@@ -4,6 +4,7 @@ use architecture::{
     circles, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
     readmes, shape, sources, targets,
 };
+use service_list::ServiceName;
 
 #[test]
 fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
@@ -41,7 +42,7 @@ fn dependencies_point_inward_and_files_look_like_their_neighbours() {
 
 #[test]
 fn services_have_one_shape() {
-    let violations = shape::violations(&sources::rust_files().unwrap(), &shape::SERVICES).unwrap();
+    let violations = shape::violations(&sources::rust_files().unwrap(), &ServiceName::NAMES).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 

@@ -112,7 +112,7 @@ mod tests {
     }
 
     /// An order whose key lies on this partition of so many.
-    fn on(partition: i32, count: i32) -> Due {
+    fn due_on(partition: i32, count: i32) -> Due {
         let orders = (0..).map(Uuid::from_u128);
         let is_on = |order: &Uuid| partition_for_key(order.to_string().as_bytes(), count) == partition;
         Due { order_id: orders.into_iter().find(is_on).unwrap(), look_at: EXPIRED_AT }
@@ -132,12 +132,12 @@ mod tests {
     fn an_order_waits_for_its_own_partition() {
         let mut barrier = held([0, 1, 2]);
         barrier.advance(&[at(0, 5), at(1, 4)]);
-        assert!(barrier.is_passed_for(&on(0, 6)));
-        assert!(!barrier.is_passed_for(&on(1, 6)), "one record is missing");
-        assert!(!barrier.is_passed_for(&on(2, 6)), "nothing of it was applied");
-        assert!(!barrier.is_passed_for(&on(3, 6)), "its end is not known");
+        assert!(barrier.is_passed_for(&due_on(0, 6)));
+        assert!(!barrier.is_passed_for(&due_on(1, 6)), "one record is missing");
+        assert!(!barrier.is_passed_for(&due_on(2, 6)), "nothing of it was applied");
+        assert!(!barrier.is_passed_for(&due_on(3, 6)), "its end is not known");
         barrier.advance(&[at(1, 7)]);
-        assert!(barrier.is_passed_for(&on(1, 6)));
+        assert!(barrier.is_passed_for(&due_on(1, 6)));
     }
 
     #[test]
@@ -147,21 +147,21 @@ mod tests {
         assert!(!barrier.needs_end(&id(0), later), "the end is held until it is reached");
         barrier.advance(&[at(0, 5)]);
         assert!(barrier.needs_end(&id(0), later) && !barrier.needs_end(&id(0), EXPIRED_AT));
-        assert!(!barrier.is_passed_for(&Due { look_at: later, ..on(0, 6) }));
+        assert!(!barrier.is_passed_for(&Due { look_at: later, ..due_on(0, 6) }));
     }
 
     #[test]
     fn a_stopped_partition_passes_no_end() {
         let mut barrier = held([0]);
         barrier.advance(&[Position { is_stopped: true, ..at(0, 1_000) }]);
-        assert!(!barrier.is_passed_for(&on(0, 6)));
+        assert!(!barrier.is_passed_for(&due_on(0, 6)));
     }
 
     #[test]
     fn an_order_waits_for_its_partition_under_every_count_that_the_topic_had() {
         let mut barrier = held(0..6);
         barrier.note_partition_count(TOPIC, 8);
-        let order = on(7, 8);
+        let order = due_on(7, 8);
         barrier.advance(&(0..6).map(|partition| at(partition, 5)).collect::<Vec<_>>());
         assert!(!barrier.is_passed_for(&order));
         barrier.await_end(id(7), EXPIRED_AT, Watermarks { partition: 7, low: 0, high: 0 });
