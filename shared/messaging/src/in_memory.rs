@@ -96,15 +96,7 @@ impl InMemoryBus {
         Self { shared: Arc::new(Shared { state: Mutex::default(), version: watch::Sender::new(0) }) }
     }
 
-    /// An empty bus on which these faults happen; the first rule that matches a record decides.
-    #[must_use]
-    pub fn with_faults(rules: impl IntoIterator<Item = FaultRule>) -> Self {
-        let bus = Self::new();
-        bus.shared.lock().rules.extend(rules);
-        bus
-    }
-
-    /// Adds a fault behind those that are there.
+    /// Adds a fault behind those that are there; the first rule that matches a record decides.
     pub fn inject(&self, rule: FaultRule) {
         self.shared.lock().rules.push(rule);
     }
@@ -197,12 +189,6 @@ impl InMemoryBus {
         drop(state);
         self.shared.changed();
         Ok(())
-    }
-
-    /// The offset that a group has committed for a partition, as lag tools would see it.
-    #[must_use]
-    pub fn committed(&self, group: &str, partition: &TopicPartition) -> Option<i64> {
-        self.shared.lock().groups.get(group).and_then(|group| group.committed.get(partition).copied())
     }
 }
 

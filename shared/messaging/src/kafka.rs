@@ -28,7 +28,7 @@ use crate::bus::{
     Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
 };
 
-use crate::ends;
+use crate::offsets;
 
 pub use config::KafkaConfig;
 
@@ -102,7 +102,7 @@ impl Bus for KafkaBus {
     ) -> Result<BTreeMap<TopicPartition, i64>, BusError> {
         let mut partitions = Vec::new();
         for topic in topics {
-            partitions.extend(ends::partitions(self, topic).await?);
+            partitions.extend(offsets::partitions(self, topic).await?);
         }
         committed::committed(&self.config, &self.next_client("committed"), group, partitions).await
     }

@@ -1,20 +1,32 @@
-//! The bus.
+//! Apache Kafka, and a bus in memory that behaves alike, behind one set of traits.
 #![doc = include_str!("../README.md")]
 
-pub mod bus;
-pub mod ends;
-pub mod in_memory;
-pub mod kafka;
+mod bus;
+mod in_memory;
+mod kafka;
 mod label;
 mod murmur2;
+mod offsets;
 
 use metric_table::Metric;
 
-pub use bus::*;
-pub use in_memory::InMemoryBus;
+// The traits, and what they take and give.
+pub use bus::{
+    Acknowledged, Batch, Bus, BusError, Consumer, Delivered, DeliveryError, Membership, Partition,
+    PartitionState, PositionError, Producer, Receipt, Record, Refusal, Subscription, TopicPartition,
+    TopicSpec, Watermarks,
+};
+// The two buses.
+pub use in_memory::{Fault, FaultRule, InMemoryBus};
 pub use kafka::{KafkaBus, KafkaConfig};
+// What clients of Kafka agree on, and what our metrics do.
 pub use label::label;
 pub use murmur2::partition_for_key;
+
+/// Questions about all partitions of a topic: one whose leader does not answer leaves the answers of the others.
+pub mod ends {
+    pub use crate::offsets::{partitions, unreached, watermarks};
+}
 
 /// What this crate measures.
 pub const METRICS: &[Metric] = &[Metric::gauge(

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use messaging::in_memory::{Fault, FaultRule};
-use messaging::{Bus, DeliveryError, InMemoryBus, Record, Refusal};
+use messaging::{Bus, DeliveryError, Fault, FaultRule, InMemoryBus, Record, Refusal};
 
 use crate::suite::{record, topic};
 
@@ -13,7 +12,8 @@ async fn fate(bus: &InMemoryBus, record: Record) -> Result<i64, DeliveryError> {
 }
 
 async fn bus_with(rule: FaultRule) -> (InMemoryBus, String) {
-    let bus = InMemoryBus::with_faults([rule]);
+    let bus = InMemoryBus::new();
+    bus.inject(rule);
     let topic = topic(&(Arc::new(bus.clone()) as Arc<dyn Bus>)).await;
     (bus, topic)
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use messaging::in_memory::{Fault, FaultRule};
-use messaging::{Bus, Record, partition_for_key};
+use messaging::{Bus, Fault, FaultRule, Record, partition_for_key};
 use testkit::broker::EmbeddedBroker;
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;

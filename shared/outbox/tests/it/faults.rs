@@ -1,7 +1,6 @@
 //! What a broker can do to a relay, and what the relay then does.
 
-use messaging::in_memory::{Fault, FaultRule};
-use messaging::{Record, Refusal, TopicSpec};
+use messaging::{Fault, FaultRule, Record, Refusal, TopicSpec};
 
 use crate::relays::{Poll, RelayFactory};
 use crate::stage::Stage;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use messaging::in_memory::{Fault, FaultRule};
-use messaging::{Bus, Refusal};
+use messaging::{Bus, Fault, FaultRule, Refusal};
 use testkit::broker::{EmbeddedBroker, RDKafkaRespErr};
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
