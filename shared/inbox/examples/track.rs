@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use embedded::broker::EmbeddedBroker;
 use embedded::postgres::{PostgresOptions, PrivatePostgres, Storage};
 use inbox::{
-    Bounds, BoxError, Consumer, ConsumerConfig, Context, Database, Decode, Decoded, Envelope, HandlerError,
-    Parts, Received, Rejection, Subscriptions, Undecodable, UnitOfWork, redrive,
+    Bounds, BoxError, Consumer, ConsumerConfig, Context, Database, DeadLetter, Decode, Decoded, Envelope,
+    HandlerError, Parts, Received, Rejection, Subscriptions, Undecodable, UnitOfWork, list_dead_letters,
 };
 use messaging::{Bus, Delivered, Record, TopicSpec};
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -145,9 +145,9 @@ async fn publish(bus: &dyn Bus, depots: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Waits for so many.
-async fn dead_letters(database: &Database, wanted: usize) -> anyhow::Result<Vec<redrive::DeadLetter>> {
+async fn dead_letters(database: &Database, wanted: usize) -> anyhow::Result<Vec<DeadLetter>> {
     for _ in 0..600 {
-        let letters = redrive::list(database, 0, 10).await?;
+        let letters = list_dead_letters(database, 0, 10).await?;
         if letters.len() >= wanted {
             return Ok(letters);
         }

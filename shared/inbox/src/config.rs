@@ -42,8 +42,7 @@ impl ConsumerConfig {
     }
 
     /// The pause before try `attempt` (1, 2, ...): exponential, between half and all of its bound by `jitter` in 0..=1.
-    #[must_use]
-    pub fn pause(&self, attempt: u32, jitter: f64) -> Duration {
+    pub(crate) fn pause(&self, attempt: u32, jitter: f64) -> Duration {
         let bounds = [self.backoff_initial_ms, self.backoff_max_ms].map(Duration::from_millis);
         Backoff::new(bounds[0], bounds[1]).jittered(attempt, jitter)
     }

@@ -23,7 +23,7 @@ use crate::redrive::{Redrive, releases};
 use crate::shared::{Cause, Shared};
 use crate::status::ConsumerStatus;
 use crate::subscriptions::Subscriptions;
-use crate::times::Times;
+use crate::times::HandOverTimes;
 use crate::unit_of_work::UnitOfWork;
 use crate::worker;
 use crate::{maintenance, monitor};
@@ -61,7 +61,7 @@ pub struct Parts<D, W: UnitOfWork> {
 pub struct Consumer {
     shared: Arc<Shared>,
     group: String,
-    times: Times,
+    times: HandOverTimes,
 }
 
 /// Why a consumer ended before it was told to.
@@ -117,12 +117,13 @@ impl Consumer {
             member: clock::new_id(),
             given_up: watch::Sender::default(),
         };
-        Self { shared: Arc::new(shared), group: parts.group, times: Times::default() }
+        Self { shared: Arc::new(shared), group: parts.group, times: HandOverTimes::default() }
     }
 
     /// The same with other times of the hand-over to another member: tests do not wait for minutes.
+    #[doc(hidden)]
     #[must_use]
-    pub const fn with_times(mut self, times: Times) -> Self {
+    pub const fn with_times(mut self, times: HandOverTimes) -> Self {
         self.times = times;
         self
     }
@@ -135,8 +136,8 @@ impl Consumer {
 
     /// What applies dead letters again.
     #[must_use]
-    pub fn redrive(&self) -> Arc<dyn Redrive> {
-        Arc::clone(&self.shared) as Arc<dyn Redrive>
+    pub fn redrive(&self) -> Redrive {
+        Redrive::of(Arc::clone(&self.shared))
     }
 
     /// Joins the group and applies events until `shutdown`; then finishes the batches in hand and leaves the group.

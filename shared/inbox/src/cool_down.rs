@@ -6,12 +6,12 @@ use std::time::Duration;
 use backoff::Backoff;
 use tokio::time::Instant;
 
-use crate::times::Times;
+use crate::times::HandOverTimes;
 
 /// The next stay away.
 #[derive(Debug)]
 pub(crate) struct CoolDown {
-    times: Times,
+    times: HandOverTimes,
     /// Since it was calm.
     leaves: u32,
     calm_since: Option<Instant>,
@@ -19,7 +19,7 @@ pub(crate) struct CoolDown {
 }
 
 impl CoolDown {
-    pub(crate) const fn new(times: Times) -> Self {
+    pub(crate) const fn new(times: HandOverTimes) -> Self {
         Self { times, leaves: 0, calm_since: None, left_at: None }
     }
 
@@ -53,7 +53,7 @@ mod tests {
     }
 
     fn cool_down() -> CoolDown {
-        CoolDown::new(Times::default())
+        CoolDown::new(HandOverTimes::default())
     }
 
     #[test]

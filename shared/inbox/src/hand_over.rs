@@ -20,10 +20,10 @@ use crate::cool_down::CoolDown;
 use crate::ends::ends_of;
 use crate::members::{self, Reach};
 use crate::shared::{Cause, Shared};
-use crate::times::Times;
+use crate::times::HandOverTimes;
 
 /// Decides until `shutdown`; [`Shared::given_up`] says what.
-pub(crate) async fn run(shared: Arc<Shared>, times: Times, shutdown: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, times: HandOverTimes, shutdown: CancellationToken) {
     let mut hand_over = HandOver::new(&shared, times);
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -47,7 +47,7 @@ pub(crate) async fn given_up(decided: &mut watch::Receiver<Option<Cause>>) -> Ca
 struct HandOver<'a> {
     shared: &'a Shared,
     topics: Vec<String>,
-    times: Times,
+    times: HandOverTimes,
     cool_down: CoolDown,
 }
 
@@ -62,7 +62,7 @@ enum Outside {
 }
 
 impl<'a> HandOver<'a> {
-    fn new(shared: &'a Shared, times: Times) -> Self {
+    fn new(shared: &'a Shared, times: HandOverTimes) -> Self {
         let topics = shared.topics.clone();
         Self { shared, topics, times, cool_down: CoolDown::new(times) }
     }

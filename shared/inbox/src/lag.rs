@@ -3,9 +3,9 @@
 use database::{Database, Operation};
 use messaging::{Bus, TopicPartition};
 
+use crate::applied::{self, Applied};
 use crate::ends::{Ends, ends_of};
 use crate::members::Reach;
-use crate::progress::{self, Applied};
 use crate::shared::Shared;
 
 /// How far behind a partition is.
@@ -32,7 +32,7 @@ pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Resul
 
 async fn applied(database: &Database) -> Result<Vec<Applied>, sqlx::Error> {
     let reading =
-        database.connection(Operation::Sample, |mut conn| async move { progress::applied(&mut conn).await });
+        database.connection(Operation::Sample, |mut conn| async move { applied::applied(&mut conn).await });
     reading.await
 }
 

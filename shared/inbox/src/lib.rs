@@ -4,18 +4,19 @@
 //! not at all. So a crash at any point repeats a batch that left no trace, and a redelivered event finds its inbox row.
 #![doc = include_str!("../README.md")]
 
+mod applied;
 mod batch;
-pub mod config;
-pub mod consumer;
+mod config;
+mod consumer;
 mod cool_down;
 mod dead_letters;
 mod decode;
 mod decoding;
 mod effect;
 mod ends;
-pub mod error_policy;
+mod error_policy;
 mod hand_over;
-pub mod lag;
+mod lag;
 mod locked;
 mod maintenance;
 mod members;
@@ -23,33 +24,50 @@ mod metrics;
 mod monitor;
 mod parts;
 mod positions;
-pub mod progress;
 mod provisional;
 mod record_id;
-pub mod redrive;
+mod redrive;
 mod resume;
 mod seen;
 mod shared;
 mod spans;
-pub mod status;
-pub mod subscriptions;
-pub mod times;
-pub mod unit_of_work;
+mod status;
+mod subscriptions;
+mod times;
+mod unit_of_work;
 mod watchdog;
 mod worker;
 
-pub use cloudevents::{Cause, CloudEvent, Envelope, TraceContext};
-pub use config::ConsumerConfig;
-pub use consumer::{Consumer, ConsumerError, Parts};
-pub use database::{Bounds, Database};
+// What a service says: which records are events, which handler takes each, and how a batch is loaded and stored.
 pub use decode::{BoxError, Decode, Decoded, Undecodable};
 pub use error_policy::{HandlerError, Rejection};
 pub use locked::Locked;
-pub use metrics::METRICS;
-pub use redrive::Redrive;
-pub use status::{ConsumerStatus, OutOfGroup, PartitionState};
 pub use subscriptions::Subscriptions;
 pub use unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
+// What runs it.
+pub use config::ConsumerConfig;
+pub use consumer::{Consumer, ConsumerError, Parts};
+pub use status::{ConsumerStatus, OutOfGroup, PartitionState};
+// Dead letters.
+pub use redrive::{DeadLetter, Redrive, Redriven, list_dead_letters};
+// What is measured.
+pub use metrics::METRICS;
+// Of other libraries: what the signatures above name.
+pub use cloudevents::{Cause, Envelope, TraceContext};
+pub use database::{Bounds, Database};
+
+/// How far partitions have been applied, and which of their records had no effect: for a read model that is rebuilt.
+pub mod progress {
+    pub use crate::applied::{Applied, applied, hold, without_effect, without_effect_at};
+    pub use crate::record_id::made_id;
+}
+
+/// For the tests of this crate; no version promises anything about it.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::lag::{Lag, lag};
+    pub use crate::times::HandOverTimes;
+}
 
 /// Creates this crate's tables in the PostgreSQL schema `inbox`, with a migration table of its own.
 ///

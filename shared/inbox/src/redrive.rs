@@ -12,8 +12,8 @@ mod outcomes;
 pub(crate) mod releases;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cloudevents::propagation;
 use database::{Database, Operation, Transaction};
@@ -76,7 +76,11 @@ pub struct Redriven {
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn list(database: &Database, after_id: i64, limit: u16) -> Result<Vec<DeadLetter>, sqlx::Error> {
+pub async fn list_dead_letters(
+    database: &Database,
+    after_id: i64,
+    limit: u16,
+) -> Result<Vec<DeadLetter>, sqlx::Error> {
     sqlx::query_as(
         "SELECT id, topic, encode(key, 'escape') AS key, event_id, event_type, reason, detail, attempts,
              dead_lettered_at
@@ -88,15 +92,25 @@ pub async fn list(database: &Database, after_id: i64, limit: u16) -> Result<Vec<
     .await
 }
 
-/// Redrives what a service has dead-lettered.
-#[async_trait]
-pub trait Redrive: Send + Sync {
+/// Redrives what a consumer has dead-lettered. Cheap to clone.
+#[derive(Clone)]
+pub struct Redrive {
+    shared: Arc<Shared>,
+}
+
+impl Redrive {
+    pub(crate) const fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// Applies the dead letters of the same topic and key as this one, oldest first, until one is rejected again. `None`
-    /// when there is no such letter. What it did is committed letter by letter, and said in the audit to be `actor`'s.
+    /// when there is no such letter. Each letter is committed by itself, and the audit names `actor` beside it.
     ///
     /// # Errors
-    /// When the world is at fault (database, registry): the letter at hand stays as it was.
-    async fn redrive(&self, dead_letter_id: i64, actor: &str) -> Result<Option<Redriven>, HandlerError>;
+    /// When the database or a system that the decoder asks fails: the letter at hand stays as it was.
+    pub async fn redrive(&self, dead_letter_id: i64, actor: &str) -> Result<Option<Redriven>, HandlerError> {
+        self.shared.redrive_key(dead_letter_id, By::Operator(actor)).await
+    }
 }
 
 /// Who redrives.
@@ -129,13 +143,6 @@ enum Step {
     Rejected(Rejection),
     /// Somebody else dealt with it.
     Gone,
-}
-
-#[async_trait]
-impl Redrive for Shared {
-    async fn redrive(&self, dead_letter_id: i64, actor: &str) -> Result<Option<Redriven>, HandlerError> {
-        self.redrive_key(dead_letter_id, By::Operator(actor)).await
-    }
 }
 
 impl Shared {

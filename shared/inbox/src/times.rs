@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How often a member looks, how long it waits for answers, and how long it stays away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
+pub struct HandOverTimes {
     /// How often a member looks at its partitions, and tells the others what it reaches.
     pub look_every: Duration,
     /// How soon a fresh connection to the database has to answer.
@@ -25,7 +25,7 @@ pub struct Times {
     pub calm_after: Duration,
 }
 
-impl Default for Times {
+impl Default for HandOverTimes {
     fn default() -> Self {
         Self {
             look_every: Duration::from_secs(5),

@@ -6,10 +6,7 @@ use std::time::Duration;
 use embedded::broker::EmbeddedBroker;
 use embedded::postgres::{PostgresOptions, PrivatePostgres, Storage};
 use messaging::{Bus, Membership, Subscription, TopicSpec};
-use outbox::{
-    Bounds, Database, Envelope, Outbox, PollRelay, Relay as _, RelayConfig, TraceContext, clock,
-    expect_stored,
-};
+use outbox::{Bounds, Database, Envelope, Outbox, Relay, RelayConfig, TraceContext, clock, expect_stored};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +29,9 @@ async fn main() -> anyhow::Result<()> {
     dispatch(&mut conn, &outbox).await?;
 
     let database = Database::new(postgres.url("postgres").parse()?, 5, Bounds::default());
-    let relay = PollRelay::try_new(database, &outbox, broker.bus()?, RelayConfig::default())?;
+    let relay = Relay::try_new(database, &outbox, broker.bus()?, RelayConfig::default())?;
     let stop = CancellationToken::new();
-    let (relayed, read) = tokio::join!(Box::new(relay).run(stop.clone()), async {
+    let (relayed, read) = tokio::join!(relay.run(stop.clone()), async {
         let read = read(&*bus).await;
         stop.cancel();
         read

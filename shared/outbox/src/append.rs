@@ -219,12 +219,6 @@ impl Numbered {
 }
 
 impl Message {
-    /// The full name of the topic that it goes to.
-    #[must_use]
-    pub fn topic(&self) -> &str {
-        &self.topic
-    }
-
     /// What travels beside the value, as headers.
     #[must_use]
     pub const fn envelope(&self) -> &Envelope {

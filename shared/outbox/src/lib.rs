@@ -1,17 +1,27 @@
 //! The outbox: messages appended in the caller's transaction, relayed to the bus in order without losing one.
 #![doc = include_str!("../README.md")]
 
-pub mod append;
-pub mod backlog;
+mod append;
+mod backlog;
 mod metrics;
-pub mod relay;
+mod relay;
 
+// What a transaction does.
 pub use append::{AppendError, Message, Numbered, Outbox, expect_stored};
+// What publishes.
+pub use relay::{Relay, RelayConfig, RelayError, RelayKind, RelayState, RelayStatus};
+// What is measured.
 pub use backlog::Backlog;
-pub use cloudevents::{Cause, CloudEvent, Envelope, TraceContext, clock};
-pub use database::{Bounds, Database};
 pub use metrics::METRICS;
-pub use relay::{PollRelay, Relay, RelayConfig, RelayError, RelayState, RelayStatus};
+// Of other libraries: what the signatures above name.
+pub use cloudevents::{Envelope, TraceContext, clock};
+pub use database::{Bounds, Database};
+
+/// For the tests of this crate; no version promises anything about it.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::relay::{Failpoint, Failpoints, HandOverTimes};
+}
 
 /// The migrations of this crate's tables, in the PostgreSQL schema `outbox`, with a migration table of its own.
 ///

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inbox::{Bounds, Consumer, ConsumerConfig, Database, Parts, Redrive, redrive};
+use inbox::{Bounds, Consumer, ConsumerConfig, Database, Parts, Redrive, list_dead_letters};
 use messaging::{
     Bus, Delivered, InMemoryBus, KafkaBus, KafkaConfig, Membership, Record, Subscription, TopicSpec, ends,
     partition_for_key,
 };
-use outbox::{Outbox, Relay as _, RelayConfig, clock};
+use outbox::{Outbox, Relay, RelayConfig, clock};
 use outside::depot::{self, move_parcel};
 use outside::parcel::{Json, ParcelMoved, TOPIC};
 use outside::tracking;
@@ -28,7 +28,7 @@ struct System {
     options: PgConnectOptions,
     bus: Arc<dyn Bus>,
     outbox: Outbox,
-    redrive: Arc<dyn Redrive>,
+    redrive: Redrive,
     database: Database,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -60,7 +60,7 @@ impl System {
         let database = Database::new(options.clone(), 10, Bounds::default());
         let outbox = Outbox::new("application/json", 1_000_000);
         let relay =
-            outbox::PollRelay::try_new(database.clone(), &outbox, Arc::clone(&bus), RelayConfig::default())
+            Relay::try_new(database.clone(), &outbox, Arc::clone(&bus), RelayConfig::default())
                 .unwrap()
                 .with_topics(vec![TOPIC.to_owned()]);
         let consumer = Consumer::new(Parts {
@@ -77,7 +77,7 @@ impl System {
         });
         let (redrive, stop, mut tasks) = (consumer.redrive(), CancellationToken::new(), JoinSet::new());
         let (relaying, consuming) = (stop.clone(), stop.clone());
-        tasks.spawn(async move { Box::new(relay).run(relaying).await.unwrap() });
+        tasks.spawn(async move { relay.run(relaying).await.unwrap() });
         tasks.spawn(async move { consumer.run(consuming).await.unwrap() });
         Self { server, name, options, bus, outbox, redrive, database, stop, tasks }
     }
@@ -196,7 +196,7 @@ async fn what_is_rejected_waits_with_its_key_and_is_redriven_in_order() {
 
     let deadline = Instant::now() + PATIENCE;
     let letters = loop {
-        let letters = redrive::list(&system.database, 0, 10).await.unwrap();
+        let letters = list_dead_letters(&system.database, 0, 10).await.unwrap();
         if letters.len() == 2 {
             break letters;
         }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
 use database::{Bounds, Database};
-use inbox::times::Times;
+use inbox::internal::HandOverTimes;
 use inbox::{ConsumerStatus, PartitionState};
 use messaging::{TopicPartition, partition_for_key};
 use sqlx::postgres::PgSslMode;
@@ -31,7 +31,7 @@ const BOUNDS: Bounds = Bounds { work: Duration::from_secs(2), request: Duration:
 /// Members of one group on one database.
 pub(crate) struct Group {
     pub(crate) stack: Stack,
-    pub(crate) times: Times,
+    pub(crate) times: HandOverTimes,
     recorded: Recorded,
     published: AtomicI64,
     /// A partition without a leader acknowledges nothing: events go to the others.
@@ -46,7 +46,7 @@ pub(crate) struct Replica {
 }
 
 /// As in production, in the time that a test has.
-pub(crate) const TIMES: Times = Times {
+pub(crate) const TIMES: HandOverTimes = HandOverTimes {
     look_every: Duration::from_millis(100),
     check_timeout: Duration::from_secs(1),
     between_readings: Duration::from_millis(500),

@@ -2,7 +2,7 @@
 
 use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
-use inbox::lag::lag;
+use inbox::internal::lag;
 use testkit::wait::eventually;
 
 use crate::stack::{PATIENCE, Stack, confirmed};

@@ -7,7 +7,7 @@ use contracts::AnyEvent;
 use contracts::clock::{new_id, now};
 use contracts::topics::{PARTITIONS, Topic};
 use inbox::PartitionState;
-use inbox::lag::lag;
+use inbox::internal::lag;
 use testkit::broker::all_watermarks;
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;

@@ -6,7 +6,7 @@ use contracts::clock::{new_id, now};
 use contracts::envelope::CONTENT_TYPE;
 use contracts::stock::StockReplenished;
 use contracts::{AnyEvent, Envelope};
-use inbox::redrive::Redriven;
+use inbox::Redriven;
 use messaging::Record;
 use testkit::wait::eventually;
 use uuid::Uuid;

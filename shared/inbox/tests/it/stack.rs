@@ -9,8 +9,9 @@ use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, clock};
 use database::Database;
 use events::AvroDecoder;
-use inbox::redrive::{self, DeadLetter, Redriven};
-use inbox::{Consumer, ConsumerConfig, ConsumerStatus, Parts, Redrive};
+use inbox::{
+    Consumer, ConsumerConfig, ConsumerStatus, DeadLetter, Parts, Redrive, Redriven, list_dead_letters,
+};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
 use testkit::broker::all_watermarks;
 use testkit::postgres::TestDatabase;
@@ -33,7 +34,7 @@ pub(crate) struct Stack {
     pub(crate) shutdown: CancellationToken,
     pub(crate) max_batch_records: usize,
     pub(crate) stalled_after_ms: u64,
-    redrive: Option<Arc<dyn Redrive>>,
+    redrive: Option<Redrive>,
     tasks: JoinSet<()>,
 }
 
@@ -161,8 +162,8 @@ impl Stack {
     }
 
     /// What applies dead letters again, of the consumer that came last.
-    pub(crate) fn redriver(&self) -> Arc<dyn Redrive> {
-        Arc::clone(self.redrive.as_ref().unwrap())
+    pub(crate) fn redriver(&self) -> Redrive {
+        self.redrive.clone().unwrap()
     }
 
     /// Redrives the key of the oldest dead letter.
@@ -194,7 +195,7 @@ impl Stack {
 
     /// What an operator sees.
     pub(crate) async fn listed(&self) -> Vec<DeadLetter> {
-        redrive::list(self.database.database(), 0, 100).await.unwrap()
+        list_dead_letters(self.database.database(), 0, 100).await.unwrap()
     }
 
     /// The dead letters: event id and reason, in the order of redrive.

@@ -19,9 +19,9 @@ pub trait Failpoints: Send + Sync + std::fmt::Debug {
     fn reached(&self, step: Failpoint);
 }
 
-/// Looks away.
+/// No test is listening.
 #[derive(Clone, Copy, Debug)]
-pub struct NoFailpoints;
+pub(crate) struct NoFailpoints;
 
 impl Failpoints for NoFailpoints {
     fn reached(&self, _step: Failpoint) {}

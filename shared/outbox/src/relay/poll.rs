@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use database::{Database, Operation};
 use messaging::Bus;
 use sqlx::{Connection as _, PgConnection};
@@ -10,12 +9,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::RelayError;
 use super::backoff::Backoff;
-use super::config::RelayConfig;
+use super::config::{RelayConfig, RelayKind};
 use super::failpoint::{Failpoints, NoFailpoints};
 use super::hand_over::{HandOver, HandOverTimes, KeepsOff, View};
 use super::status::{RelayState, RelayStatus};
-use super::{Relay, RelayError};
 use crate::append::Outbox;
 
 mod buffer;
@@ -39,7 +38,7 @@ enum Ended {
 
 /// Publishes the unpublished messages of one database, on the connection that holds the leader lock.
 #[derive(Debug)]
-pub struct PollRelay {
+pub struct Relay {
     database: Database,
     wake: Arc<Notify>,
     content_type: Arc<str>,
@@ -54,7 +53,7 @@ pub struct PollRelay {
     standing: watch::Sender<Standing>,
 }
 
-impl PollRelay {
+impl Relay {
     /// A relay of `outbox` in `database`. It takes connections of its own.
     ///
     /// # Errors
@@ -65,6 +64,7 @@ impl PollRelay {
         bus: Arc<dyn Bus>,
         config: RelayConfig,
     ) -> Result<Self, RelayError> {
+        let RelayKind::Poll = config.relay;
         config.validate()?;
         let (failpoints, status) = (Arc::new(NoFailpoints), RelayStatus::default());
         let (wake, content_type) = (outbox.wakes(), outbox.content_type());
@@ -85,7 +85,8 @@ impl PollRelay {
         })
     }
 
-    /// Tells `failpoints` of every step, so that a test can crash the relay there.
+    /// Calls `failpoints` at every step, so that a test can crash the relay there.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_failpoints(mut self, failpoints: Arc<dyn Failpoints>) -> Self {
         self.failpoints = failpoints;
@@ -102,10 +103,43 @@ impl PollRelay {
     }
 
     /// With other times, so that a test sees a hand-over soon.
+    #[doc(hidden)]
     #[must_use]
     pub const fn with_hand_over_times(mut self, times: HandOverTimes) -> Self {
         self.times = times;
         self
+    }
+
+    /// For health checks.
+    #[must_use]
+    pub fn status(&self) -> RelayStatus {
+        self.status.clone()
+    }
+
+    /// Publishes until `shutdown`, then finishes what is in flight within `shutdown_grace_ms`. Failures of the database and the
+    /// broker are retried for as long as they last.
+    ///
+    /// # Errors
+    /// When the set-up is wrong: a right is missing, or a setting of the database contradicts the order of ids.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RelayError> {
+        // Boxed, so that it is small for whoever spawns it.
+        Box::pin(self.run_until(shutdown)).await
+    }
+
+    async fn run_until(self, shutdown: CancellationToken) -> Result<(), RelayError> {
+        self.status.set(RelayState::Starting);
+        for reason in crate::metrics::REASONS {
+            metrics::counter!("outbox_keys_blocked_total", "reason" => reason).increment(0);
+        }
+        metrics::counter!("outbox_leads_given_up_total").increment(0);
+        self.check(&shutdown).await?;
+        tokio::select! {
+            () = self.publish(&shutdown) => {}
+            () = self.keep_table_partitions() => {}
+            () = self.report() => {}
+        }
+        self.status.set(RelayState::Stopped);
+        Ok(())
     }
 
     /// Waits for the database, then checks what correctness needs of it.
@@ -269,29 +303,6 @@ impl PollRelay {
                 }
             }
         }
-    }
-}
-
-#[async_trait]
-impl Relay for PollRelay {
-    fn status(&self) -> RelayStatus {
-        self.status.clone()
-    }
-
-    async fn run(self: Box<Self>, shutdown: CancellationToken) -> Result<(), RelayError> {
-        self.status.set(RelayState::Starting);
-        for reason in crate::metrics::REASONS {
-            metrics::counter!("outbox_keys_blocked_total", "reason" => reason).increment(0);
-        }
-        metrics::counter!("outbox_leads_given_up_total").increment(0);
-        self.check(&shutdown).await?;
-        tokio::select! {
-            () = self.publish(&shutdown) => {}
-            () = self.keep_table_partitions() => {}
-            () = self.report() => {}
-        }
-        self.status.set(RelayState::Stopped);
-        Ok(())
     }
 }
 

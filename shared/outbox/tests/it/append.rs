@@ -9,7 +9,7 @@ use events::{PublishError, Publisher};
 use outbox::AppendError;
 use sqlx::Row as _;
 
-use crate::relays::{Poll, RelayFactory};
+use crate::relays::Poll;
 use crate::stage::{Aggregate, Stage, append, message, publish};
 
 fn replenished(sku: &str) -> contracts::AnyEvent {
@@ -48,7 +48,7 @@ async fn what_is_appended_is_published_byte_by_byte_with_all_headers() {
 }
 
 /// Part of every relay's suite.
-async fn appended_bytes_are_published(factory: &dyn RelayFactory) {
+async fn appended_bytes_are_published(factory: &Poll) {
     let stage = Stage::set().await;
     let relay = stage.start(factory);
     let (event, cause) = (replenished("ART 7/ä"), cause());

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use testkit::broker::{EmbeddedBroker, all_watermarks, test_kafka};
 use testkit::wait::eventually;
 
-use crate::relays::{Poll, RelayFactory};
+use crate::relays::Poll;
 use crate::stage::{Stage, append, message};
 
 const ROWS: usize = 100_000;
@@ -39,7 +39,7 @@ async fn a_hundred_thousand_waiting_rows_reach_a_broker() {
     assert_eq!(buffer, i64::try_from(ROWS).unwrap());
 }
 
-async fn publish_backlog(factory: &dyn RelayFactory, stage: &Stage, place: &str) {
+async fn publish_backlog(factory: &Poll, stage: &Stage, place: &str) {
     let mut open = PgConnection::connect(stage.database.url()).await.unwrap();
     open.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()").await.unwrap();
     let mut conn = stage.pool().acquire().await.unwrap();

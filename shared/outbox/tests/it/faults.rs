@@ -2,7 +2,7 @@
 
 use messaging::{Fault, FaultRule, Record, Refusal, TopicSpec};
 
-use crate::relays::{Poll, RelayFactory};
+use crate::relays::Poll;
 use crate::stage::Stage;
 use testkit::broker::all_watermarks;
 
@@ -21,7 +21,7 @@ fn header(record: &Record, name: &str) -> String {
 }
 
 /// Three messages of each key, relayed under this fault; all of them arrive in sequence.
-async fn all_arrive_in_sequence(factory: &dyn RelayFactory, rules: Vec<FaultRule>) {
+async fn all_arrive_in_sequence(factory: &Poll, rules: Vec<FaultRule>) {
     let (stage, bus) = Stage::in_memory().await;
     for rule in rules {
         bus.inject(rule);

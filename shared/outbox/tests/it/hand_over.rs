@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use database::Database;
-use outbox::relay::{HandOverTimes, PollRelay, Relay, RelayState, RelayStatus};
+use outbox::internal::HandOverTimes;
+use outbox::{Relay, RelayState, RelayStatus};
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
@@ -50,8 +51,8 @@ impl Replica {
 
     pub(crate) fn start_in(database: Database, stage: &Stage, way: &Arc<Way>, times: HandOverTimes) -> Self {
         let bus = Arc::new(Through(Arc::clone(way)));
-        let relay = PollRelay::try_new(database, &stage.outbox, bus, Poll::default().0).unwrap();
-        let relay = Box::new(relay.with_topics(vec![stage.orders.clone()]).with_hand_over_times(times));
+        let relay = Relay::try_new(database, &stage.outbox, bus, Poll::default().0).unwrap();
+        let relay = relay.with_topics(vec![stage.orders.clone()]).with_hand_over_times(times);
         let (status, shutdown) = (relay.status(), CancellationToken::new());
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

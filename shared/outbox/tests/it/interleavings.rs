@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::relays::RelayFactory;
+use crate::relays::Poll;
 use crate::schedules::{Plan, Schedule, all};
 use crate::stage::{Stage, lock, publish};
 
@@ -34,12 +34,7 @@ struct Case {
 const CASES_PER_STAGE: usize = 1_000;
 
 /// Runs all schedules of these transactions.
-pub(crate) async fn run_all(
-    factory: &dyn RelayFactory,
-    plans: &[Vec<Plan>],
-    reduced: bool,
-    paces: &[Pace],
-) -> usize {
+pub(crate) async fn run_all(factory: &Poll, plans: &[Vec<Plan>], reduced: bool, paces: &[Pace]) -> usize {
     let mut run = 0;
     for pace in paces {
         let cases: Vec<Arc<Case>> = plans
@@ -58,7 +53,7 @@ pub(crate) async fn run_all(
 }
 
 /// Runs these cases beside a transaction that holds a low id and stays open throughout.
-async fn run_beside_an_open_transaction(factory: &dyn RelayFactory, cases: &[Arc<Case>], pace: Pace) {
+async fn run_beside_an_open_transaction(factory: &Poll, cases: &[Arc<Case>], pace: Pace) {
     let stage = Stage::set().await;
     let stage = Arc::new(stage);
     let relay = stage.start(factory);

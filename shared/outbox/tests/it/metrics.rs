@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use outbox::relay::{NoFailpoints, RelayState, RelayStatus};
-use outbox::{Backlog, RelayConfig};
+use outbox::{Backlog, RelayConfig, RelayState, RelayStatus};
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::{Poll, RelayFactory};
+use crate::relays::Poll;
 use crate::stage::{PATIENCE, Stage};
 
 /// Lets rows of this key have been committed so long ago.
@@ -85,8 +84,7 @@ struct Replica {
 impl Replica {
     fn start(stage: &Stage, config: RelayConfig) -> Self {
         let database = stage.database.another();
-        let relay =
-            Poll(config).relay(&database, &stage.outbox, Arc::clone(&stage.bus), Arc::new(NoFailpoints));
+        let relay = Poll(config).relay(&database, &stage.outbox, Arc::clone(&stage.bus), None);
         let (status, shutdown) = (relay.status(), CancellationToken::new());
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

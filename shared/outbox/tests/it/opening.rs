@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use messaging::Bus;
-use outbox::relay::{RelayConfig, from_config};
+use outbox::{Relay, RelayConfig};
 use testkit::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
@@ -17,14 +17,10 @@ async fn a_leaders_producers_are_open_before_the_first_row() {
     let topics: Vec<String> = stage.codec.published_topics().into_iter().collect();
     let count = topics.len();
     assert!(count > 1);
-    let relay = from_config(
-        RelayConfig::default(),
-        stage.database.database().clone(),
-        &stage.outbox,
-        Arc::clone(&bus) as Arc<dyn Bus>,
-        topics,
-    )
-    .unwrap();
+    let database = stage.database.database().clone();
+    let kafka = Arc::clone(&bus) as Arc<dyn Bus>;
+    let relay = Relay::try_new(database, &stage.outbox, kafka, RelayConfig::default()).unwrap();
+    let relay = relay.with_topics(topics);
     let shutdown = CancellationToken::new();
     let watching = async {
         eventually("each topic has its producer", PATIENCE, async || {

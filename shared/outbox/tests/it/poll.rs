@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outbox::relay::{NoFailpoints, RelayConfig, RelayError, RelayKind};
+use outbox::{Relay, RelayConfig, RelayError, RelayKind};
 use sqlx::Executor as _;
 
 use crate::interleavings::{Pace, outcomes, run_all};
@@ -34,7 +34,7 @@ async fn a_commit_on_a_replica_that_does_not_lead_wakes_the_leader() {
     stage.commit(&stage.orders, &["a"]).await;
     stage.watcher.until_seen(&stage.orders, "a", 1).await;
     let other = outbox();
-    let follower = stage.start_with(&factory, &other, Arc::new(NoFailpoints));
+    let follower = stage.start_with(&factory, &other, None);
     for sequence in 2..=20 {
         commit(stage.pool(), &other, &stage.orders, &["a"]).await;
         other.wake();
@@ -156,6 +156,6 @@ async fn a_session_time_out_that_would_end_a_healthy_leader_is_refused() {
     let (stage, bus) = Stage::in_memory().await;
     let config = RelayConfig { idle_session_timeout_ms: 600, ..RelayConfig::default() };
     let database = stage.database.database().clone();
-    let refused = outbox::relay::from_config(config, database, &stage.outbox, Arc::new(bus), Vec::new());
+    let refused = Relay::try_new(database, &stage.outbox, Arc::new(bus), config);
     assert!(matches!(refused, Err(RelayError::Setup(_))));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use database::{Bounds, Database};
 use messaging::{KafkaBus, KafkaConfig};
-use outbox::relay::{Failpoint, Failpoints};
+use outbox::internal::{Failpoint, Failpoints};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use testkit::broker::{EmbeddedBroker, test_kafka};
@@ -15,7 +15,7 @@ use testkit::wait::eventually;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::{Poll, RelayFactory};
+use crate::relays::Poll;
 use crate::stage::{PATIENCE, Stage, outbox};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -78,10 +78,8 @@ async fn relay_process() {
     let task: Task = serde_json::from_str(&task).unwrap();
     let database = Database::new(task.database.parse().unwrap(), 10, Bounds::default());
     let bus = Arc::new(KafkaBus::try_new(KafkaConfig::new(&task.kafka)).unwrap());
-    let failpoints: Arc<dyn Failpoints> = match task.fault {
-        Some(fault) => Arc::new(Trap { fault, reached: AtomicUsize::new(0) }),
-        None => Arc::new(outbox::relay::NoFailpoints),
-    };
+    let trap = |fault| Arc::new(Trap { fault, reached: AtomicUsize::new(0) }) as Arc<dyn Failpoints>;
+    let failpoints = task.fault.map(trap);
     let mut factory = Poll::default();
     if task.fault.is_some_and(|fault| fault.kind == Kind::Frozen) {
         // Its successor waits for the end of its session.

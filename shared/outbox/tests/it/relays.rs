@@ -1,25 +1,13 @@
-//! The relays that the suite is run with: whoever adds one adds a factory here and a line in `main.rs`.
+//! The relay as the suite runs it.
 
 use std::sync::Arc;
 
 use database::Database;
 use messaging::Bus;
-use outbox::Outbox;
-use outbox::relay::{Failpoints, PollRelay, Relay, RelayConfig};
+use outbox::internal::Failpoints;
+use outbox::{Outbox, Relay, RelayConfig};
 
-/// Makes relays of one kind.
-pub(crate) trait RelayFactory: Send + Sync {
-    /// A relay of `outbox` in `database`; `failpoints` hears its steps.
-    fn relay(
-        &self,
-        database: &Database,
-        outbox: &Outbox,
-        bus: Arc<dyn Bus>,
-        failpoints: Arc<dyn Failpoints>,
-    ) -> Box<dyn Relay>;
-}
-
-/// The polling relay.
+/// A relay's settings in tests.
 pub(crate) struct Poll(pub(crate) RelayConfig);
 
 impl Default for Poll {
@@ -36,15 +24,19 @@ impl Default for Poll {
     }
 }
 
-impl RelayFactory for Poll {
-    fn relay(
+impl Poll {
+    /// A relay of `outbox` in `database`, which calls `failpoints` at its steps.
+    pub(crate) fn relay(
         &self,
         database: &Database,
         outbox: &Outbox,
         bus: Arc<dyn Bus>,
-        failpoints: Arc<dyn Failpoints>,
-    ) -> Box<dyn Relay> {
-        let relay = PollRelay::try_new(database.clone(), outbox, bus, self.0.clone()).unwrap();
-        Box::new(relay.with_failpoints(failpoints))
+        failpoints: Option<Arc<dyn Failpoints>>,
+    ) -> Relay {
+        let relay = Relay::try_new(database.clone(), outbox, bus, self.0.clone()).unwrap();
+        match failpoints {
+            Some(failpoints) => relay.with_failpoints(failpoints),
+            None => relay,
+        }
     }
 }

@@ -7,8 +7,8 @@ use contracts::envelope::CONTENT_TYPE;
 use contracts::{Codec, Envelope, Topic, Topics, TraceContext, clock};
 use database::Operation;
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
-use outbox::relay::{Failpoints, NoFailpoints, RelayError};
-use outbox::{AppendError, Backlog, Message, Outbox, expect_stored};
+use outbox::internal::Failpoints;
+use outbox::{AppendError, Backlog, Message, Outbox, RelayError, expect_stored};
 use sqlx::{PgConnection, PgPool};
 use testkit::broker::{EmbeddedBroker, test_kafka, unique};
 use testkit::postgres::TestDatabase;
@@ -16,7 +16,7 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::RelayFactory;
+use crate::relays::Poll;
 use crate::watcher::Watcher;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -91,15 +91,15 @@ impl Stage {
     }
 
     /// Starts a relay that shares this stage's outbox, as it does within a service.
-    pub(crate) fn start(&self, factory: &dyn RelayFactory) -> Running {
-        self.start_with(factory, &self.outbox, Arc::new(NoFailpoints))
+    pub(crate) fn start(&self, factory: &Poll) -> Running {
+        self.start_with(factory, &self.outbox, None)
     }
 
     pub(crate) fn start_with(
         &self,
-        factory: &dyn RelayFactory,
+        factory: &Poll,
         outbox: &Outbox,
-        failpoints: Arc<dyn Failpoints>,
+        failpoints: Option<Arc<dyn Failpoints>>,
     ) -> Running {
         let relay = factory.relay(&self.database.another(), outbox, Arc::clone(&self.bus), failpoints);
         let shutdown = CancellationToken::new();

@@ -7,7 +7,7 @@ use testkit::wait::eventually;
 
 use crate::relays::Poll;
 use crate::stage::{PATIENCE, Stage, lock, publish};
-use outbox::relay::RelayError;
+use outbox::RelayError;
 
 /// Lets all messages have been appended and published eight days ago.
 const LONG_AGO: &str = "UPDATE outbox.messages SET created_at = created_at - interval '8 days',

@@ -1,12 +1,9 @@
 //! A service's dead letters, and their redrive: for the person whom the alarm woke.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
-use inbox::HandlerError;
-use inbox::redrive::{self, Redrive};
+use inbox::{HandlerError, Redrive};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 use uuid::Uuid;
@@ -24,7 +21,7 @@ const ACTOR: &str = "http";
 #[derive(Clone)]
 pub(crate) struct Operations {
     pub(crate) deps: Deps,
-    pub(crate) redrive: Option<Arc<dyn Redrive>>,
+    pub(crate) redrive: Option<Redrive>,
 }
 
 /// Documents them.
@@ -106,7 +103,7 @@ pub(super) async fn list(
     State(operations): State<Operations>,
     Query(page): Query<Page>,
 ) -> Result<Json<DeadLetterPage>, Problem> {
-    let letters = redrive::list(&operations.deps.database, page.cursor, PAGE).await?;
+    let letters = inbox::list_dead_letters(&operations.deps.database, page.cursor, PAGE).await?;
     let next_cursor = letters.last().filter(|_| letters.len() == usize::from(PAGE)).map(|letter| letter.id);
     let body = letters.into_iter().map(|letter| DeadLetterBody {
         id: letter.id,
@@ -144,7 +141,7 @@ pub(super) async fn redrive(
     };
     let redriven =
         redriven.ok_or_else(|| Problem::not_found(format!("there is no dead letter {id} here")))?;
-    let redrive::Redriven { applied, already_decided, remaining, rejected } = redriven;
+    let inbox::Redriven { applied, already_decided, remaining, rejected } = redriven;
     Ok(Json(RedrivenBody { applied, already_decided, remaining, rejected }))
 }
 

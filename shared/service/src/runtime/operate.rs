@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use database::{Database, Operation, StuckSessions};
 use futures::FutureExt;
+use outbox::Relay;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use telemetry::Telemetry;
@@ -299,13 +300,10 @@ impl Running {
     }
 
     fn start_relay(&mut self, config: &Common, health: &Health) -> anyhow::Result<()> {
-        let relay = outbox::relay::from_config(
-            config.outbox.clone(),
-            self.deps.database.clone(),
-            self.deps.outbox.outbox(),
-            Arc::clone(&self.deps.bus),
-            self.deps.codec.published_topics().into_iter().collect(),
-        )?;
+        let Deps { database, outbox, bus, codec, .. } = &self.deps;
+        let relay =
+            Relay::try_new(database.clone(), outbox.outbox(), Arc::clone(bus), config.outbox.clone())?
+                .with_topics(codec.published_topics().into_iter().collect());
         health.watch_relay(relay.status());
         let stop = self.relay_stop.clone();
         self.relay.spawn(part("the relay", async move { Ok(relay.run(stop).await?) }));

@@ -92,7 +92,7 @@ pub(super) struct ConsumerDeps {
 /// A consumer ready to run.
 pub(super) struct Runnable {
     pub(super) status: ConsumerStatus,
-    pub(super) redrive: Arc<dyn Redrive>,
+    pub(super) redrive: Redrive,
     pub(super) consumer: Consumer,
 }
 

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::PollRelay;
+use super::Relay;
 use crate::relay::hand_over::{HandOverTimes, View};
 
 /// Whether a relay could take the lead, which makes what it reaches worth saying.
@@ -31,7 +31,7 @@ enum Report {
     Withdraw,
 }
 
-impl PollRelay {
+impl Relay {
     /// Asks what this relay reaches, tells the others, and hears them. Never ends.
     pub(super) async fn report(&self) {
         if self.topics.is_empty() {

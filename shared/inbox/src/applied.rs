@@ -6,8 +6,6 @@ use messaging::TopicPartition;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use crate::record_id::made_id;
-
 /// Up to where a partition has been applied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Applied {
