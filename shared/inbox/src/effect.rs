@@ -87,22 +87,32 @@ impl<D: Decode, W: UnitOfWork<Event = D::Event>> Effect for EffectOf<D, W> {
         }
         let events: Option<Vec<Received<D::Event>>> = events.iter().map(known).collect();
         let events = events.ok_or_else(|| HandlerError::Retry("an event of another decoder".into()))?;
-        let mut work = W::load(&self.deps, conn, &events).await?;
-        let now = clock::now();
-        for received in &events {
-            let context = Context { envelope: &received.envelope, now };
-            self.subscriptions.handle(&mut work, &received.event, context).map_err(|rejection| {
-                HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
-            })?;
-        }
-        let after_commit = work.after_commit();
-        work.store(&self.deps, conn).await?;
-        Ok(after_commit)
+        apply_to(conn, &self.subscriptions, &self.deps, &events).await
     }
 
     fn committed(&self) {
         W::committed(&self.deps);
     }
+}
+
+/// Loads the unit of work, passes it each event in order, and stores it. Gives what is to be done after the commit.
+pub(crate) async fn apply_to<W: UnitOfWork>(
+    conn: &mut PgConnection,
+    subscriptions: &Subscriptions<W>,
+    deps: &W::Deps,
+    events: &[Received<W::Event>],
+) -> Result<AfterCommit, HandlerError> {
+    let mut work = W::load(deps, conn, events).await?;
+    let now = clock::now();
+    for received in events {
+        let context = Context { envelope: &received.envelope, now };
+        subscriptions.handle(&mut work, &received.event, context).map_err(|rejection| {
+            HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
+        })?;
+    }
+    let after_commit = work.after_commit();
+    work.store(deps, conn).await?;
+    Ok(after_commit)
 }
 
 fn erase<E: Send + Sync + 'static>(decoded: Decoded<E>) -> Decoded<Erased> {

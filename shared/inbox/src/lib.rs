@@ -16,6 +16,8 @@ mod effect;
 mod ends;
 mod error_policy;
 mod hand_over;
+#[cfg(feature = "testing")]
+mod harness;
 mod lag;
 mod locked;
 mod maintenance;
@@ -60,6 +62,12 @@ pub use database::{Bounds, Database};
 pub mod progress {
     pub use crate::applied::{Applied, applied, hold, without_effect, without_effect_at};
     pub use crate::record_id::made_id;
+}
+
+/// Tests of a unit of work on a database, without Kafka: batches, and the orders and cuts in which events can arrive.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::harness::{apply, apply_in, cuts, permutations};
 }
 
 /// For the tests of this crate; no version promises anything about it.

@@ -45,7 +45,9 @@ pub async fn move_parcel(
     outbox.append(tx, &numbered).await
 }
 
-fn envelope(event: &ParcelMoved, sequence: i64) -> Envelope {
+/// The envelope of a move.
+#[must_use]
+pub fn envelope(event: &ParcelMoved, sequence: i64) -> Envelope {
     let event_id = clock::new_id();
     Envelope {
         event_id,

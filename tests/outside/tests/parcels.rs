@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inbox::{Bounds, Consumer, ConsumerConfig, Database, Parts, Redrive, list_dead_letters};
+use inbox::testing::{self, cuts, permutations};
+use inbox::{Bounds, Consumer, ConsumerConfig, Database, HandlerError, Parts, Redrive, list_dead_letters};
 use messaging::{
     Bus, Delivered, InMemoryBus, KafkaBus, KafkaConfig, Membership, Record, Subscription, TopicSpec, ends,
     partition_for_key,
@@ -19,24 +20,29 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 const PARTITIONS: i32 = 3;
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The two sides in one database, which is dropped at the end.
-struct System {
+/// A database with the tables of both sides, which is dropped at the end.
+struct TestDatabase {
     server: String,
     name: String,
     options: PgConnectOptions,
+    database: Database,
+}
+
+/// The two sides in one database.
+struct System {
+    tables: TestDatabase,
     bus: Arc<dyn Bus>,
     outbox: Outbox,
     redrive: Redrive,
-    database: Database,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
-impl System {
+impl TestDatabase {
     #[expect(clippy::disallowed_methods, reason = "the environment names the servers of a test")]
-    async fn start() -> Self {
+    async fn create() -> Self {
         let server = std::env::var("DATABASE_URL")
             .expect("DATABASE_URL names a PostgreSQL server on which databases may be created; `make test-outside` starts one");
         let name = format!("outside_{}", clock::new_id().simple());
@@ -49,7 +55,39 @@ impl System {
         conn.execute(depot::TABLE).await.unwrap();
         conn.execute(tracking::TABLES).await.unwrap();
         conn.execute("INSERT INTO depots VALUES ('Delft'), ('Gouda')").await.unwrap();
+        let database = Database::new(options.clone(), 10, Bounds::default());
+        Self { server, name, options, database }
+    }
 
+    async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options).await.unwrap()
+    }
+
+    /// Applies the parcel's moves through these depots as one batch, without a bus.
+    async fn apply(&self, parcel: &str, depots: &[&str]) -> Result<(), HandlerError> {
+        let moved = |(sequence, depot): (i64, &&str)| {
+            let event = ParcelMoved { parcel: parcel.to_owned(), depot: (*depot).to_owned() };
+            (depot::envelope(&event, sequence), event)
+        };
+        let events = (1..).zip(depots).map(moved).collect();
+        testing::apply(&self.database, &tracking::subscriptions(), &(), events).await
+    }
+
+    async fn track(&self, parcel: &str) -> Vec<String> {
+        let track = sqlx::query_scalar("SELECT depot FROM track WHERE parcel = $1 ORDER BY step");
+        track.bind(parcel).fetch_all(&mut self.connect().await).await.unwrap()
+    }
+
+    async fn drop(self) {
+        let mut admin = PgConnection::connect(&self.server).await.unwrap();
+        admin.execute(AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name))).await.unwrap();
+    }
+}
+
+impl System {
+    #[expect(clippy::disallowed_methods, reason = "the environment names the servers of a test")]
+    async fn start() -> Self {
+        let tables = TestDatabase::create().await;
         let bus: Arc<dyn Bus> = match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
             Ok(kafka) => Arc::new(KafkaBus::try_new(KafkaConfig::new(&kafka)).unwrap()),
             Err(_) => Arc::new(InMemoryBus::new()),
@@ -57,12 +95,11 @@ impl System {
         let topic = TopicSpec { name: TOPIC.to_owned(), partitions: PARTITIONS, replication_factor: 1 };
         bus.create_topics(&[topic]).await.unwrap();
 
-        let database = Database::new(options.clone(), 10, Bounds::default());
+        let database = &tables.database;
         let outbox = Outbox::new("application/json", 1_000_000);
-        let relay =
-            Relay::try_new(database.clone(), &outbox, Arc::clone(&bus), RelayConfig::default())
-                .unwrap()
-                .with_topics(vec![TOPIC.to_owned()]);
+        let relay = Relay::try_new(database.clone(), &outbox, Arc::clone(&bus), RelayConfig::default())
+            .unwrap()
+            .with_topics(vec![TOPIC.to_owned()]);
         let consumer = Consumer::new(Parts {
             database: database.clone(),
             bus: Arc::clone(&bus),
@@ -71,7 +108,7 @@ impl System {
             decoder: Json,
             subscriptions: tracking::subscriptions(),
             deps: (),
-            group: name.clone(),
+            group: tables.name.clone(),
             config: ConsumerConfig::default(),
             on_commit: Arc::new(|| {}),
         });
@@ -79,16 +116,12 @@ impl System {
         let (relaying, consuming) = (stop.clone(), stop.clone());
         tasks.spawn(async move { relay.run(relaying).await.unwrap() });
         tasks.spawn(async move { consumer.run(consuming).await.unwrap() });
-        Self { server, name, options, bus, outbox, redrive, database, stop, tasks }
-    }
-
-    async fn connect(&self) -> PgConnection {
-        PgConnection::connect_with(&self.options).await.unwrap()
+        Self { tables, bus, outbox, redrive, stop, tasks }
     }
 
     /// Moves the parcel through these depots, in one transaction each.
     async fn send(&self, parcel: &str, depots: &[&str]) {
-        let mut conn = self.connect().await;
+        let mut conn = self.tables.connect().await;
         for depot in depots {
             let mut tx = conn.begin().await.unwrap();
             let event = ParcelMoved { parcel: parcel.to_owned(), depot: (*depot).to_owned() };
@@ -98,15 +131,10 @@ impl System {
         }
     }
 
-    async fn track(&self, parcel: &str) -> Vec<String> {
-        let track = sqlx::query_scalar("SELECT depot FROM track WHERE parcel = $1 ORDER BY step");
-        track.bind(parcel).fetch_all(&mut self.connect().await).await.unwrap()
-    }
-
     async fn until_track(&self, parcel: &str, expected: &[&str]) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            let found = self.track(parcel).await;
+            let found = self.tables.track(parcel).await;
             if found == expected {
                 return;
             }
@@ -119,7 +147,7 @@ impl System {
     async fn records_of(&self, parcel: &str) -> Vec<Record> {
         let wanted = partition_for_key(parcel.as_bytes(), PARTITIONS);
         let topics = Subscription::Topics(vec![TOPIC.to_owned()]);
-        let mut member = self.bus.subscribe(&format!("{}-reader", self.name), &topics).await.unwrap();
+        let mut member = self.bus.subscribe(&format!("{}-reader", self.tables.name), &topics).await.unwrap();
         let mut partition = loop {
             let Membership::Assigned(assigned) = member.next().await.unwrap() else { continue };
             let found = assigned.into_iter().find(|partition| partition.id().partition == wanted);
@@ -150,8 +178,7 @@ impl System {
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
-        let mut admin = PgConnection::connect(&self.server).await.unwrap();
-        admin.execute(AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name))).await.unwrap();
+        self.tables.drop().await;
     }
 }
 
@@ -163,7 +190,7 @@ fn unique(parcel: &str) -> String {
 async fn what_is_committed_is_applied_once_and_in_order() {
     let system = System::start().await;
     let (kept, rolled_back) = (unique("kept"), unique("rolled-back"));
-    let mut conn = system.connect().await;
+    let mut conn = system.tables.connect().await;
     let mut tx = conn.begin().await.unwrap();
     let event = ParcelMoved { parcel: rolled_back.clone(), depot: "Delft".to_owned() };
     move_parcel(&mut tx, &system.outbox, &event).await.unwrap();
@@ -185,6 +212,26 @@ async fn what_is_committed_is_applied_once_and_in_order() {
     system.stop().await;
 }
 
+#[tokio::test]
+async fn a_batch_is_tested_without_kafka_in_every_order_and_cut() {
+    let database = TestDatabase::create().await;
+    let events = ["Delft", "Gouda", "Delft"];
+    for depots in permutations(&events) {
+        for cut in cuts(&depots) {
+            let parcel = unique("tested");
+            for batch in &cut {
+                database.apply(&parcel, batch).await.unwrap();
+            }
+            assert_eq!(database.track(&parcel).await, depots, "{cut:?}");
+        }
+    }
+    let parcel = unique("rejected");
+    let rejected = database.apply(&parcel, &["Delft", "Nowhere"]).await.unwrap_err();
+    assert!(rejected.to_string().contains("unknown_depot"), "{rejected}");
+    assert!(database.track(&parcel).await.is_empty());
+    database.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_rejected_waits_with_its_key_and_is_redriven_in_order() {
     let system = System::start().await;
@@ -194,9 +241,9 @@ async fn what_is_rejected_waits_with_its_key_and_is_redriven_in_order() {
     system.until_track(&late, &["Delft"]).await;
     system.until_track(&other, &["Gouda"]).await;
 
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let letters = loop {
-        let letters = list_dead_letters(&system.database, 0, 10).await.unwrap();
+        let letters = list_dead_letters(&system.tables.database, 0, 10).await.unwrap();
         if letters.len() == 2 {
             break letters;
         }
@@ -205,9 +252,9 @@ async fn what_is_rejected_waits_with_its_key_and_is_redriven_in_order() {
     };
     assert_eq!(letters[0].reason, "unknown_depot");
     assert_eq!(letters[1].reason, "behind_dead_letter");
-    system.connect().await.execute("INSERT INTO depots VALUES ('Nowhere')").await.unwrap();
+    system.tables.connect().await.execute("INSERT INTO depots VALUES ('Nowhere')").await.unwrap();
     let redriven = system.redrive.redrive(letters[0].id, "the test").await.unwrap().unwrap();
     assert_eq!((redriven.applied, redriven.remaining), (2, 0));
-    assert_eq!(system.track(&late).await, ["Delft", "Nowhere", "Gouda"]);
+    assert_eq!(system.tables.track(&late).await, ["Delft", "Nowhere", "Gouda"]);
     system.stop().await;
 }

@@ -9,6 +9,7 @@ mod dead_letters;
 mod effects;
 mod group;
 mod hand_over;
+mod harness;
 mod holes;
 mod leaders;
 mod ledger;

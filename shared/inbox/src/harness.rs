@@ -1,0 +1,119 @@
+//! Batches of events for the test of a unit of work: one transaction each, without a bus and without the inbox's tables.
+
+use cloudevents::Envelope;
+use database::{Database, Operation, Transaction};
+use sqlx::PgConnection;
+
+use crate::effect::apply_to;
+use crate::error_policy::HandlerError;
+use crate::subscriptions::Subscriptions;
+use crate::unit_of_work::{AfterCommit, Received, UnitOfWork};
+
+/// Applies these events as one batch: load, handlers in this order, store, commit, [`UnitOfWork::after_commit`],
+/// [`UnitOfWork::committed`]. The inbox has no part in it: events that were applied before are applied again, and a
+/// rejection is the caller's, with everything rolled back.
+///
+/// # Errors
+/// What a consumer would see: [`HandlerError::Rejected`] where it would write a dead letter.
+pub async fn apply<W: UnitOfWork>(
+    database: &Database,
+    subscriptions: &Subscriptions<W>,
+    deps: &W::Deps,
+    events: Vec<(Envelope, W::Event)>,
+) -> Result<(), HandlerError> {
+    let events = received(events);
+    let applying = async |mut tx: Transaction| {
+        let after_commit = apply_to(&mut tx, subscriptions, deps, &events).await?;
+        tx.commit().await?;
+        Ok::<_, HandlerError>(after_commit)
+    };
+    let after_commit = database.transaction(Operation::Batch, applying).await?;
+    after_commit();
+    W::committed(deps);
+    Ok(())
+}
+
+/// The same in a transaction of the caller's, for tests of what happens between its statements. The caller commits, and
+/// calls what this gives.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_in<W: UnitOfWork>(
+    transaction: &mut PgConnection,
+    subscriptions: &Subscriptions<W>,
+    deps: &W::Deps,
+    events: Vec<(Envelope, W::Event)>,
+) -> Result<AfterCommit, HandlerError> {
+    apply_to(transaction, subscriptions, deps, &received(events)).await
+}
+
+fn received<E>(events: Vec<(Envelope, E)>) -> Vec<Received<E>> {
+    let one = |(offset, (envelope, event))| Received {
+        topic: "test".to_owned(),
+        partition: 0,
+        offset,
+        envelope,
+        event,
+    };
+    (0..).zip(events).map(one).collect()
+}
+
+/// All orders in which `items` can arrive: n! of them, also where some are equal.
+///
+/// ```
+/// assert_eq!(inbox::testing::permutations(&["placed", "paid"]), [["placed", "paid"], ["paid", "placed"]]);
+/// ```
+pub fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    if items.is_empty() {
+        return vec![Vec::new()];
+    }
+    let beginning_with = |first: usize| {
+        let mut rest = items.to_vec();
+        let item = rest.remove(first);
+        permutations(&rest).into_iter().map(move |mut order| {
+            order.insert(0, item.clone());
+            order
+        })
+    };
+    (0..items.len()).flat_map(beginning_with).collect()
+}
+
+/// All ways to cut `items` into consecutive batches: 2^(n-1) of them.
+///
+/// ```
+/// assert_eq!(inbox::testing::cuts(&[1, 2]), [vec![vec![1, 2]], vec![vec![1], vec![2]]]);
+/// ```
+pub fn cuts<T: Clone>(items: &[T]) -> Vec<Vec<Vec<T>>> {
+    let Some((last, before)) = items.split_last() else { return vec![Vec::new()] };
+    let with_last = |batches: Vec<Vec<T>>| {
+        let (mut joined, mut apart) = (batches.clone(), batches);
+        apart.push(vec![last.clone()]);
+        match joined.last_mut() {
+            Some(batch) => {
+                batch.push(last.clone());
+                vec![joined, apart]
+            }
+            None => vec![apart],
+        }
+    };
+    cuts(before).into_iter().flat_map(with_last).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_order_and_every_cut_is_there_once() {
+        for length in 0..=5_usize {
+            let items: Vec<usize> = (0..length).collect();
+            let orders: BTreeSet<_> = permutations(&items).into_iter().collect();
+            assert_eq!(orders.len(), (1..=length).product::<usize>());
+            let cuts: BTreeSet<_> = cuts(&items).into_iter().collect();
+            assert_eq!(cuts.len(), 1 << length.saturating_sub(1));
+            assert!(cuts.iter().all(|cut| cut.concat() == items && !cut.contains(&Vec::new())));
+        }
+    }
+}
