@@ -12,13 +12,16 @@ LOCKED := $(if $(CI),--locked)
 # What the demo runs. Nothing else is compiled for it.
 PROGRAMS := order inventory payment notification analytics tidings
 
+# What crates.io would take: the crates under shared/ that may be published.
+LIBRARIES = $(shell grep -L '^publish' shared/*/Cargo.toml | xargs grep -hm1 '^name' | cut -d '"' -f 2)
+
 # Whatever is compiled for tests, Clippy checks on the way: both share one compilation of the dependencies.
 test test-kafka test-jaeger test-upgrade test-k8s test-mutations test-outside verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
 
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -52,6 +55,15 @@ test-outside: build-tests ## A system of its own on the libraries alone (part of
 
 test-with-libraries:
 	DATABASE_URL="$$TIDINGS_TEST_POSTGRES" cargo test --manifest-path tests/outside/Cargo.toml --target-dir target $(LOCKED)
+
+# Cargo verifies each against the packages of the others. With the settings of [profile.dev], so that dependencies are shared.
+package: export CARGO_PROFILE_DEV_OPT_LEVEL = 1
+package: export CARGO_PROFILE_DEV_CODEGEN_UNITS = 1
+package: export CARGO_PROFILE_DEV_DEBUG = false
+package: export CARGO_PROFILE_DEV_BUILD_OVERRIDE_OPT_LEVEL = 0
+package: export CARGO_PROFILE_DEV_BUILD_OVERRIDE_CODEGEN_UNITS = 16
+package: bootstrap ## The libraries as crates.io would get them, each built from its package
+	cargo package $(LOCKED) --allow-dirty $(addprefix --package ,$(LIBRARIES))
 
 test-alerts: ## The alert rules, by promtool
 	tools/promtool.sh check rules observability/prometheus/alerts.yml
