@@ -2,6 +2,16 @@
 //!
 //! The crash points and what they leave: before the commit nothing, so the batch repeats; after it everything, so the
 //! position row sends a repeated batch away. Kafka's own offset is committed later and only read by lag tools.
+//!
+//! Kafka gives a partition to a new owner without waiting for the old one, which may have a batch in hand:
+//!
+//! ```text
+//! old owner  lock position 10 ── events 10 to 14 ── position 15, commit
+//! new owner                 lock position: waits ······················· 15, not 10: moved, seek to 15
+//! ```
+//!
+//! The row lock makes them take turns, and the comparison with the batch's start makes the second batch void. The ids in the
+//! inbox are for what positions can't show: the same event at another offset, as a relay repeats it after a crash.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,12 @@
 //! When a leader gives its lock up to a relay that can use it, and when it may try for it again (docs/adr/0024).
+//!
+//! ```text
+//! stalled ─► its leader does not answer us ─► recent report of a relay that reaches it ─► lock released
+//!                                  may lead ◄─ cool-down over, and no other relay reaches more ◄─┘
+//! ```
+//!
+//! Invariant: without a report of a relay that can publish, the lead is kept, so no relay gives up while all are cut off.
+//! "More" is by inclusion: of A = {0}, B = {0, 1} only A keeps off; of A = {0, 1}, B = {1, 2} neither does, or both would wait.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -2,6 +2,17 @@
 //!
 //! **Invariant:** at most one row of a key is in flight, and it is the key's lowest row here. Order per key rests on
 //! this alone, not on the broker, the producer or the leader lock (docs/adr/0002).
+//!
+//! ```text
+//! both in flight                        one in flight
+//! a1 ─► timed out, refused or lost      a1 ─► timed out, refused or lost     a2 waits
+//! a2 ─► appended                        a1 ─► sent again, acknowledged
+//! a1 ─► sent again, appended            a2 ─► appended
+//! topic: a2 a1                          topic: a1 a2, or a1 a1 a2
+//! ```
+//!
+//! An idempotent producer excludes the left side only while it lives: not across its replacement, a restart, or two relays
+//! that both take themselves for the leader.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

@@ -1,4 +1,16 @@
 //! The polling relay: portable, the default. One replica leads and publishes, the others stand by and wake it.
+//!
+//! The leader holds an advisory lock of PostgreSQL, which ends with its session: at once where the process dies, after
+//! `idle_session_timeout_ms` where it is frozen. The lock saves work and does not protect the order, because a frozen leader
+//! does not notice that it has lost it:
+//!
+//! ```text
+//! A      send a1 ── frozen ································ thawed: a1 acknowledged, send a2 ── session lost
+//! B                    lock free, lead: send a1, a2, a3
+//! topic  a1                                  a1, a2, a3                                a2
+//! ```
+//!
+//! A's a2 is a repetition: by the rule of `key_queues.rs` it follows an a1 that is on the topic, whoever leads.
 
 use std::sync::Arc;
 

@@ -1,4 +1,15 @@
 //! The leader's work on its session, one piece after the other.
+//!
+//! The connection moves into a piece of work and comes back with its result. A statement without an answer is therefore the
+//! last one of its session: when the bound passes, or the leader ends, the connection is dropped, and the lock with it.
+//!
+//! ```text
+//! A       UPDATE finished_at ── no answer ── bound: connection dropped
+//! server  UPDATE runs ────────────────── ends ── session ends, lock free
+//! B       no lock ································ lock, reads what is unpublished
+//! ```
+//!
+//! So B reads after A's last statement, with its effect or without; it never reads beside it.
 
 use std::collections::HashMap;
 use std::time::Duration;
