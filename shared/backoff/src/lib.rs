@@ -27,7 +27,7 @@ impl Backoff {
         self.first.saturating_mul(1 << doublings).min(self.longest)
     }
 
-    /// The same, shorter by up to a half, so that replicas do not try in step; `random` in 0..=1 says by how much.
+    /// The same, shorter by up to a half, so that replicas do not try in step; `random` in 0..=1 decides by how much.
     #[must_use]
     pub fn jittered(self, failures: u32, random: f64) -> Duration {
         self.pause(failures).mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0))

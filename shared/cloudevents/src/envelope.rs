@@ -69,7 +69,7 @@ pub struct Envelope {
     pub trace: TraceContext,
 }
 
-/// What an event says of itself, whatever format its value has.
+/// The identity of an event, whatever format its value has.
 pub trait CloudEvent {
     /// The event's id; consumers apply each id once. A UUIDv7, so that ids are ordered by time.
     fn event_id(&self) -> Uuid;
@@ -92,7 +92,7 @@ pub enum EnvelopeError {
         /// Its name.
         name: &'static str,
     },
-    /// A header is there, but does not hold what its name says.
+    /// A header is there, and its value is malformed.
     #[error("the header {name} is invalid: {detail}")]
     Invalid {
         /// Its name.
@@ -113,7 +113,7 @@ impl Envelope {
     /// Where a header is repeated, the last one counts.
     ///
     /// # Errors
-    /// When a required header is missing, or any of ours does not hold what its name says.
+    /// When a required header is missing, or any of ours is malformed.
     pub fn from_headers(headers: &[(String, Vec<u8>)]) -> Result<Self, EnvelopeError> {
         let headers = Headers(headers);
         let version = headers.required::<String>(CE_SPECVERSION)?;
@@ -135,7 +135,7 @@ impl Envelope {
         })
     }
 
-    /// The envelope of a delivered event, whoever produced it. The event itself is the authority for its id, type,
+    /// The envelope of a delivered event, whatever produced it. The event itself is the authority for its id, type,
     /// time, key and sequence; from the headers comes what only they know, where they hold it. A foreign producer's
     /// event without headers begins a story of its own, named by the event's id.
     #[must_use]
@@ -155,7 +155,7 @@ impl Envelope {
         }
     }
 
-    /// The type that the headers name, if any: enough to skip an event nobody subscribed to without decoding it.
+    /// The type that the headers name, if any: enough to skip an event without a subscription undecoded.
     #[must_use]
     pub fn event_type_of(headers: &[(String, Vec<u8>)]) -> Option<&str> {
         header(headers, CE_TYPE)

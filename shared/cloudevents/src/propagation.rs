@@ -69,7 +69,7 @@ pub fn link(one: &Span, other: &Span) {
     }
 }
 
-/// Tells what became of the message of this span.
+/// Records the outcome of the message of this span.
 pub fn outcome(span: &Span, outcome: &'static str) {
     if let Some(installed) = INSTALLED.get() {
         installed.outcome(span, outcome);

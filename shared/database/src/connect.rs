@@ -11,7 +11,7 @@ use crate::operation::{Bounds, lock, statement};
 /// The longest that connecting, and the first statement of a connection, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The server ends a session that says nothing for so long: its client may be gone without a word.
+/// The server ends a session that is silent for so long: its client may be gone without notice.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The same within a transaction, whose locks others wait for.
@@ -43,6 +43,6 @@ pub(crate) async fn open(options: &PgConnectOptions, bounds: Bounds) -> Result<P
 
 /// What a conversation without an answer becomes: transient, like any failure of the way to the server.
 pub(crate) fn too_late(bound: Duration) -> sqlx::Error {
-    let said = format!("the database did not answer within {} ms", bound.as_millis());
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said))
+    let detail = format!("the database did not answer within {} ms", bound.as_millis());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, detail))
 }

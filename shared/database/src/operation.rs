@@ -42,7 +42,7 @@ impl Operation {
 }
 
 /// How long a conversation may take in all, with the wait for a connection. A statement may take two thirds of it and wait for a
-/// lock one third, so that a server that works says itself what it refuses.
+/// lock one third, so that a server that works ends them itself, with its own error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Batches, steps of workers, maintenance.

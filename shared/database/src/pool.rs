@@ -40,7 +40,7 @@ pub struct Status {
     pub max: usize,
     /// Open.
     pub open: usize,
-    /// Open, and lent to nobody.
+    /// Open, and not lent.
     pub idle: usize,
 }
 

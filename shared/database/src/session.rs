@@ -38,7 +38,7 @@ impl Database {
         open(self.options(), self.bounds).await
     }
 
-    /// Sees whether the server answers on a fresh connection, within `bound`. An error that the server tells is an answer.
+    /// Sees whether the server answers on a fresh connection, within `bound`. An error of the server is an answer.
     ///
     /// # Errors
     /// When it can't be reached, or does not answer in time.
@@ -87,7 +87,7 @@ impl Database {
 
     /// Sees that a session is one: a pooler in transaction mode would lose locks and settings without a word.
     ///
-    /// Three connections: the first one says a word; the others begin a transaction each and listen for it, so that a pooler has to
+    /// Three connections: the first one sets a value; the others begin a transaction each and listen for it, so that a pooler has to
     /// give each of them a server connection; then the first one is asked whether it is still the same.
     ///
     /// # Errors
@@ -110,8 +110,8 @@ impl Database {
         let mut met = vec![mine];
         for other in [&mut second, &mut third] {
             sqlx::query("BEGIN").execute(&mut *other).await.map_err(pooled)?;
-            let (said, pid) = look(other).await?;
-            if said.is_some_and(|said| !said.is_empty()) {
+            let (seen, pid) = look(other).await?;
+            if seen.is_some_and(|seen| !seen.is_empty()) {
                 return Err(SessionError::Pooler { found: "one's setting is another's" });
             }
             if met.contains(&pid) {
@@ -119,8 +119,8 @@ impl Database {
             }
             met.push(pid);
         }
-        let (said, pid) = look(&mut first).await?;
-        if pid != mine || said.as_deref() != Some(&*mine.to_string()) {
+        let (seen, pid) = look(&mut first).await?;
+        if pid != mine || seen.as_deref() != Some(&*mine.to_string()) {
             return Err(SessionError::Pooler { found: "one was moved to another server process" });
         }
         Ok(())

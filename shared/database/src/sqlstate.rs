@@ -5,13 +5,13 @@
 /// Whose fault a refusal is, and so what is done about it (docs/adr/0016).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The world's: connection, resources, locks, shutdown. It passes, so the batch is tried again without end.
+    /// Connection, resources, locks, shutdown. It passes, so the batch is tried again without end.
     Transient,
     /// An operator's to fix: rights, schema, settings. Tried again without end, with an alarm.
     Operator,
     /// The data's: some event of the batch brings it.
     Data,
-    /// Nobody knows: tried a few times, then some event of the batch is taken to bring it.
+    /// Not in the table: tried a few times, then some event of the batch is taken for its cause.
     Unknown,
 }
 
@@ -35,7 +35,6 @@ impl Verdict {
 const CODES: &[(&str, Verdict)] =
     &[("23505", Verdict::Unknown), ("XX001", Verdict::Transient), ("XX002", Verdict::Transient)];
 
-/// All classes.
 const CLASSES: &[(&str, Verdict)] = &[
     ("00", Verdict::Unknown),   // successful completion
     ("01", Verdict::Unknown),   // warning

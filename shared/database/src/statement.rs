@@ -9,7 +9,7 @@ use sqlx::{Either, Execute, Executor, Postgres, SqlStr};
 use crate::{Database, Operation};
 
 /// Runs one statement, outside a transaction: `sqlx::query(...).fetch_all(database.statement(Operation::Request))`. Its rows are
-/// kept until the last one has come, because nobody knows how long their reader takes.
+/// kept until the last one has come, because the time that their reader takes is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement<'a> {
     database: &'a Database,

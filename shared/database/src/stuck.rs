@@ -31,7 +31,7 @@ impl StuckSessions {
         Self { older_than, ..self }
     }
 
-    /// Looks once: ends those that the look before has seen, and tells how many those were. A COPY may wait for its client for
+    /// Looks once: ends those that the look before has seen, and returns how many those were. A COPY may wait for its client for
     /// as long as it likes. A COMMIT that waits for a synchronous standby waits for no client, and is never ended.
     ///
     /// # Errors

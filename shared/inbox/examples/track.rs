@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const TOPIC: &str = "parcels";
 const MOVED: &str = "example.parcels.ParcelMoved";
 
-/// What a record's value says: the name of a depot.
+/// Decodes a value, which is the name of a depot.
 struct Depots;
 
 #[async_trait]

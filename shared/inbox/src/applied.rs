@@ -41,8 +41,8 @@ pub async fn hold(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 /// Which of these records of a partition, by id and offset, have had no effect, although they are behind the position. A
-/// dead letter, or what was given up, has had none wherever it stands. What could not be decided speaks of its own place
-/// and of what came after it: an earlier copy was applied, and is forgotten.
+/// dead letter, or what was given up, has had none wherever it stands. An undecidable one counts at its own place
+/// and after it: an earlier copy was applied, and is forgotten.
 ///
 /// # Errors
 /// When the database fails.

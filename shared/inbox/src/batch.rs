@@ -34,12 +34,11 @@ use crate::seen::{self, DEAD_LETTERED, UNDECIDABLE};
 use crate::spans::BatchSpans;
 use crate::unit_of_work::Received;
 
-/// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Committed.
     Applied(Tally),
-    /// Another consumer was here: continue at this offset.
+    /// Another consumer has moved the position: continue at this offset.
     Moved {
         /// The offset that has to come next.
         next_offset: i64,
@@ -125,7 +124,7 @@ impl Applier {
                 Attempt::Done(outcome) => return Ok(outcome),
                 Attempt::Rejected { event_id, rejection } => {
                     if rejected.insert(event_id, rejection).is_some() {
-                        // Each try dead-letters one event more; the same one twice would go on for ever.
+                        // Each try dead-letters one event more; the same one twice would never end.
                         let detail = format!("event {event_id} was rejected although it was not applied");
                         return Err(HandlerError::Retry(detail.into()));
                     }
@@ -160,7 +159,7 @@ impl Applier {
         }
         positions::advance(&mut tx, partition, batch).await?;
         tx.commit().await?;
-        spans.tell(&plan.apply, &plan.duplicates, &plan.dead_letters);
+        spans.record(&plan.apply, &plan.duplicates, &plan.dead_letters);
         after_commit();
         Self::note_ages(partition, &plan.apply);
         Ok(Attempt::Done(Outcome::Applied(plan.tally)))
@@ -252,7 +251,7 @@ async fn plan<'a>(
     Ok(plan)
 }
 
-/// The id under which a record is remembered; none for one that nobody here subscribed to.
+/// The id under which a record is remembered; none for a type without a subscription.
 fn id_of(partition: &TopicPartition, record: &Delivered, item: &Item) -> Option<Uuid> {
     match item {
         Item::Event(received) => Some(received.envelope.event_id),

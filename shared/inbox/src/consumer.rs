@@ -41,7 +41,7 @@ pub struct Parts<D, W: UnitOfWork> {
     pub bus: Arc<dyn Bus>,
     /// The full names of the topics that carry them.
     pub topics: Vec<String>,
-    /// How many partitions each of these topics has. Another count is told: keys would change their partitions.
+    /// How many partitions each of these topics has. Another count is logged and measured: keys would change their partitions.
     pub partitions: i32,
     /// Decodes them.
     pub decoder: D,
@@ -57,14 +57,14 @@ pub struct Parts<D, W: UnitOfWork> {
     pub on_commit: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Applies the events of a service's subscriptions until told to stop.
+/// Applies the events of a service's subscriptions until its shutdown.
 pub struct Consumer {
     shared: Arc<Shared>,
     group: String,
     times: HandOverTimes,
 }
 
-/// Why a consumer ended before it was told to.
+/// Why a consumer ended before its shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
     /// The broker client refuses to work at all.
@@ -72,7 +72,7 @@ pub enum ConsumerError {
     Bus {
         /// The group.
         group: String,
-        /// What the bus said.
+        /// The error of the bus.
         #[source]
         source: BusError,
     },
@@ -176,7 +176,7 @@ impl Consumer {
                 }
                 Err(error) => {
                     attempts += 1;
-                    tracing::warn!(group = self.group, attempts, %error, "the database does not tell its rights, will be retried");
+                    tracing::warn!(group = self.group, attempts, %error, "the check of the database's rights failed, will be retried");
                 }
             }
             tokio::select! {
@@ -289,7 +289,7 @@ impl Consumer {
                 },
             }
         };
-        // The batches in hand are finished before the group is left, so that nobody repeats them in vain.
+        // The batches in hand are finished before the group is left, so that no other member repeats them in vain.
         if shutdown.is_cancelled() {
             while tasks.join_next().await.is_some() {}
         }

@@ -1,6 +1,6 @@
 //! Dead letters: what can't be applied is kept with its reason and bytes, and its key's later records wait behind it.
 //!
-//! Invariant: whoever writes a letter, asks whether a key has open ones, or redrives locks the key's row in
+//! Invariant: each transaction that writes a letter, asks whether a key has open ones, or redrives locks the key's row in
 //! `dead_letter_keys`, so that no record slips past one that waits before it. The row stays, with the number of open
 //! letters, so that there is always something to lock.
 
@@ -25,7 +25,7 @@ pub(crate) struct NewDeadLetter<'a> {
     pub(crate) event_id: Uuid,
     pub(crate) event_type: Option<&'a str>,
     pub(crate) rejection: Rejection,
-    /// What `inbox.events` says of it.
+    /// Its outcome in `inbox.events`.
     pub(crate) outcome: &'static str,
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn lock_keys(
     Ok(locked.into_iter().filter(|(_, open_letters)| *open_letters > 0).map(|(key, _)| key).collect())
 }
 
-/// Writes these letters in this order, and says so of their ids, which this transaction has inserted.
+/// Writes these letters in this order, and their outcome to the rows of their ids, which this transaction has inserted.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     partition: &TopicPartition,
@@ -136,8 +136,8 @@ pub(crate) async fn count(conn: &mut PgConnection) -> Result<Vec<(String, String
 }
 
 /// PostgreSQL's text has no NUL.
-fn text(told: &str) -> String {
-    told.replace('\0', "\u{fffd}")
+fn text(raw: &str) -> String {
+    raw.replace('\0', "\u{fffd}")
 }
 
 /// The same for letters of one cause: words with a digit, which name an order, a SKU or an offset, don't count.

@@ -1,4 +1,4 @@
-//! What the user of this library says of records: which event each of them is.
+//! The trait by which the user of this library decodes records to events.
 
 use async_trait::async_trait;
 use cloudevents::Envelope;
@@ -40,7 +40,7 @@ pub trait Decode: Send + Sync + 'static {
     }
 }
 
-/// What a record says.
+/// A decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<E> {
     /// An event.

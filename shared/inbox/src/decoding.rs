@@ -17,7 +17,7 @@ use crate::unit_of_work::Received;
 /// What a record turns out to be.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// Nobody here subscribed to its type.
+    /// No subscription to its type.
     Skipped,
     /// An event with a handler.
     Event(Box<Received<Erased>>),
@@ -47,7 +47,7 @@ pub(crate) fn unknown(event_type: &str) -> Rejection {
     Rejection::new(UNKNOWN_EVENT_TYPE, detail)
 }
 
-/// What each of these records is. Only the world's faults (a registry's) are errors; they repeat the batch.
+/// What each of these records is. Only transient errors (of a registry) are errors; they repeat the batch.
 pub(crate) async fn read(
     effect: &dyn Effect,
     partition: &TopicPartition,
@@ -66,7 +66,7 @@ pub(crate) async fn read(
     Ok(items)
 }
 
-/// What a record's headers say it is, if that is enough.
+/// What a record is by its headers, if they are enough.
 fn of_header(effect: &dyn Effect, record: &Delivered) -> Option<Item> {
     let announced = Envelope::event_type_of(&record.headers)?;
     if effect.is_of_another_release(announced) {
@@ -77,7 +77,7 @@ fn of_header(effect: &dyn Effect, record: &Delivered) -> Option<Item> {
 
 type OneDecoded = Result<Decoded<Erased>, Undecodable>;
 
-/// Decodes records; a panic on the way is the fault of the record that brings it, and not the end of whoever reads.
+/// Decodes records; a panic on the way is the fault of the record that causes it, and does not end the worker.
 async fn decode(
     effect: &dyn Effect,
     topic: &str,
@@ -94,9 +94,9 @@ async fn decode(
         match decode_unless_it_panics(effect, topic, &[record]).await {
             Ok(decoded) => all.extend(decoded?),
             Err(panic) => {
-                let said = panic_message(panic.as_ref());
-                tracing::error!(topic, offset = record.offset, said, "decoding a record panicked");
-                all.push(Err(Rejection::new("decoder_panicked", said).into()));
+                let detail = panic_message(panic.as_ref());
+                tracing::error!(topic, offset = record.offset, detail, "decoding a record panicked");
+                all.push(Err(Rejection::new("decoder_panicked", detail).into()));
             }
         }
     }
@@ -112,7 +112,7 @@ async fn decode_unless_it_panics(
     Ok(decoding.await?.map_err(HandlerError::Retry).and_then(|decoded| one_of_each(decoded, records.len())))
 }
 
-/// Results that are too few or too many belong to nobody knows which records: none of them is taken.
+/// Results that are too few or too many can't be matched with records: none of them is taken.
 fn one_of_each(decoded: Vec<OneDecoded>, records: usize) -> Result<Vec<OneDecoded>, HandlerError> {
     if decoded.len() == records {
         return Ok(decoded);
@@ -131,7 +131,7 @@ fn checked(effect: &dyn Effect, partition: &TopicPartition, record: &Delivered, 
     if let Some(announced) = Envelope::event_type_of(&record.headers)
         && announced != envelope.event_type
     {
-        let detail = format!("the header {CE_TYPE} says {announced}, the value is a {}", envelope.event_type);
+        let detail = format!("the header {CE_TYPE} is {announced}, the value is a {}", envelope.event_type);
         return Item::Undecodable(Rejection::new("type_mismatch", detail).into());
     }
     if !effect.handles(&envelope.event_type) {

@@ -1,9 +1,9 @@
-//! What the topics hold, as far as their partitions' leaders tell.
+//! The offsets that the topics hold, as far as their partitions' leaders answer.
 
 use futures::future::join_all;
 use messaging::{Bus, BusError, TopicPartition, Watermarks, ends};
 
-/// What each partition of a topic holds, as far as its leader tells.
+/// The offsets that each partition of a topic holds, as far as its leader answers.
 pub(crate) type Ends = Vec<(TopicPartition, Result<Watermarks, BusError>)>;
 
 /// What the topics hold; none for one whose partitions the broker does not name.

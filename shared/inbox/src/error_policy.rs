@@ -1,4 +1,4 @@
-//! The one place that decides whether the world is at fault (retry) or the event (a dead letter).
+//! The one place that decides whether an error is transient (retry) or permanent (a dead letter).
 
 use database::Verdict;
 use uuid::Uuid;
@@ -24,10 +24,10 @@ impl Rejection {
 /// What went wrong while a batch was applied.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// The world is at fault: back off and repeat the same batch, for as long as it lasts.
+    /// A transient error: back off and repeat the same batch, for as long as it lasts.
     #[error("to be retried: {0}")]
     Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// This event is at fault: dead-letter it, apply the others.
+    /// A permanent error of this event: dead-letter it, apply the others.
     #[error("event {event_id} is to be dead-lettered: {rejection}")]
     Rejected {
         /// The event at fault.
@@ -36,8 +36,8 @@ pub enum HandlerError {
         #[source]
         rejection: Rejection,
     },
-    /// The database refuses. Its SQLSTATE says whether the world, an operator or some event of the batch is at fault; the runtime finds
-    /// out which event by applying parts.
+    /// The database refuses. The SQLSTATE decides whether the error is transient, an operator's to fix, or caused by an event of
+    /// the batch, which the consumer finds by applying parts.
     #[error("{0}")]
     Database(#[source] sqlx::Error),
 }
@@ -57,7 +57,7 @@ impl HandlerError {
         }
     }
 
-    /// Why the event that brings this error is a dead letter; none while somebody else may be at fault.
+    /// Why the event that brings this error is a dead letter; none while the event may not be the cause.
     pub(crate) fn rejection(&self) -> Option<Rejection> {
         let Self::Database(error) = self else { return None };
         let reason = match verdict(error) {

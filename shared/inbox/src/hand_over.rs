@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! stalled ─► own check fails ─► evidence ─► random wait ─► check and evidence anew ─► leave
-//!                       join ◄─ own check passes for a whole cool-down, or nobody else is in the group ◄─┘
+//!                       join ◄─ own check passes for a whole cool-down, or no other is in the group    ◄─┘
 //! ```
 //!
-//! Invariant: without evidence that another member can do the work, nothing is given up. So nobody leaves while all are cut off.
+//! Invariant: without evidence that another member can do the work, nothing is given up. So no member leaves while all are cut off.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::members::{self, Reach};
 use crate::shared::{Cause, Shared};
 use crate::times::HandOverTimes;
 
-/// Decides until `shutdown`; [`Shared::given_up`] says what.
+/// Decides until `shutdown`; [`Shared::given_up`] has the decision.
 pub(crate) async fn run(shared: Arc<Shared>, times: HandOverTimes, shutdown: CancellationToken) {
     let mut hand_over = HandOver::new(&shared, times);
     tokio::select! {
@@ -38,7 +38,7 @@ pub(crate) async fn given_up(decided: &mut watch::Receiver<Option<Cause>>) -> Ca
         match cause {
             Ok(Some(cause)) => return cause,
             Ok(None) => {}
-            // Whoever decides has ended.
+            // The deciding task has ended.
             Err(_) => std::future::pending().await,
         }
     }
@@ -57,7 +57,7 @@ enum Outside {
     Fails,
     /// It would work.
     Passes,
-    /// It could work, and nobody else does.
+    /// It could work, and no other member does.
     Alone,
 }
 

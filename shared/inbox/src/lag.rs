@@ -20,10 +20,10 @@ pub struct Lag {
 }
 
 /// How far behind this service is on the partitions of these topics, whichever replica reads them, and even if none does:
-/// the positions are the database's. A partition whose end the broker does not tell is left out.
+/// the positions are the database's. A partition whose end the broker does not return is left out.
 ///
 /// # Errors
-/// When the database does not tell the positions.
+/// When the database does not return the positions.
 pub async fn lag(database: &Database, bus: &dyn Bus, topics: &[String]) -> Result<Vec<Lag>, sqlx::Error> {
     // Positions first: what is applied meanwhile makes the lag look longer by a moment, never shorter.
     let applied = applied(database).await?;

@@ -40,7 +40,7 @@ mod unit_of_work;
 mod watchdog;
 mod worker;
 
-// What a service says: which records are events, which handler takes each, and how a batch is loaded and stored.
+// What a service provides: which records are events, which handler takes each, and how a batch is loaded and stored.
 pub use decode::{BoxError, Decode, Decoded, Undecodable};
 pub use error_policy::{HandlerError, Rejection};
 pub use locked::Locked;

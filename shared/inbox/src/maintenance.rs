@@ -12,13 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::seen;
 use crate::shared::Shared;
 
-/// How often.
 const EVERY: Duration = Duration::from_secs(3600);
 
-/// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// What the role lacks to make and drop table partitions, and to tell other members what it reaches, as the statement that gives it.
+/// What the role lacks to make and drop table partitions, and to report to other members, as the statement that grants it.
 ///
 /// # Errors
 /// When the database does not answer.

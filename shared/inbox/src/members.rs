@@ -1,4 +1,4 @@
-//! What the members of the group reach, as they tell each other by rows of `inbox.members`: hints with an age.
+//! Reports of the group's members in `inbox.members`, which partitions each reaches: hints with an age.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -40,18 +40,18 @@ impl Reach {
     }
 }
 
-/// Tells the others what this member reaches, and forgets members that have said nothing for an hour.
+/// Writes which partitions this member reaches, and deletes the reports that are older than an hour.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn tell(
+pub(crate) async fn report(
     database: &Database,
     member: Uuid,
     in_group: bool,
     unreached: &BTreeSet<TopicPartition>,
 ) -> Result<(), sqlx::Error> {
     let unreached: Vec<String> = unreached.iter().map(ToString::to_string).collect();
-    let telling = database.connection(Operation::Sample, |mut conn| async move {
+    let reporting = database.connection(Operation::Sample, |mut conn| async move {
         sqlx::query(
             "INSERT INTO inbox.members (member, seen_at, in_group, unreached) VALUES ($1, now(), $2, $3)
              ON CONFLICT (member) DO UPDATE
@@ -67,10 +67,10 @@ pub(crate) async fn tell(
             .await?;
         Ok(())
     });
-    telling.await
+    reporting.await
 }
 
-/// What the other members that are in the group, and said so lately, do not reach.
+/// The partitions that the other members do not reach, of those that are in the group by a recent report.
 ///
 /// # Errors
 /// When the database fails.
@@ -111,7 +111,7 @@ mod tests {
             reach.is_surpassed(&partition(0), &others.iter().map(|lacks| lacking(lacks)).collect::<Vec<_>>())
         };
         assert!(surpassed(&[&[]]));
-        assert!(surpassed(&[&[3]]), "what neither reaches says nothing");
+        assert!(surpassed(&[&[3]]), "what neither reaches is no evidence");
         assert!(surpassed(&[&[0], &[]]), "one of them is enough");
         assert!(!surpassed(&[]));
         assert!(!surpassed(&[&[0]]));

@@ -41,7 +41,7 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "inbox_partitions",
         &["state"],
-        "Partitions assigned to this process: `running`, `retrying` (the world is at fault), `stopped` (records are \
+        "Partitions assigned to this process: `running`, `retrying` (a transient error), `stopped` (records are \
          missing) or `stalled` (there is work, or its leader does not answer, and nothing has moved for `consumer.stalled_after_ms`).",
     ),
     Metric::counter(
@@ -57,7 +57,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "inbox_records_total",
         &["topic", "outcome"],
-        "Records behind the position: `applied`, `duplicate` (handled before), `skipped` (nobody here subscribed) \
+        "Records behind the position: `applied`, `duplicate` (handled before), `skipped` (no subscription) \
          or `dead_lettered`.",
     ),
     Metric::counter(
@@ -70,7 +70,7 @@ pub const METRICS: &[Metric] = &[
         "inbox_table_partitions_end_timestamp_seconds",
         &[],
         "Until when the inbox has table partitions for the ids of events, in seconds since 1970: more than four weeks ahead, unless \
-         nobody makes new ones. Later ids go to the default partition, and are remembered there.",
+         no new ones are being created. Later ids go to the default partition, and are remembered there.",
     ),
     Metric::gauge(
         "inbox_topic_partitions_unexpected",

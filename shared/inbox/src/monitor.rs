@@ -22,19 +22,19 @@ use crate::watchdog::Watchdog;
 /// Compares a topic's partitions with the count by which keys were placed so far.
 #[derive(Default)]
 struct Counts {
-    told: BTreeMap<String, i32>,
+    last: BTreeMap<String, i32>,
 }
 
 impl Counts {
     async fn compare(&mut self, bus: &dyn Bus, expected: i32, names: &[String]) {
         for name in names {
-            // Without an answer the last one stands; that the broker is away is told elsewhere.
+            // Without an answer the last one stands; an unreachable broker is reported elsewhere.
             let Ok(found) = bus.partitions(name).await else { continue };
             let found = i32::try_from(found.len()).unwrap_or(i32::MAX);
             let unexpected = found - expected;
             gauge!("inbox_topic_partitions_unexpected", "topic" => label(name)).set(unexpected);
-            let told = self.told.insert(name.clone(), unexpected).unwrap_or_default();
-            if unexpected != told && unexpected != 0 {
+            let last = self.last.insert(name.clone(), unexpected).unwrap_or_default();
+            if unexpected != last && unexpected != 0 {
                 tracing::error!(
                     topic = name,
                     expected,
@@ -101,9 +101,9 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration, shutdown: Cancella
             let stalled = watchdog.stalled(&assigned, &look, shared.config.stalled_after(), Instant::now());
             shared.status.set_stalled(&stalled, clock::now());
             if let Some(reach) = look.reach
-                && let Err(error) = shared.tell(&reach).await
+                && let Err(error) = shared.report(&reach).await
             {
-                tracing::debug!(%error, "other members are not told what this one reaches");
+                tracing::debug!(%error, "the report to the other members failed");
             }
         }
     };
@@ -114,9 +114,9 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration, shutdown: Cancella
 }
 
 impl Shared {
-    async fn tell(&self, reach: &Reach) -> Result<(), sqlx::Error> {
+    async fn report(&self, reach: &Reach) -> Result<(), sqlx::Error> {
         let in_group = self.status.out_of_group().is_none() && self.given_up.borrow().is_none();
-        members::tell(&self.applier.database, self.member, in_group, &reach.unreached).await
+        members::report(&self.applier.database, self.member, in_group, &reach.unreached).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! A batch that fails is applied in parts, until it is known which record is at fault, or the part is small enough to pass.
 //!
-//! Refused data halves the part at once; an error that nobody knows halves it after some tries; what passes by itself halves it from
+//! Refused data halves the part at once; an unknown error halves it after some tries; what passes by itself halves it from
 //! the second failure on, because a smaller transaction is quicker and holds fewer locks. Each part that is applied moves the position,
 //! and doubles the next one. One refused record of n costs about 2 log n transactions (docs/adr/0016).
 
@@ -10,7 +10,7 @@ use std::ops::Range;
 use database::Verdict;
 use messaging::Batch;
 
-/// How often an error that nobody knows is tried, before an event is taken to bring it.
+/// Number of tries of an unknown error, before an event is taken for its cause.
 const TRIES: u32 = 5;
 
 /// Where a batch stands.
@@ -21,7 +21,7 @@ pub(crate) struct Parts {
     size: usize,
     /// Failures of the part as it is.
     tries: u32,
-    /// Whether it was halved for an error that nobody knows.
+    /// Whether it was halved for an unknown error.
     searching: bool,
 }
 
@@ -37,7 +37,6 @@ pub(crate) enum Next {
 }
 
 impl Parts {
-    /// The whole batch.
     pub(crate) const fn new(records: usize) -> Self {
         Self { records, start: 0, size: records, tries: 0, searching: false }
     }
@@ -62,7 +61,7 @@ impl Parts {
         })
     }
 
-    /// The part was applied, or is a dead letter. Tells whether that was the last one.
+    /// The part was applied, or is a dead letter. Returns whether that was the last one.
     pub(crate) fn applied(&mut self) -> bool {
         self.start += self.size;
         self.size = self.size.saturating_mul(2).min(self.records - self.start);
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_nobody_knows_is_tried_before_an_event_is_blamed() {
+    fn an_unknown_error_is_tried_before_an_event_is_blamed() {
         let mut parts = Parts::new(2);
         for _ in 1..TRIES {
             assert_eq!((parts.failed(Verdict::Unknown), parts.range()), (Next::Later, 0..2));
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_blames_nobody_and_shrinks() {
+    fn a_transient_error_blames_no_event_and_shrinks_the_part() {
         let mut parts = Parts::new(8);
         for size in [8, 4, 4, 2, 2, 1, 1, 1, 1] {
             assert_eq!(parts.failed(Verdict::Transient), Next::Later);

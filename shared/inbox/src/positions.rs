@@ -78,7 +78,7 @@ pub(crate) async fn find(
     .await
 }
 
-/// Says that nothing is read any more, unless the position is another one by now.
+/// Records that the partition is stopped, unless the position is another one by now.
 pub(crate) async fn stop(
     conn: &mut PgConnection,
     partition: &TopicPartition,

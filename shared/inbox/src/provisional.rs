@@ -11,8 +11,7 @@ use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
 
 /// How long a rejection may be provisional before it is one.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many rejections are remembered.
+const PROVISIONAL_FOR: Duration = Duration::from_secs(5);
 const REMEMBERED: usize = 10_000;
 
 /// When each provisional rejection was met first.
@@ -36,7 +35,7 @@ impl Provisional {
             if met.len() > REMEMBERED {
                 met.clear();
             }
-            if now - *met.entry(rejection.clone()).or_insert(now) < PATIENCE {
+            if now - *met.entry(rejection.clone()).or_insert(now) < PROVISIONAL_FOR {
                 newest = Some(rejection);
             }
         }

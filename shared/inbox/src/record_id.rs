@@ -4,7 +4,7 @@ use messaging::{Delivered, TopicPartition};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// SHA-256 over timestamp, key and value, each with its length; none is told apart from empty.
+/// SHA-256 over timestamp, key and value, each with its length; none differs from empty.
 #[must_use]
 pub(crate) fn digest(record: &Delivered) -> [u8; 32] {
     let mut hash = Sha256::new();

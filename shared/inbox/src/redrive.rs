@@ -1,10 +1,10 @@
 //! Redrive: a key's dead letters, applied in the order in which they were written, once their cause is fixed.
 //!
 //! One transaction per letter: ids, then the key's row, then the effect, the outcomes, the letter and the audit. The crash
-//! points: before a commit the letter is there as it was; after it its effect is there and the letter is gone. Whoever
-//! consumes the key meanwhile waits for the key's row, and then finds other letters before it or none.
+//! points: before a commit the letter is there as it was; after it its effect is there and the letter is gone. A
+//! consumer of the key waits for the key's row meanwhile, and then finds other letters before it or none.
 //!
-//! What is asked is whether the event was applied, not whether its id is known: a letter that nobody could decode when it
+//! The question is whether the event was applied, not whether its id is known: a letter that could not be decoded when it
 //! came may be an event that another letter, or another delivery, has brought since (docs/adr/0019).
 
 mod letters;
@@ -33,7 +33,7 @@ use crate::unit_of_work::{AfterCommit, Received};
 use letters::Letter;
 use outcomes::Known;
 
-/// The most letters of one call, so that it ends; the answer says what is left.
+/// The most letters of one call, so that it ends; the answer has the number of those left.
 const AT_MOST: u64 = 1_000;
 
 /// A dead letter, without its content.
@@ -137,11 +137,11 @@ enum Step {
     Applied,
     /// Its event had an end before.
     AlreadyDecided,
-    /// This release knows its type, and nobody here subscribed to it.
+    /// This release knows its type, and has no subscription to it.
     Discarded,
     /// It stays.
     Rejected(Rejection),
-    /// Somebody else dealt with it.
+    /// It was redriven by another call.
     Gone,
 }
 
@@ -204,7 +204,7 @@ impl Shared {
                 tracing::info!(
                     dead_letter_id = letter.id,
                     event_type = letter.event_type,
-                    "event discarded: nobody here subscribed to its type"
+                    "event discarded: no subscription to its type"
                 );
             }
             Step::Gone => {}
@@ -228,10 +228,7 @@ impl Shared {
                 return database.transaction(Operation::Batch, discarding).await;
             }
             Item::Skipped => {
-                return Ok(Step::Rejected(Rejection::new(
-                    "no_handler",
-                    "nobody here subscribed to its type",
-                )));
+                return Ok(Step::Rejected(Rejection::new("no_handler", "no subscription to its type")));
             }
             Item::Event(received) => *received,
         };

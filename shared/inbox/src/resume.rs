@@ -17,7 +17,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How reading goes on.
 pub(crate) enum Resumed {
-    /// At this offset.
     At(i64),
     /// Not before an operator has looked.
     Stopped(String),
@@ -69,9 +68,9 @@ impl Shared {
     ) -> Result<String, HandlerError> {
         let reason =
             format!("another log: the record that was applied last does not stand at offset {offset}");
-        let said = &reason;
+        let text = &reason;
         let stopped = self.applier.database.connection(Operation::Batch, |mut conn| async move {
-            positions::stop(&mut conn, id, position, said).await
+            positions::stop(&mut conn, id, position, text).await
         });
         stopped.await?;
         counter!("inbox_partitions_stopped_total", "topic" => label(&id.topic), "reason" => ANOTHER_LOG)

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 /// Handled, with its effect.
 pub(crate) const APPLIED: &str = "applied";
-/// A dead letter.
 pub(crate) const DEAD_LETTERED: &str = "dead_lettered";
 /// A dead letter, because its id lies below the floor: whether it was applied before can't be known.
 pub(crate) const UNDECIDABLE: &str = "undecidable";
@@ -39,7 +38,7 @@ pub(crate) async fn insert_new(
     Ok(new.into_iter().collect())
 }
 
-/// The ids of a topic for which the inbox can't tell whether they were applied, if no row says so.
+/// The ids of a topic for which the inbox can't decide whether they were applied, without a row of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forgotten {
     /// Older ones were not applied: nothing of the topic had been read before.
@@ -54,7 +53,7 @@ impl Forgotten {
     }
 }
 
-/// Asked after the ids were inserted: the lock that their insertion took holds off whoever would raise the floor.
+/// Asked after the ids were inserted: the lock that their insertion took holds off a transaction that would raise the floor.
 pub(crate) async fn forgotten(conn: &mut PgConnection, topic: &str) -> Result<Forgotten, sqlx::Error> {
     let (floor, first_floor): (Uuid, Option<Uuid>) = sqlx::query_as(
         "SELECT d.floor, (SELECT t.first_floor FROM inbox.consumer_topics t WHERE t.topic = $1)
@@ -66,7 +65,7 @@ pub(crate) async fn forgotten(conn: &mut PgConnection, topic: &str) -> Result<Fo
     Ok(Forgotten { from: first_floor.unwrap_or_default(), floor })
 }
 
-/// Says of these ids, which this transaction has inserted or locked, what became of them.
+/// Sets the outcome of these ids, which this transaction has inserted or locked.
 pub(crate) async fn set_outcomes(
     conn: &mut PgConnection,
     ids: &[Uuid],

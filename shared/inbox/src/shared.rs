@@ -40,7 +40,6 @@ pub(crate) enum Cause {
 impl Cause {
     pub(crate) const ALL: [Self; 2] = [Self::Database, Self::Broker];
 
-    /// The metrics' label.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Database => "database",

@@ -45,7 +45,6 @@ impl BatchSpans {
         Self { batch: of_batch, messages }
     }
 
-    /// The batch's own span.
     pub(crate) const fn batch(&self) -> &Span {
         &self.batch
     }
@@ -65,8 +64,8 @@ impl BatchSpans {
         )
     }
 
-    /// Tells what has become of each message, now that it is committed.
-    pub(crate) fn tell(
+    /// Records the outcome of each message, now that it is committed.
+    pub(crate) fn record(
         &self,
         applied: &[Received<Erased>],
         duplicates: &[i64],

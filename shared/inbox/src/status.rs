@@ -18,7 +18,7 @@ pub enum PartitionState {
         /// The offset that has to come next.
         next_offset: i64,
     },
-    /// The world is at fault: the same batch is tried again until it works.
+    /// A transient error: the same batch is tried again until it works.
     Retrying {
         /// How often it failed so far.
         attempts: u32,
@@ -29,11 +29,11 @@ pub enum PartitionState {
     Stalled {
         /// Since when that is known.
         since: DateTime<Utc>,
-        /// What it says of itself.
+        /// The error of its last attempt.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
-    /// The position is outside the range that the topic holds: records are missing. Nobody but an operator fixes that.
+    /// The position is outside the range that the topic holds: records are missing. Only an operator can fix that.
     Stopped {
         /// What is wrong.
         error: String,
@@ -47,7 +47,7 @@ pub struct OutOfGroup {
     pub group: String,
     /// Since when.
     pub since: DateTime<Utc>,
-    /// What the broker's client said last, if anything.
+    /// The last error of the broker's client, if any.
     pub error: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for OutOfGroup {
     }
 }
 
-/// Shared between the consumers and whoever asks. Cheap to clone.
+/// Shared between the consumers and the health checks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerStatus {
     shared: Arc<Mutex<Workers>>,
@@ -71,11 +71,11 @@ struct Workers {
     out_of_group: Option<OutOfGroup>,
     /// The newest worker of each partition, by number, and its state once it has one.
     partitions: BTreeMap<TopicPartition, (u64, Option<PartitionState>)>,
-    /// Those of which the watchdog says that they stand still, and since when.
+    /// Those that the watchdog found stalled, and since when.
     stalled: BTreeMap<TopicPartition, DateTime<Utc>>,
 }
 
-/// What one worker says of its partition. It says nothing any more once another worker has begun there, and is forgotten when it
+/// One worker's state of its partition. It has no effect once another worker has begun there, and is removed when the worker
 /// ends.
 #[derive(Debug)]
 pub(crate) struct WorkerStatus {
@@ -100,11 +100,11 @@ impl ConsumerStatus {
             (_, state) => state.clone(),
         };
         states
-            .filter_map(|(partition, (_, told))| Some((partition.clone(), state(partition, told.as_ref()?))))
+            .filter_map(|(partition, (_, last))| Some((partition.clone(), state(partition, last.as_ref()?))))
             .collect()
     }
 
-    /// The partitions that have workers, whether these have said anything yet or not.
+    /// The partitions that have workers, with a state or without one yet.
     pub(crate) fn assigned(&self) -> BTreeSet<TopicPartition> {
         self.lock().partitions.keys().cloned().collect()
     }
@@ -149,7 +149,6 @@ impl ConsumerStatus {
         out_of_group.error = error.or(out_of_group.error.take());
     }
 
-    /// A worker begins.
     pub(crate) fn begin(&self, partition: &TopicPartition) -> WorkerStatus {
         let mut workers = self.lock();
         workers.begun += 1;
@@ -187,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_out_of_reach_since_it_was_first_and_says_what_was_heard_last() {
+    fn a_group_is_out_of_reach_since_it_was_first_with_the_last_error() {
         let status = ConsumerStatus::default();
         assert_eq!(status.out_of_group(), None);
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_worker_does_not_touch_what_its_successor_says() {
+    fn a_revoked_worker_does_not_touch_its_successors_state() {
         let (status, partition) =
             (ConsumerStatus::default(), TopicPartition { topic: "example.parcels".to_owned(), partition: 3 });
         let state = |next_offset| PartitionState::Running { next_offset };

@@ -51,7 +51,7 @@ impl<W: UnitOfWork> Subscriptions<W> {
     /// transaction.
     ///
     /// # Errors
-    /// When the domain refuses the event, or nobody subscribed to it.
+    /// When the domain refuses the event, or there is no handler of its type.
     pub fn handle(&self, work: &mut W, event: &W::Event, context: Context<'_>) -> Result<(), Rejection> {
         let Envelope { event_type, event_id, .. } = context.envelope;
         let Some(handler) = self.handlers.get(event_type.as_str()) else {

@@ -5,13 +5,13 @@ use std::time::Duration;
 /// How often a member looks, how long it waits for answers, and how long it stays away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOverTimes {
-    /// How often a member looks at its partitions, and tells the others what it reaches.
+    /// How often a member looks at its partitions, and reports which ones it reaches.
     pub look_every: Duration,
     /// How soon a fresh connection to the database has to answer.
     pub check_timeout: Duration,
     /// Between two readings of the group's committed offsets.
     pub between_readings: Duration,
-    /// How old what another member told may be.
+    /// The largest age of another member's report that counts.
     pub fresh_for: Duration,
     /// The longest random wait before the second check, so that members do not decide in the same moment.
     pub longest_wait: Duration,

@@ -76,8 +76,8 @@ pub trait UnitOfWork: Sized + Send + 'static {
         Box::new(|| {})
     }
 
-    /// Called after the commit: wakes, in this process, whoever waits for what was stored. A hint that a crash may
-    /// lose, so that its hearers also poll.
+    /// Called after the commit: wakes the tasks of this process that wait for what was stored. A crash may lose the
+    /// wake-up, so that they also poll.
     fn committed(deps: &Self::Deps) {
         let _ = deps;
     }

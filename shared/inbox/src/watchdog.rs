@@ -1,4 +1,4 @@
-//! Progress, watched: a partition of ours that has work and does not move for a while is stalled, whatever it says of itself.
+//! Progress, watched: a partition of ours that has work and does not move for a while is stalled, whatever its own state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,13 +16,13 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// The assigned partitions that have work and have not moved for `patience`. What a leader that does not answer holds is not
+    /// The assigned partitions that have work and have not moved for `limit`. What a leader that does not answer holds is not
     /// known, and taken for work.
     pub(crate) fn stalled(
         &mut self,
         assigned: &BTreeMap<TopicPartition, PartitionState>,
         look: &Look,
-        patience: Duration,
+        limit: Duration,
         now: Instant,
     ) -> Vec<TopicPartition> {
         self.moved.retain(|partition, _| assigned.contains_key(partition));
@@ -31,7 +31,7 @@ impl Watchdog {
             let lag = look.lags.iter().find(|lag| lag.partition == *partition);
             let applied = look.applied.iter().find(|applied| applied.partition == *partition);
             let unreached = look.reach.as_ref().is_some_and(|reach| reach.unreached.contains(partition));
-            // Whoever retries has work, also while nobody tells how much.
+            // A partition that retries has work, also while its lag is unknown.
             let has_work = match state {
                 PartitionState::Retrying { .. } => true,
                 PartitionState::Running { .. } | PartitionState::Stalled { .. } => {
@@ -40,11 +40,11 @@ impl Watchdog {
                 PartitionState::Stopped { .. } => false,
             };
             let (position, since) = self.moved.entry(partition.clone()).or_insert((None, now));
-            let told = applied.map(|applied| applied.next_offset).or(lag.map(|lag| lag.next_offset));
-            let next_offset = told.or(*position);
+            let reported = applied.map(|applied| applied.next_offset).or(lag.map(|lag| lag.next_offset));
+            let next_offset = reported.or(*position);
             if !has_work || next_offset != *position {
                 (*position, *since) = (next_offset, now);
-            } else if now.duration_since(*since) >= patience {
+            } else if now.duration_since(*since) >= limit {
                 stalled.push(partition.clone());
             }
         }
@@ -58,7 +58,7 @@ mod tests {
     use crate::lag::Lag;
     use crate::members::Reach;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const LIMIT: Duration = Duration::from_secs(30);
 
     fn partition() -> TopicPartition {
         TopicPartition { topic: "example.parcels".to_owned(), partition: 3 }
@@ -81,14 +81,14 @@ mod tests {
         PartitionState::Retrying { attempts: 1, error: String::new() }
     }
 
-    /// Looks every ten seconds; tells at which looks the partition was stalled.
+    /// Looks every ten seconds; returns the looks at which the partition was stalled.
     fn stalled_at(looks: Vec<(PartitionState, Look)>) -> Vec<usize> {
         let (mut watchdog, began) = (Watchdog::default(), Instant::now());
         let mut stalled = Vec::new();
         for (number, (state, look)) in (0_u32..).zip(looks) {
             let assigned = BTreeMap::from([(partition(), state)]);
             let now = began + Duration::from_secs(10) * number;
-            if !watchdog.stalled(&assigned, &look, PATIENCE, now).is_empty() {
+            if !watchdog.stalled(&assigned, &look, LIMIT, now).is_empty() {
                 stalled.push(number as usize);
             }
         }

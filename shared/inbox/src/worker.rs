@@ -1,4 +1,4 @@
-//! The worker of one assigned partition: reads batches, applies them, backs off while the world is at fault.
+//! The worker of one assigned partition: reads batches, applies them, backs off on transient errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut partition: Box<dyn Partition>, 
 }
 
 impl Shared {
-    /// Goes to where the database says that we stand.
+    /// Seeks to the position in the database.
     async fn reposition(
         &self,
         id: &TopicPartition,
@@ -108,7 +108,7 @@ impl Shared {
         }
     }
 
-    /// Never gives up while the world is at fault: order within the partition is kept by waiting.
+    /// Never gives up on a transient error: order within the partition is kept by waiting.
     async fn until_applied(
         &self,
         id: &TopicPartition,
@@ -172,7 +172,7 @@ impl Shared {
                     if parts.applied() {
                         return Turn::Continue;
                     }
-                    // What was applied is behind the position: the rest is whoever's comes next.
+                    // What was applied is behind the position: the rest is the next owner's.
                     if shutdown.is_cancelled() {
                         return Turn::End;
                     }

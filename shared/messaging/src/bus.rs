@@ -157,7 +157,7 @@ impl Subscription {
 /// What became of a record that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// Unknown or the world's fault (no connection, no such topic, no right to write): the record may or may not be on
+    /// Unknown, or a transient error (no connection, no such topic, no right to write): the record may or may not be on
     /// the topic. Send again.
     #[error("not acknowledged: {0}")]
     Unacknowledged(String),

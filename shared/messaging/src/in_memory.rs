@@ -39,7 +39,6 @@ pub(crate) struct Shared {
     version: watch::Sender<u64>,
 }
 
-/// The broker's memory.
 #[derive(Default)]
 pub(crate) struct State {
     topics: BTreeMap<String, Topic>,

@@ -1,4 +1,4 @@
-//! What topics hold, asked partition by partition: one that does not answer leaves what the others say.
+//! The offsets that topics hold, asked partition by partition: one that does not answer leaves the others' answers.
 
 use std::collections::BTreeSet;
 

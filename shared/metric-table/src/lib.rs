@@ -1,4 +1,4 @@
-//! How a crate lists its metrics: each once, with everything that its documentation and its `# HELP` say.
+//! How a crate lists its metrics: each once, with everything of its documentation and its `# HELP`.
 #![doc = include_str!("../README.md")]
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
@@ -23,7 +23,7 @@ pub struct Metric {
     pub kind: Kind,
     /// The names of its labels; their values are few and known (never ids, SKUs or customers).
     pub labels: &'static [&'static str],
-    /// What it says, for who reads the documentation or `# HELP`.
+    /// Its meaning, for the documentation and `# HELP`.
     pub help: &'static str,
 }
 
@@ -56,7 +56,7 @@ impl Metric {
 }
 
 /// Describes a crate's metrics to the recorder, and begins those without labels at 0: an alert on a counter that is
-/// not there would never fire. Whoever knows the values of labels begins the others. A gauge is not begun: 0 would be a
+/// not there would never fire. The code that knows the values of labels begins the others. A gauge is not begun: 0 would be a
 /// claim.
 pub fn describe(table: &[Metric]) {
     for metric in table {

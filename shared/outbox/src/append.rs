@@ -94,7 +94,7 @@ impl Outbox {
     }
 
     /// A message for the topic with this full name. Pure: needs no database, so that a caller can refuse before it writes.
-    /// `last_message_id` is what the aggregate's row says, however many messages it gets in this transaction.
+    /// `last_message_id` is the value in the aggregate's row, however many messages it gets in this transaction.
     ///
     /// # Errors
     /// When it exceeds the broker's limit.

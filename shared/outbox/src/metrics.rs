@@ -64,7 +64,7 @@ pub const METRICS: &[Metric] = &[
         "outbox_table_partitions",
         &[],
         "Table partitions of the outbox that can still take messages, the one in use among them. New ones are made in time: \
-         below two, nobody has the right to make them.",
+         below two, the right to create them is missing.",
     ),
     Metric::counter(
         "outbox_table_partitions_dropped_total",
@@ -74,14 +74,13 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge("outbox_unpublished_messages", &[], "Messages that are not known to be published."),
 ];
 
-/// Why keys are blocked.
 pub(crate) const REASONS: [&str; 2] = [REJECTED, GAP];
 /// The broker refused the message.
 pub(crate) const REJECTED: &str = "rejected";
 /// The message before it is missing.
 pub(crate) const GAP: &str = "gap";
 
-/// A gauge that says nothing once the relay no longer leads.
+/// A gauge without meaning once the relay no longer leads.
 pub(crate) struct WhileLeading(Gauge);
 
 impl WhileLeading {

@@ -1,4 +1,4 @@
-//! What a relay is: publishes every committed row, each key's rows in sequence, until told to stop.
+//! The relay: publishes every committed row, each key's rows in sequence, until its shutdown.
 
 mod backoff;
 mod config;

@@ -7,7 +7,7 @@ use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn numbers() -> TestDatabase {
     TestDatabase::create("numbers", async |pool| {
@@ -35,7 +35,7 @@ async fn backend(database: &Database) -> i32 {
 
 /// Waits until the server process has ended.
 async fn until_gone(database: &TestDatabase, backend: i32) {
-    eventually("the session has ended", PATIENCE, async || {
+    eventually("the session has ended", TIMEOUT, async || {
         let sessions: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE pid = $1")
             .bind(backend)
             .fetch_one(database.pool())
@@ -116,7 +116,7 @@ async fn a_caller_that_is_dropped_gives_no_connection_back() {
         tx.commit().await
     });
     let at_work = async {
-        eventually("it sleeps", PATIENCE, async || {
+        eventually("it sleeps", TIMEOUT, async || {
             let asleep: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'",
             )

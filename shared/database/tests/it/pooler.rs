@@ -17,7 +17,7 @@ pub(crate) struct Pooler {
     _forwarder: AbortOnDropHandle<()>,
 }
 
-/// The server connection, and what the server said when it was opened.
+/// The server connection, and the answer of the server when it was opened.
 struct Server {
     stream: TcpStream,
     greeting: Vec<u8>,
@@ -80,19 +80,19 @@ async fn start_up(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Forwards the client's answers until the server is ready; gives what it said from `AuthenticationOk` on.
+/// Forwards the client's answers until the server is ready; returns the answers from `AuthenticationOk` on.
 async fn authenticate(client: &mut TcpStream, server: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut greeting = Vec::new();
     loop {
-        let said = message(server).await?;
-        client.write_all(&said).await?;
-        let authentication = said[0] == b'R' && said.len() >= 9;
+        let answer = message(server).await?;
+        client.write_all(&answer).await?;
+        let authentication = answer[0] == b'R' && answer.len() >= 9;
         // Ok (0) and the end of SASL (12) ask for no answer.
-        let kind = if authentication { said[8] } else { 0 };
+        let kind = if authentication { answer[8] } else { 0 };
         if (authentication && kind == 0) || !greeting.is_empty() {
-            greeting.extend_from_slice(&said);
+            greeting.extend_from_slice(&answer);
         }
-        match said[0] {
+        match answer[0] {
             b'Z' => return Ok(greeting),
             b'R' if kind != 0 && kind != 12 => server.write_all(&message(client).await?).await?,
             _ => {}
@@ -100,13 +100,13 @@ async fn authenticate(client: &mut TcpStream, server: &mut TcpStream) -> io::Res
     }
 }
 
-/// Forwards answers until the server is ready; tells its state.
+/// Forwards answers until the server is ready; returns its state.
 async fn ready(server: &mut TcpStream, client: &mut TcpStream) -> io::Result<u8> {
     loop {
-        let said = message(server).await?;
-        client.write_all(&said).await?;
-        if said[0] == b'Z' {
-            return Ok(said[5]);
+        let answer = message(server).await?;
+        client.write_all(&answer).await?;
+        if answer[0] == b'Z' {
+            return Ok(answer[5]);
         }
     }
 }

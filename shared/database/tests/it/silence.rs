@@ -10,7 +10,7 @@ use testkit::proxy::Proxy;
 use testkit::wait::eventually;
 use tokio::task::JoinSet;
 
-use crate::conversations::{PATIENCE, insert, numbers, stored};
+use crate::conversations::{TIMEOUT, insert, numbers, stored};
 
 /// Short for conversations that fall silent, long for those after them.
 const BOUNDS: Bounds = Bounds { work: Duration::from_secs(30), request: Duration::from_secs(1) };
@@ -54,7 +54,7 @@ async fn a_connection_silent_from_any_byte_costs_its_bound_and_nothing_else() {
         let Some(case) = cases.join_next().await else { break };
         let (byte, committed) = case.unwrap();
         let found = stored_number(&numbers, byte).await;
-        assert!(found || !committed, "byte {byte}: told as committed, and not there");
+        assert!(found || !committed, "byte {byte}: reported as committed, and not there");
         done += 1;
     }
     assert_eq!(done, length + 1);
@@ -69,7 +69,7 @@ async fn stored_number(numbers: &TestDatabase, byte: usize) -> bool {
         .unwrap()
 }
 
-/// Tells whether a conversation whose way falls silent after so many bytes was told to be committed. Its pool of one connection
+/// Whether a conversation whose way falls silent after so many bytes was reported as committed. Its pool of one connection
 /// serves the next conversation.
 async fn silent_from(byte: usize, server: &PgConnectOptions) -> bool {
     let proxy = Proxy::start(format!("{}:{}", server.get_host(), server.get_port())).await.unwrap();
@@ -168,7 +168,7 @@ async fn locks_of_a_session_that_is_silent_from_any_byte_are_free_again() {
         .await
         .unwrap();
     let server = numbers.database().options().clone();
-    // Their proxies stay, so that the server hears nothing of their ends.
+    // Their proxies stay, so that the server gets no notice of their ends.
     let (mut proxies, mut cases) = (Vec::new(), JoinSet::new());
     for number in 0..=last {
         let server = server.clone();
@@ -192,7 +192,7 @@ async fn locks_of_a_session_that_is_silent_from_any_byte_are_free_again() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let free = eventually("all rows are free", PATIENCE, async || {
+    let free = eventually("all rows are free", TIMEOUT, async || {
         let free: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM (SELECT FROM numbers WHERE number >= 0 FOR UPDATE SKIP LOCKED) AS free",
         )
@@ -220,7 +220,7 @@ async fn a_session_whose_client_takes_nothing_is_ended_when_others_wait_for_it()
         large.fetch_all(&mut *tx).await
     });
     let falls_silent = async {
-        eventually("the server waits for its client to take the answer", PATIENCE, async || {
+        eventually("the server waits for its client to take the answer", TIMEOUT, async || {
             let waits: Vec<String> = sqlx::query_scalar(
                 "SELECT wait_event FROM pg_stat_activity
              WHERE datname = current_database() AND state = 'active' AND wait_event IS NOT NULL",
@@ -231,7 +231,7 @@ async fn a_session_whose_client_takes_nothing_is_ended_when_others_wait_for_it()
             if waits == ["ClientWrite"] { Ok(()) } else { Err(waits) }
         })
         .await;
-        // The client goes, and the server does not hear of it.
+        // The client goes, and the server gets no notice of it.
         proxy.silence();
     };
     tokio::select! {
@@ -246,9 +246,9 @@ async fn a_session_whose_client_takes_nothing_is_ended_when_others_wait_for_it()
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    // Alone it is left: whoever takes a large answer slowly harms nobody.
+    // Alone it is left: a client that takes a large answer slowly does no harm.
     let waiting = sqlx::query("UPDATE numbers SET number = number WHERE number = 1").execute(numbers.pool());
-    let (updated, ended) = tokio::join!(waiting, tokio::time::timeout(PATIENCE, ending));
+    let (updated, ended) = tokio::join!(waiting, tokio::time::timeout(TIMEOUT, ending));
     assert!(ended.is_ok());
     updated.unwrap();
 }

@@ -24,7 +24,7 @@ pub(super) struct Letter {
     pub(super) event_id: Uuid,
     pub(super) event_type: Option<String>,
     pub(super) reason: String,
-    /// What the inbox says of its id.
+    /// The outcome of its id in the inbox.
     pub(super) outcome: String,
     pub(super) header_names: Vec<String>,
     pub(super) header_values: Vec<Vec<u8>>,

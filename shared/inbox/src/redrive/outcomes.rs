@@ -1,4 +1,4 @@
-//! The ids that a redrive decides, and what it says of them.
+//! The ids that a redrive decides, and their outcomes.
 
 use messaging::TopicPartition;
 use sqlx::PgConnection;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::letters::Letter;
 use crate::seen;
 
-/// What the inbox says of the event that a letter decodes to.
+/// The outcome in the inbox of the event that a letter decodes to.
 pub(super) enum Known {
     /// It had its effect, by another letter or delivery.
     Applied,
@@ -15,7 +15,7 @@ pub(super) enum Known {
     Discarded,
     /// It has no end yet.
     Open,
-    /// It is below the floor, and no row says whether it was applied.
+    /// It is below the floor, and has no row: whether it was applied is unknown.
     Forgotten,
 }
 

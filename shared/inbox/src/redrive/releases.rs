@@ -1,6 +1,6 @@
 //! What waited for a release that knows its type is redriven by the first one that does, without an operator (docs/adr/0030).
 //!
-//! The crash points are those of any redrive. Between two letters of a key, the audit's last word on it says that a release
+//! The crash points are those of any redrive. Between two letters of a key, the audit's last entry of it shows that a release
 //! was at work, and the next look goes on there.
 
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ async fn redrive(shared: &Shared, known: &BTreeSet<String>) -> Result<(), Handle
     }
 }
 
-/// Whether nobody but a release has to decide about this letter, the oldest of its key.
+/// Whether only a release has to decide about this letter, the oldest of its key.
 pub(super) fn may_redrive(letter: &Letter, known: &BTreeSet<String>) -> bool {
     let is_known = || letter.event_type.as_deref().is_some_and(|event_type| known.contains(event_type));
     letter.reason == BEHIND || waited(letter) && is_known()

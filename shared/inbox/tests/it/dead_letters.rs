@@ -13,7 +13,7 @@ use testkit::wait::eventually;
 use uuid::Uuid;
 
 use crate::ledger::{IMPOSSIBLE, PANICS, REFUSED};
-use crate::stack::{PATIENCE, Stack, cancelled, confirmed};
+use crate::stack::{Stack, TIMEOUT, cancelled, confirmed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_event_changes_nothing_else() {
@@ -67,7 +67,7 @@ async fn a_header_that_stands_twice_counts_as_its_last_value() {
     stack.consume_as("tidings.ledger");
     stack.caught_up().await;
     assert_eq!(stack.effects(order_of(&ours)).await, [1]);
-    assert!(stack.effects(order_of(&foreign)).await.is_empty(), "it says that it is of another type");
+    assert!(stack.effects(order_of(&foreign)).await.is_empty(), "its header names another type");
     assert!(stack.dead_letters().await.is_empty());
     stack.stop().await;
 }
@@ -87,7 +87,7 @@ async fn a_schema_that_the_registry_learns_late_blames_no_event() {
     }
     stack.release = Codec::connect(&config, Topics::default(), &[], &[]).await.unwrap();
     let status = stack.consume_as("tidings.ledger");
-    eventually("the schema is asked for again", PATIENCE, async || {
+    eventually("the schema is asked for again", TIMEOUT, async || {
         let states = status.partitions();
         let is_retried = |state: &PartitionState| matches!(state, PartitionState::Retrying { .. });
         if states.values().any(is_retried) { Ok(()) } else { Err(format!("{states:?}")) }

@@ -1,4 +1,4 @@
-//! Effects happen once and in order, whatever is delivered how often, and whoever dies in between.
+//! Effects happen once and in order, however often a record is delivered, and whichever process dies in between.
 
 use std::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use inbox::PartitionState;
 use testkit::wait::eventually;
 use tokio::sync::Semaphore;
 
-use crate::stack::{PATIENCE, Stack, confirmed};
+use crate::stack::{Stack, TIMEOUT, confirmed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_takes_effect_once_and_in_order_although_everything_is_published_twice() {
@@ -40,7 +40,7 @@ async fn a_batch_that_fails_before_its_commit_leaves_no_trace_and_is_repeated() 
     stack.caught_up().await;
     assert_eq!(stack.effects(order).await, [1, 2, 3]);
     assert_eq!(stack.faults.failures_before_commit.load(Ordering::SeqCst), 0);
-    assert!(stack.dead_letters().await.is_empty(), "the world's faults dead-letter nothing");
+    assert!(stack.dead_letters().await.is_empty(), "transient errors dead-letter nothing");
     stack.stop().await;
 }
 
@@ -99,7 +99,7 @@ async fn stopping_finishes_the_batch_in_hand() {
     let order = new_id();
     stack.consume_as("tidings.ledger");
     stack.publish(&confirmed(order, 1)).await;
-    eventually("a batch is in hand", PATIENCE, || async {
+    eventually("a batch is in hand", TIMEOUT, || async {
         let waiting: i64 =
             sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
                 .fetch_one(stack.database.pool())
@@ -127,7 +127,7 @@ async fn a_position_outside_the_topic_stops_the_partition_and_is_not_reset() {
     .await
     .unwrap();
     let status = stack.consume_as("tidings.ledger");
-    eventually("all partitions are stopped", PATIENCE, || async {
+    eventually("all partitions are stopped", TIMEOUT, || async {
         let partitions = status.partitions();
         let stopped =
             partitions.values().filter(|state| matches!(state, PartitionState::Stopped { .. })).count();

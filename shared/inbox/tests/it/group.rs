@@ -130,11 +130,11 @@ impl Group {
 
     pub(crate) async fn until_left(&self, replica: &Replica) {
         self.until("the member leaves its group", || {
-            let said = replica.out_of_group();
-            if said.contains("left the group") && replica.partitions().is_empty() {
+            let reason = replica.out_of_group();
+            if reason.contains("left the group") && replica.partitions().is_empty() {
                 Ok(())
             } else {
-                Err((said, replica.status.partitions()))
+                Err((reason, replica.status.partitions()))
             }
         })
         .await;
@@ -149,19 +149,19 @@ impl Group {
         .await;
     }
 
-    /// Waits until so many members have told again what they reach, some looks later; each looked for evidence as often.
+    /// Waits until so many members have reported again what they reach, some looks later; each looked for evidence as often.
     pub(crate) async fn until_told_by(&self, members: i64) {
         let from: DateTime<Utc> =
             sqlx::query_scalar("SELECT now()").fetch_one(self.stack.database.pool()).await.unwrap();
-        eventually("the members tell what they reach", LONG, async || {
-            let told: i64 = sqlx::query_scalar(
+        eventually("the members report what they reach", LONG, async || {
+            let reports: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM inbox.members WHERE seen_at > $1 + interval '2 seconds'",
             )
             .bind(from)
             .fetch_one(self.stack.database.pool())
             .await
             .unwrap();
-            if told >= members { Ok(()) } else { Err(told) }
+            if reports >= members { Ok(()) } else { Err(reports) }
         })
         .await;
     }

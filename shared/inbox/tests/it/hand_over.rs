@@ -1,4 +1,4 @@
-//! A member that can't work gives its partitions to one that can (docs/adr/0024), and to nobody else.
+//! A member that can't work gives its partitions to one that can (docs/adr/0024), and to no other.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use contracts::topics::PARTITIONS;
 use inbox::internal::lag;
 use testkit::wait::eventually;
 
-use crate::stack::{PATIENCE, Stack, confirmed};
+use crate::stack::{Stack, TIMEOUT, confirmed};
 
 const TOPIC: &str = "tidings.orders";
 
@@ -62,7 +62,7 @@ async fn a_position_behind_a_marker_is_resumed_and_knows_its_last_record() {
     let status = stack.consume_as("tidings.ledger");
     stack.caught_up().await;
     assert_eq!(stack.effects(order).await, [1, 2]);
-    eventually("every partition runs", PATIENCE, async || {
+    eventually("every partition runs", TIMEOUT, async || {
         let partitions = status.partitions();
         let running =
             partitions.values().filter(|state| matches!(state, inbox::PartitionState::Running { .. }));

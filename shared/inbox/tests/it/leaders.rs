@@ -1,4 +1,4 @@
-//! One partition without a leader holds up nobody else: neither another partition's events nor what is told of it.
+//! One partition without a leader holds up no other: neither another partition's events nor its metrics.
 
 use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
@@ -8,7 +8,7 @@ use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, Stack, confirmed};
+use crate::stack::{Stack, TIMEOUT, confirmed};
 
 const TOPIC: &str = "tidings.orders";
 const WITHOUT_LEADER: i32 = 0;
@@ -23,7 +23,7 @@ fn order(is_led: bool) -> Uuid {
 }
 
 async fn applied(stack: &Stack, order: Uuid, expected: &[i64]) {
-    eventually("the events are applied", PATIENCE, async || {
+    eventually("the events are applied", TIMEOUT, async || {
         let effects = stack.effects(order).await;
         if effects == expected { Ok(()) } else { Err(effects) }
     })
@@ -39,7 +39,7 @@ async fn a_partition_without_a_leader_holds_up_no_other() {
     stack.bus.set_leader(TOPIC, WITHOUT_LEADER, false);
     let status = stack.consume_as("tidings.ledger");
     applied(&stack, led, &[1]).await;
-    eventually("the partition says what it waits for", PATIENCE, async || {
+    eventually("the partition's state has its error", TIMEOUT, async || {
         let partitions = status.partitions();
         let waits = partitions.iter().any(|(id, state)| {
             id.partition == WITHOUT_LEADER
@@ -68,7 +68,7 @@ async fn the_lag_of_the_others_is_told_while_a_partition_has_no_leader() {
         recorded.read().sum(name, &[("topic", "orders"), ("partition", &partition)])
     };
     let lags = |partition, expected: f64| async move {
-        eventually(&format!("the lag of {partition} becomes {expected}"), PATIENCE, async || {
+        eventually(&format!("the lag of {partition} becomes {expected}"), TIMEOUT, async || {
             match gauge("inbox_lag_records", partition) {
                 Some(found) if (found - expected).abs() < f64::EPSILON => Ok(()),
                 found => Err(found),
@@ -84,10 +84,10 @@ async fn the_lag_of_the_others_is_told_while_a_partition_has_no_leader() {
     lags(partition_of(led), 2.0).await;
     stack.faults.gate.add_permits(held);
     lags(partition_of(led), 0.0).await;
-    // What is not known keeps its last value; when that was read is told, too.
+    // What is not known keeps its last value; when that was read is measured, too.
     let read_at = |partition| gauge("inbox_lag_read_timestamp_seconds", partition).unwrap_or_default();
     let known = read_at(WITHOUT_LEADER);
-    eventually("the other partition's lag is read again", PATIENCE, async || {
+    eventually("the other partition's lag is read again", TIMEOUT, async || {
         let later = read_at(partition_of(led));
         if known > 0.0 && later > known { Ok(()) } else { Err((known, later)) }
     })

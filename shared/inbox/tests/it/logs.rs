@@ -5,7 +5,7 @@ use inbox::{ConsumerStatus, PartitionState};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, Stack, confirmed};
+use crate::stack::{Stack, TIMEOUT, confirmed};
 
 /// Applies the first events of an order, and stops.
 async fn applied(count: i64) -> (Stack, Uuid) {
@@ -20,7 +20,7 @@ async fn applied(count: i64) -> (Stack, Uuid) {
 }
 
 async fn stopped(status: &ConsumerStatus) -> String {
-    eventually("a partition is stopped", PATIENCE, async || {
+    eventually("a partition is stopped", TIMEOUT, async || {
         let partitions = status.partitions();
         let reason = partitions.values().find_map(|state| match state {
             PartitionState::Stopped { error } => Some(error.clone()),
@@ -44,7 +44,7 @@ async fn a_topic_made_anew_stops_its_partition_and_nothing_of_it_is_skipped() {
     assert_eq!(stack.effects(order).await, [1, 2, 3]);
     stack.stop().await;
 
-    // Nobody goes on by starting it again; an operator does, who reads the new log from its beginning.
+    // A restart does not go on; an operator does, who reads the new log from its beginning.
     let status = stack.consume_as("tidings.ledger");
     assert_eq!(stopped(&status).await, reason);
     stack.stop().await;

@@ -1,4 +1,4 @@
-//! What operators are told of the inbox is true.
+//! The inbox's metrics are true.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 
 use crate::ledger::{COUNTED, IMPOSSIBLE};
-use crate::stack::{PATIENCE, Stack, cancelled, confirmed};
+use crate::stack::{Stack, TIMEOUT, cancelled, confirmed};
 
 const TOPIC: (&str, &str) = ("topic", "orders");
 
 async fn until(recorded: &Recorded, name: &str, labels: &[(&str, &str)], wanted: f64) {
-    eventually(&format!("{name} {labels:?} becomes {wanted}"), PATIENCE, async || {
+    eventually(&format!("{name} {labels:?} becomes {wanted}"), TIMEOUT, async || {
         match recorded.read().sum(name, labels) {
             Some(found) if (found - wanted).abs() < f64::EPSILON => Ok(()),
             found => Err(found),
@@ -166,7 +166,7 @@ async fn a_partition_that_has_records_and_does_not_move_is_stalled() {
     let recorded = Recorded::start();
     let mut stack = Stack::start().await;
     stack.stalled_after_ms = 1_000;
-    // The batch waits for something that nobody bounds; it says that it runs.
+    // The batch waits for something without a bound; its state is `running`.
     let held = stack.faults.gate.forget_permits(usize::MAX);
     stack.publish(&confirmed(new_id(), 1)).await;
     let status = stack.consume_as("tidings.ledger");

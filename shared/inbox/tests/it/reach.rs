@@ -64,7 +64,7 @@ impl Bus for Reach {
         if self.cut.borrow().contains(partition) {
             return Err(BusError::Unavailable {
                 broker: "in memory".to_owned(),
-                action: format!("tell watermarks of {}/{}", partition.topic, partition.partition),
+                action: format!("return watermarks of {}/{}", partition.topic, partition.partition),
                 detail: "its leader does not answer this member".to_owned(),
             });
         }

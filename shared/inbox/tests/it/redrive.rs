@@ -12,7 +12,7 @@ use testkit::wait::eventually;
 use uuid::Uuid;
 
 use crate::ledger::{IMPOSSIBLE, REFUSED};
-use crate::stack::{PATIENCE, Stack, cancelled, cause, confirmed};
+use crate::stack::{Stack, TIMEOUT, cancelled, cause, confirmed};
 
 /// The database accepts what it refused.
 async fn fix(stack: &Stack) {
@@ -37,10 +37,10 @@ async fn a_fixed_keys_events_have_their_effect_once_and_in_order_and_the_key_is_
     stack.consume_as("tidings.ledger");
     stack.caught_up().await;
     let listed = stack.listed().await;
-    let told: Vec<_> = listed.iter().map(|event| (event.event_id, event.reason.as_str())).collect();
+    let found: Vec<_> = listed.iter().map(|event| (event.event_id, event.reason.as_str())).collect();
     let ids = events.each_ref().map(contracts::AnyEvent::event_id);
     assert_eq!(
-        told,
+        found,
         [(ids[0], "data_error"), (ids[1], "behind_dead_letter"), (ids[2], "behind_dead_letter")]
     );
     assert_eq!(listed[0].key, Some(order.to_string()));
@@ -98,7 +98,7 @@ async fn a_redrive_that_fails_before_its_commit_leaves_the_dead_letter() {
     fix(&stack).await;
     stack.faults.failures_before_commit.store(1, Ordering::SeqCst);
     let id = stack.listed().await[0].id;
-    assert!(stack.redriver().redrive(id, "a test").await.is_err(), "the world is at fault");
+    assert!(stack.redriver().redrive(id, "a test").await.is_err(), "the error is transient");
     assert_eq!(stack.dead_letters().await.len(), 1);
     assert!(stack.effects(order).await.is_empty());
     assert_eq!(stack.redrive_oldest().await, all_of(1));
@@ -123,7 +123,7 @@ async fn redrives_at_once_and_a_key_that_goes_on_keep_the_order() {
         }
     };
     let redriving = async || {
-        eventually("there are no dead letters", PATIENCE, async || {
+        eventually("there are no dead letters", TIMEOUT, async || {
             for letter in stack.listed().await {
                 stack.redrive(letter.id).await;
             }
@@ -151,7 +151,7 @@ async fn a_redrive_waits_for_its_key_before_it_touches_what_it_changes() {
     let mut batch = stack.database.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM inbox.dead_letter_keys FOR UPDATE").execute(&mut *batch).await.unwrap();
     let held_off = async {
-        let waits = eventually("the redrive waits", PATIENCE, async || {
+        let waits = eventually("the redrive waits", TIMEOUT, async || {
             sqlx::query_scalar::<_, i32>(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
             )
@@ -210,7 +210,7 @@ async fn what_is_no_event_stays_a_dead_letter_and_what_the_inbox_had_forgotten_c
     stack.stop().await;
 }
 
-/// Puts a letter whose record nobody could read, as a registry that lags behind makes it.
+/// Puts a letter whose record could not be read, as a registry that lags behind makes it.
 async fn put_unreadable(stack: &Stack, event: &AnyEvent) -> Uuid {
     let key = event.key().into_bytes();
     let envelope = Envelope::of(event, "order", &cause());

@@ -10,7 +10,7 @@ use messaging::Record;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, Stack, cancelled, cause, confirmed};
+use crate::stack::{Stack, TIMEOUT, cancelled, cause, confirmed};
 
 const GROUP: &str = "tidings.ledger";
 
@@ -38,7 +38,7 @@ fn placed(order_id: Uuid, sequence: i64) -> AnyEvent {
 }
 
 async fn in_order(stack: &Stack, order: Uuid, expected: &[i64]) {
-    eventually("the events have their effects", PATIENCE, async || {
+    eventually("the events have their effects", TIMEOUT, async || {
         let effects = stack.effects(order).await;
         assert!(expected.starts_with(&effects), "out of order: {effects:?}");
         let letters = stack.dead_letters().await;
@@ -121,7 +121,7 @@ async fn a_release_redrives_no_further_than_the_first_other_letter() {
     older_release(&mut stack, &[OrderConfirmed::TYPE]).await;
     assert_eq!(stack.listed().await.len(), 5);
     stack.consume_as(GROUP);
-    eventually("the first letter of a key is redriven", PATIENCE, async || {
+    eventually("the first letter of a key is redriven", TIMEOUT, async || {
         let effects = stack.effects(before).await;
         if effects == [1] { Ok(()) } else { Err(effects) }
     })
@@ -148,12 +148,12 @@ async fn a_type_that_nobody_wants_lets_its_key_go_on() {
     stack.consume_as(GROUP);
     in_order(&stack, order, &[2]).await;
     assert_eq!(stack.outcome(id).await.as_deref(), Some("discarded"));
-    let said = |action: &str, result: &str| ("release".to_owned(), action.to_owned(), result.to_owned());
-    assert_eq!(audit(&stack).await, [said("discard", "discarded"), said("redrive", "applied")]);
+    let entry = |action: &str, result: &str| ("release".to_owned(), action.to_owned(), result.to_owned());
+    assert_eq!(audit(&stack).await, [entry("discard", "discarded"), entry("redrive", "applied")]);
     stack.stop().await;
 }
 
-/// Between two letters the process ends, or the world is at fault: what is left of the key waits for nobody's decision.
+/// Between two letters the process ends, or an error is transient: what is left of the key waits for no decision of an operator.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_was_left_half_way_goes_on() {
     let mut stack = Stack::start().await;

@@ -9,7 +9,7 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::stack::{PATIENCE, Stack, confirmed};
+use crate::stack::{Stack, TIMEOUT, confirmed};
 
 /// The database as a role that may read and write rows, and nothing else. The role goes with the database's owner's consent.
 async fn as_a_writer(stack: &Stack) -> (Database, String) {
@@ -36,13 +36,13 @@ async fn a_role_that_can_not_make_table_partitions_is_refused_at_the_start() {
     let stack = Stack::start().await;
     let (database, role) = as_a_writer(&stack).await;
     let refused = tokio::time::timeout(
-        PATIENCE,
+        TIMEOUT,
         stack.consumer(database.clone(), "tidings.ledger").run(stack.shutdown.clone()),
     );
     let error = refused.await.expect("it ends by itself").expect_err("a right is missing");
-    let told = error.to_string();
-    assert!(matches!(error, ConsumerError::Setup { .. }), "{told}");
-    assert!(told.contains("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions"), "{told}");
+    let message = error.to_string();
+    assert!(matches!(error, ConsumerError::Setup { .. }), "{message}");
+    assert!(message.contains("GRANT EXECUTE ON FUNCTION inbox.add_table_partitions"), "{message}");
     database.close();
     drop_role(&stack, &role).await;
 }
@@ -57,7 +57,7 @@ async fn a_role_with_rights_on_rows_alone_tells_other_members_what_it_reaches() 
     let mut tasks = JoinSet::new();
     let shutdown = stack.shutdown.clone();
     tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
-    eventually("the member's row is there", PATIENCE, async || {
+    eventually("the member's row is there", TIMEOUT, async || {
         let rows: Vec<(bool, Vec<String>)> = sqlx::query_as("SELECT in_group, unreached FROM inbox.members")
             .fetch_all(stack.database.pool())
             .await
@@ -71,7 +71,7 @@ async fn a_role_with_rights_on_rows_alone_tells_other_members_what_it_reaches() 
     let revoke = format!("REVOKE DELETE ON inbox.members FROM {role}");
     sqlx::raw_sql(AssertSqlSafe(revoke)).execute(stack.database.pool()).await.unwrap();
     let again = stack.consumer(database.clone(), "tidings.ledger").run(CancellationToken::new());
-    let error = tokio::time::timeout(PATIENCE, again).await.expect("it ends by itself").expect_err("refused");
+    let error = tokio::time::timeout(TIMEOUT, again).await.expect("it ends by itself").expect_err("refused");
     assert!(error.to_string().contains("DELETE ON inbox.members"), "{error}");
     database.close();
     drop_role(&stack, &role).await;
@@ -82,7 +82,7 @@ async fn how_far_table_partitions_reach_is_shown() {
     let recorded = Recorded::start();
     let mut stack = Stack::start().await;
     stack.consume_as("tidings.ledger");
-    let end = eventually("the end of the table partitions is shown", PATIENCE, async || {
+    let end = eventually("the end of the table partitions is shown", TIMEOUT, async || {
         recorded.read().sum("inbox_table_partitions_end_timestamp_seconds", &[]).ok_or("not yet")
     })
     .await;

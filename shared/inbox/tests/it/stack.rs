@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::ledger::{Faults, TABLE, subscriptions};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Stack {
     pub(crate) database: TestDatabase,
@@ -129,7 +129,7 @@ impl Stack {
 
     /// Waits until every record on every topic is behind the position.
     pub(crate) async fn caught_up(&self) {
-        eventually("all records are behind the positions", PATIENCE, || async {
+        eventually("all records are behind the positions", TIMEOUT, || async {
             for topic in [Topic::Orders] {
                 let topic = self.codec.topics().name(topic);
                 for marks in all_watermarks(&*self.bus, &topic).await.unwrap() {
@@ -176,7 +176,7 @@ impl Stack {
         self.redriver().redrive(id, "a test").await.unwrap()
     }
 
-    /// What the inbox says became of an event.
+    /// The outcome of an event in the inbox.
     pub(crate) async fn outcome(&self, event_id: Uuid) -> Option<String> {
         sqlx::query_scalar("SELECT outcome FROM inbox.events WHERE event_id = $1")
             .bind(event_id)

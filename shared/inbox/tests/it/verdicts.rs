@@ -1,4 +1,4 @@
-//! Who is at fault when the database refuses: the event, an operator, or nobody yet known.
+//! The cause when the database refuses: the event, an operator, or one not known yet.
 
 use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
@@ -9,7 +9,7 @@ use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, Stack, confirmed};
+use crate::stack::{Stack, TIMEOUT, confirmed};
 
 /// Writes to this table fail with this SQLSTATE where the row's text contains this.
 async fn refuse(stack: &Stack, table: &str, code: &str, contains: &str) {
@@ -72,7 +72,7 @@ async fn what_an_operator_can_fix_blames_no_event() {
         refuse(&stack, "ledger", code, &order.to_string()).await;
         publish(&stack, &[order]).await;
         let status = stack.consume_as("tidings.ledger");
-        eventually("it was tried more often than an event at fault would be", PATIENCE, async || {
+        eventually("it was tried more often than an event at fault would be", TIMEOUT, async || {
             let states = status.partitions();
             let tried =
                 |state: &PartitionState| matches!(state, PartitionState::Retrying { attempts: 8.., .. });
@@ -117,7 +117,7 @@ async fn a_dead_letter_that_is_refused_stops_its_partition_with_an_alarm_of_its_
         .unwrap();
     publish(&stack, &[refused]).await;
     let status = stack.consume_as("tidings.ledger");
-    eventually("its partition has stopped", PATIENCE, async || {
+    eventually("its partition has stopped", TIMEOUT, async || {
         let states = status.partitions();
         let stopped = |state: &PartitionState| matches!(state, PartitionState::Stopped { .. });
         if states.values().any(stopped) { Ok(()) } else { Err(states) }

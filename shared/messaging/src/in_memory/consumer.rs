@@ -10,7 +10,6 @@ use super::Shared;
 use super::group::{Assignment, Change};
 use crate::bus::{Batch, BusError, Consumer, Membership, Partition, PositionError, TopicPartition};
 
-/// A member of a group.
 pub(crate) struct InMemoryConsumer {
     shared: Arc<Shared>,
     group: String,

@@ -9,7 +9,7 @@ pub enum Fault {
     Refuse(Refusal),
     /// It is on the topic, but its acknowledgement is lost.
     LoseAcknowledgement,
-    /// It is not on the topic, and the producer is not told: the request timed out.
+    /// It is not on the topic, and the producer gets no answer: the request timed out.
     TimeOut,
     /// No acknowledgement; it lands on the topic once so many later records of any producer are there, as a request
     /// does that lingered in the network or in the broker.

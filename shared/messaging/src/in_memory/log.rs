@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use crate::bus::{Delivered, PositionError, TopicPartition, Watermarks};
 use crate::murmur2::partition_for_key;
 
-/// A topic's partitions.
 pub(crate) struct Topic {
     logs: Vec<Log>,
 }

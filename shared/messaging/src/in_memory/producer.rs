@@ -20,7 +20,7 @@ type Outcome = Result<Acknowledged, DeliveryError>;
 pub(crate) struct Waiting {
     producer: u64,
     record: Record,
-    /// Given by the sender; none where the key says it.
+    /// Given by the sender; none where the key decides.
     partition: Option<i32>,
     receipt: oneshot::Sender<Outcome>,
 }

@@ -172,7 +172,7 @@ impl KafkaConfig {
     }
 
     /// How long a member may stay out of its group before another takes its place. A rebalance waits for its slowest
-    /// member as long as `max.poll.interval.ms` says; twice that is too long.
+    /// member as long as `max.poll.interval.ms`; twice that is too long.
     pub(crate) fn longest_absence(consumer: &ClientConfig) -> Duration {
         let given = consumer.get("max.poll.interval.ms").and_then(|ms| ms.parse().ok());
         Duration::from_millis(given.unwrap_or(60_000)) * 2
@@ -209,7 +209,7 @@ fn redacted<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S)
     redact(properties).serialize(serializer)
 }
 
-/// Hides the values of properties whose name says that they are secret.
+/// Hides the values of properties that are secret by their names.
 fn redact(properties: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     const SECRET: [&str; 8] =
         ["password", "secret", "token", "credential", "jaas", "oauthbearer.config", "key.pem", "private"];

@@ -16,7 +16,7 @@ pub(crate) fn delivery_error(error: &KafkaError) -> DeliveryError {
     match refusal(code) {
         Some(refusal) => DeliveryError::Refused { refusal, detail },
         None if ends_producer(code) => DeliveryError::ProducerEnded(detail),
-        // A missing topic and missing rights are among these: they are the world's fault, not the record's.
+        // A missing topic and missing rights are among these: they are not the record's fault.
         None => DeliveryError::Unacknowledged(detail),
     }
 }

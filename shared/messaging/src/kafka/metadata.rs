@@ -66,7 +66,6 @@ impl MetadataClient {
         .await
     }
 
-    /// The partitions of one topic.
     pub(crate) async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
         let (timeout, name) = (self.timeout, topic.to_owned());
         let answer = self.ask("list partitions", move |client| {
@@ -90,7 +89,6 @@ impl MetadataClient {
         }
     }
 
-    /// The offsets of one partition.
     pub(crate) async fn watermarks(&self, id: &TopicPartition) -> Result<Watermarks, BusError> {
         let (timeout, TopicPartition { topic, partition }) = (self.timeout, id.clone());
         let action = format!("return the watermarks of {topic}/{partition}");

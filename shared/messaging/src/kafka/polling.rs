@@ -169,7 +169,7 @@ impl Poller {
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             ) => {
-                // librdkafka doesn't say which partition it is, so every reader has to compare.
+                // librdkafka doesn't name the partition, so every reader has to compare.
                 for assigned in self.assignment.all() {
                     assigned.lock().maybe_out_of_range = true;
                     assigned.changed.notify_one();

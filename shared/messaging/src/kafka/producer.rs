@@ -23,7 +23,6 @@ const POLL: Duration = Duration::from_millis(50);
 
 type Outcome = Result<Acknowledged, DeliveryError>;
 
-/// A producer of its own.
 pub(crate) struct KafkaProducer {
     client: Arc<BaseProducer<Deliveries>>,
 }
@@ -53,7 +52,7 @@ impl KafkaProducer {
         Ok(Self { client })
     }
 
-    /// Into this partition, or the one that the key says.
+    /// Into this partition, or the one of the key.
     fn publish(&self, record: &Record, partition: Option<i32>) -> Receipt {
         let (receipt, outcome) = oneshot::channel();
         self.enqueue(record, partition, receipt);

@@ -1,4 +1,4 @@
-//! A member that is out of its group for too long says so, whatever librdkafka still hopes for.
+//! A member that is out of its group for too long reports it, whatever librdkafka still tries.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The bus in memory goes wrong exactly as told.
+//! The bus in memory fails exactly as a test asks.
 
 use std::sync::Arc;
 

@@ -86,7 +86,7 @@ impl Harness for InMemory {
         if commit {
             self.append_raw(id, None, Some(TRANSACTIONAL)).await;
         } else {
-            // The record of an aborted transaction is given to nobody.
+            // The record of an aborted transaction is not delivered.
             self.bus.append_control_record(&id.topic, id.partition).unwrap();
         }
         self.bus.append_control_record(&id.topic, id.partition).unwrap();
@@ -154,8 +154,8 @@ impl Harness for Embedded {
     }
 
     fn set_available(&self, available: bool) -> bool {
-        let told = if available { self.broker.up() } else { self.broker.down() };
-        told.unwrap();
+        let changed = if available { self.broker.up() } else { self.broker.down() };
+        changed.unwrap();
         true
     }
 

@@ -59,7 +59,7 @@ async fn kill_and_replace(bus: &Arc<dyn Bus>, brokers: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "runs as a process of its own, and is killed"]
-#[expect(clippy::disallowed_methods, reason = "how one test's process tells another what to read")]
+#[expect(clippy::disallowed_methods, reason = "how one test's process passes another what to read")]
 async fn the_killed_reader() {
     let address = std::env::var(ADDRESS).unwrap();
     let [brokers, topic, group] = address.split(' ').collect::<Vec<_>>().try_into().unwrap();
@@ -69,6 +69,6 @@ async fn the_killed_reader() {
     let _member = Member::join("killed", &bus, group, &subscription, &ledger).await;
     ledger.shared_as(&[("killed", 6)]).await;
     println!("{READY}");
-    // Bounded, should nobody come to kill it.
+    // Bounded, should it not be killed.
     let _ = timeout(LONG, std::future::pending::<()>()).await;
 }

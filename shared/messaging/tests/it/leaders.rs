@@ -63,12 +63,12 @@ async fn what_the_other_partitions_hold_is_told_while_one_has_no_leader() {
     let at = publish(&*bus.producer().await.unwrap(), vec![record(&topic, &key(), "value")]).await[0];
     broker.set_leader(&topic, WITHOUT_LEADER, false).unwrap();
 
-    let told = timeout(LONG, async {
+    let answers = timeout(LONG, async {
         let partitions = ends::partitions(&*bus, &topic).await.unwrap();
         assert_eq!(partitions.len(), PARTITIONS as usize);
         ends::watermarks(&*bus, partitions).await
     });
-    for (id, answer) in told.await.expect("an answer of each in time") {
+    for (id, answer) in answers.await.expect("an answer of each in time") {
         let known = answer.map(|marks| marks.high);
         match id.partition {
             WITHOUT_LEADER => assert!(matches!(known, Err(BusError::Unavailable { .. })), "{known:?}"),

@@ -80,8 +80,8 @@ impl Ledger {
     }
 
     /// As [`Ledger::has_read`], for what may take longer.
-    pub(crate) async fn has_read_within(&self, patience: Duration, count: usize) {
-        eventually(&format!("{count} records read"), patience, || async {
+    pub(crate) async fn has_read_within(&self, limit: Duration, count: usize) {
+        eventually(&format!("{count} records read"), limit, || async {
             let read = self.entries().len();
             if read >= count { Ok(()) } else { Err(read) }
         })

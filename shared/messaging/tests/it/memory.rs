@@ -51,9 +51,9 @@ async fn read_slowly(bus: &Arc<dyn Bus>, brokers: &str) {
         .kill_on_drop(true)
         .output();
     let reader = tokio::time::timeout(Duration::from_secs(120), reader).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&reader.stdout);
-    println!("{said}");
-    assert!(reader.status.success() && said.contains("1 passed"), "{reader:?}");
+    let output = String::from_utf8_lossy(&reader.stdout);
+    println!("{output}");
+    assert!(reader.status.success() && output.contains("1 passed"), "{reader:?}");
 }
 
 /// Compresses about as well as events do, to a quarter.
@@ -70,7 +70,7 @@ fn value(n: usize) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "runs as a process of its own"]
-#[expect(clippy::disallowed_methods, reason = "how one test's process tells another what to read")]
+#[expect(clippy::disallowed_methods, reason = "how one test's process passes another what to read")]
 async fn the_slow_reader() {
     let address = std::env::var(ADDRESS).unwrap();
     let (brokers, topic) = address.split_once(' ').unwrap();

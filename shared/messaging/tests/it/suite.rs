@@ -1,4 +1,4 @@
-//! What every bus promises, and the words in which the suite says it.
+//! What every bus promises, and the helpers of the suite.
 
 pub(crate) mod groups;
 pub(crate) mod holes;
@@ -51,7 +51,7 @@ pub(crate) async fn reader(bus: &Arc<dyn Bus>, topic: &str) -> (Box<dyn Consumer
     while partitions.len() < PARTITIONS as usize {
         match timeout(LONG, consumer.next()).await.expect("an assignment in time").unwrap() {
             Membership::Assigned(more) => partitions.extend(more),
-            Membership::Revoked(ids) => panic!("nobody else is in the group, but {ids:?} are revoked"),
+            Membership::Revoked(ids) => panic!("no other member is in the group, but {ids:?} are revoked"),
         }
     }
     partitions.sort_by_key(|partition| partition.id().clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
 
-/// Counts failures, and says how long to wait after each.
+/// Counts failures, and gives the pause after each.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     failures: u32,

@@ -78,7 +78,7 @@ impl Default for RelayConfig {
 }
 
 impl RelayConfig {
-    /// Checks what the fields' types can't say.
+    /// Checks what the fields' types can't express.
     ///
     /// # Errors
     /// When two settings contradict each other.

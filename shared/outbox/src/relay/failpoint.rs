@@ -1,6 +1,6 @@
 //! Named steps of a relay, so that a test can crash or freeze one exactly there.
 
-/// Between two of these a relay may crash; whatever it then repeats, it must not skip.
+/// A relay may crash between two of these: it may then repeat a record, and must not skip one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failpoint {
     /// Rows were read, none of them sent.
@@ -13,7 +13,7 @@ pub enum Failpoint {
     Finished,
 }
 
-/// Is told of every step that a relay makes.
+/// Called at every step that a relay makes.
 pub trait Failpoints: Send + Sync + std::fmt::Debug {
     /// The relay has just made `step`.
     fn reached(&self, step: Failpoint);

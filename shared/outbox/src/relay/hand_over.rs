@@ -54,13 +54,13 @@ impl Default for HandOverTimes {
     }
 }
 
-/// What a relay reaches of the broker, and what the others say that they reach, when it last asked.
+/// The partitions that a relay reaches, and those that the others report, when it last probed.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) asked_at: Instant,
-    /// The partitions whose leaders do not answer. None when not even the partitions are told: then it reaches none.
+    /// The partitions whose leaders do not answer. None when not even the metadata is answered: then it reaches none.
     pub(crate) unreached: Option<BTreeSet<TopicPartition>>,
-    /// The same of each other relay that leads or may lead, and said so lately.
+    /// The same of each other relay that leads or may lead, by a recent report.
     pub(crate) others: Vec<BTreeSet<TopicPartition>>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct View {
 pub(crate) enum Due {
     /// Messages of this partition.
     Partition(TopicPartition),
-    /// Messages of a topic whose partitions nobody has told yet.
+    /// Messages of a topic whose partitions are not known yet.
     Topic(String),
 }
 
@@ -159,7 +159,6 @@ impl HandOver {
         &self.times
     }
 
-    /// It leads.
     pub(crate) fn leads(&mut self, now: Instant) {
         (self.given_up, self.calm_since) = (None, Some(now));
     }
@@ -247,7 +246,7 @@ mod tests {
     fn it_keeps_the_lead_without_evidence() {
         assert!(!gives_up(&[0], &view(Some(&[0]), &[])));
         assert!(!gives_up(&[0], &view(None, &[])));
-        // Nobody reaches it.
+        // No relay reaches it.
         assert!(!gives_up(&[0], &view(Some(&[0]), &[&[0]])));
         assert!(!gives_up(&[0], &view(None, &[&[0, 1]])));
         // The other one does not reach what this one reaches.
@@ -267,7 +266,7 @@ mod tests {
         assert!(gives_up(&view(None, &[&[]])));
         assert!(!gives_up(&view(None, &[&[3]])));
         assert!(!gives_up(&view(None, &[])));
-        // Its partitions are told by now.
+        // Its partitions are known by now.
         assert!(!gives_up(&view(Some(&[1]), &[&[]])));
     }
 

@@ -182,7 +182,7 @@ impl KeyQueues {
         Some(row)
     }
 
-    /// Nobody knows whether the broker has the key's row in flight: it is to be sent again before any later one.
+    /// Whether the broker has the key's row in flight is unknown: it is to be sent again before any later one.
     pub(crate) fn unacknowledged(&mut self, key: &QueueKey) {
         let Some(queue) = self.queues.get_mut(key) else { return };
         let Some(head) = queue.rows.front() else { return };
@@ -219,7 +219,7 @@ impl KeyQueues {
         }
     }
 
-    /// Nothing that is in flight will be heard of again: its producer is gone.
+    /// What is in flight gets no answer any more: its producer is gone.
     pub(crate) fn abandon(&mut self) {
         let flying: Vec<QueueKey> = self
             .queues

@@ -106,8 +106,8 @@ impl Relay {
     }
 
     /// Opens the producers of these topics as soon as it leads. The broker takes half a second to number an idempotent
-    /// producer, which a topic's first row would wait for. Of these topics it says what it reaches, too, and gives the lead
-    /// up to a relay that reaches more.
+    /// producer, which a topic's first row would wait for. It also reports which partitions of these topics it reaches, and gives
+    /// the lead up to a relay that reaches more.
     #[must_use]
     pub fn with_topics(mut self, topics: Vec<String>) -> Self {
         self.topics = topics;
@@ -134,7 +134,7 @@ impl Relay {
     /// # Errors
     /// When the set-up is wrong: a right is missing, or a setting of the database contradicts the order of ids.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RelayError> {
-        // Boxed, so that it is small for whoever spawns it.
+        // Boxed, so that the caller's future stays small.
         Box::pin(self.run_until(shutdown)).await
     }
 
@@ -164,7 +164,9 @@ impl Relay {
                 .await;
             match checked {
                 Ok(verdict) => return verdict,
-                Err(error) => self.retrying("outbox: the database can't be asked", &error),
+                Err(error) => {
+                    self.retrying("outbox: the check of the database failed, will be retried", &error);
+                }
             }
             if wait(&mut backoff, shutdown).await.is_break() {
                 return Ok(());
@@ -249,7 +251,7 @@ impl Relay {
         tracing::warn!(error, "{what}");
     }
 
-    /// The server bounds every statement; this is for a server that is gone.
+    /// The server bounds every statement; this bound is for a server that does not answer.
     async fn bounded<T>(
         &self,
         statement: impl Future<Output = Result<T, sqlx::Error>>,
@@ -278,10 +280,7 @@ impl Relay {
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
-                self.retrying(
-                    "outbox: the relay's session ended; unpublished messages will be read again",
-                    &error,
-                );
+                self.retrying("outbox: relay session lost; unpublished messages will be read again", &error);
                 if wait(&mut backoff, shutdown).await.is_break() {
                     break;
                 }
@@ -303,7 +302,7 @@ impl Relay {
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
-                        "outbox: no table partition can be made; trying again"
+                        "outbox: creating a table partition failed, will be retried"
                     );
                     let counting = self.database.connection(Operation::Maintenance, |mut conn| async move {
                         table::table_partitions(&mut conn).await
@@ -328,6 +327,6 @@ async fn wait(backoff: &mut Backoff, shutdown: &CancellationToken) -> std::ops::
 
 /// Ends the session, and with it the lock.
 async fn close(conn: PgConnection, grace: std::time::Duration) -> Result<(), sqlx::Error> {
-    // Past the grace period the dropped socket tells the server the same.
+    // Past the grace period the dropped socket ends the session.
     timeout(grace, conn.close()).await.unwrap_or(Ok(()))
 }

@@ -35,7 +35,7 @@ pub(crate) fn publish(
     span
 }
 
-/// Ends the span with what the broker said.
+/// Ends the span with the broker's answer.
 pub(crate) fn answered(
     span: &Span,
     answer: Result<Acknowledged, DeliveryError>,

@@ -12,8 +12,8 @@ pub enum RelayState {
     Leading,
     /// Another replica publishes; this one takes over when that one ends.
     StandingBy,
-    /// It can't lead: its database does not serve it, or another relay reaches more of the broker. Rows that nobody publishes
-    /// wait, and none is lost.
+    /// It can't lead: its database does not serve it, or another relay reaches more of the broker. Rows are not
+    /// lost: they wait for a relay that publishes.
     Retrying {
         /// Why not.
         error: String,
@@ -22,12 +22,12 @@ pub enum RelayState {
     Stopped,
 }
 
-/// Shared between a relay and whoever asks. Cheap to clone.
+/// Shared between a relay and the health checks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct RelayStatus(Arc<Mutex<Told>>);
+pub struct RelayStatus(Arc<Mutex<Current>>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Current {
     state: RelayState,
     stalled: usize,
 }
@@ -49,12 +49,12 @@ impl RelayStatus {
         self.lock().stalled = stalled;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, Current> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set(&self, state: RelayState) {
         metrics::gauge!("outbox_relay_leader").set(if state == RelayState::Leading { 1.0 } else { 0.0 });
-        *self.lock() = Told { state, stalled: 0 };
+        *self.lock() = Current { state, stalled: 0 };
     }
 }

@@ -32,7 +32,7 @@ use verdict::{Sending, Verdict};
 /// How long a publisher that failed waits for the answers still open before it gives its producer up.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What a publisher is told, in order.
+/// Input of a publisher, in order.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Publish these, each in its partition.
@@ -58,7 +58,6 @@ pub(crate) enum Outcome {
     Dropped(Vec<i64>),
 }
 
-/// A topic's publisher.
 pub(crate) struct TopicPublisher {
     topic: String,
     content_type: Arc<str>,
@@ -92,7 +91,7 @@ type Answer = (i32, QueueKey, Result<Acknowledged, DeliveryError>);
 
 /// Why a publisher's work with a producer came to an end.
 enum End {
-    /// Nobody wants anything from this publisher any more.
+    /// The leader has dropped this publisher.
     Closed,
     /// Nothing is acknowledged any more.
     Unacknowledged,

@@ -11,8 +11,8 @@ use crate::stage::{Stage, append, message};
 
 const ROWS: usize = 100_000;
 const ROWS_PER_KEY: usize = 3;
-/// Far above what is measured: on a busy machine the test shall tell linear from quadratic, no more.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Far above what is measured: on a busy machine the test only separates linear from quadratic.
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
@@ -20,7 +20,7 @@ async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
     let place = if test_kafka().is_some() { "on a real Kafka" } else { "in memory" };
     publish_backlog(&Poll::default(), &stage, place).await;
     let watcher = &stage.watcher;
-    watcher.until("all are seen", PATIENCE, |watcher| watcher.count() >= ROWS).await;
+    watcher.until("all are seen", TIMEOUT, |watcher| watcher.count() >= ROWS).await;
     assert_eq!(watcher.count(), ROWS, "without a fault nothing is repeated");
     watcher.assert_in_sequence();
 }
@@ -54,7 +54,7 @@ async fn publish_backlog(factory: &Poll, stage: &Stage, place: &str) {
     }
     let started = Instant::now();
     let relay = stage.start(factory);
-    eventually("everything is published", PATIENCE, async || match stage.unpublished().await {
+    eventually("everything is published", TIMEOUT, async || match stage.unpublished().await {
         0 => Ok(()),
         unpublished => Err(unpublished),
     })

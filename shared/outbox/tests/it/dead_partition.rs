@@ -10,7 +10,7 @@ use testkit::wait::eventually;
 
 use crate::counting::Counting;
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage, append, message};
+use crate::stage::{Stage, TIMEOUT, append, message};
 use crate::way::{Events, Through, Way};
 
 const PARTITIONS: i32 = 6;
@@ -36,7 +36,7 @@ async fn append_all(stage: &Stage, keys: &[String]) {
 
 /// Waits until every row of these keys is published.
 async fn until_keys_published(stage: &Stage, keys: &[String]) {
-    eventually("the keys' messages are published", PATIENCE, async || {
+    eventually("the keys' messages are published", TIMEOUT, async || {
         let waiting: i64 =
             sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished() WHERE subject = ANY($1)")
                 .bind(keys)
@@ -116,8 +116,8 @@ async fn a_partition_without_a_leader_replaces_no_producer_and_is_reported() {
 
     append_all(&stage, &keys(5, true)).await;
     let began = Instant::now();
-    // Nothing else is in flight meanwhile, so that nobody else is heard.
-    eventually("three time-outs have passed", PATIENCE, async || {
+    // Nothing else is in flight meanwhile, so that there are no other answers.
+    eventually("three time-outs have passed", TIMEOUT, async || {
         if began.elapsed() > Duration::from_secs(6) { Ok(()) } else { Err(began.elapsed()) }
     })
     .await;
@@ -128,9 +128,9 @@ async fn a_partition_without_a_leader_replaces_no_producer_and_is_reported() {
 
     let stalled = || recorded.sum("outbox_stalled_partitions", &[("topic", "orders")]);
     let is = async |expected: f64| {
-        eventually("the stalled partitions are told", PATIENCE, async || match stalled() {
-            told if (told - expected).abs() < f64::EPSILON => Ok(()),
-            told => Err(told),
+        eventually("the stalled partitions are measured", TIMEOUT, async || match stalled() {
+            found if (found - expected).abs() < f64::EPSILON => Ok(()),
+            found => Err(found),
         })
         .await;
     };
@@ -191,7 +191,7 @@ async fn a_look_for_leaders_without_an_answer_holds_up_no_other_partition() {
     let looks = way.rounds();
     for key in others {
         // Nothing else is in flight, so that the publisher looks; it goes on as if there were a leader.
-        eventually("the publisher looks for leaders", PATIENCE, async || match way.rounds() - looks {
+        eventually("the publisher looks for leaders", TIMEOUT, async || match way.rounds() - looks {
             0 => Err("not yet"),
             _ => Ok(()),
         })

@@ -243,7 +243,7 @@ async fn a_hole_in_the_ids_is_no_gap() {
     relay.stop().await;
 }
 
-/// Appends a message that is no event, and tells its id.
+/// Appends a message that is no event, and returns its id.
 async fn append_foreign(
     stage: &Stage,
     key: Option<&[u8]>,
@@ -284,7 +284,7 @@ async fn any_message_can_be_blocked_without_stopping_the_relay() {
     }
     stage.until_unpublished(3).await;
     let recorded: Vec<i64> =
-        testkit::wait::eventually("all three are blocked", crate::stage::PATIENCE, async || {
+        testkit::wait::eventually("all three are blocked", crate::stage::TIMEOUT, async || {
             let recorded: Vec<i64> =
                 sqlx::query_scalar("SELECT message_id FROM outbox.blocked_keys ORDER BY 1")
                     .fetch_all(stage.pool())

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, TIMEOUT};
 use crate::way::{Events, Through, Way, keys_of};
 
 const GIVEN_UP: &str = "outbox_leads_given_up_total";
@@ -64,7 +64,7 @@ impl Replica {
         self.until("the relay's state changes", |state| *state == wanted).await;
     }
 
-    /// Waits until it says that it keeps off the lead, and why.
+    /// Waits until its state shows that it keeps off the lead, and why.
     pub(crate) async fn keeps_off(&self, why: &str) {
         self.until("it keeps off the lead", |state| match state {
             RelayState::Retrying { error } => error.contains(why),
@@ -74,7 +74,7 @@ impl Replica {
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&RelayState) -> bool) {
-        eventually(what, PATIENCE, async || match self.status.state() {
+        eventually(what, TIMEOUT, async || match self.status.state() {
             state if holds(&state) => Ok(()),
             state => Err(state),
         })
@@ -83,7 +83,7 @@ impl Replica {
 
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await;
+        let ended = tokio::time::timeout(TIMEOUT, self.task.join_next()).await;
         ended.expect("it ends in time").expect("it runs").expect("it does not panic");
     }
 }
@@ -126,9 +126,9 @@ impl Pair {
         }
     }
 
-    /// Waits until both relays have said that they do not reach so many partitions.
+    /// Waits until both relays have reported that they do not reach so many partitions.
     async fn until_reported(&self, unreached: i32) {
-        eventually("both relays have said what they reach", PATIENCE, async || {
+        eventually("both relays have reported what they reach", TIMEOUT, async || {
             let reported: Vec<i32> = sqlx::query_scalar("SELECT cardinality(unreached) FROM outbox.relays")
                 .fetch_all(self.stage.pool())
                 .await
@@ -145,7 +145,7 @@ impl Pair {
     /// Waits until the leader had many occasions to give up, and sees that it has not.
     async fn the_lead_stays(&self) {
         let (began, a, b) = (Instant::now(), self.a.way.rounds(), self.b.way.rounds());
-        eventually("both relays have asked what they reach", PATIENCE, async || {
+        eventually("both relays have asked what they reach", TIMEOUT, async || {
             let asked = (self.a.way.rounds() - a, self.b.way.rounds() - b, began.elapsed());
             if asked.0 >= 20 && asked.1 >= 20 && asked.2 > soon().stalled_after * 4 {
                 Ok(())
@@ -228,7 +228,7 @@ async fn with_all_relays_cut_off_nobody_gives_up() {
     let keys = keys_of(&[0, 1]);
     pair.commit(&keys).await;
     pair.until_seen(&keys, 1).await;
-    // Partition by partition: the partitions are still told.
+    // Partition by partition: the partitions are still listed.
     for partitions in [&[0, 1, 2, 3, 4, 5][..], &[0, 1]] {
         pair.b.way.cut(partitions);
         pair.a.way.cut(partitions);
@@ -239,7 +239,7 @@ async fn with_all_relays_cut_off_nobody_gives_up() {
     pair.b.way.cut_everything();
     pair.a.way.cut_everything();
     let (a, b) = (pair.a.way.rounds(), pair.b.way.rounds());
-    eventually("both relays have asked in vain", PATIENCE, async || {
+    eventually("both relays have asked in vain", TIMEOUT, async || {
         let asked = (pair.a.way.rounds() - a, pair.b.way.rounds() - b);
         if asked.0 >= 20 && asked.1 >= 20 { Ok(()) } else { Err(asked) }
     })
@@ -264,7 +264,7 @@ async fn a_partition_without_a_leader_leaves_the_lock_where_it_is() {
     pair.commit(&others).await;
     pair.until_seen(&others, 1).await;
     pair.the_lead_stays().await;
-    eventually("the leader says that it is stalled", PATIENCE, async || match pair.a.status.stalled() {
+    eventually("the leader is stalled", TIMEOUT, async || match pair.a.status.stalled() {
         1 => Ok(()),
         stalled => Err(stalled),
     })
@@ -346,7 +346,7 @@ async fn a_relay_that_reaches_less_leaves_the_lead_to_one_that_lost_its_session(
         .await
         .unwrap();
         assert!(ended);
-        eventually("it leads again", PATIENCE, async || match leads() {
+        eventually("it leads again", TIMEOUT, async || match leads() {
             leads if leads >= lead => Ok(()),
             leads => Err(leads),
         })

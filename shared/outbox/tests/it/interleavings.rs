@@ -166,7 +166,7 @@ enum Order {
     End { commits: bool },
 }
 
-/// A connection that does as it is told, and can wait for a lock meanwhile.
+/// A connection that runs one command after the other, and can wait for a lock meanwhile.
 struct Actor {
     orders: mpsc::Sender<Order>,
     done: mpsc::Receiver<()>,
@@ -207,7 +207,7 @@ impl Actor {
     }
 
     async fn done(&mut self) {
-        let done = tokio::time::timeout(crate::stage::PATIENCE, self.done.recv()).await;
+        let done = tokio::time::timeout(crate::stage::TIMEOUT, self.done.recv()).await;
         done.expect("the step is done in time").expect("the connection works");
     }
 }

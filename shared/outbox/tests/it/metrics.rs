@@ -1,4 +1,4 @@
-//! What operators are told of the outbox is true.
+//! The outbox's metrics and states are true.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, TIMEOUT};
 
 /// Lets rows of this key have been committed so long ago.
 async fn backdate(stage: &Stage, key: &str, seconds: f64) {
@@ -93,7 +93,7 @@ impl Replica {
     }
 
     async fn becomes(&self, wanted: RelayState) {
-        eventually("the relay's state changes", PATIENCE, async || match self.status.state() {
+        eventually("the relay's state changes", TIMEOUT, async || match self.status.state() {
             state if state == wanted => Ok(()),
             state => Err(state),
         })

@@ -1,4 +1,4 @@
-//! A relay that leads has its producers before it has rows: whoever commits first need not wait for one.
+//! A relay that leads has its producers before it has rows: the first commit does not wait for one.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use testkit::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
 use crate::counting::Counting;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, TIMEOUT};
 
 #[tokio::test]
 async fn a_leaders_producers_are_open_before_the_first_row() {
@@ -23,7 +23,7 @@ async fn a_leaders_producers_are_open_before_the_first_row() {
     let relay = relay.with_topics(topics);
     let shutdown = CancellationToken::new();
     let watching = async {
-        eventually("each topic has its producer", PATIENCE, async || {
+        eventually("each topic has its producer", TIMEOUT, async || {
             let opened = bus.producers();
             if opened == count { Ok(()) } else { Err(opened) }
         })

@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage, outbox};
+use crate::stage::{Stage, TIMEOUT, outbox};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 const ROUNDS: i64 = 5;
@@ -24,7 +24,7 @@ const STEPS: [Failpoint; 4] =
     [Failpoint::Read, Failpoint::Sent, Failpoint::Acknowledged, Failpoint::Finished];
 const ORDER: &str = "OUTBOX_TEST_PROCESS";
 
-/// What a relay's process is told.
+/// The task of a relay's process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Task {
     database: String,
@@ -55,7 +55,7 @@ struct Trap {
 impl Failpoints for Trap {
     #[expect(
         clippy::disallowed_methods,
-        reason = "there is no condition to wait for: nobody sees the end of this"
+        reason = "there is no condition to wait for: no other process sees the end of this"
     )]
     fn reached(&self, step: Failpoint) {
         if step == STEPS[self.fault.step]
@@ -182,7 +182,7 @@ async fn a_leader_frozen_after_any_step_is_replaced_and_does_no_harm_when_thawed
         external.commit_all().await;
         let mut frozen = external.spawn(Some(Fault { step: index, occurrence: 1, kind: Kind::Frozen }));
         let pid = Pid::from_raw(i32::try_from(frozen.id().unwrap()).unwrap()).unwrap();
-        eventually("the leader is frozen", PATIENCE, async || {
+        eventually("the leader is frozen", TIMEOUT, async || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
             if stat.contains(") T ") { Ok(()) } else { Err(stat) }
         })

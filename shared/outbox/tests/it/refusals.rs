@@ -9,7 +9,7 @@ use testkit::wait::eventually;
 
 use crate::counting::Counting;
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, TIMEOUT};
 use crate::way::{Events, Through, Way, keys_of};
 
 fn keys(prefix: &str, count: usize) -> Vec<String> {
@@ -42,8 +42,8 @@ async fn a_refused_key_goes_on_by_itself_once_its_record_is_taken() {
     let relay = stage.start(&impatient());
     assert_eq!(stage.until_blocked(&stage.orders, "bad").await, "rejected");
     stage.watcher.until_seen(&stage.orders, "good", 3).await;
-    // Its row stays, and says how often it was tried and when it is tried next.
-    let (attempts, in_time): (i32, bool) = eventually("it is tried again", PATIENCE, async || {
+    // Its row stays, with the number of attempts and the time of the next one.
+    let (attempts, in_time): (i32, bool) = eventually("it is tried again", TIMEOUT, async || {
         let row: (i32, bool) = sqlx::query_as(
             "SELECT attempts, retry_at - clock_timestamp() BETWEEN '-30 s' AND '1 s' FROM outbox.blocked_keys",
         )
@@ -85,9 +85,9 @@ async fn a_topic_that_refuses_everything_is_left_alone_as_one_and_goes_on_by_its
     let recorded = Recorded::start();
     let refused = || recorded.sum("outbox_refused_topics", &[("topic", "orders")]);
     let becomes = async |expected: f64| {
-        eventually("it is told whether the topic refuses everything", PATIENCE, async || match refused() {
-            told if (told - expected).abs() < f64::EPSILON => Ok(()),
-            told => Err(told),
+        eventually("the gauge of refused topics changes", TIMEOUT, async || match refused() {
+            found if (found - expected).abs() < f64::EPSILON => Ok(()),
+            found => Err(found),
         })
         .await;
     };
@@ -131,7 +131,7 @@ async fn many_bad_records_in_succession_do_not_stop_their_topic() {
         stage.commit(&stage.orders, &[&good]).await;
         stage.watcher.until_seen(&stage.orders, &good, 1).await;
     }
-    eventually("each bad key is blocked", PATIENCE, async || match stage.blocked().await {
+    eventually("each bad key is blocked", TIMEOUT, async || match stage.blocked().await {
         12 => Ok(()),
         blocked => {
             stage.commit(&stage.orders, &["good"]).await;
@@ -152,16 +152,16 @@ async fn a_record_tried_in_a_partition_without_an_answer_holds_up_no_other() {
     let refused = keys_of(&[1, 1, 2, 2, 3, 3, 4, 4]);
     stage.commit(&stage.orders, &all(&refused)).await;
     let relay = stage.start(&Poll::default());
-    eventually("the topic refuses everything", PATIENCE, async || {
-        let told = recorded.sum("outbox_refused_topics", &[("topic", "orders")]);
-        if told > 0.0 { Ok(()) } else { Err(told) }
+    eventually("the topic refuses everything", TIMEOUT, async || {
+        let found = recorded.sum("outbox_refused_topics", &[("topic", "orders")]);
+        if found > 0.0 { Ok(()) } else { Err(found) }
     })
     .await;
 
     // A row that was never refused is tried first: this one.
     way.cut(&[0]);
     stage.commit(&stage.orders, &all(&keys_of(&[0]))).await;
-    eventually("it is with the broker", PATIENCE, async || match way.lingering() {
+    eventually("it is with the broker", TIMEOUT, async || match way.lingering() {
         1 => Ok(()),
         sent => Err(sent),
     })

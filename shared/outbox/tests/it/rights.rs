@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use testkit::wait::eventually;
 
 use crate::hand_over::{Replica, soon};
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{Stage, TIMEOUT};
 use crate::way::{Events, Way};
 
 /// The database as such a role.
@@ -39,7 +39,7 @@ async fn a_role_with_rights_on_rows_alone_reports_what_it_reaches() {
     let way = Way::new("a", Arc::clone(&stage.bus), &Events::default());
     way.cut(&[3]);
     let relay = Replica::start_in(database.clone(), &stage, &way, soon());
-    let unreached: Vec<String> = eventually("its report is there", PATIENCE, async || {
+    let unreached: Vec<String> = eventually("its report is there", TIMEOUT, async || {
         let report = sqlx::query_scalar("SELECT unreached FROM outbox.relays");
         report.fetch_optional(stage.pool()).await.unwrap().ok_or("none")
     })
@@ -58,7 +58,7 @@ async fn a_role_without_rights_on_the_reports_publishes_all_the_same() {
     sqlx::raw_sql(AssertSqlSafe(revoke)).execute(stage.pool()).await.unwrap();
     let way = Way::new("a", Arc::clone(&stage.bus), &Events::default());
     let relay = Replica::start_in(database.clone(), &stage, &way, soon());
-    eventually("it has tried to report again and again", PATIENCE, async || match way.rounds() {
+    eventually("it has tried to report again and again", TIMEOUT, async || match way.rounds() {
         rounds if rounds >= 5 => Ok(()),
         rounds => Err(rounds),
     })

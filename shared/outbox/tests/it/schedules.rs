@@ -28,7 +28,7 @@ const STEPS: [Failpoint; 4] = [Failpoint::Begin, Failpoint::Lock, Failpoint::Ins
 pub(crate) type Schedule = Vec<usize>;
 
 /// Every schedule of `plans` that the locks allow. With `reduced`, orders of steps that can't see each other are taken
-/// once: an aggregate that nobody else changes is locked right before the insert, a lock that is buffered is asked for when
+/// once: an aggregate that no other transaction changes is locked right before the insert, a lock that is buffered is asked for when
 /// it is free, and transactions that differ in nothing but their number begin in their numbers' order.
 pub(crate) fn all(plans: &[Plan], reduced: bool) -> Vec<Schedule> {
     let mut found = Vec::new();

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::relays::Poll;
 use crate::watcher::Watcher;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A stand-in for any service's aggregate: the row whose lock orders its events.
 const AGGREGATES: &str = "CREATE TABLE aggregates (
@@ -121,7 +121,7 @@ impl Stage {
 
     /// Waits until exactly so many messages are unpublished.
     pub(crate) async fn until_unpublished(&self, messages: i64) {
-        eventually("what can be published is", PATIENCE, async || match self.unpublished().await {
+        eventually("what can be published is", TIMEOUT, async || match self.unpublished().await {
             unpublished if unpublished == messages => Ok(()),
             unpublished => Err(unpublished),
         })
@@ -132,9 +132,9 @@ impl Stage {
         sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished()").fetch_one(self.pool()).await.unwrap()
     }
 
-    /// Waits until this key is blocked, and tells why.
+    /// Waits until this key is blocked, and returns the reason.
     pub(crate) async fn until_blocked(&self, topic: &str, key: &str) -> String {
-        eventually("the key is blocked", PATIENCE, async || {
+        eventually("the key is blocked", TIMEOUT, async || {
             sqlx::query_scalar("SELECT reason FROM outbox.blocked_keys WHERE topic = $1 AND key = $2")
                 .bind(topic)
                 .bind(key.as_bytes())
@@ -180,7 +180,7 @@ impl Running {
 
     /// Waits for the relay's own end.
     pub(crate) async fn ended(&mut self) -> Result<(), RelayError> {
-        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await;
+        let ended = tokio::time::timeout(TIMEOUT, self.task.join_next()).await;
         ended.expect("the relay ends in time").expect("it runs").expect("it does not panic")
     }
 
@@ -257,7 +257,7 @@ pub(crate) async fn publish(
     outbox.append(conn, &numbered).await
 }
 
-/// Numbers and appends messages whose aggregates nobody stores.
+/// Numbers and appends messages without storing their aggregates.
 pub(crate) async fn append(
     conn: &mut PgConnection,
     outbox: &Outbox,

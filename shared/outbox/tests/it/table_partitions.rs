@@ -6,7 +6,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use testkit::wait::eventually;
 
 use crate::relays::Poll;
-use crate::stage::{PATIENCE, Stage, lock, publish};
+use crate::stage::{Stage, TIMEOUT, lock, publish};
 use outbox::RelayError;
 
 /// Lets all messages have been appended and published eight days ago.
@@ -25,7 +25,7 @@ async fn dropped(stage: &Stage) -> Vec<i64> {
 
 /// Waits until a session of this database waits for a lock.
 async fn until_somebody_waits(stage: &Stage) {
-    eventually("somebody waits for the table", PATIENCE, async || {
+    eventually("somebody waits for the table", TIMEOUT, async || {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
              WHERE d.datname = current_database() AND NOT l.granted",
@@ -33,7 +33,7 @@ async fn until_somebody_waits(stage: &Stage) {
         .fetch_one(stage.pool())
         .await
         .unwrap();
-        if waiting > 0 { Ok(()) } else { Err("nobody") }
+        if waiting > 0 { Ok(()) } else { Err("no session waits") }
     })
     .await;
 }
@@ -51,7 +51,7 @@ async fn a_partition_is_dropped_once_it_is_published_and_old_and_its_keys_go_on(
     stage.pool().execute(LONG_AGO).await.unwrap();
     stage.continue_in_partition(1).await;
     stage.commit(&stage.orders, &["young"]).await;
-    eventually("the first partition is dropped", PATIENCE, async || match dropped(&stage).await.as_slice() {
+    eventually("the first partition is dropped", TIMEOUT, async || match dropped(&stage).await.as_slice() {
         [0] => Ok(()),
         other => Err(other.to_vec()),
     })
@@ -163,9 +163,9 @@ async fn a_predecessor_dropped_while_its_successor_is_read_is_no_gap() {
     }
 }
 
-/// Waits until a session of this name waits for a lock, and tells with which statement.
+/// Waits until a session of this name waits for a lock, and returns its statement.
 async fn until_waiting(stage: &Stage, application_name: &str) -> String {
-    eventually(&format!("{application_name} waits for the table"), PATIENCE, async || {
+    eventually(&format!("{application_name} waits for the table"), TIMEOUT, async || {
         let waiting: Option<String> = sqlx::query_scalar(
             "SELECT query FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = $1",

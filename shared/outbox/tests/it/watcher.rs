@@ -67,22 +67,22 @@ impl Watcher {
     }
 
     /// Waits until `done` holds of what was seen, and fails with `what` otherwise.
-    pub(crate) async fn until(&self, what: &str, patience: Duration, done: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, limit: Duration, done: impl Fn(&Self) -> bool) {
         let mut version = self.version.clone();
         let waiting = async {
             while !done(self) {
                 version.changed().await.expect("the watcher reads");
             }
         };
-        if tokio::time::timeout(patience, waiting).await.is_err() {
-            panic!("{what}: not within {patience:?}; seen: {} records of {} keys", self.count(), self.keys());
+        if tokio::time::timeout(limit, waiting).await.is_err() {
+            panic!("{what}: not within {limit:?}; seen: {} records of {} keys", self.count(), self.keys());
         }
     }
 
     /// Waits for the key's `last` sequence.
     pub(crate) async fn until_seen(&self, topic: &str, key: &str, last: i64) {
         let what = format!("{last} of {key} on {topic}");
-        self.until(&what, crate::stage::PATIENCE, |watcher| watcher.sequences(topic, key).contains(&last))
+        self.until(&what, crate::stage::TIMEOUT, |watcher| watcher.sequences(topic, key).contains(&last))
             .await;
     }
 

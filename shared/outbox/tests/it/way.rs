@@ -51,7 +51,7 @@ struct Cut {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Names {
     #[default]
-    Told,
+    Answered,
     Refused,
     Silent,
 }
@@ -73,13 +73,13 @@ impl Way {
         self.state.send_modify(|cut| cut.partitions = partitions.iter().copied().collect());
     }
 
-    /// Not even the partitions' names are told.
+    /// Not even the partitions' names are answered.
     pub(crate) fn cut_everything(&self) {
         self.cut(&(0..PARTITIONS).collect::<Vec<_>>());
         self.state.send_modify(|cut| cut.names = Names::Refused);
     }
 
-    /// Who asks for the partitions' names waits for ever.
+    /// A question for the partitions' names is never answered.
     pub(crate) fn tell_no_names(&self) {
         self.state.send_modify(|cut| cut.names = Names::Silent);
     }
@@ -116,7 +116,7 @@ impl Way {
         !self.state.borrow().partitions.contains(&partition)
     }
 
-    fn told(&self, opened: bool) {
+    fn count(&self, opened: bool) {
         locked(&self.events).push((self.name, opened));
     }
 }
@@ -148,7 +148,7 @@ impl Bus for Through {
             return Err(cut("make a producer"));
         }
         let producer = self.0.bus.producer().await?;
-        self.0.told(true);
+        self.0.count(true);
         Ok(Box::new(CutProducer { producer: Arc::from(producer), way: Arc::clone(&self.0) }))
     }
 
@@ -163,10 +163,10 @@ impl Bus for Through {
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
         let names = self.0.state.borrow().names;
         match names {
-            Names::Told => self.0.bus.partitions(topic).await,
+            Names::Answered => self.0.bus.partitions(topic).await,
             Names::Refused => {
                 self.0.rounds.fetch_add(1, Ordering::SeqCst);
-                Err(cut("tell partitions"))
+                Err(cut("list partitions"))
             }
             Names::Silent => {
                 self.0.rounds.fetch_add(1, Ordering::SeqCst);
@@ -180,7 +180,7 @@ impl Bus for Through {
             self.0.rounds.fetch_add(1, Ordering::SeqCst);
         }
         if !self.0.reaches(partition.partition) {
-            return Err(cut("tell watermarks"));
+            return Err(cut("return watermarks"));
         }
         self.0.bus.watermarks(partition).await
     }
@@ -241,6 +241,6 @@ impl Producer for CutProducer {
 
 impl Drop for CutProducer {
     fn drop(&mut self) {
-        self.way.told(false);
+        self.way.count(false);
     }
 }

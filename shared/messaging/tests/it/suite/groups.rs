@@ -60,7 +60,7 @@ pub(crate) async fn what_was_not_stored_before_a_crash_is_delivered_again(harnes
     let read = super::read(&mut partitions[index], 12).await;
     drop((consumer, partitions));
 
-    // Its successor begins where the store says.
+    // Its successor begins at the stored position.
     let (_consumer, mut partitions) = reader(&harness.bus(), &topic).await;
     partitions[index].seek(5).await.unwrap();
     let again = super::read(&mut partitions[index], 15).await;
@@ -167,7 +167,7 @@ pub(crate) async fn what_a_group_has_committed_is_told_to_whoever_is_no_member(h
             if committed == ends { Ok(()) } else { Err((committed, ends.clone())) }
         })
         .await;
-        // Nobody has joined.
+        // No member has joined.
         ledger.shared_as(&[("a", PARTITIONS as usize)]).await;
     }
     assert_eq!(asker.committed_offsets(&group, &topics[1..]).await.unwrap(), BTreeMap::new());

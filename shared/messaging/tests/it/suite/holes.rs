@@ -1,4 +1,4 @@
-//! Offsets have holes: the markers of other programs' transactions are given to nobody, and a reader passes them all the same.
+//! Offsets have holes: the markers of other programs' transactions are not delivered, and a reader passes them all the same.
 
 use messaging::{Partition, TopicPartition};
 use tokio::time::timeout;

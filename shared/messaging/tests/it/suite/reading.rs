@@ -96,8 +96,8 @@ pub(crate) async fn waiting_can_be_cancelled_without_losing_a_record(harness: &i
     for n in 1..COUNT {
         let receipt = producer.send(record(&topic, KEY, &n.to_string()));
         // Mostly too short for anything to arrive.
-        let patience = Duration::from_micros(u64::try_from(n % 7).unwrap() * 500);
-        if let Ok(batch) = timeout(patience, partition.next_batch(5, 1000)).await {
+        let limit = Duration::from_micros(u64::try_from(n % 7).unwrap() * 500);
+        if let Ok(batch) = timeout(limit, partition.next_batch(5, 1000)).await {
             let batch = batch.unwrap().unwrap();
             assert_eq!(batch.from, expected);
             expected = batch.to;

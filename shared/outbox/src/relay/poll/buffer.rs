@@ -162,7 +162,7 @@ impl Buffer {
         Admission::Admitted
     }
 
-    /// Takes a row up with which its key is blocked, and tells its partition; none when it can't be tried now.
+    /// Takes a row up with which its key is blocked, and returns its partition; none when it can't be tried now.
     pub(super) fn admit_retry(&mut self, row: &Row) -> Option<i32> {
         let partition = self.topics.get(row.topic.as_str())?.partition_of(row.id, row.key.as_deref());
         let (topic, _) = self.topics.get_key_value(row.topic.as_str())?;

@@ -44,7 +44,6 @@ const DROP_RETRY: u32 = 10;
 /// part in so many of the session's time.
 const FULL_SCAN_SHARE: u32 = 10;
 
-/// What a leader works with.
 pub(super) struct LeaderDeps {
     pub(super) options: Arc<PgConnectOptions>,
     pub(super) wake: Arc<Notify>,
@@ -169,7 +168,7 @@ impl Leader {
                     self.until = Some(Instant::now() + self.relay.config.shutdown_grace());
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
-                    tracing::warn!("outbox: not everything was published within the grace period; it will be later");
+                    tracing::warn!("outbox: grace period over; what is unpublished will be published after the restart");
                     return Ok(Ended::Stopped);
                 }
             }
@@ -280,7 +279,7 @@ impl Leader {
         Ok(())
     }
 
-    /// Notes what a read says of the next one.
+    /// Notes what follows from a read for the next one.
     fn note_read(&mut self, plan: &ReadPlan, is_empty: bool, took: Duration) {
         match plan.scope {
             // Full scans are also the leader's sign of life: they must not be further apart than its session lasts.

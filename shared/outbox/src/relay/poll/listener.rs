@@ -1,4 +1,4 @@
-//! Hears the other replicas' commits. Only latency depends on it: the poll interval is the fallback.
+//! Listens for the other replicas' commits. Only latency depends on it: the poll interval is the fallback.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(super) async fn listen(options: Arc<PgConnectOptions>, wake: Arc<Notify>, co
 
 async fn forward(mut listener: PgListener, wake: &Notify) -> Result<(), sqlx::Error> {
     listener.listen("outbox").await?;
-    // Whatever was committed before this moment was notified to nobody.
+    // Commits before this moment were not notified to this session.
     wake.notify_one();
     while listener.try_recv().await?.is_some() {
         wake.notify_one();

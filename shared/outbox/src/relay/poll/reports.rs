@@ -1,4 +1,4 @@
-//! What relays tell each other by `outbox.relays`: which partitions of the broker each reaches (docs/adr/0024).
+//! Reports between relays through `outbox.relays`: which partitions of the broker each reaches (docs/adr/0024).
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use uuid::Uuid;
 use super::Relay;
 use crate::relay::hand_over::{HandOverTimes, View};
 
-/// Whether a relay could take the lead, which makes what it reaches worth saying.
+/// Whether a relay could take the lead: only then its report is of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It leads, or tries as soon as nobody reaches more.
+    /// It leads, or tries as soon as no other relay reaches more.
     MayLead,
     /// It gave the lead up, and does not try for a while.
     CoolingDown,
-    /// It has no session with the database; what it said last counts until it is old.
+    /// It has no session with the database; its last report counts until it is too old.
     NoSession,
 }
 
@@ -32,7 +32,7 @@ enum Report {
 }
 
 impl Relay {
-    /// Asks what this relay reaches, tells the others, and hears them. Never ends.
+    /// Probes the partitions, writes the result, and reads those of the others. Never ends.
     pub(super) async fn report(&self) {
         if self.topics.is_empty() {
             return std::future::pending().await;
@@ -64,7 +64,8 @@ impl Relay {
         }
     }
 
-    /// Writes what this relay reaches, if it leads or may lead: who could not take the work is no evidence. Hears the others.
+    /// Writes which partitions this relay reaches, if it leads or may lead: one that could not take the work is no evidence.
+    /// Reads the others' reports.
     async fn exchange(
         &self,
         relay: Uuid,
@@ -105,7 +106,7 @@ async fn exchange(
                  WHERE CASE WHEN r.relay = $1 THEN $5
                        ELSE r.seen_at < clock_timestamp() - make_interval(secs => $4) END
                  FOR UPDATE SKIP LOCKED)
-         ), told AS (
+         ), written AS (
              INSERT INTO outbox.relays (relay, seen_at, unreached)
              SELECT $1, clock_timestamp(), $2::text[] WHERE $2::text[] IS NOT NULL
              ON CONFLICT (relay) DO UPDATE SET seen_at = excluded.seen_at, unreached = excluded.unreached
@@ -120,7 +121,7 @@ async fn exchange(
     .bind(withdraws)
     .fetch_all(conn)
     .await?;
-    // What can't be read says nothing.
+    // A report that can't be read is left out.
     Ok(others
         .iter()
         .filter_map(|unreached| unreached.iter().map(|text| TopicPartition::parse(text)).collect())

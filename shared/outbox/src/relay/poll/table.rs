@@ -17,7 +17,7 @@ const DUE_ROWS: i64 = 100;
 
 /// How many table partitions shall be able to take messages.
 const TABLE_PARTITIONS: i32 = 4;
-/// Too few of them: nobody makes new ones.
+/// Below this number no new ones are being created.
 const FEWEST_TABLE_PARTITIONS: i32 = 2;
 
 /// Checks what the relay's correctness needs of the database.
@@ -63,7 +63,7 @@ pub(super) async fn check(conn: &mut PgConnection) -> Result<Result<(), RelayErr
     .await?;
     if !may_drop {
         return Ok(Err(RelayError::Setup(
-            "outbox.drop_table_partition can't be called: published messages would be kept for ever; \
+            "outbox.drop_table_partition can't be called: published messages would never be dropped; \
              GRANT EXECUTE ON FUNCTION outbox.drop_table_partition(interval)"
                 .to_owned(),
         )));
@@ -101,7 +101,7 @@ pub(super) async fn table_partitions(conn: &mut PgConnection) -> Result<i64, sql
     .await
 }
 
-/// Makes table partitions ahead of time; tells how many can take messages.
+/// Creates table partitions ahead of time; returns how many can take messages.
 pub(super) async fn add_table_partitions(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar("SELECT outbox.add_table_partitions($1)").bind(TABLE_PARTITIONS).fetch_one(conn).await
 }
@@ -369,7 +369,7 @@ pub(super) async fn drop_table_partition(
     match first_id {
         Ok(Some(_)) => Ok(Dropped::One),
         Ok(None) => Ok(Dropped::None),
-        // Whatever the database says: publishing must not wait for it.
+        // Whatever the error: publishing must not wait for it.
         Err(error @ sqlx::Error::Database(_)) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -10,7 +10,7 @@ use crate::relay::backoff::Backoff;
 
 /// How long the client may take to set up a producer; it does not wait for the broker.
 const OPEN: Duration = Duration::from_secs(10);
-/// How long a publisher waits to hear which partitions have leaders; meanwhile it does nothing else.
+/// Bound of the question which partitions have leaders; meanwhile the publisher does nothing else.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The bus, for one topic.
@@ -35,7 +35,7 @@ impl Broker {
         None
     }
 
-    /// How many partitions the topic has, as soon as somebody says it.
+    /// How many partitions the topic has, once that is known.
     pub(super) async fn learn_partitions(&self) -> i32 {
         let mut backoff = Backoff::new(self.backoff_max);
         loop {
@@ -51,7 +51,7 @@ impl Broker {
         }
     }
 
-    /// The partitions as the cluster describes them now; none when it does not say.
+    /// The partitions as the cluster describes them now; none without an answer.
     pub(super) async fn partitions(&self) -> Option<Vec<PartitionState>> {
         timeout(LOOK, self.bus.partitions(&self.topic)).await.ok()?.ok()
     }

@@ -89,7 +89,6 @@ impl Flow {
         row
     }
 
-    /// The partition answers.
     fn answered(&mut self, now: Instant) {
         self.stalled = false;
         self.waiting_since = (self.queues.in_flight() > 0).then_some(now);
@@ -129,7 +128,7 @@ impl Flow {
         self.queues.abandon();
     }
 
-    /// When something is to be done for it, if nothing is heard before.
+    /// When something is to be done for it, if no answer comes before.
     pub(super) fn due_at(&self, timeout: Duration) -> Option<Instant> {
         let stalls_at = self.waiting_since.filter(|_| !self.stalled).map(|since| since + timeout);
         [self.resume_at, stalls_at].into_iter().flatten().min()

@@ -13,7 +13,7 @@ use crate::relay::backoff::Backoff;
 
 /// So many keys are blocked in succession before the topic is suspected.
 const KEYS: u32 = 3;
-/// So many records are refused after that before it is said that the topic refuses everything.
+/// Number of further refusals after which the topic counts as refusing everything.
 const RECORDS: u32 = 5;
 /// The longest wait between two of them.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ const NEW_ROW: Duration = Duration::from_secs(1);
 /// The longest wait for the answer about one record: its partition may take nothing.
 const PROBE: Duration = Duration::from_secs(5);
 
-/// What the refusals of a topic say.
+/// What follows from the refusals of a topic.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// The topic takes records. So many keys were blocked since the last acknowledgement, all for one reason.
@@ -48,18 +48,16 @@ pub(super) enum Consequence {
     BlockKey,
     /// The topic may be.
     KeepRow,
-    /// The same, and now an operator is to be told.
+    /// The same, and now an alarm is due.
     KeepRowAndAlarm,
 }
 
-/// What may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
     /// Whatever is ready.
     All,
     /// One record, alone.
     One,
-    /// Nothing.
     Nothing,
 }
 
@@ -86,7 +84,7 @@ impl Verdict {
         }
     }
 
-    /// When it is time for the next record, if nothing is heard before.
+    /// When it is time for the next record, if no answer comes before.
     pub(super) const fn due_at(&self) -> Option<Instant> {
         match self {
             Self::Takes { .. } => None,
@@ -103,24 +101,24 @@ impl Verdict {
         }
     }
 
-    /// A record was acknowledged. Whether an operator was told that none is.
+    /// A record was acknowledged. Returns whether an alarm was raised before.
     pub(super) fn acknowledged(&mut self) -> bool {
-        let told = match self {
+        let alarmed = match self {
             Self::Takes { .. } => false,
             Self::Suspected(suspicion) => suspicion.refused >= RECORDS,
         };
         *self = Self::new();
-        told
+        alarmed
     }
 
-    /// There was no answer about the record, or none that says anything.
+    /// There was no answer about the record, or none that decides anything.
     pub(super) fn unanswered(&mut self, now: Instant) {
         if let Self::Suspected(suspicion) = self {
             suspicion.wait(now);
         }
     }
 
-    /// A record that was sent alone was refused. `is_retry`: its key was blocked before, which says nothing new.
+    /// A record that was sent alone was refused. `is_retry`: its key was blocked before, which is no new evidence.
     pub(super) fn refused(&mut self, refusal: Refusal, is_retry: bool, now: Instant) -> Consequence {
         if !refusal.may_pass() {
             self.unanswered(now);

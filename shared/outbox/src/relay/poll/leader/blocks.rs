@@ -1,4 +1,4 @@
-//! Why a key goes no further, and who is told.
+//! Reasons for which a key is blocked, and the alarm.
 
 use crate::metrics::GAP;
 use crate::relay::poll::table::{Block, Retry};
@@ -25,7 +25,7 @@ pub(super) fn alarm(block: Block) -> Block {
         reason = block.reason,
         detail = block.detail,
         retry = ?block.retry,
-        "outbox: key blocked; its row in outbox.blocked_keys says when it is tried again, and deleting it lets it go on"
+        "outbox: key blocked; outbox.blocked_keys has the time of the next retry, deleting the row releases the key"
     );
     block
 }

@@ -34,7 +34,6 @@ pub(super) struct Work {
     pub(super) drop_table_partition: bool,
 }
 
-/// What a read looks at.
 #[derive(Debug)]
 pub(super) struct ReadPlan {
     pub(super) scope: Scope,
@@ -47,7 +46,6 @@ pub(super) struct ReadPlan {
     pub(super) buffered: Vec<i64>,
 }
 
-/// What came of it.
 pub(super) struct Done {
     pub(super) work: Work,
     /// Each with the partition for which it was chosen.

@@ -31,7 +31,6 @@ pub(super) struct Stalls {
 }
 
 impl Stalls {
-    /// These wait now.
     fn observe(&mut self, waiting: HashSet<Waiting>, now: Instant) {
         self.since.retain(|known, _| waiting.contains(known));
         for new in waiting {
@@ -39,7 +38,6 @@ impl Stalls {
         }
     }
 
-    /// The broker has answered.
     fn answered(&mut self, topic: Arc<str>, share: i32, now: Instant) {
         if let Some(since) = self.since.get_mut(&Waiting::Share(topic, share)) {
             *since = now;
@@ -83,7 +81,7 @@ impl Leader {
         gives_up
     }
 
-    /// The broker has said something about these rows.
+    /// The broker has answered for these rows.
     pub(super) fn note_answers(&mut self, ids: &[i64]) {
         let (shares, now) = (ids.iter().filter_map(|id| self.buffer.share_of(*id)), Instant::now());
         for (topic, share) in shares.collect::<HashSet<_>>() {
