@@ -3,28 +3,12 @@
 use analytics::domain::Revenue;
 use contracts::AnyEvent;
 use contracts::clock::new_id;
+use inbox::testing::permutations;
 use uuid::Uuid;
 
 use crate::support::{
     Analytics, Failure, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved,
 };
-
-/// All orders of `items`.
-fn orders_of<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
-    if items.is_empty() {
-        return vec![Vec::new()];
-    }
-    let mut orders = Vec::new();
-    for first in 0..items.len() {
-        let mut rest = items.to_vec();
-        let item = rest.remove(first);
-        orders.extend(orders_of(&rest).into_iter().map(|mut order| {
-            order.insert(0, item.clone());
-            order
-        }));
-    }
-    orders
-}
 
 #[tokio::test]
 async fn confirmed_orders_are_revenue_best_sellers_and_times_and_cancelled_ones_are_not() {
@@ -75,7 +59,7 @@ async fn confirmed_orders_are_revenue_best_sellers_and_times_and_cancelled_ones_
 async fn same_end_in_every_order(facts: &[fn(Uuid) -> AnyEvent]) -> Seen {
     let mut ends: Vec<Seen> = Vec::new();
     let indexes: Vec<usize> = (0..facts.len()).collect();
-    let arrivals = orders_of(&indexes);
+    let arrivals = permutations(&indexes);
     for arrival in &arrivals {
         let analytics = Analytics::start().await;
         let order = new_id();

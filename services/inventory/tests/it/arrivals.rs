@@ -4,42 +4,10 @@ use std::collections::BTreeSet;
 
 use contracts::AnyEvent;
 use contracts::clock::new_id;
+use inbox::testing::{cuts, permutations};
 use uuid::Uuid;
 
 use crate::support::{Inventory, Row, cancelled, confirmed, placed};
-
-/// All distinct orders of `items`.
-fn orders_of<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
-    if items.is_empty() {
-        return vec![Vec::new()];
-    }
-    let mut orders = Vec::new();
-    for first in 0..items.len() {
-        let mut rest = items.to_vec();
-        let item = rest.remove(first);
-        orders.extend(orders_of(&rest).into_iter().map(|mut order| {
-            order.insert(0, item.clone());
-            order
-        }));
-    }
-    orders
-}
-
-/// All ways to cut `events` into consecutive batches.
-fn cuts(events: &[AnyEvent]) -> Vec<Vec<Vec<AnyEvent>>> {
-    (0..1_usize << (events.len() - 1))
-        .map(|cut| {
-            let mut batches = vec![vec![events[0].clone()]];
-            for (index, event) in events.iter().enumerate().skip(1) {
-                if cut >> (index - 1) & 1 == 1 {
-                    batches.push(Vec::new());
-                }
-                batches.last_mut().unwrap().push(event.clone());
-            }
-            batches
-        })
-        .collect()
-}
 
 #[tokio::test]
 async fn a_cancelled_order_holds_nothing_in_whatever_order_and_batches_its_doubled_facts_arrive() {
@@ -48,7 +16,7 @@ async fn a_cancelled_order_holds_nothing_in_whatever_order_and_batches_its_doubl
     let mut runs = 0;
     let mut ends = BTreeSet::new();
     let facts: [fn(Uuid) -> AnyEvent; 2] = [|order| placed(order, &[("mug", 7)]), cancelled];
-    for indexes in orders_of(&[0, 0, 1, 1]).into_iter().collect::<BTreeSet<_>>() {
+    for indexes in permutations(&[0, 0, 1, 1]).into_iter().collect::<BTreeSet<_>>() {
         for cut in 0..8 {
             let order = new_id();
             let events: Vec<AnyEvent> = indexes.iter().map(|index| facts[*index](order)).collect();
@@ -79,7 +47,7 @@ async fn a_confirmed_order_is_sold_once_however_its_facts_are_doubled() {
     let mut runs = 0;
     let facts: [fn(Uuid) -> AnyEvent; 2] = [|order| placed(order, &[("mug", 7)]), confirmed];
     // A confirmation follows its order on the same topic, so the first fact is always the placement.
-    for indexes in orders_of(&[0, 1, 1]).into_iter().collect::<BTreeSet<_>>() {
+    for indexes in permutations(&[0, 1, 1]).into_iter().collect::<BTreeSet<_>>() {
         for cut in 0..8 {
             let order = new_id();
             let arrival = std::iter::once(&0).chain(&indexes);

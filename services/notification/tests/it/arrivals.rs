@@ -3,25 +3,10 @@
 use contracts::AnyEvent;
 use contracts::clock::new_id;
 use inbox::HandlerError;
+use inbox::testing::permutations;
 use uuid::Uuid;
 
 use crate::stack::{Stack, apply, cancelled, confirmed, placed, placed_by, refunded, try_apply};
-
-fn permutations(facts: &[AnyEvent]) -> Vec<Vec<AnyEvent>> {
-    if facts.is_empty() {
-        return vec![Vec::new()];
-    }
-    let mut all = Vec::new();
-    for index in 0..facts.len() {
-        let mut rest = facts.to_vec();
-        let first = rest.remove(index);
-        for mut tail in permutations(&rest) {
-            tail.insert(0, first.clone());
-            all.push(tail);
-        }
-    }
-    all
-}
 
 /// Applies every permutation of the doubled facts, in batches of one, two and all, and checks the mails.
 async fn every_arrival(facts: impl Fn(Uuid) -> Vec<AnyEvent>, expected: &[&str]) -> usize {

@@ -2,26 +2,11 @@
 
 use contracts::AnyEvent;
 use contracts::clock::new_id;
+use inbox::testing::permutations;
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::stack::{GIVEN_BACK, NOTHING, Stack, TAKEN, cancelled, keeps_money, placed, reserved};
-
-fn permutations(facts: &[AnyEvent]) -> Vec<Vec<AnyEvent>> {
-    if facts.is_empty() {
-        return vec![Vec::new()];
-    }
-    let mut all = Vec::new();
-    for index in 0..facts.len() {
-        let mut rest = facts.to_vec();
-        let first = rest.remove(index);
-        for mut tail in permutations(&rest) {
-            tail.insert(0, first.clone());
-            all.push(tail);
-        }
-    }
-    all
-}
 
 /// The facts of one order: each twice, with other event ids, as if the inbox let both through.
 fn doubled(order_id: Uuid, token: &str, cancel: bool) -> Vec<AnyEvent> {
