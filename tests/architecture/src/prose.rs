@@ -12,19 +12,18 @@ const WIDTH: usize = 120;
 /// The longest cell of a table: two lines.
 const CELL: usize = 2 * WIDTH;
 
-/// Lines and cells that are too long, in the pages at the root of `root`, in `docs` and in `tests`. The decisions in `docs/adr` are
-/// kept as they were taken.
+/// Lines and cells that are too long, in the pages at the root of `root`, in `docs`, in `docs/adr` and in `tests`.
 ///
 /// # Errors
 /// When a folder or a file can't be read.
 pub fn violations(root: &Path) -> anyhow::Result<Vec<Violation>> {
     let mut names = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned()];
-    for folder in ["docs", "tests"] {
+    for folder in ["docs", "docs/adr", "tests"] {
         for entry in std::fs::read_dir(root.join(folder)).with_context(|| format!("reading {folder}"))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
                 names.push(format!("{folder}/{name}"));
-            } else if root.join(folder).join(&name).join("README.md").is_file() && name != "adr" {
+            } else if root.join(folder).join(&name).join("README.md").is_file() && folder != "docs" {
                 names.push(format!("{folder}/{name}/README.md"));
             }
         }
