@@ -24,7 +24,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "log_lines_suppressed_total",
         &[],
-        "Warnings that were not written because the same line had just been; each is summarised.",
+        "Warnings and errors that were not written because their place in the code exceeded its rate limit; a summary line has their number.",
     ),
     Metric::counter("process_cpu_seconds_total", &[], "Total user and system CPU time spent in seconds."),
     Metric::gauge("process_max_fds", &[], "Maximum number of open file descriptors."),
@@ -45,9 +45,9 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "telemetry_spans_dropped_total",
         &["reason"],
-        "Spans that no collector got: `queue_full` (they ended faster than they left) or `export_failed`.",
+        "Spans that were not exported: `queue_full` (they ended faster than they were exported) or `export_failed`.",
     ),
-    Metric::counter("telemetry_spans_exported_total", &[], "Spans that the collector took."),
+    Metric::counter("telemetry_spans_exported_total", &[], "Spans that the collector accepted."),
 ];
 
 /// What has been recorded. Cheap to clone.

@@ -11,7 +11,7 @@ use super::postgres::ReadModelStore;
 pub const METRICS: &[Metric] = &[Metric::gauge(
     "analytics_revenue",
     &["currency"],
-    "Money of all confirmed orders, in the currency's own unit (not in cents), as the live generation counts it.",
+    "Revenue of all confirmed orders in the live generation, in the currency's main unit (not in cents).",
 )];
 
 /// Reads the revenue: one row per currency.

@@ -9,12 +9,12 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "mails_ended_total",
         &["status"],
-        "Mails that reached their end: `sent`, or `failed` (rejected, or given up after the last attempt).",
+        "Mails that ended: `sent`, or `failed` (rejected, or out of attempts).",
     ),
     Metric::histogram(
         "mails_time_to_end_seconds",
         &["status"],
-        "Time from the event of which a mail tells to `sent` or `failed`.",
+        "Time from the event that caused a mail to `sent` or `failed`.",
     ),
 ];
 

@@ -12,14 +12,14 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "orders_ended_total",
         &["status", "reason"],
-        "Orders that reached their end: `confirmed` (reason `none`) or `cancelled` (`out_of_stock`, `payment_declined`, \
+        "Orders that ended: `confirmed` (reason `none`) or `cancelled` (`out_of_stock`, `payment_declined`, \
          `customer_request`, `timed_out`).",
     ),
     Metric::gauge(
         "orders_past_deadline",
         &[],
-        "Open orders whose deadline has passed: they are cancelled as soon as everything that was on the topics by then \
-         was consumed.",
+        "Open orders whose deadline has passed. They are cancelled once order has applied everything that was on the topics \
+         at that time.",
     ),
     Metric::counter("orders_placed_total", &[], "Orders accepted."),
     Metric::histogram(

@@ -9,7 +9,7 @@ use crate::domain::PaymentEvent;
 pub const METRICS: &[Metric] = &[Metric::counter(
     "payments_total",
     &["outcome"],
-    "Payments by outcome: `completed`, `declined`, `voided` (cancelled before anything was taken), `refunded` (counted as `completed` \
+    "Payments by outcome: `completed`, `declined`, `voided` (cancelled before a capture), `refunded` (counted as `completed` \
      before).",
 )];
 

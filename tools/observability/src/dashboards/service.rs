@@ -148,7 +148,7 @@ impl Page {
                         self.query("sum(http_requests_in_flight{JOB})", "in flight"),
                         self.query(
                             "sum(rate(http_requests_rejected_total{JOB}[$__rate_interval]))",
-                            "turned away",
+                            "rejected",
                         ),
                     ],
                 ),
@@ -320,7 +320,7 @@ impl Page {
                 Panel::graph(
                     "Sessions that fell silent, per second",
                     "short",
-                    "conversations whose bound ran out; sessions that held locks and were ended",
+                    "conversations that exceeded their bound; sessions that held locks and were ended",
                     vec![
                         self.rate("database_timeouts_total", "operation", "{{operation}}"),
                         self.query(
@@ -343,7 +343,7 @@ impl Page {
         Panel::graph(
             "Workers without progress",
             "short",
-            "Stalled: work is due, and none is completed. Paused: its calls have no answer, and other replicas may take the work.",
+            "Stalled: work is due, and none is completed. Paused: its calls get no answer, and others may take the work.",
             vec![
                 self.query("sum by (worker) (worker_stalled{JOB})", "{{worker}}, stalled"),
                 self.query("sum by (worker) (worker_paused{JOB})", "{{worker}}, paused"),
