@@ -88,50 +88,50 @@ macro_rules! checks {
 }
 
 checks! {
-    OutboxMessages: G1, "outbox messages", "key, sequence, value and every header of each message that a relay has published", "the record of the same event on its topic";
+    OutboxMessages: G1, "outbox messages", "key, sequence, value and every header of each published message", "the record of the same event on its topic";
     OutboxChains: G1, "outbox links", "the predecessor that each message names", "the message before it of the same topic and key";
-    OutboxPartitions: G1, "outbox table partitions", "the list of table partitions", "the tables that there are, without a gap between them";
+    OutboxPartitions: G1, "outbox table partitions", "the list of table partitions", "the existing tables, without a gap between them";
     BlockedKeys: G1, "blocked keys", "the keys that a relay has blocked", "none";
-    Aggregates: G1, "aggregates", "the last sequence and message that each order, reservation, payment and SKU names", "its key's events on the topic and those that wait in the outbox";
+    Aggregates: G1, "aggregates", "the last sequence and message id in the row of each order, reservation, payment and SKU", "the events of its key on the topic and in the outbox";
     Orders: G1, "orders", "each order on the topic", "a row in order's database";
-    IdempotencyKeys: G1, "idempotency keys", "the one key of each order, what it asked for and what was answered", "OrderPlaced";
+    IdempotencyKeys: G1, "idempotency keys", "the idempotency key of each order, with its request and answer", "OrderPlaced";
     Sequences: G2, "events", "the first occurrences of each key's events", "the numbers 1, 2, 3, ... in one partition";
     Repetitions: G2, "repeated records", "each further occurrence of an event", "the first one";
     Keys: G2, "records", "each record's key and partition", "the key of its event and Kafka's partitioner";
-    Timelines: G3, "timelines", "what the topics say of an order", "itself: no effect twice, none without its cause, none over other lines or another amount";
-    OrderStreams: G3, "domain events", "each order's event stream", "its published events and the facts that order has applied";
+    Timelines: G3, "timelines", "the events of each order on the topics", "each other: no effect twice, none without its cause, none with other lines or another amount";
+    OrderStreams: G3, "domain events", "each order's event stream", "its published events and the events that order has applied";
     OrderHeads: G3, "stream heads", "each order's head, every column", "its stream";
-    OrderViews: G3, "order views", "each order as people see it, every column", "its stream";
-    Deadlines: G3, "deadlines", "the deadlines", "the orders that are open";
+    OrderViews: G3, "order views", "each order's read model, every column", "its stream";
+    Deadlines: G3, "deadlines", "the deadlines", "the open orders";
     Reservations: G3, "reservations", "state, lines and id of each reservation", "the events that inventory has applied and published";
     Stock: G3, "SKUs", "units and threshold of each SKU", "the replenishments and reservations of the topics";
-    Replenishments: G3, "replenishments", "each replenishment's key, SKU, quantity and answer", "the one StockReplenished that it led to";
+    Replenishments: G3, "replenishments", "each replenishment's key, SKU, quantity and answer", "the one StockReplenished that it caused";
     Payments: G3, "payments", "each payment, every column", "the events that payment has applied and published, and the provider's ledger";
-    ProviderLedger: G3, "provider steps", "each step in the provider's ledger, refused ones included", "the payment's end and the order's total";
+    ProviderLedger: G3, "provider steps", "each step in the provider's ledger, including declined ones", "the payment's end and the order's total";
     ProviderAccounts: G3, "provider accounts", "the provider's accounts", "its ledger";
-    Notices: G3, "notified orders", "what notification knows of each order", "the events that it has applied";
-    Mails: G3, "mails", "each mail's recipient, subject, text, HTML and Message-ID", "the events that notification has applied: each mail owed exists once";
-    MailsSent: G3, "mails sent", "each mail", "tried and sent; one that has failed for good is listed, and a violation where none was expected";
-    CountedOrders: G3, "counted orders", "what analytics remembers of each order, so that it is counted once", "the events that analytics has applied";
+    Notices: G3, "notified orders", "the row of each order in notification", "the events that notification has applied";
+    Mails: G3, "mails", "each mail's recipient, subject, text, HTML and Message-ID", "the events that notification has applied: each required mail exists once";
+    MailsSent: G3, "mails sent", "each mail", "an attempt and the status sent; a failed mail is listed, and is a violation if no failure was expected";
+    CountedOrders: G3, "counted orders", "the row of each order in analytics, by which it is counted once", "the events that analytics has applied";
     Funnel: G3, "funnel stages", "orders per stage", "the events that analytics has applied";
     Revenue: G3, "revenues", "orders, units and revenue per currency", "the events that analytics has applied";
     BestSellers: G3, "best sellers", "units and revenue per currency and SKU", "the events that analytics has applied";
-    TimeToConfirm: G3, "times to confirm", "orders per time from placed to confirmed", "the events that analytics has applied";
-    StockAlerts: G3, "stock alerts", "level, threshold and standing alert of each SKU", "the events that analytics has applied";
-    Generations: G3, "generations", "the generations of the read models", "exactly one that is live, and no row of one that is not there";
+    TimeToConfirm: G3, "times to confirm", "orders per bucket of the time from placed to confirmed", "the events that analytics has applied";
+    StockAlerts: G3, "stock alerts", "level, threshold and open alert of each SKU", "the events that analytics has applied";
+    Generations: G3, "generations", "the generations of the read models", "exactly one live generation, and no row of a missing one";
     Ends: G4, "ends", "each order", "exactly one end on the topic";
     Units: G4, "units", "replenished units of each SKU", "available + reserved + committed, none negative";
     Money: G4, "currencies", "captured minus refunded money of the provider's ledger", "the total of confirmed orders, by order and by currency";
-    Fates: G5, "deliveries", "each event in each service that subscribes to it", "a row that says that it was applied, is a dead letter or was discarded, or a position before it";
-    InboxRows: G5, "inbox rows", "each row of an inbox", "the record of the same event at the place that it names";
-    Positions: G5, "positions", "offset, digest and time of the last record of each position", "the record that stands there";
-    DeadLetters: G5, "dead letters", "each dead letter's bytes, headers, reason and attempts", "the record at its place, what the inbox says of it, and the audit";
-    DeadLetterKeys: G5, "blocked keys of dead letters", "the number of open letters of each key", "the letters that there are";
-    Audit: G5, "audit entries", "each act on a dead letter", "what the inbox says of its event";
-    Deduplication: G5, "floors", "how far back each inbox remembers", "the rows that it has";
+    Fates: G5, "deliveries", "each event in each service that subscribes to it", "its outcome in the inbox (applied, dead letter, discarded), or a position before it";
+    InboxRows: G5, "inbox rows", "each row of an inbox", "the record of the same event at its topic, partition and offset";
+    Positions: G5, "positions", "offset, digest and time of the last record of each position", "the record at that offset";
+    DeadLetters: G5, "dead letters", "each dead letter's bytes, headers, reason and attempts", "the record at its offset, its outcome in the inbox, and the audit";
+    DeadLetterKeys: G5, "blocked keys of dead letters", "the number of open dead letters of each key", "the dead letters of the key";
+    Audit: G5, "audit entries", "each audit entry", "the outcome of its event in the inbox";
+    Deduplication: G5, "floors", "the deduplication floor of each inbox", "its rows";
     Headers: G6, "records", "every header of each record", "its event, its cause and the service that publishes it";
     Schemas: G6, "records", "the schema id of each record", "the schemas registered under the subject of its topic and type";
-    Foreign: G6, "foreign records", "each record that is no event of ours", "none";
+    Foreign: G6, "foreign records", "each record that is not an event of this system", "none";
 }
 
 #[cfg(test)]
