@@ -52,12 +52,12 @@ pub const SYSTEMS: &[System] = &[
             door(
                 "shared/outbox/src/relay/poll.rs",
                 "answer_timeout",
-                "12 s for each statement of the relay's session (`outbox.statement_timeout_ms` and half of it)",
+                "12 s per statement of the relay's session (`outbox.statement_timeout_ms` and half of it)",
             ),
             door(
                 "services/analytics/src/adapters/rebuild.rs",
                 "LEADER_TIMEOUT",
-                "12 s for each statement of the session that holds the rebuild's lock",
+                "12 s per statement of the session that holds the rebuild's lock",
             ),
             door(
                 "shared/service/src/database.rs",
@@ -67,12 +67,12 @@ pub const SYSTEMS: &[System] = &[
             door(
                 "shared/outbox/src/relay/poll/listener.rs",
                 "acquire_timeout",
-                "none: it wakes the relay, which polls without it",
+                "none: it only wakes the relay, which also polls",
             ),
             door(
                 "tools/tidings/src/verify/databases.rs",
                 "SILENCE",
-                "10 s to connect, 5 min without a row or an answer, 60 s for a round of `--follow`",
+                "10 s to connect, 5 min without a row or a response, 60 s for a round of `--follow`",
             ),
             door("tools/tidings/src/up/databases.rs", "timeout", "30 s for all databases"),
         ],
@@ -84,20 +84,20 @@ pub const SYSTEMS: &[System] = &[
             door(
                 "shared/messaging/src/",
                 "request_timeout",
-                "`kafka.request_timeout_ms` (5 s) for each question; delivery has the relay's clock, `outbox.delivery_timeout_ms` (60 s)",
+                "`kafka.request_timeout_ms` (5 s) per request; delivery is bounded by the relay, `outbox.delivery_timeout_ms` (60 s)",
             ),
             door(
                 "tools/tidings/src/verify/topics.rs",
                 "ANSWER_TIMEOUT",
-                "10 s for each answer, 30 s without a record",
+                "10 s per response, 30 s without a record",
             ),
-            door("tools/tidings/src/follow.rs", "ANSWER_TIMEOUT", "10 s for each answer"),
+            door("tools/tidings/src/follow.rs", "ANSWER_TIMEOUT", "10 s per response"),
         ],
     },
     System {
         name: "schema registry",
         client: &["schema_registry_converter"],
-        doors: &[door("shared/contracts/src/codec/registry.rs", "CALL_TIMEOUT", "3 s for each call")],
+        doors: &[door("shared/contracts/src/codec/registry.rs", "CALL_TIMEOUT", "3 s per call")],
     },
     System {
         name: "mail server",
@@ -105,26 +105,26 @@ pub const SYSTEMS: &[System] = &[
         doors: &[door(
             "services/notification/src/adapters/smtp.rs",
             "timeout",
-            "`notification.send_timeout_ms` (10 s); then the mail is tried again, and after five such calls its worker pauses",
+            "`notification.send_timeout_ms` (10 s); then the mail is retried, and after five such calls the worker pauses",
         )],
     },
     System {
-        name: "collector of traces",
+        name: "trace collector",
         client: &["opentelemetry_otlp"],
         doors: &[door(
             "shared/telemetry/src/",
             "with_timeout",
-            "`telemetry.otlp_timeout_ms` (5 s); spans are dropped, work goes on",
+            "`telemetry.otlp_timeout_ms` (5 s); then spans are dropped",
         )],
     },
     System {
         name: "HTTP",
         client: &["reqwest"],
         doors: &[
-            door("shared/contracts/src/http.rs", "connect_timeout", "its callers' own"),
-            door("shared/contracts/src/codec/registry.rs", "CALL_TIMEOUT", "3 s for each call"),
+            door("shared/contracts/src/http.rs", "connect_timeout", "that of each caller"),
+            door("shared/contracts/src/codec/registry.rs", "CALL_TIMEOUT", "3 s per call"),
             door("tools/tidings/src/client.rs", "REQUEST_TIMEOUT", "40 s: above the longest `Prefer: wait`"),
-            door("tools/tidings/src/verify/topics.rs", "ANSWER_TIMEOUT", "10 s for each answer"),
+            door("tools/tidings/src/verify/topics.rs", "ANSWER_TIMEOUT", "10 s per response"),
         ],
     },
 ];
@@ -164,7 +164,7 @@ pub fn violations(sources: &[Source]) -> anyhow::Result<Vec<Violation>> {
 /// The table of all doors, as ARCHITECTURE.md has it.
 #[must_use]
 pub fn table() -> String {
-    let mut table = "| system | spoken to in | bound |\n|---|---|---|\n".to_owned();
+    let mut table = "| system | used in | bound |\n|---|---|---|\n".to_owned();
     for System { name, doors, .. } in SYSTEMS {
         for Door { path, text, .. } in *doors {
             let _ = writeln!(table, "| {name} | `{path}` | {text} |");
