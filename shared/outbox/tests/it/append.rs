@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use contracts::envelope::CONTENT_TYPE;
 use contracts::stock::StockReplenished;
-use contracts::{Cause, Codec, Event as _, Topics, TraceContext, clock};
-use events::{PublishError, Publisher};
+use contracts::{AnyEvent, Cause, Codec, Event as _, Topics, TraceContext, clock};
+use events::{Publication, PublishError, Publisher};
 use outbox::AppendError;
 use sqlx::Row as _;
 
@@ -42,6 +42,10 @@ fn cause() -> Cause {
     }
 }
 
+fn publication(event: &AnyEvent, cause: &Cause) -> Publication {
+    Publication { event: event.clone(), cause: cause.clone(), last_message_id: None }
+}
+
 #[tokio::test]
 async fn what_is_appended_is_published_byte_by_byte_with_all_headers() {
     appended_bytes_are_published(&Poll::default()).await;
@@ -52,7 +56,7 @@ async fn appended_bytes_are_published(factory: &Poll) {
     let stage = Stage::set().await;
     let relay = stage.start(factory);
     let (event, cause) = (replenished("ART 7/ä"), cause());
-    let encoded = publisher(&stage).encode(&event, &cause, None).unwrap();
+    let encoded = publisher(&stage).encode(&publication(&event, &cause)).unwrap();
     let envelope = contracts::Envelope { subject: "raw".to_owned(), ..encoded.envelope().clone() };
     let bytes = (0..=255).cycle().take(70_000).collect();
     let all_bytes = stage.outbox.message(stage.stock.clone(), envelope, bytes, None).unwrap();
@@ -76,8 +80,8 @@ async fn appended_bytes_are_published(factory: &Poll) {
 async fn an_event_larger_than_the_limit_is_refused_before_anything_is_written() {
     let publisher = Publisher::new(Codec::offline(Topics::new("test")), "test", 1_000);
     let cause = cause();
-    assert!(publisher.encode(&replenished("a"), &cause, None).is_ok());
-    let refused = publisher.encode(&replenished(&"a".repeat(900)), &cause, None).unwrap_err();
+    assert!(publisher.encode(&publication(&replenished("a"), &cause)).is_ok());
+    let refused = publisher.encode(&publication(&replenished(&"a".repeat(900)), &cause)).unwrap_err();
     let PublishError::Append(AppendError::TooLarge { event_type, bytes, limit, causation_id, .. }) = refused
     else {
         panic!("{refused:?}");
@@ -179,7 +183,7 @@ async fn messages_are_not_deleted() {
 async fn a_row_keeps_everything_that_a_relay_needs() {
     let stage = Stage::set().await;
     let (event, cause) = (replenished("a"), cause());
-    let encoded = publisher(&stage).encode(&event, &cause, None).unwrap();
+    let encoded = publisher(&stage).encode(&publication(&event, &cause)).unwrap();
     let mut conn = stage.pool().acquire().await.unwrap();
     append(&mut conn, &stage.outbox, vec![encoded.clone()]).await.unwrap();
     let row = sqlx::query("SELECT * FROM outbox.messages").fetch_one(stage.pool()).await.unwrap();
