@@ -2,12 +2,11 @@
 
 use cloudevents::Envelope;
 use database::{Database, Operation, Transaction};
-use sqlx::PgConnection;
 
 use crate::effect::apply_to;
 use crate::error_policy::HandlerError;
 use crate::subscriptions::Subscriptions;
-use crate::unit_of_work::{AfterCommit, Received, UnitOfWork};
+use crate::unit_of_work::{Received, UnitOfWork};
 
 /// Applies these events as one batch: load, handlers in this order, store, commit, [`UnitOfWork::after_commit`],
 /// [`UnitOfWork::committed`]. The inbox has no part in it: events that were applied before are applied again, and a
@@ -31,20 +30,6 @@ pub async fn apply<W: UnitOfWork>(
     after_commit();
     W::committed(deps);
     Ok(())
-}
-
-/// The same in a transaction of the caller's, for tests of what happens between its statements. The caller commits, and
-/// calls what this gives.
-///
-/// # Errors
-/// As [`apply`].
-pub async fn apply_in<W: UnitOfWork>(
-    transaction: &mut PgConnection,
-    subscriptions: &Subscriptions<W>,
-    deps: &W::Deps,
-    events: Vec<(Envelope, W::Event)>,
-) -> Result<AfterCommit, HandlerError> {
-    apply_to(transaction, subscriptions, deps, &received(events)).await
 }
 
 fn received<E>(events: Vec<(Envelope, E)>) -> Vec<Received<E>> {

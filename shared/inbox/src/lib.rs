@@ -67,7 +67,7 @@ pub mod progress {
 /// Tests of a unit of work on a database, without Kafka: batches, and the orders and cuts in which events can arrive.
 #[cfg(feature = "testing")]
 pub mod testing {
-    pub use crate::harness::{apply, apply_in, cuts, permutations};
+    pub use crate::harness::{apply, cuts, permutations};
 }
 
 /// For the tests of this crate; no version promises anything about it.

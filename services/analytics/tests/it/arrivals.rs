@@ -3,12 +3,11 @@
 use analytics::domain::Revenue;
 use contracts::AnyEvent;
 use contracts::clock::new_id;
+use inbox::HandlerError;
 use inbox::testing::permutations;
 use uuid::Uuid;
 
-use crate::support::{
-    Analytics, Failure, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved,
-};
+use crate::support::{Analytics, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved};
 
 #[tokio::test]
 async fn confirmed_orders_are_revenue_best_sellers_and_times_and_cancelled_ones_are_not() {
@@ -103,7 +102,7 @@ async fn an_order_that_is_said_to_end_both_ways_is_rejected_and_leaves_nothing()
     let before = analytics.seen().await;
     let other = new_id();
     match analytics.apply(&[placed(other, "GBP", &[("mug", 1, 1)]), cancelled(order)]).await {
-        Err(Failure::Rejected(rejection)) => assert_eq!(rejection.reason, "ended_otherwise"),
+        Err(HandlerError::Rejected { rejection, .. }) => assert_eq!(rejection.reason, "ended_otherwise"),
         result => panic!("{result:?}"),
     }
     assert_eq!(analytics.seen().await, before);

@@ -11,9 +11,9 @@ use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
 use contracts::stock::{StockLevelLow, StockReplenished};
 use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, clock};
-use database::{Database, Operation, Transaction};
+use database::Database;
 use events::Subscribe as _;
-use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use inbox::{HandlerError, Subscriptions};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use testkit::postgres::TestDatabase;
@@ -22,17 +22,6 @@ use uuid::Uuid;
 /// Analytics without its processes.
 pub(crate) struct Analytics {
     pub(crate) database: TestDatabase,
-}
-
-/// What became of a batch.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error(transparent)]
-    Rejected(Rejection),
-    #[error(transparent)]
-    Handler(#[from] HandlerError),
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
 }
 
 /// Everything that readers see, for comparison.
@@ -70,7 +59,7 @@ impl Analytics {
     }
 
     /// One transaction, as the runtime runs it: a rejection rolls everything back.
-    pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), Failure> {
+    pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), HandlerError> {
         apply_through(self.database(), Generation::Live, events).await
     }
 
@@ -101,40 +90,23 @@ pub(crate) fn subscriptions() -> Subscriptions<Batch> {
         .on::<StockReplenished>(handlers::stock_replenished)
 }
 
-/// Load, handle, store, commit, as the runtime does.
 pub(crate) async fn apply_through(
     database: &Database,
     generation: Generation,
     events: &[AnyEvent],
-) -> Result<(), Failure> {
-    let subscriptions = subscriptions();
-    let received: Vec<Received<AnyEvent>> = events.iter().map(received).collect();
-    let applying = async |mut transaction: Transaction| {
-        let mut batch = Batch::load(&generation, &mut transaction, &received).await?;
-        for received in &received {
-            let context = Context { envelope: &received.envelope, now: clock::now() };
-            subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
-        }
-        batch.store(&generation, &mut transaction).await?;
-        Ok(transaction.commit().await?)
-    };
-    database.transaction(Operation::Batch, applying).await
+) -> Result<(), HandlerError> {
+    inbox::testing::apply(database, &subscriptions(), &generation, events.iter().map(enveloped).collect())
+        .await
 }
 
-fn received(event: &AnyEvent) -> Received<AnyEvent> {
+fn enveloped(event: &AnyEvent) -> (Envelope, AnyEvent) {
     let cause = Cause {
         correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
     };
-    Received {
-        topic: "tidings.orders".to_owned(),
-        partition: 0,
-        offset: 0,
-        envelope: Envelope::of(event, "order", &cause),
-        event: event.clone(),
-    }
+    (Envelope::of(event, "order", &cause), event.clone())
 }
 
 /// A moment, in seconds since another one.

@@ -2,8 +2,9 @@
 
 use contracts::AnyEvent;
 use contracts::clock::new_id;
+use inbox::HandlerError;
 
-use crate::support::{Failure, Inventory, Row, cancelled, confirmed, placed};
+use crate::support::{Inventory, Row, cancelled, confirmed, placed};
 
 #[tokio::test]
 async fn a_batch_stores_its_orders_and_skus_and_publishes_in_sequence() {
@@ -75,7 +76,9 @@ async fn an_impossible_fact_is_rejected_by_name_and_leaves_nothing() {
         (placed(new_id(), &[(" mug", 1)]), "invalid_sku"),
     ] {
         match inventory.apply(std::slice::from_ref(&event)).await {
-            Err(Failure::Rejected(rejection)) => assert_eq!(rejection.reason, reason, "{rejection}"),
+            Err(HandlerError::Rejected { rejection, .. }) => {
+                assert_eq!(rejection.reason, reason, "{rejection}");
+            }
             other => panic!("{event:?} gave {other:?}"),
         }
     }

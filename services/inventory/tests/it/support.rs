@@ -2,16 +2,16 @@
 
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 use contracts::{AnyEvent, Cause, Codec, Envelope, Event, Topics, TraceContext, clock};
-use database::{Database, Operation, Transaction};
+use database::Database;
 use events::Publisher;
 use events::Subscribe as _;
-use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
+use inbox::{HandlerError, Subscriptions};
 use inventory::adapters::postgres::{self, Batch, StockStore};
 use inventory::application::replenish_stock::{Outcome, ReplenishStock, replenish_stock};
 use inventory::domain::Sku;
 use inventory::handlers;
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, PgPool};
 use testkit::postgres::TestDatabase;
 use uuid::Uuid;
 
@@ -23,17 +23,6 @@ pub(crate) struct Inventory {
     database: TestDatabase,
     pub(crate) outbox: Publisher,
     pub(crate) codec: std::sync::Arc<Codec>,
-}
-
-/// What became of a batch.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error(transparent)]
-    Rejected(Rejection),
-    #[error(transparent)]
-    Handler(#[from] HandlerError),
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
 }
 
 /// One SKU's row.
@@ -69,7 +58,7 @@ impl Inventory {
     }
 
     /// One transaction, as the runtime runs it: a rejection rolls everything back.
-    pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), Failure> {
+    pub(crate) async fn apply(&self, events: &[AnyEvent]) -> Result<(), HandlerError> {
         self.apply_through(self.database(), events).await
     }
 
@@ -78,12 +67,10 @@ impl Inventory {
         &self,
         database: &Database,
         events: &[AnyEvent],
-    ) -> Result<(), Failure> {
-        let applying = async |mut transaction: Transaction| {
-            apply_on(&mut transaction, &self.outbox, events).await?;
-            Ok(transaction.commit().await?)
-        };
-        database.transaction(Operation::Batch, applying).await
+    ) -> Result<(), HandlerError> {
+        let enveloped = |event: &AnyEvent| (Envelope::of(event, "order", &cause()), event.clone());
+        let events = events.iter().map(enveloped).collect();
+        inbox::testing::apply(database, &subscriptions(), &self.outbox, events).await
     }
 
     pub(crate) async fn replenish(&self, sku: &str, quantity: i64, key: &str) -> Outcome {
@@ -147,35 +134,11 @@ impl Inventory {
     }
 }
 
-/// Load, handle, store, as the runtime does within its transaction.
-pub(crate) async fn apply_on(
-    conn: &mut PgConnection,
-    outbox: &Publisher,
-    events: &[AnyEvent],
-) -> Result<(), Failure> {
-    let subscriptions = Subscriptions::<Batch>::new()
+fn subscriptions() -> Subscriptions<Batch> {
+    Subscriptions::new()
         .on::<OrderPlaced>(handlers::order_placed)
         .on::<OrderConfirmed>(handlers::order_confirmed)
-        .on::<OrderCancelled>(handlers::order_cancelled);
-    let received: Vec<Received<AnyEvent>> =
-        events.iter().enumerate().map(|(offset, event)| received(offset, event)).collect();
-    let mut batch = Batch::load(outbox, &mut *conn, &received).await?;
-    for received in &received {
-        let context = Context { envelope: &received.envelope, now: clock::now() };
-        subscriptions.handle(&mut batch, &received.event, context).map_err(Failure::Rejected)?;
-    }
-    batch.store(outbox, conn).await?;
-    Ok(())
-}
-
-fn received(offset: usize, event: &AnyEvent) -> Received<AnyEvent> {
-    Received {
-        topic: "tidings.orders".to_owned(),
-        partition: 0,
-        offset: i64::try_from(offset).unwrap(),
-        envelope: Envelope::of(event, "order", &cause()),
-        event: event.clone(),
-    }
+        .on::<OrderCancelled>(handlers::order_cancelled)
 }
 
 pub(crate) fn cause() -> Cause {

@@ -10,9 +10,9 @@ use contracts::order::{
 };
 use contracts::payment::PaymentRefunded;
 use contracts::{AnyEvent, Envelope, Event, TraceContext};
-use database::{Database, Operation, Transaction};
+use database::Database;
 use events::Subscribe as _;
-use inbox::{Context, HandlerError, Received, Subscriptions, UnitOfWork};
+use inbox::{HandlerError, Subscriptions};
 use notification::adapters::postgres::batch::{Batch, BatchDeps};
 use notification::adapters::postgres::mails::{MailStore, RetryPolicy};
 use notification::adapters::postgres::migrator;
@@ -185,26 +185,14 @@ pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
 }
 
 pub(crate) async fn try_apply(database: &Database, events: &[AnyEvent]) -> Result<(), HandlerError> {
-    let received: Vec<Received<AnyEvent>> = events.iter().cloned().map(received).collect();
     let renderer = Renderer::try_new("tidings.example").expect("templates");
     let deps = BatchDeps { renderer, wake: Arc::new(Notify::new()) };
-    let subscriptions = subscriptions();
-    let applying = async |mut tx: Transaction| {
-        let mut batch = Batch::load(&deps, &mut tx, &received).await?;
-        for received in &received {
-            let context = Context { envelope: &received.envelope, now: now() };
-            subscriptions.handle(&mut batch, &received.event, context).map_err(|rejection| {
-                HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
-            })?;
-        }
-        batch.store(&deps, &mut tx).await?;
-        Ok(tx.commit().await?)
-    };
-    database.transaction(Operation::Batch, applying).await
+    let events = events.iter().map(|event| (envelope(event), event.clone())).collect();
+    inbox::testing::apply(database, &subscriptions(), &deps, events).await
 }
 
-fn received(event: AnyEvent) -> Received<AnyEvent> {
-    let envelope = Envelope {
+fn envelope(event: &AnyEvent) -> Envelope {
+    Envelope {
         event_id: event.event_id(),
         event_type: event.event_type().to_owned(),
         source: "test".to_owned(),
@@ -215,8 +203,7 @@ fn received(event: AnyEvent) -> Received<AnyEvent> {
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
-    };
-    Received { topic: "test".to_owned(), partition: 0, offset: 0, envelope, event }
+    }
 }
 
 pub(crate) fn placed(order_id: Uuid) -> AnyEvent {

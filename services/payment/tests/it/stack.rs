@@ -8,7 +8,7 @@ use contracts::clock::{new_id, now};
 use contracts::order::{CancellationReason, OrderCancelled, OrderLine, OrderPlaced};
 use contracts::reservation::{ReservedLine, StockReserved};
 use contracts::{AnyEvent, Codec, Envelope, Event, Topics, TraceContext};
-use database::{Bounds, Database, Operation, Transaction};
+use database::{Bounds, Database};
 use events::Publisher;
 use events::Subscribe as _;
 use inbox::{Context, Received, Subscriptions, UnitOfWork};
@@ -199,23 +199,17 @@ pub(crate) fn subscriptions() -> Subscriptions<Batch> {
 
 /// What the inbox does with a batch, in a transaction of its own.
 pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
-    let received: Vec<Received<AnyEvent>> = events.iter().cloned().map(received).collect();
     let deps = BatchDeps { wake: Arc::new(Notify::new()) };
-    let subscriptions = subscriptions();
-    let applying = async |mut tx: Transaction| {
-        let mut batch = Batch::load(&deps, &mut tx, &received).await.expect("loading");
-        for received in &received {
-            let context = Context { envelope: &received.envelope, now: now() };
-            subscriptions.handle(&mut batch, &received.event, context).expect("a possible fact");
-        }
-        batch.store(&deps, &mut tx).await.expect("storing");
-        tx.commit().await
-    };
-    database.transaction(Operation::Batch, applying).await.expect("applying");
+    let events = events.iter().map(|event| (envelope(event), event.clone())).collect();
+    inbox::testing::apply(database, &subscriptions(), &deps, events).await.expect("possible facts");
 }
 
 pub(crate) fn received(event: AnyEvent) -> Received<AnyEvent> {
-    let envelope = Envelope {
+    Received { topic: "test".to_owned(), partition: 0, offset: 0, envelope: envelope(&event), event }
+}
+
+fn envelope(event: &AnyEvent) -> Envelope {
+    Envelope {
         event_id: event.event_id(),
         event_type: event.event_type().to_owned(),
         source: "test".to_owned(),
@@ -226,8 +220,7 @@ pub(crate) fn received(event: AnyEvent) -> Received<AnyEvent> {
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
-    };
-    Received { topic: "test".to_owned(), partition: 0, offset: 0, envelope, event }
+    }
 }
 
 pub(crate) fn placed(order_id: Uuid, payment_method: &str) -> AnyEvent {
