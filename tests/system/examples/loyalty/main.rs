@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use service::http::{Json, Problem};
 use service::{Definition, Deps, Service};
 use sqlx::PgConnection;
+use sqlx::migrate::Migrator;
 use utoipa::OpenApi;
 use uuid::Uuid;
 
@@ -29,11 +30,13 @@ impl Default for Config {
     }
 }
 
+static MIGRATOR: Migrator = sqlx_macros::migrate!("examples/loyalty/migrations");
+
 fn main() -> anyhow::Result<()> {
     let definition = Definition {
         name: "loyalty",
         listen: "127.0.0.1:8085",
-        migrator: sqlx_macros::migrate!("examples/loyalty/migrations"),
+        migrator: MIGRATOR.clone(),
         publishes: &[],
         metrics: &[],
     };
@@ -102,4 +105,37 @@ async fn totals(State(database): State<Database>) -> Result<Json<Totals>, Proble
         .fetch_one(database.statement(Operation::Request))
         .await?;
     Ok(Json(Totals { orders, points }))
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{Envelope, Event as _};
+    use inbox::testing::{apply, cuts};
+    use testkit::postgres::TestDatabase;
+
+    use super::*;
+
+    fn confirmed(order: u128) -> (Envelope, AnyEvent) {
+        let (order_id, occurred_at) = (Uuid::from_u128(order), DateTime::UNIX_EPOCH);
+        let (event_id, payment_id, sequence) = (Uuid::from_u128(order), Uuid::nil(), 2);
+        let event = OrderConfirmed { event_id, occurred_at, order_id, sequence, payment_id }.into_any();
+        (Envelope::from_delivered(&[], &event), event)
+    }
+
+    #[tokio::test]
+    async fn each_confirmed_order_earns_its_points_however_batches_are_cut() {
+        for batches in cuts(&[confirmed(1), confirmed(2), confirmed(3)]) {
+            let migrate = async |pool: &sqlx::PgPool| Ok(MIGRATOR.run(pool).await?);
+            let test = TestDatabase::create("loyalty", migrate).await;
+            for batch in batches {
+                let subscriptions = Subscriptions::new().on::<OrderConfirmed>(earn);
+                apply(test.database(), &subscriptions, &10, batch).await.unwrap();
+            }
+            let totals: (i64, i64) = sqlx::query_as("SELECT count(*), sum(points) FROM points")
+                .fetch_one(test.pool())
+                .await
+                .unwrap();
+            assert_eq!(totals, (3, 30));
+        }
+    }
 }
