@@ -139,25 +139,30 @@ impl Stack {
     /// When one does not in time, or keeps dying; the message shows the end of its log.
     pub async fn wait_until_ready(&self, timeout: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + timeout;
+        let deaths: Vec<u32> = self.watches.iter().map(|(_, watch)| watch.deaths()).collect();
+        let keeps_dying = || {
+            let mut watches = self.watches.iter().zip(&deaths);
+            watches.find(|((_, watch), deaths)| watch.deaths() - **deaths >= DEATHS_BEFORE_READY)
+        };
         for (name, watch) in &self.watches {
             let client = Client::try_new(self.system.service(name).unwrap_or_default())?;
-            let deaths = watch.deaths();
             while !(watch.pid().is_some() && client.is_ready().await) {
-                let keeps_dying = watch.deaths() - deaths >= DEATHS_BEFORE_READY;
-                if keeps_dying || Instant::now() >= deadline {
-                    let log = self.system.logs.join(format!("{name}.log"));
-                    let what = if keeps_dying { "keeps dying" } else { "is not ready" };
-                    bail!(
-                        "{name} {what} (GET {}/health/ready); the end of {}:\n{}",
-                        client.base(),
-                        log.display(),
-                        tail(&log)
-                    );
+                if let Some(((dying, _), _)) = keeps_dying() {
+                    return Err(self.not_ready(dying, "keeps dying"));
+                }
+                if Instant::now() >= deadline {
+                    return Err(self.not_ready(name, "is not ready"));
                 }
                 sleep(Duration::from_millis(20)).await;
             }
         }
         Ok(())
+    }
+
+    fn not_ready(&self, name: &str, what: &str) -> anyhow::Error {
+        let url = self.system.service(name).unwrap_or_default();
+        let log = self.system.logs.join(format!("{name}.log"));
+        anyhow::anyhow!("{name} {what} (GET {url}/health/ready); the end of {}:\n{}", log.display(), tail(&log))
     }
 
     /// Waits until a service can't be run at all.
