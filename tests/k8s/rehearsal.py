@@ -22,7 +22,7 @@ BROKER, OPEN, REGISTRY = (os.environ[f"REHEARSAL_{what}"] for what in ("BROKER",
 POSTGRES = urlsplit(os.environ["TIDINGS_TEST_POSTGRES"])
 OVERLAY = Overlay("production", read(RUN / "production.yaml"))
 # Seconds. Longer than a member may stay out of its group before it is replaced.
-PATIENCE = 180
+WAIT_TIMEOUT = 180
 outcomes = []
 
 
@@ -34,7 +34,7 @@ def check(what, problem=None):
 def kafka_tool(tool, *arguments, stdin=""):
     command = [os.environ["REHEARSAL_JAVA"], "-cp", f"{os.environ['REHEARSAL_LIBS']}/*", f"org.apache.kafka.tools.{tool}"]
     return subprocess.run(
-        [*command, *arguments], input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [*command, *arguments], input=stdin, capture_output=True, text=True, timeout=WAIT_TIMEOUT, check=False
     )
 
 
@@ -85,7 +85,7 @@ def prepare_databases():
     variables = {"PGHOST": POSTGRES.hostname, "PGPORT": str(POSTGRES.port), "PGPASSWORD": POSTGRES.password or ""}
     variables |= {"POSTGRES_USER": POSTGRES.username, "VERIFY_PASSWORD": "of-verify", "PATH": os.environ["PATH"]}
     script = script.replace("/run/secrets/databases", str(RUN / "secrets/databases"))
-    subprocess.run(["bash", "-c", script], env=variables, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
+    subprocess.run(["bash", "-c", script], env=variables, check=True, stdout=subprocess.DEVNULL, timeout=WAIT_TIMEOUT)
 
 
 def mount_secrets(deployment):
@@ -127,7 +127,7 @@ def ask(address, body=None, **headers):
 
 def eventually(question, holds):
     """The last answer to a question that is asked until it holds, and whether it does."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WAIT_TIMEOUT
     while not holds(answer := question()) and time.monotonic() < deadline:
         time.sleep(0.5)
     return answer, holds(answer)
@@ -163,7 +163,7 @@ def verify():
     arguments = [moved(argument) for argument in containers(job)[0]["args"]]
     command = [BINARIES / "tidings", *arguments, "--wait"]
     password = {"PGPASSWORD": "of-verify"}
-    return subprocess.run(command, env=password, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    return subprocess.run(command, env=password, capture_output=True, text=True, timeout=2 * WAIT_TIMEOUT, check=False)
 
 
 def reserved_port():
@@ -184,7 +184,7 @@ def rehearse(running):
         mount_secrets(deployment)
         port = urlsplit(at_port[service]).port
         migrations = [started_as_in_production(deployment, first, port) for _ in range(3)]
-        codes = [process.wait(PATIENCE) for process in migrations]
+        codes = [process.wait(WAIT_TIMEOUT) for process in migrations]
         check(f"{service}: three migrations at once take turns", any(codes) and f"they ended with {codes}: see {RUN}")
         running[service] = started_as_in_production(deployment, main, port)
     for service, address in at_port.items():
@@ -224,7 +224,7 @@ def rehearse(running):
 
     stranger = str(RUN / "certificates/server.crt")
     wary = started_as_in_production(deployment, first, 0, PGSSLROOTCERT=stranger, TIDINGS_LIFECYCLE__START_TIMEOUT_MS="1000")
-    check("a database without a certificate of its authority is not trusted", None if wary.wait(PATIENCE) else "it was")
+    check("a database without a certificate of its authority is not trusted", None if wary.wait(WAIT_TIMEOUT) else "it was")
 
     for process in running.values():
         process.send_signal(signal.SIGTERM)

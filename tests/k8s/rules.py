@@ -63,8 +63,8 @@ def probes_ask_what_they_mean(overlay):
             "readinessProbe.httpGet.path": "/health/ready",
         }
         yield from differences(deployment, container, wanted)
-        patience = at(container, "startupProbe.periodSeconds", 10) * at(container, "startupProbe.failureThreshold", 3)
-        if patience * 1000 <= settings(name(deployment))["lifecycle"]["start_timeout_ms"]:
+        timeout = at(container, "startupProbe.periodSeconds", 10) * at(container, "startupProbe.failureThreshold", 3)
+        if timeout * 1000 <= settings(name(deployment))["lifecycle"]["start_timeout_ms"]:
             yield f"{title(deployment)} is restarted before it can say what it waits for"
         if at(container, "readinessProbe.timeoutSeconds", 1) <= 4:
             yield f"{title(deployment)}: its probe gives up while readiness may still be asking"

@@ -95,7 +95,7 @@ impl Config {
             concurrency: self.concurrency as usize,
             call_timeout: self.send_timeout(),
             poll_interval: ms(self.poll_interval_ms),
-            patience: ms(self.lease_ms),
+            record_timeout: ms(self.lease_ms),
             cool_down: COOL_DOWN,
         }
     }

@@ -84,7 +84,7 @@ impl Config {
             concurrency: self.concurrency,
             call_timeout: ms(self.provider_timeout_ms),
             poll_interval: ms(self.poll_interval_ms),
-            patience: ms(self.lease_ms),
+            record_timeout: ms(self.lease_ms),
             cool_down: COOL_DOWN,
         }
     }

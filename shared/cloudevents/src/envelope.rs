@@ -59,7 +59,7 @@ pub struct Envelope {
     pub subject: String,
     /// `ce_sequence`: 1, 2, 3, ... within topic and key.
     pub sequence: i64,
-    /// `ce_correlationid`: the whole story's id, born with the request.
+    /// `ce_correlationid`: the id of everything that follows from one request.
     pub correlation_id: Uuid,
     /// `ce_causationid`: the event that led to this one.
     pub causation_id: Option<Uuid>,
@@ -137,7 +137,7 @@ impl Envelope {
 
     /// The envelope of a delivered event, whatever produced it. The event itself is the authority for its id, type,
     /// time, key and sequence; from the headers comes what only they know, where they hold it. A foreign producer's
-    /// event without headers begins a story of its own, named by the event's id.
+    /// event without headers begins a correlation of its own, with the event's id.
     #[must_use]
     pub fn from_delivered(headers: &[(String, Vec<u8>)], event: &impl CloudEvent) -> Self {
         let headers = Headers(headers);
@@ -194,7 +194,7 @@ impl Envelope {
 /// Why something is about to be published: what a new event inherits from the request or event that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// The whole story's id.
+    /// The id of everything that follows from one request.
     pub correlation_id: Uuid,
     /// The event that leads to the new one; none when a request does.
     pub causation_id: Option<Uuid>,

@@ -142,11 +142,11 @@ impl Applier {
         spans: &BatchSpans,
         rejected: &HashMap<Uuid, Rejection>,
     ) -> Result<Attempt, HandlerError> {
-        let standing = positions::lock(&mut tx, partition).await?;
-        if standing.next_offset != batch.from {
-            return Ok(Attempt::Done(Outcome::Moved { next_offset: standing.next_offset }));
+        let locked = positions::lock(&mut tx, partition).await?;
+        if locked.next_offset != batch.from {
+            return Ok(Attempt::Done(Outcome::Moved { next_offset: locked.next_offset }));
         }
-        let plan = plan(&mut tx, partition, batch, items, rejected, standing).await?;
+        let plan = plan(&mut tx, partition, batch, items, rejected, locked).await?;
         let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
             Ok(after_commit) => after_commit,
             Err(HandlerError::Rejected { event_id, rejection }) => {
@@ -155,7 +155,7 @@ impl Applier {
             Err(error) => return Err(error),
         };
         if !plan.dead_letters.is_empty() {
-            dead_letters::insert(&mut tx, partition, standing.log, &plan.dead_letters).await?;
+            dead_letters::insert(&mut tx, partition, locked.log, &plan.dead_letters).await?;
         }
         positions::advance(&mut tx, partition, batch).await?;
         tx.commit().await?;
@@ -192,11 +192,11 @@ async fn plan<'a>(
     batch: &'a Batch,
     items: &'a [Item],
     rejected: &HashMap<Uuid, Rejection>,
-    standing: LockedPosition,
+    locked: LockedPosition,
 ) -> Result<Plan<'a>, sqlx::Error> {
     let ids: Vec<Option<Uuid>> =
         batch.records.iter().zip(items).map(|(record, item)| id_of(partition, record, item)).collect();
-    let mut new = insert_new(conn, partition, &batch.records, &ids, standing.log).await?;
+    let mut new = insert_new(conn, partition, &batch.records, &ids, locked.log).await?;
     let forgotten = seen::forgotten(conn, &partition.topic).await?;
     let mut blocked = blocked_keys(conn, partition, &batch.records).await?;
     let mut plan = Plan {

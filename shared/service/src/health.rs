@@ -202,8 +202,8 @@ fn partition_component(state: PartitionState) -> Component {
 fn worker_component(Shown { failure, stalled, paused }: Shown) -> Component {
     let stalled = stalled.map(|since| format!("stalled since {since}"));
     let paused = paused.map(|reason| format!("paused: {reason}"));
-    let told: Vec<String> = [failure, stalled, paused].into_iter().flatten().collect();
-    if told.is_empty() { Component::UP } else { Component::of(State::Retrying, told.join("; ")) }
+    let reports: Vec<String> = [failure, stalled, paused].into_iter().flatten().collect();
+    if reports.is_empty() { Component::UP } else { Component::of(State::Retrying, reports.join("; ")) }
 }
 
 fn relay_component(state: RelayState, stalled: usize) -> Component {

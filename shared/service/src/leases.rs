@@ -75,7 +75,7 @@ pub struct Settings {
     /// How often to look for due items without a wake-up.
     pub poll_interval: Duration,
     /// How long outcomes are kept while the store can't take them.
-    pub patience: Duration,
+    pub record_timeout: Duration,
     /// How long nothing is taken once calls had no answer: mostly [`COOL_DOWN`].
     pub cool_down: Duration,
 }

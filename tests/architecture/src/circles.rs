@@ -47,7 +47,7 @@ fn root(path: &str) -> Option<&str> {
 }
 
 fn violation(circle: &[Edge]) -> Violation {
-    let told: Vec<String> = circle
+    let edges_text: Vec<String> = circle
         .iter()
         .map(|edge| format!("{}:{} imports {} of {}", edge.from, edge.line, edge.name, edge.to))
         .collect();
@@ -55,7 +55,7 @@ fn violation(circle: &[Edge]) -> Violation {
     Violation::new(
         first.map_or("", |edge| edge.from.as_str()),
         first.map_or(0, |edge| edge.line),
-        format!("files import each other: {}", told.join(", ")),
+        format!("files import each other: {}", edges_text.join(", ")),
     )
 }
 

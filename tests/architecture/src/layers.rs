@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn each_rule_rejects_what_it_forbids() {
         let long_main = format!("//! Wiring.\n{}", "fn f() {}\n".repeat(MAIN_LINES));
-        for (path, text, told) in [
+        for (path, text, expected) in [
             ("shared/inbox/src/a/mod.rs", "//! A.", "mod.rs"),
             ("shared/inbox/src/a.rs", "use std::fmt;", "//!"),
             ("services/order/src/main.rs", long_main.as_str(), "at most 60 lines"),
@@ -140,7 +140,7 @@ mod tests {
             ("services/order/src/config.rs", "//! C.\nuse axum::Router;", "axum"),
         ] {
             let found = broken(path, text);
-            assert!(found.len() == 1 && found[0].contains(told), "{path}: {found:?}");
+            assert!(found.len() == 1 && found[0].contains(expected), "{path}: {found:?}");
         }
     }
 

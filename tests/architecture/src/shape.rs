@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn subscriptions_and_handlers_belong_together() {
         let main = "services/a/src/main.rs";
-        for (path, text, told) in [
+        for (path, text, expected) in [
             (
                 "services/a/src/handlers/order_lost.rs",
                 "pub fn order_lost(b: &mut Batch) {}",
@@ -235,7 +235,7 @@ mod tests {
             ),
         ] {
             let found = broken(path, Some(text));
-            assert!(found.len() == 1 && found[0].contains(told), "{text}: {found:?}");
+            assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
         }
         for line in [
             ".on::<OrderPlaced>(handlers::placed)",

@@ -68,7 +68,7 @@ pub fn say() -> Say {
 }
 
 impl System {
-    /// Starts everything and fills the shelves.
+    /// Starts everything and adds stock.
     ///
     /// # Panics
     /// When it does not start.
@@ -119,7 +119,7 @@ impl System {
         self.stack.client(service)
     }
 
-    /// Puts units on the shelf.
+    /// Adds units of a SKU.
     ///
     /// # Errors
     /// When inventory refuses.

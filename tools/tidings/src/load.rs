@@ -179,7 +179,7 @@ async fn until_known<T>(
     let usual = if target.has_answered { ANSWER_TIMEOUT } else { FIRST_ANSWER_TIMEOUT };
     let bound = give_up_after.unwrap_or(usual);
     let deadline = Instant::now() + bound;
-    let mut told = None;
+    let mut last_error = None;
     loop {
         let answer = timeout_at(deadline, ask(&target.client)).await;
         let reason = match answer {
@@ -193,16 +193,16 @@ async fn until_known<T>(
                 return Ok(None);
             }
             Ok(Answer::Unknown(why)) => why,
-            Err(_) => told.clone().unwrap_or_else(|| "no answer".to_owned()),
+            Err(_) => last_error.clone().unwrap_or_else(|| "no answer".to_owned()),
         };
         if Instant::now() + REPEAT_AFTER >= deadline {
             let (service, url) = (target.service, target.client.base().to_owned());
             return Err(GaveUp { service, url, bound, figures: *figures, reason });
         }
-        if told.is_none() {
+        if last_error.is_none() {
             eprintln!("no answer from {}, asking again: {reason}", target.service);
         }
-        told = Some(reason);
+        last_error = Some(reason);
         figures.repeated += 1;
         sleep(REPEAT_AFTER).await;
     }

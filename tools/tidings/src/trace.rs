@@ -76,8 +76,9 @@ impl OrderTrace {
             None => missing.push("the order has not ended".to_owned()),
             Some(ended_at) => {
                 for service in HEAR_OF_ENDS {
-                    let told = |span: &tree::TreeSpan| span.service == service && span.start >= ended_at;
-                    if !tree.spans.iter().any(told) {
+                    let is_consumer =
+                        |span: &tree::TreeSpan| span.service == service && span.start >= ended_at;
+                    if !tree.spans.iter().any(is_consumer) {
                         missing.push(format!("no span of {service} since the order's end"));
                     }
                 }

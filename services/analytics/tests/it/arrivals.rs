@@ -113,11 +113,11 @@ async fn alerts_follow_the_skus_sequence_whatever_arrives_again() {
     let analytics = Analytics::start().await;
     let (first, low, more) = (replenished("mug", 1, 30), fell_low("mug", 2, 9), replenished("mug", 3, 40));
     analytics.apply(&[first.clone(), replenished("lamp", 1, 50), low.clone()]).await.unwrap();
-    let standing = analytics.seen().await.alerts;
-    assert_eq!(standing.iter().map(|a| (a.sku.as_str(), a.available)).collect::<Vec<_>>(), [("mug", 9)]);
+    let open_alerts = analytics.seen().await.alerts;
+    assert_eq!(open_alerts.iter().map(|a| (a.sku.as_str(), a.available)).collect::<Vec<_>>(), [("mug", 9)]);
 
     analytics.apply(&[first]).await.unwrap();
-    assert_eq!(analytics.seen().await.alerts, standing);
+    assert_eq!(analytics.seen().await.alerts, open_alerts);
     analytics.apply(&[more, low]).await.unwrap();
     assert!(analytics.seen().await.alerts.is_empty());
 }

@@ -23,7 +23,7 @@ use crate::support::{
     Analytics, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved, subscriptions,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Analytics with its consumer running on a bus.
 struct Live {
@@ -90,7 +90,7 @@ impl Live {
 
     /// Waits until the live consumer has read everything, and gives what readers see then.
     async fn quiet(&self) -> Seen {
-        eventually("everything is read", PATIENCE, || async {
+        eventually("everything is read", WAIT_TIMEOUT, || async {
             let mut high = 0;
             for topic in Topic::ALL {
                 let marks = all_watermarks(&self.bus, &self.deps.codec.topics().name(topic)).await.unwrap();
@@ -170,7 +170,7 @@ const CRASHES: &str = "
     CREATE TRIGGER crash BEFORE UPDATE ON generations FOR EACH ROW WHEN (NEW.state = 'live') EXECUTE FUNCTION crash()";
 
 /// Confirmed, cancelled and open orders, with some facts on the topics twice.
-fn story(orders: usize) -> Vec<AnyEvent> {
+fn events_of(orders: usize) -> Vec<AnyEvent> {
     let mut events = vec![replenished("mug", 1, 30), fell_low("mug", 2, 9)];
     for number in 0..orders {
         let order = new_id();
@@ -188,7 +188,7 @@ fn story(orders: usize) -> Vec<AnyEvent> {
 #[tokio::test]
 async fn a_rebuild_counts_the_same_and_then_goes_on_counting() {
     let live = Live::start().await;
-    live.publish(&story(30)).await;
+    live.publish(&events_of(30)).await;
     let before = live.quiet().await;
     assert_eq!(before.revenue["GBP"].orders, 10);
     sqlx::query("UPDATE revenue SET units = units + 1").execute(live.analytics.pool()).await.unwrap();
@@ -197,7 +197,7 @@ async fn a_rebuild_counts_the_same_and_then_goes_on_counting() {
     assert_eq!((rebuild.generation, rebuild.state.as_str()), (2, "live"), "{rebuild:?}");
     assert_eq!(live.analytics.seen().await, before, "what was tampered with is counted anew");
 
-    live.publish(&story(3)).await;
+    live.publish(&events_of(3)).await;
     let after = live.quiet().await;
     assert_eq!(after.revenue["GBP"].orders, 11);
     assert_eq!(live.dead_lettered().await, 0);
@@ -215,7 +215,7 @@ async fn a_rebuild_passes_the_markers_of_transactions() {
         }
     };
     mark_every_partition();
-    live.publish(&story(30)).await;
+    live.publish(&events_of(30)).await;
     mark_every_partition();
     mark_every_partition();
     let before = live.quiet().await;
@@ -228,9 +228,9 @@ async fn a_rebuild_passes_the_markers_of_transactions() {
 #[tokio::test]
 async fn a_rebuild_while_events_keep_coming_loses_and_doubles_none() {
     let live = Live::start().await;
-    live.publish(&story(30)).await;
+    live.publish(&events_of(30)).await;
     live.quiet().await;
-    let events = story(90);
+    let events = events_of(90);
     let (rebuild, ()) = tokio::join!(live.rebuild(), live.publish(&events));
     assert_eq!(rebuild.state, "live", "{rebuild:?}");
     let seen = live.quiet().await;
@@ -245,7 +245,7 @@ async fn a_rebuild_while_events_keep_coming_loses_and_doubles_none() {
 #[tokio::test]
 async fn what_was_applied_and_forgotten_is_counted_though_a_copy_could_not_be_decided() {
     let live = Live::start().await;
-    let events = story(3);
+    let events = events_of(3);
     live.publish(&events).await;
     let before = live.quiet().await;
     sqlx::query("SELECT inbox.drop_table_partitions(now() + interval '2 weeks')")
@@ -276,7 +276,7 @@ async fn what_is_dead_lettered_is_left_out_of_a_rebuild_too() {
 #[tokio::test]
 async fn a_topic_without_its_beginning_can_not_be_counted_again() {
     let live = Live::start().await;
-    live.publish(&story(30)).await;
+    live.publish(&events_of(30)).await;
     let before = live.quiet().await;
     let orders = live.deps.codec.topics().name(Topic::Orders);
     let partition =
@@ -291,7 +291,7 @@ async fn a_topic_without_its_beginning_can_not_be_counted_again() {
 #[tokio::test]
 async fn a_rebuild_that_crashes_after_any_step_goes_on_and_counts_the_same() {
     let live = Live::start().await;
-    live.publish(&story(30)).await;
+    live.publish(&events_of(30)).await;
     let before = live.quiet().await;
     sqlx::raw_sql(CRASHES).execute(live.analytics.pool()).await.unwrap();
 
@@ -315,7 +315,7 @@ async fn a_rebuild_that_crashes_after_any_step_goes_on_and_counts_the_same() {
 #[tokio::test]
 async fn a_partition_whose_first_batch_commits_at_the_swap_is_not_left_out() {
     let live = Live::start().await;
-    live.publish(&story(3)).await;
+    live.publish(&events_of(3)).await;
     live.quiet().await;
     rebuilds::begin(live.analytics.database(), now()).await.unwrap().unwrap();
 

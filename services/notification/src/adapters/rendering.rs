@@ -7,11 +7,11 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use crate::application::mail::{Contents, Draft};
-use crate::domain::{Money, Notice, Reason};
+use crate::domain::{Money, Notification, Reason};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// With its angle brackets; the same whenever the same notice is rendered.
+    /// With its angle brackets; the same whenever the same notification is rendered.
     pub message_id: String,
     /// Holds no personal data.
     pub subject: String,
@@ -61,8 +61,8 @@ impl Renderer {
     /// # Errors
     /// When a template uses what the draft doesn't have. The error holds no personal data.
     pub fn render(&self, draft: &Draft) -> Result<Rendered, minijinja::Error> {
-        let (kind, order_id) = (draft.notice.kind(), draft.order_id.0.to_string());
-        let subject = subject(&draft.notice, &order_id);
+        let (kind, order_id) = (draft.notification.kind(), draft.order_id.0.to_string());
+        let subject = subject(&draft.notification, &order_id);
         let values = context! {
             subject => subject.as_str(),
             order_id => order_id.as_str(),
@@ -79,25 +79,25 @@ impl Renderer {
     }
 }
 
-fn subject(notice: &Notice, order_id: &str) -> String {
-    match notice {
-        Notice::OrderReceived => format!("We have received your order {order_id}"),
-        Notice::OrderConfirmed => format!("Your order {order_id} is confirmed"),
-        Notice::OrderCancelled(_) => format!("Your order {order_id} was cancelled"),
-        Notice::PaymentRefunded(_) => format!("Your money for order {order_id} is on its way back"),
+fn subject(notification: &Notification, order_id: &str) -> String {
+    match notification {
+        Notification::OrderReceived => format!("We have received your order {order_id}"),
+        Notification::OrderConfirmed => format!("Your order {order_id} is confirmed"),
+        Notification::OrderCancelled(_) => format!("Your order {order_id} was cancelled"),
+        Notification::PaymentRefunded(_) => format!("Your money for order {order_id} is on its way back"),
     }
 }
 
 /// The values of this kind's templates.
 fn particulars(draft: &Draft) -> Value {
-    match &draft.notice {
-        Notice::OrderReceived => draft
+    match &draft.notification {
+        Notification::OrderReceived => draft
             .contents
             .as_ref()
             .map_or_else(|| context! {}, |contents| order_contents(contents, &draft.total.currency)),
-        Notice::OrderConfirmed => context! {},
-        Notice::OrderCancelled(reason) => context! { reason => reason_text(*reason) },
-        Notice::PaymentRefunded(amount) => context! { amount => money(amount) },
+        Notification::OrderConfirmed => context! {},
+        Notification::OrderCancelled(reason) => context! { reason => reason_text(*reason) },
+        Notification::PaymentRefunded(amount) => context! { amount => money(amount) },
     }
 }
 
@@ -151,10 +151,10 @@ mod tests {
     use crate::application::mail::{Line, PostalAddress, Recipient};
     use crate::domain::OrderId;
 
-    fn draft(notice: Notice) -> Draft {
+    fn draft(notification: Notification) -> Draft {
         Draft {
             order_id: OrderId(Uuid::from_u128(5)),
-            contents: (notice == Notice::OrderReceived).then(|| Contents {
+            contents: (notification == Notification::OrderReceived).then(|| Contents {
                 lines: vec![Line { sku: "A & B".to_owned(), quantity: 2, unit_price_minor: 2_105 }],
                 address: PostalAddress {
                     street: "High Street 1".to_owned(),
@@ -163,7 +163,7 @@ mod tests {
                     country: "GB".to_owned(),
                 },
             }),
-            notice,
+            notification,
             recipient: Recipient { name: "<b>Eve</b>".to_owned(), email: "eve@example.org".to_owned() },
             total: Money { amount_minor: 4_210, currency: "GBP".to_owned() },
             event_id: Uuid::nil(),
@@ -172,30 +172,30 @@ mod tests {
         }
     }
 
-    fn render(notice: Notice) -> Rendered {
-        Renderer::try_new("example.org").expect("templates").render(&draft(notice)).expect("a mail")
+    fn render(notification: Notification) -> Rendered {
+        Renderer::try_new("example.org").expect("templates").render(&draft(notification)).expect("a mail")
     }
 
     #[test]
     fn every_notice_has_a_mail_with_a_stable_message_id() {
         let refund = Money { amount_minor: 4_210, currency: "GBP".to_owned() };
-        for notice in [
-            Notice::OrderReceived,
-            Notice::OrderConfirmed,
-            Notice::OrderCancelled(Reason::OutOfStock),
-            Notice::PaymentRefunded(refund),
+        for notification in [
+            Notification::OrderReceived,
+            Notification::OrderConfirmed,
+            Notification::OrderCancelled(Reason::OutOfStock),
+            Notification::PaymentRefunded(refund),
         ] {
-            let mail = render(notice.clone());
-            let id = format!("<00000000-0000-0000-0000-000000000005.{}@example.org>", notice.kind());
+            let mail = render(notification.clone());
+            let id = format!("<00000000-0000-0000-0000-000000000005.{}@example.org>", notification.kind());
             assert_eq!(mail.message_id, id);
             assert!(mail.text.contains("Dear <b>Eve</b>,"), "{}", mail.text);
-            assert_eq!(render(notice).text, mail.text);
+            assert_eq!(render(notification).text, mail.text);
         }
     }
 
     #[test]
     fn html_escapes_what_customers_wrote() {
-        let mail = render(Notice::OrderReceived);
+        let mail = render(Notification::OrderReceived);
         assert!(
             mail.html.contains("Dear &lt;b&gt;Eve&lt;&#x2f;b&gt;") && !mail.html.contains("<b>Eve"),
             "{}",

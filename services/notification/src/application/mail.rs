@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use contracts::TraceContext;
 use uuid::Uuid;
 
-use crate::domain::{Money, Notice, OrderId};
+use crate::domain::{Money, Notification, OrderId};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Recipient {
@@ -60,7 +60,7 @@ pub struct Introduction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
     pub order_id: OrderId,
-    pub notice: Notice,
+    pub notification: Notification,
     pub recipient: Recipient,
     /// The order's total.
     pub total: Money,

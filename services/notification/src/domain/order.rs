@@ -1,6 +1,6 @@
-//! The facts about one order and the notices that follow from them, in whatever order the facts arrive.
+//! The facts about one order and the notifications that follow from them, in whatever order the facts arrive.
 //!
-//! **Invariant.** The notices of an order are a function of its facts alone: each fact adds those that it makes
+//! **Invariant.** The notifications of an order are a function of its facts alone: each fact adds those that it makes
 //! possible, so that no order of arrival loses or repeats one.
 
 use uuid::Uuid;
@@ -47,9 +47,9 @@ pub enum End {
     Cancelled(Reason),
 }
 
-/// What a customer is mailed about; an order has at most one notice of each kind.
+/// What a customer is mailed about; an order has at most one notification of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum Notification {
     OrderReceived,
     OrderConfirmed,
     OrderCancelled(Reason),
@@ -87,7 +87,7 @@ pub struct Order {
 
 impl Order {
     /// `OrderPlaced`: now it is known whether the order has a recipient.
-    pub fn placed(&mut self, recipient_status: RecipientStatus) -> Result<Vec<Notice>, Refusal> {
+    pub fn placed(&mut self, recipient_status: RecipientStatus) -> Result<Vec<Notification>, Refusal> {
         match &self.recipient_status {
             RecipientStatus::Unknown => Ok(self.learn(|order| order.recipient_status = recipient_status)),
             known if *known == recipient_status => Ok(Vec::new()),
@@ -98,7 +98,7 @@ impl Order {
     }
 
     /// `OrderConfirmed` or `OrderCancelled`.
-    pub fn ended(&mut self, end: End) -> Result<Vec<Notice>, Refusal> {
+    pub fn ended(&mut self, end: End) -> Result<Vec<Notification>, Refusal> {
         match self.end {
             None => Ok(self.learn(|order| order.end = Some(end))),
             Some(first) if first == end => Ok(Vec::new()),
@@ -107,34 +107,34 @@ impl Order {
     }
 
     /// `PaymentRefunded`, which may come before anything else is known.
-    pub fn refunded(&mut self, amount: Money) -> Vec<Notice> {
+    pub fn refunded(&mut self, amount: Money) -> Vec<Notification> {
         if self.refund.is_some() {
             return Vec::new();
         }
         self.learn(|order| order.refund = Some(amount))
     }
 
-    /// All notices that the known facts lead to.
-    pub fn notices(&self) -> Vec<Notice> {
+    /// All notifications that the known facts lead to.
+    pub fn notifications(&self) -> Vec<Notification> {
         match &self.recipient_status {
             RecipientStatus::Unknown | RecipientStatus::Absent { .. } => return Vec::new(),
             RecipientStatus::Present { .. } => {}
         }
-        let mut notices = vec![Notice::OrderReceived];
+        let mut notifications = vec![Notification::OrderReceived];
         match self.end {
-            Some(End::Confirmed) => notices.push(Notice::OrderConfirmed),
-            Some(End::Cancelled(reason)) => notices.push(Notice::OrderCancelled(reason)),
+            Some(End::Confirmed) => notifications.push(Notification::OrderConfirmed),
+            Some(End::Cancelled(reason)) => notifications.push(Notification::OrderCancelled(reason)),
             None => {}
         }
-        notices.extend(self.refund.clone().map(Notice::PaymentRefunded));
-        notices
+        notifications.extend(self.refund.clone().map(Notification::PaymentRefunded));
+        notifications
     }
 
-    /// Adds a fact and gives the notices that it leads to.
-    fn learn(&mut self, fact: impl FnOnce(&mut Self)) -> Vec<Notice> {
-        let known = self.notices();
+    /// Adds a fact and gives the notifications that it leads to.
+    fn learn(&mut self, fact: impl FnOnce(&mut Self)) -> Vec<Notification> {
+        let known = self.notifications();
         fact(self);
-        self.notices().into_iter().filter(|notice| !known.contains(notice)).collect()
+        self.notifications().into_iter().filter(|notification| !known.contains(notification)).collect()
     }
 }
 
@@ -147,7 +147,7 @@ impl RecipientStatus {
     }
 }
 
-impl Notice {
+impl Notification {
     /// The kind's name in tables, templates and HTTP responses.
     pub const fn kind(&self) -> &'static str {
         match self {

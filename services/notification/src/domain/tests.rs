@@ -1,4 +1,4 @@
-//! Given what is known of an order, when a fact arrives, then these notices follow.
+//! Given what is known of an order, when a fact arrives, then these notifications follow.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -26,9 +26,9 @@ fn unknown() -> Order {
 fn a_customer_hears_of_the_order_its_end_and_the_refund() {
     let mut order = unknown();
     let cancelled = End::Cancelled(Reason::TimedOut);
-    assert_eq!(order.placed(somebody()), Ok(vec![Notice::OrderReceived]));
-    assert_eq!(order.ended(cancelled), Ok(vec![Notice::OrderCancelled(Reason::TimedOut)]));
-    assert_eq!(order.refunded(money(100)), vec![Notice::PaymentRefunded(money(100))]);
+    assert_eq!(order.placed(somebody()), Ok(vec![Notification::OrderReceived]));
+    assert_eq!(order.ended(cancelled), Ok(vec![Notification::OrderCancelled(Reason::TimedOut)]));
+    assert_eq!(order.refunded(money(100)), vec![Notification::PaymentRefunded(money(100))]);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn an_order_without_a_recipient_is_remembered_and_never_written_about() {
     let mut order = unknown();
     assert_eq!(order.placed(RecipientStatus::Absent { total: money(1) }), Ok(vec![]));
     assert_eq!(order.ended(End::Confirmed), Ok(vec![]));
-    assert_eq!(order.notices(), vec![]);
+    assert_eq!(order.notifications(), vec![]);
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn what_is_known_before_the_order_waits_for_it() {
     assert_eq!(order.refunded(money(7)), vec![]);
     assert_eq!(order.ended(End::Cancelled(Reason::CustomerRequest)), Ok(vec![]));
     let all = vec![
-        Notice::OrderReceived,
-        Notice::OrderCancelled(Reason::CustomerRequest),
-        Notice::PaymentRefunded(money(7)),
+        Notification::OrderReceived,
+        Notification::OrderCancelled(Reason::CustomerRequest),
+        Notification::PaymentRefunded(money(7)),
     ];
     assert_eq!(order.placed(somebody()), Ok(all));
 }
@@ -67,13 +67,13 @@ fn a_second_end_and_another_order_under_the_same_id_are_refused() {
 }
 
 proptest! {
-    /// Facts in any order, any number of times: each notice once, and the same set in the end.
+    /// Facts in any order, any number of times: each notification once, and the same set in the end.
     #[test]
     fn any_order_of_doubled_facts_gives_each_notice_once(facts in prop::collection::vec(0..3_u8, 0..12)) {
         let mut order = unknown();
-        let mut notices = Vec::new();
+        let mut notifications = Vec::new();
         for fact in &facts {
-            notices.extend(match fact {
+            notifications.extend(match fact {
                 0 => order.placed(somebody()).expect("one order"),
                 1 => order.ended(End::Confirmed).expect("one end"),
                 _ => order.refunded(money(5)),
@@ -85,7 +85,7 @@ proptest! {
             expected.extend(facts.contains(&1).then_some("order_confirmed"));
             expected.extend(facts.contains(&2).then_some("payment_refunded"));
         }
-        let mut kinds: Vec<_> = notices.iter().map(Notice::kind).collect();
+        let mut kinds: Vec<_> = notifications.iter().map(Notification::kind).collect();
         kinds.sort_unstable();
         expected.sort_unstable();
         prop_assert_eq!(kinds, expected);

@@ -15,7 +15,7 @@ use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, RunningWorker, SETTINGS, Stack, placed};
+use crate::stack::{RunningWorker, SETTINGS, Stack, WAIT_TIMEOUT, placed};
 
 /// Calls without an answer that lead to a pause, as the worker counts them.
 const UNANSWERED: usize = 5;
@@ -37,7 +37,7 @@ impl Counts {
 
     /// Waits until so many mails without an answer were recorded.
     async fn recorded(&self, at_least: usize) {
-        eventually("mails have no answer", PATIENCE, async || {
+        eventually("mails have no answer", WAIT_TIMEOUT, async || {
             let recorded = self.recorded.load(Ordering::SeqCst);
             if recorded >= at_least { Ok(()) } else { Err(recorded) }
         })

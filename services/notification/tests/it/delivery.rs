@@ -12,7 +12,7 @@ use testkit::smtp::{Misbehaviour, SmtpServer};
 use testkit::wait::eventually;
 use tokio::sync::Notify;
 
-use crate::stack::{PATIENCE, SETTINGS, Stack, cancelled, confirmed, placed, refunded};
+use crate::stack::{SETTINGS, Stack, WAIT_TIMEOUT, cancelled, confirmed, placed, refunded};
 
 fn message_id(mail: &str) -> &str {
     mail.lines().find_map(|line| line.strip_prefix("Message-ID: ")).expect("a Message-ID")
@@ -123,7 +123,7 @@ async fn a_server_that_is_away_is_waited_for() {
     stack.apply(&[placed(order_id)]).await;
     // No server listens on port 9 of the loopback in a test run.
     let worker = stack.worker("smtp://127.0.0.1:9");
-    eventually("an attempt fails", PATIENCE, async || {
+    eventually("an attempt fails", WAIT_TIMEOUT, async || {
         let row = stack.mails(order_id).await.remove(0);
         if row.last_error.is_some() { Ok(()) } else { Err(row) }
     })
@@ -152,7 +152,7 @@ async fn a_dead_mailers_mail_goes_to_another_one_when_the_lease_ends() {
     stack.apply(&[placed(order_id)]).await;
     let asked = Arc::new(Notify::new());
     let worker = stack.worker_with(Arc::new(NeverReturns(Arc::clone(&asked))));
-    tokio::time::timeout(PATIENCE, asked.notified()).await.expect("an attempt");
+    tokio::time::timeout(WAIT_TIMEOUT, asked.notified()).await.expect("an attempt");
     worker.kill().await;
     assert_eq!(stack.store().lease(10).await.expect("leasing"), [], "leased by the dead one");
     stack.end_leases().await;

@@ -21,7 +21,7 @@ async fn get(stack: &Stack, path: &str) -> (StatusCode, Value) {
 async fn an_orders_notifications_are_listed_without_personal_data() {
     let stack = Stack::start().await;
     let order_id = new_id();
-    // What happened earlier comes first, though both notices become due when it is known whom they are for.
+    // What happened earlier comes first, though both notifications become due when it is known whom they are for.
     stack.apply(&[confirmed(order_id), placed(order_id)]).await;
     let (status, body) = get(&stack, &format!("/notifications?order_id={order_id}")).await;
     assert_eq!(status, StatusCode::OK);

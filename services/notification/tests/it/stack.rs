@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A lease that ends only when a test ends it.
 const POLICY: RetryPolicy = RetryPolicy {
@@ -42,9 +42,9 @@ const POLICY: RetryPolicy = RetryPolicy {
 
 pub(crate) const SETTINGS: Settings = Settings {
     concurrency: 8,
-    call_timeout: PATIENCE,
+    call_timeout: WAIT_TIMEOUT,
     poll_interval: Duration::from_millis(5),
-    patience: Duration::from_secs(5),
+    record_timeout: Duration::from_secs(5),
     cool_down: COOL_DOWN,
 };
 
@@ -88,7 +88,7 @@ impl Stack {
 
     /// Delivery to `url`, or nowhere if that is empty.
     pub(crate) fn delivery(&self, url: &str, settings: Settings) -> MailDelivery {
-        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, PATIENCE).expect("a mailer");
+        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, WAIT_TIMEOUT).expect("a mailer");
         self.delivery_by(mailer, settings)
     }
 
@@ -141,7 +141,7 @@ impl Stack {
 
     /// Waits until no mail is pending.
     pub(crate) async fn rest(&self) {
-        eventually("no mail is pending", PATIENCE, async || {
+        eventually("no mail is pending", WAIT_TIMEOUT, async || {
             let pending: Vec<(Uuid, String, i32)> =
                 sqlx::query_as("SELECT order_id, kind, attempts FROM mails WHERE state = 'pending' LIMIT 5")
                     .fetch_all(self.pool())
@@ -161,7 +161,8 @@ pub(crate) struct RunningWorker {
 impl RunningWorker {
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await.expect("stopping in time");
+        let ended =
+            tokio::time::timeout(WAIT_TIMEOUT, self.task.join_next()).await.expect("stopping in time");
         ended.expect("a worker").expect("no panic").expect("no error");
     }
 

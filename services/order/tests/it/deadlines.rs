@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::{payment_completed, subscriptions};
-use crate::stack::{PATIENCE, Replica, Stack, expire};
+use crate::stack::{Replica, Stack, WAIT_TIMEOUT, expire};
 
 fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {
     let config = Config { deadline_poll_interval_ms: 1, deadline_batch_size: batch, ..Config::default() };
@@ -62,7 +62,7 @@ fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken)
 }
 
 async fn ended(stack: &Stack, order_id: OrderId) -> (String, Option<String>) {
-    eventually("the order has ended", PATIENCE, || async {
+    eventually("the order has ended", WAIT_TIMEOUT, || async {
         let end = stack.end_of(order_id).await;
         if end.0 == "placed" { Err(end) } else { Ok(end) }
     })
@@ -252,19 +252,19 @@ async fn deadlines_that_wait_are_no_progress_of_their_worker() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         progress.reported() > before
     };
-    eventually("nothing is due, and it says so", PATIENCE, async || {
+    eventually("nothing is due, and it says so", WAIT_TIMEOUT, async || {
         if reports_for_a_while().await { Ok(()) } else { Err(()) }
     })
     .await;
     stack.bus.set_leader(&payments, partition, false);
     stack.let_deadlines_pass(&[order_id]).await;
-    eventually("a deadline waits, and it says nothing", PATIENCE, async || {
+    eventually("a deadline waits, and it says nothing", WAIT_TIMEOUT, async || {
         if reports_for_a_while().await { Err(()) } else { Ok(()) }
     })
     .await;
     stack.bus.set_leader(&payments, partition, true);
     assert_eq!(ended(&stack, order_id).await, timed_out());
-    eventually("nothing is due any more, and it says so", PATIENCE, async || {
+    eventually("nothing is due any more, and it says so", WAIT_TIMEOUT, async || {
         if reports_for_a_while().await { Ok(()) } else { Err(()) }
     })
     .await;

@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 use crate::events::apply;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a service is set up.
 pub(crate) struct Settings {

@@ -12,11 +12,11 @@ use service::config::HttpConfig;
 use testkit::wait::eventually;
 
 use crate::events::{payment_completed, stock_rejected, stock_reserved};
-use crate::stack::{PATIENCE, Replica, Settings, Stack, post_order, valid_order};
+use crate::stack::{Replica, Settings, Stack, WAIT_TIMEOUT, post_order, valid_order};
 
 /// The order placed under this key, once it is there.
 async fn order_of(stack: &Stack, key: &str) -> OrderId {
-    eventually("the order is placed", PATIENCE, || async {
+    eventually("the order is placed", WAIT_TIMEOUT, || async {
         sqlx::query_scalar("SELECT order_id FROM idempotency_keys WHERE key = $1")
             .bind(key)
             .fetch_optional(stack.pool())
@@ -97,7 +97,7 @@ async fn whoever_waits_takes_no_place_from_requests_in_flight() {
     let first = stack.replica.ask(post_order("first", &valid_order(), &[("prefer", "wait=20")]));
     let second = async {
         let first = order_of(&stack, "first").await;
-        eventually("the place in flight is given back", PATIENCE, || async {
+        eventually("the place in flight is given back", WAIT_TIMEOUT, || async {
             let answered = stack.replica.get("/orders").await;
             if answered.status == StatusCode::OK { Ok(()) } else { Err(answered.status) }
         })
@@ -168,7 +168,8 @@ impl Events {
                 let stage = data["stage"].as_str().unwrap().to_owned();
                 return Some((id.parse().unwrap(), field("event:").unwrap(), stage));
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("a silent stream")?;
+            let chunk =
+                tokio::time::timeout(WAIT_TIMEOUT, self.body.next()).await.expect("a silent stream")?;
             self.text += std::str::from_utf8(&chunk.unwrap()).unwrap();
         }
     }

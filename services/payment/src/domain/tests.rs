@@ -26,7 +26,7 @@ fn declined(reason: &str) -> Report {
 }
 
 /// What may happen to a payment in these tests.
-enum Happens {
+enum Input {
     Placed,
     Reserved,
     CancelledByOrder,
@@ -35,14 +35,14 @@ enum Happens {
     Reports(Step, Report),
 }
 
-use Happens::{Asks, CancelledByOrder, Placed, Reports, Reserved};
+use Input::{Asks, CancelledByOrder, Placed, Reports, Reserved};
 
 const REFUND: RefundId = RefundId(Uuid::from_u128(7));
 
 struct Given(Payment);
 
 impl Given {
-    fn new(history: Vec<Happens>) -> Self {
+    fn new(history: Vec<Input>) -> Self {
         let mut given = Self(Payment {
             order_id: OrderId(Uuid::from_u128(1)),
             payment_id: PaymentId(Uuid::from_u128(2)),
@@ -54,8 +54,8 @@ impl Given {
         given
     }
 
-    fn when(&mut self, happens: Happens) -> Option<PaymentEvent> {
-        match happens {
+    fn when(&mut self, input: Input) -> Option<PaymentEvent> {
+        match input {
             Placed => self.0.order_placed(charge()).map(|()| None).expect("a possible order"),
             Reserved => {
                 self.0.stock_reserved();
@@ -75,17 +75,17 @@ impl Given {
     }
 }
 
-fn authorized() -> Vec<Happens> {
+fn authorized() -> Vec<Input> {
     vec![Placed, Reserved, Asks, Reports(Step::Authorize, approved("a"))]
 }
 
-fn capturing() -> Vec<Happens> {
+fn capturing() -> Vec<Input> {
     let mut history = authorized();
     history.extend([Asks, Reports(Step::CheckFraud, approved("f"))]);
     history
 }
 
-fn completed() -> Vec<Happens> {
+fn completed() -> Vec<Input> {
     let mut history = capturing();
     history.extend([Asks, Reports(Step::Capture, approved("c"))]);
     history

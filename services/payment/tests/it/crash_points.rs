@@ -45,7 +45,7 @@ impl Armed {
 
     /// Returns once the worker stands where it is to die.
     pub(crate) async fn reached(&self) {
-        tokio::time::timeout(crate::stack::PATIENCE, self.reached.notified())
+        tokio::time::timeout(crate::stack::WAIT_TIMEOUT, self.reached.notified())
             .await
             .unwrap_or_else(|_| panic!("{:?} of {} was never reached", self.crash, self.step));
     }

@@ -16,7 +16,7 @@ use testkit::proxy::Proxy;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::stack::{DELAYS, PATIENCE, RunningWorker, SETTINGS, Stack, TAKEN, placed, reserved};
+use crate::stack::{DELAYS, RunningWorker, SETTINGS, Stack, TAKEN, WAIT_TIMEOUT, placed, reserved};
 
 /// Calls without an answer that lead to a pause, as the worker counts them.
 const UNANSWERED: usize = 5;
@@ -80,7 +80,7 @@ impl LeasedWork for Counted {
 
 /// Waits until one of the counters is that high.
 async fn until(what: &str, counter: &AtomicUsize, at_least: usize) {
-    eventually(what, PATIENCE, async || {
+    eventually(what, WAIT_TIMEOUT, async || {
         let seen = counter.load(Ordering::SeqCst);
         if seen >= at_least { Ok(()) } else { Err(seen) }
     })

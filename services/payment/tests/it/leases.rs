@@ -72,7 +72,7 @@ async fn a_stopped_worker_stores_what_was_answered_and_leaves_the_rest_due() {
     // So long that it is seen before the next step begins.
     let delays = Delays { slow: Duration::from_secs(3), ..DELAYS };
     let worker = stack.worker_of(stack.steps(stack.provider_with(delays), SETTINGS), SETTINGS);
-    testkit::wait::eventually("the step is leased", crate::stack::PATIENCE, async || {
+    testkit::wait::eventually("the step is leased", crate::stack::WAIT_TIMEOUT, async || {
         let entry = stack.entry(order_id).await;
         entry.lease_id.ok_or(entry)
     })

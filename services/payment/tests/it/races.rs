@@ -156,7 +156,8 @@ async fn capture(stack: &Stack, order_id: Uuid) -> Performed {
             .into_iter()
             .find(|leased| leased.payment.order_id.0 == order_id)
             .expect("a step of this order");
-        let (_, report) = perform(provider.as_ref(), &next.payment, next.task, crate::stack::PATIENCE).await;
+        let (_, report) =
+            perform(provider.as_ref(), &next.payment, next.task, crate::stack::WAIT_TIMEOUT).await;
         let step = next.task.step();
         let performed = Performed { order_id: next.payment.order_id, lease_id: next.lease_id, step, report };
         if step == Step::Capture {

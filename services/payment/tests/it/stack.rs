@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(crate) const AMOUNT_MINOR: i64 = 4_200;
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A lease that ends only when a test ends it.
 pub(crate) const POLICY: LeasePolicy = LeasePolicy {
@@ -44,7 +44,7 @@ pub(crate) const SETTINGS: Settings = Settings {
     concurrency: 8,
     call_timeout: Duration::from_secs(5),
     poll_interval: Duration::from_millis(5),
-    patience: Duration::from_secs(5),
+    record_timeout: Duration::from_secs(5),
     cool_down: COOL_DOWN,
 };
 
@@ -142,7 +142,7 @@ impl Stack {
 
     /// Waits until no payment has a step due.
     pub(crate) async fn rest(&self) {
-        eventually("all payments rest", PATIENCE, async || {
+        eventually("all payments rest", WAIT_TIMEOUT, async || {
             let busy: Vec<(Uuid, String, i32)> = sqlx::query_as(
                 "SELECT order_id, state, attempts FROM payments WHERE due_at IS NOT NULL LIMIT 5",
             )
@@ -176,7 +176,8 @@ pub(crate) struct RunningWorker {
 impl RunningWorker {
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await.expect("stopping in time");
+        let ended =
+            tokio::time::timeout(WAIT_TIMEOUT, self.task.join_next()).await.expect("stopping in time");
         ended.expect("a worker").expect("no panic").expect("no error");
     }
 

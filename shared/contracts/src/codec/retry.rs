@@ -18,18 +18,18 @@ pub(super) async fn retry_until<T>(
 ) -> Result<T, RegistryError> {
     let mut failures = 0;
     // The last call may be cut short; the error of the one before it is more useful.
-    let mut told = "no answer in time".to_owned();
+    let mut last_error = "no answer in time".to_owned();
     loop {
         failures += 1;
         let pause = ASK_AGAIN.pause(failures);
         let Ok(outcome) = tokio::time::timeout_at(deadline, call()).await else {
-            return Err(RegistryError::Unavailable { url: url.to_owned(), detail: told });
+            return Err(RegistryError::Unavailable { url: url.to_owned(), detail: last_error });
         };
         match outcome {
             Err(RegistryError::Unavailable { detail, .. }) if Instant::now() + pause < deadline => {
                 let left_s = (deadline - Instant::now()).as_secs();
                 tracing::warn!(url, detail, left_s, "the schema registry does not answer yet; trying again");
-                told = detail;
+                last_error = detail;
             }
             outcome => return outcome,
         }

@@ -37,7 +37,7 @@ mod reports;
 mod table;
 
 use leader::{Leader, LeaderDeps};
-use reports::Standing;
+use reports::SessionState;
 
 /// Why a leader's work has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Relay {
     times: HandOverTimes,
     /// What it reaches of the broker, and what others do; none while that is unknown.
     view: watch::Sender<Option<View>>,
-    standing: watch::Sender<Standing>,
+    session_state: watch::Sender<SessionState>,
 }
 
 impl Relay {
@@ -81,7 +81,7 @@ impl Relay {
         let (failpoints, status) = (Arc::new(NoFailpoints), RelayStatus::default());
         let (wake, content_type) = (outbox.wakes(), outbox.content_type());
         let (topics, times) = (Vec::new(), HandOverTimes::default());
-        let (view, standing) = (watch::Sender::new(None), watch::Sender::new(Standing::NoSession));
+        let (view, session_state) = (watch::Sender::new(None), watch::Sender::new(SessionState::NoSession));
         Ok(Self {
             database,
             wake,
@@ -93,7 +93,7 @@ impl Relay {
             topics,
             times,
             view,
-            standing,
+            session_state,
         })
     }
 
@@ -192,9 +192,9 @@ impl Relay {
     ) -> Result<(), sqlx::Error> {
         loop {
             let keeps_off = hand_over.keeps_off(Instant::now(), self.view.borrow().as_ref());
-            self.standing.send_replace(match keeps_off {
-                Some(KeepsOff::CoolingDown) => Standing::CoolingDown,
-                Some(KeepsOff::Surpassed) | None => Standing::MayLead,
+            self.session_state.send_replace(match keeps_off {
+                Some(KeepsOff::CoolingDown) => SessionState::CoolingDown,
+                Some(KeepsOff::Surpassed) | None => SessionState::MayLead,
             });
             if let Some(why) = keeps_off {
                 self.keep_off(why);
@@ -218,7 +218,7 @@ impl Relay {
                 self.status.set(RelayState::Leading);
                 let ended = Leader::new(relay, &self.topics).run(conn, hand_over, shutdown).await?;
                 if ended == Ended::GaveUp {
-                    self.standing.send_replace(Standing::CoolingDown);
+                    self.session_state.send_replace(SessionState::CoolingDown);
                     self.keep_off(KeepsOff::CoolingDown);
                 }
                 return Ok(());
@@ -246,7 +246,7 @@ impl Relay {
     }
 
     fn retrying(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
-        self.standing.send_replace(Standing::NoSession);
+        self.session_state.send_replace(SessionState::NoSession);
         self.status.set(RelayState::Retrying { error: error.to_string() });
         tracing::warn!(error, "{what}");
     }

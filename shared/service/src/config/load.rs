@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn whatever_is_unknown_or_wrong_is_named() {
-        for (toml, variables, told) in [
+        for (toml, variables, expected) in [
             ("[htttp]\nlisten = ''", [("", "")], "[htttp]"),
             ("[http]\nlistne = ''", [("", "")], "listne"),
             ("[http]\nmax_in_flight = 'many'", [("", "")], "max_in_flight"),
@@ -340,7 +340,10 @@ mod tests {
             ),
         ] {
             let message = refused(toml, &variables);
-            assert!(message.to_lowercase().contains(&told.to_lowercase()), "{toml} {variables:?}: {message}");
+            assert!(
+                message.to_lowercase().contains(&expected.to_lowercase()),
+                "{toml} {variables:?}: {message}"
+            );
         }
     }
 
@@ -348,8 +351,8 @@ mod tests {
     fn what_is_wrong_is_said_once() {
         for variable in ["TIDINGS_HTTP__LISTNE", "TIDINGS_HTTP__MAX_IN_FLIGHT", "TIDINGS_DATABSE__URL"] {
             let error = anyhow::Error::from(load("", &[(variable, "many")]).unwrap_err());
-            let told = format!("{error:#}");
-            assert_eq!(told.matches(variable).count(), 1, "{told}");
+            let expected = format!("{error:#}");
+            assert_eq!(expected.matches(variable).count(), 1, "{expected}");
         }
     }
 

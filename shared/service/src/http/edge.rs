@@ -81,9 +81,11 @@ async fn as_problem(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let response = next.run(request).await;
     let status = response.status();
-    let told = response.headers().get(header::CONTENT_TYPE);
+    let content_type = response.headers().get(header::CONTENT_TYPE);
     let is_error = status.is_client_error() || status.is_server_error();
-    if !is_error || told.is_some_and(|told| told.as_bytes().starts_with(b"application/")) {
+    if !is_error
+        || content_type.is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/"))
+    {
         return response;
     }
     let problem = match status {

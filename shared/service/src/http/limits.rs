@@ -15,7 +15,7 @@ use crate::config::HttpConfig;
 /// The longest wait that a client may prefer.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// When a client that was turned away should come back.
+/// When a client that was rejected should come back.
 const RETRY_AFTER_S: u32 = 1;
 
 /// The bounds of one HTTP edge.

@@ -47,7 +47,7 @@ impl Pause {
     }
 
     /// A call has ended.
-    pub(super) fn heard(&mut self, contact: Contact, now: Instant) {
+    pub(super) fn record(&mut self, contact: Contact, now: Instant) {
         match contact {
             Contact::Answered => *self = Self::new(self.first),
             Contact::NoAnswer => {
@@ -94,7 +94,7 @@ mod tests {
         for _ in 0..UNANSWERED {
             assert_eq!(pause.allows(8, 0, now), 8);
             pause.took(1);
-            pause.heard(Contact::NoAnswer, now);
+            pause.record(Contact::NoAnswer, now);
         }
         (pause, now)
     }
@@ -114,9 +114,9 @@ mod tests {
         let (mut pause, now) = (Pause::new(FIRST), Instant::now());
         for _ in 0..3 {
             for _ in 1..UNANSWERED {
-                pause.heard(Contact::NoAnswer, now);
+                pause.record(Contact::NoAnswer, now);
             }
-            pause.heard(Contact::Answered, now);
+            pause.record(Contact::Answered, now);
         }
         assert_eq!((pause.allows(8, 0, now), pause.reason()), (8, None));
     }
@@ -130,7 +130,7 @@ mod tests {
             now += cool_down;
             assert_eq!(pause.allows(8, 0, now), 1);
             pause.took(1);
-            pause.heard(Contact::NoAnswer, now);
+            pause.record(Contact::NoAnswer, now);
             cool_down = (cool_down * 2).min(LONGEST);
         }
         assert_eq!(cool_down, LONGEST);
@@ -140,7 +140,7 @@ mod tests {
     fn what_was_under_way_when_the_pause_began_does_not_double_it() {
         let (mut pause, now) = paused();
         for _ in 0..11 {
-            pause.heard(Contact::NoAnswer, now);
+            pause.record(Contact::NoAnswer, now);
         }
         assert_eq!(pause.allows(8, 0, now + FIRST), 1);
     }
@@ -149,12 +149,12 @@ mod tests {
     fn an_answer_ends_the_pause_and_the_next_one_is_as_short_as_the_first() {
         let (mut pause, now) = paused();
         pause.took(1);
-        pause.heard(Contact::NoAnswer, now + FIRST);
+        pause.record(Contact::NoAnswer, now + FIRST);
         pause.took(1);
-        pause.heard(Contact::Answered, now + FIRST * 3);
+        pause.record(Contact::Answered, now + FIRST * 3);
         assert_eq!(pause.allows(8, 0, now + FIRST * 3), 8);
         for _ in 0..UNANSWERED {
-            pause.heard(Contact::NoAnswer, now);
+            pause.record(Contact::NoAnswer, now);
         }
         assert_eq!(pause.allows(8, 0, now + FIRST), 1);
     }

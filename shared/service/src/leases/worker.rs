@@ -62,7 +62,7 @@ impl<W: LeasedWork> LeaseWorker<W> {
     fn hear(&mut self, contacts: &[Contact], progress: &Progress) {
         let (worker, was_paused) = (self.work.name(), self.pause.reason().is_some());
         for contact in contacts {
-            self.pause.heard(*contact, Instant::now());
+            self.pause.record(*contact, Instant::now());
         }
         if contacts.contains(&Contact::Answered) {
             progress.moved();
@@ -83,9 +83,9 @@ impl<W: LeasedWork> LeaseWorker<W> {
         }
     }
 
-    /// Stores outcomes. While the store is away they are kept, for as long as `patience` says; after that the leases end.
+    /// Stores outcomes. While the store is away they are kept, for `record_timeout`; after that the leases end.
     async fn record(&self, outcomes: &[W::Outcome], go_on: bool) -> anyhow::Result<Vec<W::Item>> {
-        let give_up = Instant::now() + self.settings.patience;
+        let give_up = Instant::now() + self.settings.record_timeout;
         let mut failures = 0;
         loop {
             failures += 1;
@@ -170,7 +170,7 @@ mod tests {
         concurrency: 4,
         call_timeout: Duration::from_secs(1),
         poll_interval: Duration::from_millis(1),
-        patience: Duration::from_secs(1),
+        record_timeout: Duration::from_secs(1),
         cool_down: Duration::from_millis(20),
     };
 

@@ -64,7 +64,7 @@ async fn every_error_is_a_problem_document() {
     assert_eq!(allowed.headers()["allow"], "POST");
 }
 
-/// Sends a request that is never answered; it comes again when it is turned away.
+/// Sends a request that is never answered; it comes again when it is rejected.
 fn hang(service: &Process, path: &str, requests: &mut JoinSet<()>) {
     let url = format!("{}{path}", service.url);
     requests.spawn(async move {
@@ -75,7 +75,7 @@ fn hang(service: &Process, path: &str, requests: &mut JoinSet<()>) {
 }
 
 #[tokio::test]
-async fn requests_beyond_the_bound_are_turned_away_while_health_still_answers() {
+async fn requests_beyond_the_bound_are_rejected_while_health_still_answers() {
     let stack = Stack::start().await;
     let service = stack
         .service(&[("TIDINGS_HTTP__MAX_IN_FLIGHT", "2"), ("TIDINGS_HTTP__REQUEST_TIMEOUT_MS", "60000")])
@@ -85,13 +85,13 @@ async fn requests_beyond_the_bound_are_turned_away_while_health_still_answers() 
     for path in ["/polite", "/forever", "/forever"] {
         hang(&service, path, &mut requests);
     }
-    let turned_away = eventually("a request is turned away", WAIT_TIMEOUT, async || {
+    let rejected = eventually("a request is rejected", WAIT_TIMEOUT, async || {
         let answer = client().get(format!("{}/page?limit=1", service.url)).send().await.unwrap();
         if answer.status() == 503 { Ok(answer) } else { Err(answer.status()) }
     })
     .await;
-    assert_eq!(turned_away.headers()["retry-after"], "1");
-    let problem: serde_json::Value = turned_away.json().await.unwrap();
+    assert_eq!(rejected.headers()["retry-after"], "1");
+    let problem: serde_json::Value = rejected.json().await.unwrap();
     assert_eq!(problem["type"], "urn:tidings:problem:overloaded");
     // Turned away it would be a problem document, which `get` does not take from health.
     eventually("health answers", WAIT_TIMEOUT, async || {

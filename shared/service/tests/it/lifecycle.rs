@@ -265,7 +265,7 @@ async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
     let unused = "127.0.0.1:9";
     let database = format!("postgres://nobody:hunter2@{unused}/x");
     // One time-out is for all that is waited for: what comes before the thing that is missing takes its share.
-    for (variable, value, timeout_ms, told) in [
+    for (variable, value, timeout_ms, output_text) in [
         ("TIDINGS_DATABASE__URL", database.as_str(), "1500", "database.url"),
         ("TIDINGS_KAFKA__BOOTSTRAP_SERVERS", unused, "8000", "kafka.bootstrap_servers"),
         ("TIDINGS_REGISTRY__URL", "http://127.0.0.1:9", "8000", "registry.url"),
@@ -276,7 +276,7 @@ async fn a_service_that_lacks_something_says_what_it_lacks_and_fails() {
         let output = stack.run("run", &settings);
         assert_eq!(output.status.code(), Some(1), "{variable}");
         let told_us = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(told_us.contains(told), "{variable}: {told_us}");
+        assert!(told_us.contains(output_text), "{variable}: {told_us}");
         let all = told_us + &String::from_utf8_lossy(&output.stdout);
         assert!(!all.contains("hunter2"), "the password is printed: {all}");
     }
@@ -296,8 +296,11 @@ async fn a_database_that_forgets_commits_is_refused() {
                 ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "5000"),
             ],
         );
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(1) && told.contains("synchronous_commit"), "{setting}: {told}");
+        let output_text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.code() == Some(1) && output_text.contains("synchronous_commit"),
+            "{setting}: {output_text}"
+        );
     }
 }
 
@@ -315,8 +318,11 @@ async fn migrations_as_a_step_of_their_own_come_before_the_start() {
     let stack = Stack::start().await;
     let apart = [("TIDINGS_DATABASE__MIGRATE", "false"), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "8000")];
     let early = stack.run("run", &apart);
-    let told = String::from_utf8_lossy(&early.stderr).into_owned();
-    assert!(!early.status.success() && told.contains("--migrate") && told.contains("outbox"), "{told}");
+    let output_text = String::from_utf8_lossy(&early.stderr).into_owned();
+    assert!(
+        !early.status.success() && output_text.contains("--migrate") && output_text.contains("outbox"),
+        "{output_text}"
+    );
 
     let steps: Vec<_> = std::thread::scope(|scope| {
         let steps: Vec<_> = (0..3).map(|_| scope.spawn(|| stack.run("migrate", &[]))).collect();
@@ -367,8 +373,8 @@ async fn the_previous_release_runs_on_a_newer_schema_but_not_on_a_changed_one() 
     sqlx::query("UPDATE outbox._migrations SET checksum = ''").execute(stack.database.pool()).await.unwrap();
     for migrate in ["true", "false"] {
         let refused = stack.run("run", &[("TIDINGS_DATABASE__MIGRATE", migrate)]);
-        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(!refused.status.success() && told.contains("has been modified"), "{told}");
+        let output_text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && output_text.contains("has been modified"), "{output_text}");
     }
 }
 

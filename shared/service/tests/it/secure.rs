@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::stack::{Process, Stack, WAIT_TIMEOUT};
 
 /// Both outputs of a command.
-fn told(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let streams = [output.stdout.as_slice(), output.stderr.as_slice()];
     streams.map(|stream| String::from_utf8_lossy(stream).into_owned()).concat()
 }
@@ -34,7 +34,7 @@ impl Certificates {
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 7 -out server.crt -extfile names";
         let made = Command::new("sh").args(["-c", script]).current_dir(dir.path()).output();
         let made = made.expect("this test makes certificates with openssl: install the package openssl");
-        assert!(made.status.success(), "{}", told(&made));
+        assert!(made.status.success(), "{}", output_text(&made));
         Self { dir }
     }
 
@@ -103,8 +103,8 @@ async fn postgresql_is_spoken_to_with_tls_and_only_with_a_certificate_of_the_nam
     assert!(!service.log().contains(&password), "the password is printed");
 
     let printed = stack.run("print", &[("TIDINGS_DATABASE__URL", &verified)]);
-    assert!(told(&printed).contains("sslmode=verify-full"), "{}", told(&printed));
-    assert!(!told(&printed).contains(&password), "the password is printed");
+    assert!(output_text(&printed).contains("sslmode=verify-full"), "{}", output_text(&printed));
+    assert!(!output_text(&printed).contains(&password), "the password is printed");
 
     let plain = url("disable", &certificates.path("ca.pem"));
     let stranger = url("verify-full", &strangers.path("ca.pem"));
@@ -112,8 +112,8 @@ async fn postgresql_is_spoken_to_with_tls_and_only_with_a_certificate_of_the_nam
         let settings =
             [("TIDINGS_DATABASE__URL", refused.as_str()), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "2000")];
         let output = stack.run("run", &settings);
-        assert_eq!(output.status.code(), Some(1), "{refused}: {}", told(&output));
-        assert!(!told(&output).contains(&password), "the password is printed");
+        assert_eq!(output.status.code(), Some(1), "{refused}: {}", output_text(&output));
+        assert!(!output_text(&output).contains(&password), "the password is printed");
     }
 }
 
@@ -156,8 +156,8 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
     service.signal("-TERM");
     assert_eq!(service.ended().await, Some(0), "{}", service.log());
     let printed = stack.run("print", &good);
-    assert!(told(&printed).contains("SCRAM-SHA-512"), "{}", told(&printed));
-    for text in [service.log(), told(&printed)] {
+    assert!(output_text(&printed).contains("SCRAM-SHA-512"), "{}", output_text(&printed));
+    for text in [service.log(), output_text(&printed)] {
         assert!(!text.contains(&password), "the password is printed: {text}");
     }
 
@@ -170,10 +170,13 @@ async fn kafka_is_spoken_to_with_tls_and_scram() {
     {
         refused.push(("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "10000"));
         let output = stack.run("run", &refused);
-        let told = told(&output);
-        assert_eq!(output.status.code(), Some(1), "{refused:?}: {told}");
-        assert!(told.contains("kafka.bootstrap_servers"), "{told}");
-        assert!(!told.contains(&password) && !told.contains("hunter2"), "a password is printed: {told}");
-        println!("{told}");
+        let output_text = output_text(&output);
+        assert_eq!(output.status.code(), Some(1), "{refused:?}: {output_text}");
+        assert!(output_text.contains("kafka.bootstrap_servers"), "{output_text}");
+        assert!(
+            !output_text.contains(&password) && !output_text.contains("hunter2"),
+            "a password is printed: {output_text}"
+        );
+        println!("{output_text}");
     }
 }

@@ -120,8 +120,10 @@ impl Process {
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
-        let problem =
-            response.headers().get("content-type").is_some_and(|told| told == "application/problem+json");
+        let problem = response
+            .headers()
+            .get("content-type")
+            .is_some_and(|expected| expected == "application/problem+json");
         assert_eq!(status >= 400 && !response.url().path().starts_with("/health"), problem, "{response:?}");
         let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))

@@ -97,8 +97,11 @@ async fn a_port_in_use_is_told() {
     let port = taken.local_addr().unwrap().port();
     let options = PostgresOptions { port, ..PostgresOptions::for_tests() };
     let refused = PrivatePostgres::start(&Storage::Temporary, &options).await.unwrap_err();
-    let told = format!("{:#}", anyhow::Error::from(refused));
-    assert!(told.contains(&format!("port {port}")) && told.contains("Address already in use"), "{told}");
+    let error_text = format!("{:#}", anyhow::Error::from(refused));
+    assert!(
+        error_text.contains(&format!("port {port}")) && error_text.contains("Address already in use"),
+        "{error_text}"
+    );
 }
 
 #[tokio::test]

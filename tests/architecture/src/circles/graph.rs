@@ -17,14 +17,14 @@ pub(super) fn circles(edges: &[Edge]) -> Vec<Vec<Edge>> {
     for edge in edges {
         of.entry(&edge.from).or_default().push(edge);
     }
-    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut reported: BTreeSet<&str> = BTreeSet::new();
     let mut circles = Vec::new();
     for file in of.keys() {
-        if told.contains(file) {
+        if reported.contains(file) {
             continue;
         }
         if let Some(circle) = shortest(&of, file) {
-            told.extend(circle.iter().map(|edge| edge.from.as_str()));
+            reported.extend(circle.iter().map(|edge| edge.from.as_str()));
             circles.push(circle.into_iter().cloned().collect());
         }
     }

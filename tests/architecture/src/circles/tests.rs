@@ -65,9 +65,9 @@ fn what_is_no_import_makes_no_circle() {
 
 #[test]
 fn a_circle_is_told_with_its_places() {
-    let told = found(&[("a", "\nuse crate::b::B;"), ("b", "use super::a::A;")]);
+    let violations = found(&[("a", "\nuse crate::b::B;"), ("b", "use super::a::A;")]);
     assert_eq!(
-        told,
+        violations,
         ["files import each other: shared/x/src/a.rs:2 imports crate::b::B of shared/x/src/b.rs, \
           shared/x/src/b.rs:1 imports super::a::A of shared/x/src/a.rs"]
     );

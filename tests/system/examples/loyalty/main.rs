@@ -30,13 +30,15 @@ impl Default for Config {
     }
 }
 
-static MIGRATOR: Migrator = sqlx_macros::migrate!("examples/loyalty/migrations");
+fn migrator() -> Migrator {
+    sqlx_macros::migrate!("examples/loyalty/migrations")
+}
 
 fn main() -> anyhow::Result<()> {
     let definition = Definition {
         name: "loyalty",
         listen: "127.0.0.1:8085",
-        migrator: MIGRATOR.clone(),
+        migrator: migrator(),
         publishes: &[],
         metrics: &[],
     };
@@ -125,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn each_confirmed_order_earns_its_points_however_batches_are_cut() {
         for batches in cuts(&[confirmed(1), confirmed(2), confirmed(3)]) {
-            let migrate = async |pool: &sqlx::PgPool| Ok(MIGRATOR.run(pool).await?);
+            let migrate = async |pool: &sqlx::PgPool| Ok(migrator().run(pool).await?);
             let test = TestDatabase::create("loyalty", migrate).await;
             for batch in batches {
                 let subscriptions = Subscriptions::new().on::<OrderConfirmed>(earn);

@@ -75,10 +75,10 @@ async fn a_program_that_always_ends_is_named_with_the_end_of_its_log() {
     let parts = Options { with: vec![ends], ..options() };
     let started = tokio::time::timeout(Duration::from_secs(120), Stack::start(&parts, say())).await;
     let error = started.expect("a bounded start").err().expect("it does not start").to_string();
-    for told in ["ends-at-once keeps dying", "ends-at-once.log", "broker 127.0.0.1:", "no licence key"] {
+    for expected in ["ends-at-once keeps dying", "ends-at-once.log", "broker 127.0.0.1:", "no licence key"] {
         assert!(
-            error.contains(told) || (told.contains("127.0.0.1") && parts.kafka.is_some()),
-            "{told}: {error}"
+            error.contains(expected) || (expected.contains("127.0.0.1") && parts.kafka.is_some()),
+            "{expected}: {error}"
         );
     }
 }

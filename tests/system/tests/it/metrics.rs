@@ -82,7 +82,7 @@ async fn every_service_exposes_what_is_documented_and_nothing_else_and_the_numbe
     ] {
         orders.push(system.place(sku, 2, token).await?);
     }
-    // Takes the shelf below its threshold.
+    // Takes the SKU below its threshold.
     orders.push(system.place("TEAPOT", 90, "tok_visa").await?);
     for order_id in orders {
         system.ended(order_id).await;

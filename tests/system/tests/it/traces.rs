@@ -402,16 +402,16 @@ async fn a_redriven_event_continues_its_old_trace_and_the_story_ends_as_if_it_ha
                 .is_some_and(|it| it == "tidings.order.OrderPlaced")
             && span.name.starts_with("process")
     });
-    let mut told: Vec<(String, Vec<String>)> = looks
+    let mut outcomes: Vec<(String, Vec<String>)> = looks
         .map(|span| {
             let events = span.events.iter().map(|event| event.name.clone()).collect();
             (span.attributes["tidings.outcome"].clone(), events)
         })
         .collect();
-    told.sort();
-    assert_eq!(told[0].0, "applied");
-    assert!(told[0].1.iter().any(|event| event == "event redriven"), "{told:?}");
-    assert_eq!(told[1].0, "dead_lettered");
-    assert!(told[1].1.iter().any(|event| event == "event dead-lettered"), "{told:?}");
+    outcomes.sort();
+    assert_eq!(outcomes[0].0, "applied");
+    assert!(outcomes[0].1.iter().any(|event| event == "event redriven"), "{outcomes:?}");
+    assert_eq!(outcomes[1].0, "dead_lettered");
+    assert!(outcomes[1].1.iter().any(|event| event == "event dead-lettered"), "{outcomes:?}");
     system.stop().await
 }

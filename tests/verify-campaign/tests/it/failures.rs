@@ -30,7 +30,7 @@ async fn what_can_not_be_read_is_named_and_no_success() -> anyhow::Result<()> {
     let nobody = Target { postgres: format!("postgres://nobody:hunter2@{unused}"), ..target.clone() };
     let no_registry = Target { registry: format!("http://{unused}"), ..target.clone() };
     let other_topics = Target { topics_prefix: "elsewhere".to_owned(), ..target.clone() };
-    for (target, told) in [
+    for (target, expected) in [
         (nobody, "connecting to postgres://"),
         (no_registry, "without their schemas"),
         (other_topics, "elsewhere."),
@@ -38,7 +38,7 @@ async fn what_can_not_be_read_is_named_and_no_success() -> anyhow::Result<()> {
         let options = Options { wait: None, failures: Failures::Unexpected };
         let error = verify::run(&target, options).await.err().map(|error| format!("{error:#}"));
         let error = error.unwrap_or_default();
-        assert!(error.contains(told) && !error.contains("hunter2"), "{told}: {error}");
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{expected}: {error}");
     }
 
     let codec = verify::codec(&target).await?;

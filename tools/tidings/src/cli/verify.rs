@@ -229,7 +229,10 @@ mod tests {
         assert_eq!(properties(&file).unwrap(), BTreeMap::from(expected));
 
         std::fs::write(&file, "security.protocol=SASL_SSL\nsasl.password hunter2\n").unwrap();
-        let told = format!("{:#}", properties(&file).unwrap_err());
-        assert!(told.contains("client.properties, line 2") && !told.contains("hunter2"), "{told}");
+        let error_text = format!("{:#}", properties(&file).unwrap_err());
+        assert!(
+            error_text.contains("client.properties, line 2") && !error_text.contains("hunter2"),
+            "{error_text}"
+        );
     }
 }

@@ -151,10 +151,10 @@ mod tests {
     #[test]
     fn each_setting_is_a_variable_of_the_same_name_and_value() {
         let variables = configuration().variables().unwrap();
-        let told: Vec<(&str, &str)> =
+        let pairs: Vec<(&str, &str)> =
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(
-            told,
+            pairs,
             [
                 ("TIDINGS_DATABASE__MAX_CONNECTIONS", "7"),
                 ("TIDINGS_DATABASE__URL", "postgres://me:hunter2@127.0.0.1/tidings_x"),

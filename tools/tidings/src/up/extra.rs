@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_program_that_cannot_run_is_refused_by_its_path() {
         let dir = tempfile::tempdir().unwrap();
-        for (path, told) in [
+        for (path, expected) in [
             (dir.path().join("missing"), "no such file"),
             (dir.path().to_owned(), "not a file"),
             (program(dir.path(), "text", 0o644), "not executable"),
@@ -146,7 +146,7 @@ mod tests {
             (program(dir.path(), "payment", 0o755), "payment is one of the five services"),
         ] {
             let error = all(std::slice::from_ref(&path)).unwrap_err().to_string();
-            assert!(error.contains(told) && error.contains(path.to_str().unwrap()), "{error}");
+            assert!(error.contains(expected) && error.contains(path.to_str().unwrap()), "{error}");
         }
     }
 

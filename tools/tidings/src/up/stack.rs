@@ -162,7 +162,11 @@ impl Stack {
     fn not_ready(&self, name: &str, what: &str) -> anyhow::Error {
         let url = self.system.service(name).unwrap_or_default();
         let log = self.system.logs.join(format!("{name}.log"));
-        anyhow::anyhow!("{name} {what} (GET {url}/health/ready); the end of {}:\n{}", log.display(), tail(&log))
+        anyhow::anyhow!(
+            "{name} {what} (GET {url}/health/ready); the end of {}:\n{}",
+            log.display(),
+            tail(&log)
+        )
     }
 
     /// Waits until a service can't be run at all.
@@ -264,9 +268,10 @@ impl Member {
 
 /// The services' binaries: in the given directory, else beside this program, or, for a test binary in `deps/`, one directory
 /// up.
-fn find_binaries(told: Option<&Path>) -> anyhow::Result<BTreeMap<ServiceName, PathBuf>> {
+fn find_binaries(directory: Option<&Path>) -> anyhow::Result<BTreeMap<ServiceName, PathBuf>> {
     let own = std::env::current_exe().context("where is this program?")?;
-    let dirs: Vec<&Path> = told.map_or_else(|| own.ancestors().skip(1).take(2).collect(), |dir| vec![dir]);
+    let dirs: Vec<&Path> =
+        directory.map_or_else(|| own.ancestors().skip(1).take(2).collect(), |dir| vec![dir]);
     let mut found = BTreeMap::new();
     let mut missing = Vec::new();
     for service in ServiceName::ALL {
@@ -281,6 +286,6 @@ fn find_binaries(told: Option<&Path>) -> anyhow::Result<BTreeMap<ServiceName, Pa
     }
     let packages: Vec<String> = missing.iter().map(|name| format!("-p {name}")).collect();
     let place =
-        told.map_or_else(|| format!("beside {}", own.display()), |dir| format!("in {}", dir.display()));
+        directory.map_or_else(|| format!("beside {}", own.display()), |dir| format!("in {}", dir.display()));
     bail!("{} not found {place}; build with: cargo build {}", missing.join(", "), packages.join(" "))
 }

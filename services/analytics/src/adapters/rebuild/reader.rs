@@ -10,7 +10,7 @@ const MAX_BATCH_RECORDS: usize = 500;
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long joining the group, and each read, may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A member of the rebuild's group that holds every partition.
 pub(super) struct Reader {
@@ -25,9 +25,10 @@ impl Reader {
         topics.dedup();
         let consumer = bus.subscribe(group, &Subscription::Topics(topics)).await?;
         let mut reader = Self { consumer, partitions: BTreeMap::new() };
-        let assigned = tokio::time::timeout(PATIENCE, reader.wait_for(wanted)).await;
-        assigned
-            .with_context(|| format!("group {group} did not assign all partitions within {PATIENCE:?}"))??;
+        let assigned = tokio::time::timeout(WAIT_TIMEOUT, reader.wait_for(wanted)).await;
+        assigned.with_context(|| {
+            format!("group {group} did not assign all partitions within {WAIT_TIMEOUT:?}")
+        })??;
         Ok(reader)
     }
 
@@ -58,9 +59,9 @@ impl Reader {
         };
         handle.seek(from).await?;
         let read =
-            tokio::time::timeout(PATIENCE, handle.next_batch(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)).await;
+            tokio::time::timeout(WAIT_TIMEOUT, handle.next_batch(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)).await;
         let batch =
-            read.with_context(|| format!("no record of {partition:?} from {from} within {PATIENCE:?}"))?;
+            read.with_context(|| format!("no record of {partition:?} from {from} within {WAIT_TIMEOUT:?}"))?;
         let Some(batch) = batch else { bail!("partition {partition:?} was revoked from the rebuild") };
         let mut batch = batch?;
         batch.records.retain(|record| record.offset < to);

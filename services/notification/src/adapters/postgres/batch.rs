@@ -13,7 +13,7 @@ use super::mails::insert;
 use super::orders::{OrderRecord, lock, update};
 use crate::adapters::rendering::Renderer;
 use crate::application::mail::{Draft, Introduction};
-use crate::domain::{Notice, Order, OrderId, Refusal};
+use crate::domain::{Notification, Order, OrderId, Refusal};
 
 #[derive(Debug)]
 pub struct Batch {
@@ -35,7 +35,7 @@ impl Batch {
         order_id: OrderId,
         context: Context<'_>,
         introduction: Option<Introduction>,
-        event: impl FnOnce(&mut Order) -> Result<Vec<Notice>, Refusal>,
+        event: impl FnOnce(&mut Order) -> Result<Vec<Notification>, Refusal>,
     ) -> Result<(), Rejection> {
         let drafts = self.orders.change(&order_id, |record| record.change(context, introduction, event))?;
         self.drafts.extend(drafts.unwrap_or_default());
@@ -48,27 +48,27 @@ impl OrderRecord {
         &mut self,
         context: Context<'_>,
         introduction: Option<Introduction>,
-        event: impl FnOnce(&mut Order) -> Result<Vec<Notice>, Refusal>,
+        event: impl FnOnce(&mut Order) -> Result<Vec<Notification>, Refusal>,
     ) -> Result<Vec<Draft>, Rejection> {
         let before = self.order.clone();
-        let notices = event(&mut self.order)?;
+        let notifications = event(&mut self.order)?;
         if self.order == before {
             return Ok(Vec::new());
         }
         let (recipient, mut contents) = introduction.map(|it| (it.recipient, it.contents)).unzip();
         self.recipient = self.recipient.take().or(recipient);
         self.updated_at = context.now;
-        let draft = |notice| {
+        let draft = |notification| {
             let order_id = self.order.order_id;
             let (Some(recipient), Some(total)) = (&self.recipient, self.order.recipient_status.total())
             else {
-                let detail = format!("order {} has a notice and no recipient", order_id.0);
+                let detail = format!("order {} has a notification and no recipient", order_id.0);
                 return Err(Rejection::new("recipient_missing", detail));
             };
             Ok(Draft {
                 order_id,
-                contents: if notice == Notice::OrderReceived { contents.take() } else { None },
-                notice,
+                contents: if notification == Notification::OrderReceived { contents.take() } else { None },
+                notification,
                 recipient: recipient.clone(),
                 total: total.clone(),
                 event_id: context.envelope.event_id,
@@ -76,7 +76,7 @@ impl OrderRecord {
                 created_at: context.now,
             })
         };
-        notices.into_iter().map(draft).collect()
+        notifications.into_iter().map(draft).collect()
     }
 }
 

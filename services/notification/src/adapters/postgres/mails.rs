@@ -44,7 +44,7 @@ pub(super) async fn insert(conn: &mut PgConnection, mails: &[(&Draft, Rendered)]
         .iter()
         .map(|(draft, rendered)| NewMail {
             order_id: draft.order_id.0,
-            kind: draft.notice.kind(),
+            kind: draft.notification.kind(),
             message_id: &rendered.message_id,
             recipient_name: &draft.recipient.name,
             recipient_email: &draft.recipient.email,

@@ -40,7 +40,7 @@ struct BufferedKey {
 
 /// Whether a row that was read may be published.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum RowDecision {
     /// It follows its predecessor.
     Admitted,
     /// Its key is being blocked.
@@ -131,14 +131,14 @@ impl Buffer {
 
     /// Takes a row of this partition up, if it is the next one of its key. `from_lowest`: the read began at the lowest
     /// unpublished message, and so shows whatever comes before this one.
-    pub(super) fn admit(&mut self, row: &Row, partition: i32, from_lowest: bool) -> Admission {
+    pub(super) fn admit(&mut self, row: &Row, partition: i32, from_lowest: bool) -> RowDecision {
         let topic = self
             .topics
             .get_key_value(row.topic.as_str())
             .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
         let topic_key: TopicKey = (topic, row.queue_key());
         if self.blocking.contains(&topic_key) {
-            return Admission::Blocking;
+            return RowDecision::Blocking;
         }
         let follows = match self.keys.get(&topic_key) {
             Some(key) => row.previous_id == Some(key.tail),
@@ -146,10 +146,10 @@ impl Buffer {
         };
         if !follows {
             if !from_lowest && row.predecessor_published == Some(false) {
-                return Admission::NeedsFullScan;
+                return RowDecision::NeedsFullScan;
             }
             self.blocking.insert(topic_key);
-            return Admission::Gap;
+            return RowDecision::Gap;
         }
         let bytes = row.bytes() + ROW_OVERHEAD_BYTES;
         if let Some(partitions) = self.topics.get_mut(&topic_key.0) {
@@ -159,7 +159,7 @@ impl Buffer {
         key.tail = row.id;
         key.rows += 1;
         self.rows.insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false });
-        Admission::Admitted
+        RowDecision::Admitted
     }
 
     /// Takes a row up with which its key is blocked, and returns its partition; none when it can't be tried now.
@@ -167,7 +167,7 @@ impl Buffer {
         let partition = self.topics.get(row.topic.as_str())?.partition_of(row.id, row.key.as_deref());
         let (topic, _) = self.topics.get_key_value(row.topic.as_str())?;
         let topic_key = (Arc::clone(topic), row.queue_key());
-        if self.keys.contains_key(&topic_key) || self.admit(row, partition, false) != Admission::Admitted {
+        if self.keys.contains_key(&topic_key) || self.admit(row, partition, false) != RowDecision::Admitted {
             return None;
         }
         self.rows.get_mut(&row.id)?.is_retry = true;
@@ -224,21 +224,21 @@ mod tests {
     #[test]
     fn a_row_follows_a_held_one_or_a_finished_one() {
         let mut buffer = buffer(10);
-        assert_eq!(buffer.admit(&row(1, "a", None), 0, true), Admission::Admitted);
-        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&row(1, "a", None), 0, true), RowDecision::Admitted);
+        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), RowDecision::Admitted);
         buffer.release(&[1, 2]);
         let mut third = row(3, "a", Some(2));
         third.predecessor_published = Some(true);
-        assert_eq!(buffer.admit(&third, 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&third, 0, true), RowDecision::Admitted);
     }
 
     #[test]
     fn a_row_without_its_predecessor_blocks_its_key_and_no_other() {
         let mut buffer = buffer(10);
-        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), Admission::Gap);
-        assert_eq!(buffer.admit(&row(3, "a", Some(2)), 0, true), Admission::Blocking);
-        assert_eq!(buffer.admit(&row(4, "b", None), 0, true), Admission::Admitted);
-        assert_eq!(buffer.admit(&row(5, "b", Some(3)), 0, true), Admission::Gap);
+        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), RowDecision::Gap);
+        assert_eq!(buffer.admit(&row(3, "a", Some(2)), 0, true), RowDecision::Blocking);
+        assert_eq!(buffer.admit(&row(4, "b", None), 0, true), RowDecision::Admitted);
+        assert_eq!(buffer.admit(&row(5, "b", Some(3)), 0, true), RowDecision::Gap);
     }
 
     #[test]
@@ -251,21 +251,21 @@ mod tests {
     }
 
     #[test]
-    fn a_row_whose_predecessor_appeared_late_waits_for_the_sweep_that_brings_both() {
+    fn a_row_whose_predecessor_appeared_late_waits_for_the_full_scan_that_brings_both() {
         let mut buffer = buffer(10);
         let mut second = row(7, "a", Some(5));
         second.predecessor_published = Some(false);
-        assert_eq!(buffer.admit(&second, 0, false), Admission::NeedsFullScan);
-        assert_eq!(buffer.admit(&row(5, "a", None), 0, true), Admission::Admitted);
-        assert_eq!(buffer.admit(&second, 0, true), Admission::Admitted);
+        assert_eq!(buffer.admit(&second, 0, false), RowDecision::NeedsFullScan);
+        assert_eq!(buffer.admit(&row(5, "a", None), 0, true), RowDecision::Admitted);
+        assert_eq!(buffer.admit(&second, 0, true), RowDecision::Admitted);
     }
 
     #[test]
-    fn a_row_whose_predecessor_a_sweep_does_not_bring_is_a_gap() {
+    fn a_row_whose_predecessor_a_full_scan_does_not_bring_is_a_gap() {
         let mut buffer = buffer(10);
         let mut second = row(5, "a", Some(3));
         second.predecessor_published = Some(false);
-        assert_eq!(buffer.admit(&second, 0, true), Admission::Gap);
+        assert_eq!(buffer.admit(&second, 0, true), RowDecision::Gap);
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
         let mut buffer = buffer(10);
         for id in [1, 2] {
             let alone = Row { key: None, ..row(id, "", None) };
-            assert_eq!(buffer.admit(&alone, 0, true), Admission::Admitted);
+            assert_eq!(buffer.admit(&alone, 0, true), RowDecision::Admitted);
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Ended;
-use super::buffer::{Admission, Buffer};
+use super::buffer::{Buffer, RowDecision};
 use super::listener::listen;
 use super::partitions::{Limit, Page, Scope};
 use super::table::{Block, Dropped, Retry};
@@ -306,10 +306,12 @@ impl Leader {
         let mut by_topic: HashMap<String, Vec<(i32, Row)>> = HashMap::new();
         for (partition, row) in rows {
             match self.buffer.admit(&row, partition, from_lowest.contains(row.topic.as_str())) {
-                Admission::Admitted => by_topic.entry(row.topic.clone()).or_default().push((partition, row)),
-                Admission::Blocking => {}
-                Admission::NeedsFullScan => self.full_scan_wanted = true,
-                Admission::Gap => self.blocks.push(gap(&row)),
+                RowDecision::Admitted => {
+                    by_topic.entry(row.topic.clone()).or_default().push((partition, row));
+                }
+                RowDecision::Blocking => {}
+                RowDecision::NeedsFullScan => self.full_scan_wanted = true,
+                RowDecision::Gap => self.blocks.push(gap(&row)),
             }
         }
         for (topic, rows) in by_topic {

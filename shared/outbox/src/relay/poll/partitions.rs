@@ -129,7 +129,7 @@ pub(super) struct Partitions {
     /// How much is buffered of each share at most.
     limit: Limit,
     /// Where the full scan that is under way goes on.
-    sweep_above_id: Option<i64>,
+    scan_above_id: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -141,7 +141,7 @@ struct Share {
     /// The table may have more behind that.
     more: bool,
     /// The full scan that is under way has found more than there was room for.
-    full_in_sweep: bool,
+    full_in_scan: bool,
 }
 
 impl Partitions {
@@ -149,7 +149,7 @@ impl Partitions {
     pub(super) fn new(count: i32, shares: usize, limit: Limit) -> Self {
         let shares = shares.max(1);
         let limit = Limit { rows: (limit.rows / shares).max(1), bytes: (limit.bytes / shares).max(1) };
-        Self { count, shares: vec![Share::default(); shares], limit, sweep_above_id: None }
+        Self { count, shares: vec![Share::default(); shares], limit, scan_above_id: None }
     }
 
     /// In which partition a message is counted that was not chosen from a page.
@@ -210,26 +210,26 @@ impl Partitions {
     }
 
     pub(super) fn begin_full_scan(&mut self) {
-        self.sweep_above_id = Some(0);
+        self.scan_above_id = Some(0);
         for share in &mut self.shares {
-            share.full_in_sweep = false;
+            share.full_in_scan = false;
         }
     }
 
     pub(super) const fn is_in_full_scan(&self) -> bool {
-        self.sweep_above_id.is_some()
+        self.scan_above_id.is_some()
     }
 
     /// What a read of this scope looks at; `rows` is the length of a page.
     pub(super) fn page(&self, topic: &str, scope: Scope, rows: usize) -> Option<Page> {
         let takes_part = |share: &Share| match scope {
-            Scope::FullScan => !share.full_in_sweep,
+            Scope::FullScan => !share.full_in_scan,
             Scope::Newest => !share.more && !self.room(share).is_exhausted(),
             Scope::Backlog => self.wants_more(share),
         };
         let part = || self.shares.iter().filter(|share| takes_part(share));
         let above_id = match scope {
-            Scope::FullScan => self.sweep_above_id?,
+            Scope::FullScan => self.scan_above_id?,
             Scope::Newest => {
                 // What was committed late has an id among those that are still buffered, mostly. Half of the page is left
                 // for new messages, whatever lies in between.
@@ -265,7 +265,7 @@ impl Partitions {
         for (share, ((room, left_out), taken)) in self.shares.iter_mut().zip(rooms) {
             let Some(room) = room else { continue };
             if let Some(left_out) = left_out {
-                (share.seen_to, share.more, share.full_in_sweep) = (left_out - 1, true, true);
+                (share.seen_to, share.more, share.full_in_scan) = (left_out - 1, true, true);
             } else if room.is_exhausted() {
                 let taken = taken.unwrap_or(share.seen_to);
                 (share.seen_to, share.more) = (share.seen_to.max(taken), true);
@@ -276,8 +276,8 @@ impl Partitions {
             }
         }
         if scope == Scope::FullScan {
-            let goes_on = page.is_cut && self.shares.iter().any(|share| !share.full_in_sweep);
-            self.sweep_above_id = goes_on.then_some(last_id);
+            let goes_on = page.is_cut && self.shares.iter().any(|share| !share.full_in_scan);
+            self.scan_above_id = goes_on.then_some(last_id);
         }
     }
 }
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_passes_the_rows_of_a_full_partition_page_by_page() {
+    fn a_full_scan_passes_the_rows_of_a_full_partition_page_by_page() {
         let mut partitions = Partitions::new(2, 2, LIMIT);
         partitions.begin_full_scan();
         assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![1, 2, 3, 4]));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_ends_where_no_partition_has_room() {
+    fn a_full_scan_ends_where_no_partition_has_room() {
         let mut partitions = Partitions::new(2, 2, LIMIT);
         let many: Vec<_> = (1..=40).map(|id| candidate(id, Some(i32::from(id % 2 == 0)))).collect();
         partitions.begin_full_scan();

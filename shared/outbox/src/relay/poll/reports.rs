@@ -14,7 +14,7 @@ use crate::relay::hand_over::{HandOverTimes, View};
 
 /// Whether a relay could take the lead: only then its report is of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum SessionState {
     /// It leads, or tries as soon as no other relay reaches more.
     MayLead,
     /// It gave the lead up, and does not try for a while.
@@ -71,10 +71,10 @@ impl Relay {
         relay: Uuid,
         unreached: Option<&BTreeSet<TopicPartition>>,
     ) -> Result<Vec<BTreeSet<TopicPartition>>, sqlx::Error> {
-        let report = match (unreached, *self.standing.borrow()) {
-            (None, _) | (_, Standing::CoolingDown) => Report::Withdraw,
-            (Some(_), Standing::NoSession) => Report::Leave,
-            (Some(unreached), Standing::MayLead) => {
+        let report = match (unreached, *self.session_state.borrow()) {
+            (None, _) | (_, SessionState::CoolingDown) => Report::Withdraw,
+            (Some(_), SessionState::NoSession) => Report::Leave,
+            (Some(unreached), SessionState::MayLead) => {
                 Report::Write(unreached.iter().map(ToString::to_string).collect())
             }
         };

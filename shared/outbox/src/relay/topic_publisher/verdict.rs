@@ -28,11 +28,11 @@ pub(super) enum Verdict {
     /// The topic takes records. So many keys were blocked since the last acknowledgement, all for one reason.
     Takes { blocked: u32, refusal: Option<Refusal> },
     /// It has refused whatever it was sent since.
-    Suspected(Suspicion),
+    Blocked(BlockedTopic),
 }
 
 #[derive(Debug)]
-pub(super) struct Suspicion {
+pub(super) struct BlockedTopic {
     refusal: Refusal,
     refused: u32,
     pause: Backoff,
@@ -69,9 +69,9 @@ impl Verdict {
     pub(super) fn sending(&mut self, now: Instant) -> Sending {
         match self {
             Self::Takes { .. } => Sending::All,
-            Self::Suspected(suspicion) if now < suspicion.until => Sending::Nothing,
-            Self::Suspected(suspicion) => {
-                suspicion.is_probing = false;
+            Self::Blocked(blocked) if now < blocked.until => Sending::Nothing,
+            Self::Blocked(blocked) => {
+                blocked.is_probing = false;
                 Sending::One
             }
         }
@@ -79,8 +79,8 @@ impl Verdict {
 
     /// A record was sent alone, to see whether the topic takes it.
     pub(super) fn probing(&mut self, now: Instant) {
-        if let Self::Suspected(suspicion) = self {
-            (suspicion.until, suspicion.is_probing) = (now + PROBE, true);
+        if let Self::Blocked(blocked) = self {
+            (blocked.until, blocked.is_probing) = (now + PROBE, true);
         }
     }
 
@@ -88,16 +88,16 @@ impl Verdict {
     pub(super) const fn due_at(&self) -> Option<Instant> {
         match self {
             Self::Takes { .. } => None,
-            Self::Suspected(suspicion) => Some(suspicion.until),
+            Self::Blocked(blocked) => Some(blocked.until),
         }
     }
 
     /// Something new is there to try.
     pub(super) fn new_rows(&mut self, now: Instant) {
-        if let Self::Suspected(suspicion) = self
-            && !suspicion.is_probing
+        if let Self::Blocked(blocked) = self
+            && !blocked.is_probing
         {
-            suspicion.until = suspicion.until.min(now + NEW_ROW);
+            blocked.until = blocked.until.min(now + NEW_ROW);
         }
     }
 
@@ -105,7 +105,7 @@ impl Verdict {
     pub(super) fn acknowledged(&mut self) -> bool {
         let alarmed = match self {
             Self::Takes { .. } => false,
-            Self::Suspected(suspicion) => suspicion.refused >= RECORDS,
+            Self::Blocked(blocked) => blocked.refused >= RECORDS,
         };
         *self = Self::new();
         alarmed
@@ -113,8 +113,8 @@ impl Verdict {
 
     /// There was no answer about the record, or none that decides anything.
     pub(super) fn unanswered(&mut self, now: Instant) {
-        if let Self::Suspected(suspicion) = self {
-            suspicion.wait(now);
+        if let Self::Blocked(blocked) = self {
+            blocked.wait(now);
         }
     }
 
@@ -133,24 +133,24 @@ impl Verdict {
                     return Consequence::BlockKey;
                 }
                 let pause = Backoff::new(PAUSE_MAX);
-                let mut suspicion = Suspicion { refusal, refused: 0, pause, until: now, is_probing: false };
-                suspicion.wait(now);
-                *self = Self::Suspected(suspicion);
+                let mut blocked = BlockedTopic { refusal, refused: 0, pause, until: now, is_probing: false };
+                blocked.wait(now);
+                *self = Self::Blocked(blocked);
                 Consequence::KeepRow
             }
-            Self::Suspected(suspicion) => {
-                suspicion.wait(now);
-                if suspicion.refusal != refusal || is_retry {
+            Self::Blocked(blocked) => {
+                blocked.wait(now);
+                if blocked.refusal != refusal || is_retry {
                     return Consequence::BlockKey;
                 }
-                suspicion.refused = suspicion.refused.saturating_add(1);
-                if suspicion.refused == RECORDS { Consequence::KeepRowAndAlarm } else { Consequence::KeepRow }
+                blocked.refused = blocked.refused.saturating_add(1);
+                if blocked.refused == RECORDS { Consequence::KeepRowAndAlarm } else { Consequence::KeepRow }
             }
         }
     }
 }
 
-impl Suspicion {
+impl BlockedTopic {
     fn wait(&mut self, now: Instant) {
         (self.until, self.is_probing) = (now + self.pause.next(), false);
     }

@@ -32,7 +32,7 @@ pub(super) fn keys(case: &Case<'_>, out: &mut Comparisons) {
         for row in delivery.unpublished() {
             out.not_compared(Check::OutboxMessages, format!("{} waits to be published", name(*service, row)));
         }
-        chains(*service, delivery, out);
+        links(*service, delivery, out);
     }
 }
 
@@ -128,7 +128,7 @@ fn headers(row: &MessageRow) -> BTreeMap<String, Vec<u8>> {
     headers
 }
 
-fn chains(service: ServiceName, delivery: &Delivery, out: &mut Comparisons) {
+fn links(service: ServiceName, delivery: &Delivery, out: &mut Comparisons) {
     let mut last: HashMap<(&str, Option<&[u8]>), i64> = HashMap::new();
     let oldest = delivery.tables.first().copied().unwrap_or_default();
     for row in delivery.messages.iter().filter(|row| row.key.is_some()) {

@@ -1,4 +1,4 @@
-//! What analytics knows of SKUs: level, threshold and standing alert.
+//! What analytics knows of SKUs: level, threshold and open alert.
 
 use std::collections::BTreeSet;
 

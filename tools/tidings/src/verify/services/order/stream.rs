@@ -101,7 +101,7 @@ pub(super) fn check<'a>(
             payment_id: None,
             payment_declined: false,
         },
-        heard: Vec::new(),
+        received: Vec::new(),
     };
     rows.iter().for_each(|row| replay.row(row));
     replay.finish();
@@ -116,7 +116,7 @@ struct Replay<'a, 'o> {
     published: Vec<Published<'a>>,
     stream: Stream<'a>,
     /// The facts that led to something.
-    heard: Vec<Uuid>,
+    received: Vec<Uuid>,
 }
 
 impl<'a> Replay<'a, '_> {
@@ -185,10 +185,10 @@ impl<'a> Replay<'a, '_> {
                 self.stream.payment_declined = true;
             }
             "LateStockRejectionRecorded" => {
-                let is_heard = self.fact::<StockRejected>(row).is_some();
+                let is_received = self.fact::<StockRejected>(row).is_some();
                 self.check(
                     version,
-                    !is_open && is_heard && row.data == json!({}),
+                    !is_open && is_received && row.data == json!({}),
                     "records a rejection without its event",
                 );
                 self.stream.stock_rejected = true;
@@ -249,7 +249,7 @@ impl<'a> Replay<'a, '_> {
         let is_same = expected.as_ref() == Some(&row.data) && event.occurred_at() == row.occurred_at;
         self.check(row.version, is_same && is_next, "is not what was published under its id");
         if let Some(record) = published.record {
-            self.told(row, record.header("ce_causationid"), record.header("ce_userid"), record);
+            self.metadata(row, record.header("ce_causationid"), record.header("ce_userid"), record);
         }
     }
 
@@ -260,8 +260,8 @@ impl<'a> Replay<'a, '_> {
         let fact = found.and_then(|it| Some((E::from_any(it.event)?, it.record)));
         self.check(row.version, fact.is_some(), "has no cause that order has applied");
         let (fact, record) = fact?;
-        self.heard.push(fact.event_id());
-        self.told(row, row.metadata["causation_id"].as_str(), record.header("ce_userid"), record);
+        self.received.push(fact.event_id());
+        self.metadata(row, row.metadata["causation_id"].as_str(), record.header("ce_userid"), record);
         Some(fact)
     }
 
@@ -289,7 +289,13 @@ impl<'a> Replay<'a, '_> {
     }
 
     /// What stands beside an event, compared with the headers of its own record or of its cause's.
-    fn told(&mut self, row: &EventRow, causation_id: Option<&str>, user_id: Option<&str>, record: &Record) {
+    fn metadata(
+        &mut self,
+        row: &EventRow,
+        causation_id: Option<&str>,
+        user_id: Option<&str>,
+        record: &Record,
+    ) {
         let metadata = &row.metadata;
         let is_so = metadata["causation_id"].as_str() == causation_id
             && metadata["user_id"].as_str() == user_id
@@ -311,8 +317,8 @@ impl<'a> Replay<'a, '_> {
         let order_id = self.order_id;
         for it in self.applied {
             let id = it.event.event_id();
-            let is_heard = self.heard.contains(&id);
-            self.out.holds(CHECK, is_heard, || {
+            let is_received = self.received.contains(&id);
+            self.out.holds(CHECK, is_received, || {
                 format!(
                     "order {order_id}: its stream knows nothing of {} {id}, which order has applied",
                     it.event.event_type()
