@@ -27,7 +27,6 @@ use crate::topics::Topics;
 const CALLS_AT_ONCE: usize = 8;
 
 /// The id of the schema that a record's value names.
-#[must_use]
 pub fn schema_id(value: &[u8]) -> Option<u32> {
     Some(wire::split(Some(value)).ok()?.0)
 }
@@ -63,13 +62,11 @@ impl fmt::Debug for Codec {
 impl Codec {
     /// A codec that knows all schemas of `avro/` and never asks a registry: for tests of what needs events as bytes
     /// but no broker. The ids count from 1, by folder, event and version.
-    #[must_use]
     pub fn offline(topics: Topics) -> Arc<Self> {
         Self::offline_before(topics, &[])
     }
 
     /// As [`Codec::offline`], in a release that does not know these events yet.
-    #[must_use]
     pub fn offline_before(topics: Topics, unknown: &[&str]) -> Arc<Self> {
         let mut codec = Self::new(topics, None);
         codec.unknown = unknown.iter().map(|event_type| (*event_type).to_owned()).collect();
@@ -98,26 +95,22 @@ impl Codec {
     }
 
     /// The topic names of this deployment.
-    #[must_use]
     pub const fn topics(&self) -> &Topics {
         &self.topics
     }
 
     /// Whether this is an event of ours, of which only another release has a schema.
-    #[must_use]
     pub fn is_of_another_release(&self, event_type: &str) -> bool {
         event::is_of_another_release(event_type) || self.unknown.contains(event_type)
     }
 
     /// The full names of all events of which this release has a schema.
-    #[must_use]
     pub fn known_types(&self) -> BTreeSet<&'static str> {
         let all = schemas::all().iter().map(|bundled| bundled.event_type);
         all.filter(|event_type| !self.unknown.contains(*event_type)).collect()
     }
 
     /// The topics of what this service publishes.
-    #[must_use]
     pub fn published_topics(&self) -> BTreeSet<String> {
         let published =
             schemas::all().iter().filter(|bundled| self.published.contains_key(bundled.event_type));

@@ -34,7 +34,6 @@ pub(crate) fn in_one_line(problems: &[Problem]) -> String {
 }
 
 /// What makes `newer` unable to follow `older` in a FULL_TRANSITIVE subject; nothing when it may.
-#[must_use]
 pub fn problems(older: &Schema, newer: &Schema) -> Vec<Problem> {
     let mut problems = Check::run(Mode::Evolution, older, newer);
     if problems.is_empty() {
@@ -45,7 +44,6 @@ pub fn problems(older: &Schema, newer: &Schema) -> Vec<Problem> {
 }
 
 /// What keeps a reader with the schema `reader` from reading what was written with `writer`.
-#[must_use]
 pub fn can_read(writer: &Schema, reader: &Schema) -> Vec<Problem> {
     let mut problems = Check::run(Mode::Reading, writer, reader);
     if problems.is_empty() {
@@ -55,7 +53,6 @@ pub fn can_read(writer: &Schema, reader: &Schema) -> Vec<Problem> {
 }
 
 /// Whether the two describe the same bytes and the same meaning; docs and defaults don't count.
-#[must_use]
 pub fn is_identical(one: &Schema, other: &Schema) -> bool {
     one == other && Check::run(Mode::Identity, one, other).is_empty()
 }

@@ -37,7 +37,6 @@ const REQUESTS: Uuid = Uuid::from_u128(0x6f1c_52a8_9b0e_4d3c_8a57_21d4_0c3e_9b76
 
 /// The correlation id of what a request leads to, by what makes it one request: the service that answers it, then who
 /// asked and their Idempotency-Key. A repeated request has the same id, and a holder of key and events can compare them.
-#[must_use]
 pub fn correlation_id_of(service: &str, parts: &[&str]) -> Uuid {
     let mut name = Vec::new();
     for part in [service].iter().chain(parts) {

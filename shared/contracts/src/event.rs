@@ -8,13 +8,11 @@ use crate::topics::Topic;
 pub const NAMESPACE: &str = "tidings.";
 
 /// Whether this is an event of ours, of which only another release has a schema.
-#[must_use]
 pub fn is_of_another_release(event_type: &str) -> bool {
     event_type.starts_with(NAMESPACE) && schemas::newest(event_type).is_none()
 }
 
 /// The topic that carries events of this type; none of a type that is not ours.
-#[must_use]
 pub fn topic_of(event_type: &str) -> Option<Topic> {
     Some(schemas::newest(event_type)?.topic)
 }

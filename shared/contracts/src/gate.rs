@@ -40,7 +40,6 @@ struct Version {
 type Catalogue = BTreeMap<(String, String), Vec<Version>>;
 
 /// Checks all schemas and golden files below `dir`.
-#[must_use]
 pub fn check(dir: &Path) -> Report {
     let mut report = Report::default();
     let catalogue = match read(dir, &mut report) {

@@ -42,19 +42,16 @@ pub struct Topics {
 
 impl Topics {
     /// Topics under `prefix`, `tidings` unless a deployment says otherwise.
-    #[must_use]
     pub fn new(prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into() }
     }
 
     /// The full name, such as `tidings.orders`.
-    #[must_use]
     pub fn name(&self, topic: Topic) -> String {
         format!("{}.{}", self.prefix, topic.suffix())
     }
 
     /// The topic that bears this full name, if it is one of ours.
-    #[must_use]
     pub fn parse(&self, name: &str) -> Option<Topic> {
         let suffix = name.strip_prefix(&self.prefix)?.strip_prefix('.')?;
         Topic::ALL.into_iter().find(|topic| topic.suffix() == suffix)

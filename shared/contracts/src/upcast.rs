@@ -63,7 +63,6 @@ pub enum UpcastError {
 
 impl Upcasters {
     /// No types yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -88,7 +87,6 @@ impl Upcasters {
     }
 
     /// The newest version's number of a declared type: what to store beside the data.
-    #[must_use]
     pub fn newest_version(&self, event_type: &str) -> Option<u32> {
         self.types.get(event_type).map(|chain| chain.newest)
     }

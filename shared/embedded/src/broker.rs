@@ -86,13 +86,11 @@ impl EmbeddedBroker {
     }
 
     /// `host:port`.
-    #[must_use]
     pub fn bootstrap_servers(&self) -> &str {
         &self.running.bootstrap_servers
     }
 
     /// The client configuration that suits this broker.
-    #[must_use]
     pub fn config(&self) -> KafkaConfig {
         KafkaConfig { fetch_wait_max_ms: 10, ..KafkaConfig::new(self.bootstrap_servers()) }
     }
@@ -275,7 +273,6 @@ impl Bus for EmbeddedBus {
 }
 
 /// The real Kafka that tests should use, `host:port`, if the environment names one in `TIDINGS_TEST_KAFKA`.
-#[must_use]
 #[expect(clippy::disallowed_methods, reason = "the tests' own switch, no service's configuration")]
 pub fn test_kafka() -> Option<String> {
     std::env::var("TIDINGS_TEST_KAFKA").ok().filter(|address| !address.is_empty())
@@ -319,7 +316,6 @@ pub async fn all_watermarks(bus: &dyn Bus, topic: &str) -> Result<Vec<Watermarks
 }
 
 /// A name that no other test uses, for topics and groups.
-#[must_use]
 pub fn unique(name: &str) -> String {
     format!("{name}-{}", contracts::clock::new_id().simple())
 }

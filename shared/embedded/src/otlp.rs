@@ -110,37 +110,31 @@ impl OtlpReceiver {
     }
 
     /// Where OTLP over HTTP goes, and where the query API is: the base URL of both.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.http)
     }
 
     /// Where OTLP over gRPC goes.
-    #[must_use]
     pub fn grpc_url(&self) -> String {
         format!("http://{}", self.grpc)
     }
 
     /// All spans of a trace (32 hex digits) in order of their beginning. Empty when it is unknown or forgotten.
-    #[must_use]
     pub fn trace(&self, trace_id: &str) -> Vec<ReceivedSpan> {
         self.edge.store.trace(trace_id).unwrap_or_default()
     }
 
     /// All spans that are kept, trace by trace, the oldest trace first.
-    #[must_use]
     pub fn spans(&self) -> Vec<ReceivedSpan> {
         self.edge.store.spans()
     }
 
     /// How many spans are kept.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.edge.store.count()
     }
 
     /// How many spans were forgotten to make room.
-    #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.edge.store.forgotten()
     }
@@ -161,7 +155,6 @@ impl OtlpReceiver {
     }
 
     /// How many exports wait for an answer at present.
-    #[must_use]
     pub fn waiting(&self) -> usize {
         // Each holds one subscription while it is being admitted.
         self.edge.mood.receiver_count()

@@ -31,13 +31,11 @@ impl ReservedPort {
     }
 
     /// Its number.
-    #[must_use]
     pub const fn number(&self) -> u16 {
         self.number
     }
 
     /// Where a server on it is found. As long as there is none, connections are refused.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }

@@ -49,7 +49,6 @@ impl EmbeddedRegistry {
     }
 
     /// The base URL of its API.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

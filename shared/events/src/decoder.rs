@@ -18,7 +18,6 @@ pub struct AvroDecoder {
 
 impl AvroDecoder {
     /// A decoder that knows what `codec` knows.
-    #[must_use]
     pub const fn new(codec: Arc<Codec>) -> Self {
         Self { codec }
     }

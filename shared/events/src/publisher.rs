@@ -61,7 +61,6 @@ impl LastEvent {
     }
 
     /// The last message under `key` once the messages of `numbered` are appended: what the row has from then on.
-    #[must_use]
     pub fn message_id_after(&self, numbered: &Numbered, topic: Topic, key: &str) -> Option<i64> {
         numbered.last_message_id(topic.suffix(), key).or(self.message_id)
     }
@@ -120,13 +119,11 @@ impl From<PublishError> for HandlerError {
 
 impl Publisher {
     /// A publisher of `source`, a service's name, of events of at most `max_message_bytes` with their headers.
-    #[must_use]
     pub fn new(codec: Arc<Codec>, source: &str, max_message_bytes: usize) -> Self {
         Self { codec, source: source.into(), outbox: Outbox::new(CONTENT_TYPE, max_message_bytes) }
     }
 
     /// The outbox that holds what is not published yet.
-    #[must_use]
     pub const fn outbox(&self) -> &Outbox {
         &self.outbox
     }

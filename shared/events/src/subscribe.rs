@@ -29,7 +29,6 @@ impl<W: UnitOfWork<Event = AnyEvent>> Subscribe<W> for Subscriptions<W> {
 }
 
 /// The full names of the topics that carry the subscribed events.
-#[must_use]
 pub fn topics_of<W: UnitOfWork>(subscriptions: &Subscriptions<W>, topics: &Topics) -> Vec<String> {
     let subscribed: BTreeSet<_> = subscriptions.event_types().filter_map(topic_of).collect();
     subscribed.into_iter().map(|topic| topics.name(topic)).collect()

@@ -56,7 +56,6 @@ impl Common {
 
 impl Common {
     /// The defaults of the service `name`, which listens on `listen`.
-    #[must_use]
     pub fn defaults(name: &str, listen: &str) -> Self {
         Self {
             http: HttpConfig { listen: listen.to_owned(), ..HttpConfig::default() },

@@ -87,7 +87,6 @@ struct Inner {
 
 impl Health {
     /// The health of `service`, which uses this database and this bus.
-    #[must_use]
     pub fn new(
         service: &'static str,
         database: Database,

@@ -57,7 +57,6 @@ pub struct Fault {
 
 impl Problem {
     /// A problem of the kind `urn:tidings:problem:<slug>`.
-    #[must_use]
     pub fn new(status: StatusCode, slug: &str, title: &str) -> Self {
         Self {
             kind: format!("urn:tidings:problem:{slug}"),
@@ -71,40 +70,34 @@ impl Problem {
     }
 
     /// Faults of the request's content (422).
-    #[must_use]
     pub fn validation(errors: Vec<Fault>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request's content is not valid")
             .errors(errors)
     }
 
     /// No such thing (404); `detail` says what was looked for.
-    #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found").detail(detail)
     }
 
     /// A body of more than `limit` bytes (413).
-    #[must_use]
     pub fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
             .detail(format!("at most {limit} bytes are read"))
     }
 
     /// A body that broke off (400).
-    #[must_use]
     pub fn unreadable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "unreadable-body", "The body could not be read").detail(detail)
     }
 
     /// Our fault (500). What went wrong is in the log, not in the answer.
-    #[must_use]
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed")
             .detail("the cause is in the service's log; whether anything was done is unknown")
     }
 
     /// Something that the service needs does not answer (503); trying again helps.
-    #[must_use]
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -81,7 +81,6 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
-    #[must_use]
     pub fn render(&self) -> String {
         self.process.collect();
         self.handle.render()

@@ -64,13 +64,11 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// What has been recorded.
-    #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
     }
 
     /// What was written too often.
-    #[must_use]
     pub fn log_limiter(&self) -> Arc<LogLimiter> {
         Arc::clone(&self.log_limiter)
     }

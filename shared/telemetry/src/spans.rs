@@ -19,7 +19,6 @@ pub fn outcome(span: &Span, outcome: &'static str) {
 }
 
 /// A transaction of the service's own database, a child of the current span.
-#[must_use]
 pub fn transaction(what: &'static str) -> Span {
     tracing::info_span!(
         "transaction",
@@ -33,7 +32,6 @@ pub fn transaction(what: &'static str) -> Span {
 }
 
 /// Work on one order that a worker does after the fact: a child of the span that asked for it.
-#[must_use]
 pub fn step(name: &str, order_id: &impl std::fmt::Display, trace: &TraceContext) -> Span {
     let span = tracing::info_span!(
         "step",

@@ -13,13 +13,11 @@ const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
 /// The context of the current span: what an outbox row keeps. Empty outside any span, or without [`crate::init`].
-#[must_use]
 pub fn current_trace() -> TraceContext {
     trace_of(&Span::current())
 }
 
 /// The context of `span`.
-#[must_use]
 pub fn trace_of(span: &Span) -> TraceContext {
     let context = span.context();
     if !context.span().span_context().is_valid() {

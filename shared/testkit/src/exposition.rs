@@ -46,7 +46,6 @@ impl Exposition {
     }
 
     /// The metrics that have samples, each with its type.
-    #[must_use]
     pub fn families(&self) -> BTreeMap<&str, &str> {
         let has_samples = |name: &str, kind: &str| {
             let end = if kind == "histogram" { "_count" } else { "" };
@@ -60,13 +59,11 @@ impl Exposition {
     }
 
     /// Whether the metric has a `# HELP`.
-    #[must_use]
     pub fn is_described(&self, name: &str) -> bool {
         self.helped.contains(name)
     }
 
     /// The names of the labels of this metric's samples; a histogram's own `le` aside.
-    #[must_use]
     pub fn labels(&self, name: &str) -> BTreeSet<&str> {
         let of_metric = |sample: &&Sample| {
             sample.name.strip_prefix(name).is_some_and(|end| ["", "_bucket", "_sum", "_count"].contains(&end))
@@ -76,7 +73,6 @@ impl Exposition {
     }
 
     /// The sum of all samples of this name that have these labels; `None` when there is none.
-    #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let fits = |sample: &&Sample| {
             sample.name == name
@@ -111,7 +107,6 @@ pub struct Recorded {
 
 impl Recorded {
     /// Records from now on, until it is dropped.
-    #[must_use]
     pub fn start() -> Self {
         // A test process ends soon; the guard needs a recorder that outlives it.
         let builder = PrometheusBuilder::new();
@@ -125,14 +120,12 @@ impl Recorded {
     ///
     /// # Panics
     /// When the exporter writes what is not its format.
-    #[must_use]
     #[expect(clippy::expect_used, reason = "the exporter's own format")]
     pub fn read(&self) -> Exposition {
         Exposition::parse(&self.handle.render()).expect("the exporter writes its own format")
     }
 
     /// The sum of all samples of this name that have these labels; 0 when there is none.
-    #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.read().sum(name, labels).unwrap_or(0.0)
     }

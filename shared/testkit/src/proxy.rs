@@ -73,19 +73,16 @@ impl Proxy {
     }
 
     /// Where it listens.
-    #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// How many connections it has forwarded, ended ones included.
-    #[must_use]
     pub fn opened(&self) -> usize {
         self.shared.opened.load(Ordering::SeqCst)
     }
 
     /// How many bytes it has forwarded, both ways together.
-    #[must_use]
     pub fn forwarded(&self) -> usize {
         self.shared.forwarded.load(Ordering::SeqCst)
     }

@@ -65,13 +65,11 @@ impl SmtpServer {
     }
 
     /// `smtp://host:port`
-    #[must_use]
     pub fn url(&self) -> String {
         format!("smtp://127.0.0.1:{}", self.port)
     }
 
     /// The mails taken, headers and body as they came.
-    #[must_use]
     pub fn taken(&self) -> Vec<String> {
         self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

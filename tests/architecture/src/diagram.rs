@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 /// What the Graphviz source `dot` and the picture `svg` do not share: edges, and lines of labels. Empty when the picture was
 /// rendered from this source, wherever the nodes lie.
-#[must_use]
 pub fn differences(dot: &str, svg: &str) -> Vec<String> {
     let (source, picture) = (of_source(dot), of_picture(svg));
     let missing = source.difference(&picture).map(|what| format!("the picture lacks {what}"));

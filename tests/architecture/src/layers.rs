@@ -70,7 +70,6 @@ pub fn violations(source: &Source) -> anyhow::Result<Vec<Violation>> {
 }
 
 /// The files that are longer than a reader likes; a report, not a rule.
-#[must_use]
 pub fn long_files(sources: &[Source]) -> Vec<(usize, String)> {
     let mut long: Vec<(usize, String)> = sources
         .iter()

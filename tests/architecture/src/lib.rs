@@ -33,7 +33,6 @@ pub struct Violation {
 
 impl Violation {
     /// A violation of `rule` at this place.
-    #[must_use]
     pub fn new(file: &str, line: usize, rule: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line, rule: rule.into() }
     }

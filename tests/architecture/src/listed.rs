@@ -99,7 +99,6 @@ pub struct Listed<'a> {
 }
 
 /// The services of the list.
-#[must_use]
 pub fn services() -> Vec<Listed<'static>> {
     let listed = |service: ServiceName| Listed { name: service.as_str(), port: service.default_port() };
     ServiceName::ALL.map(listed).to_vec()

@@ -1,7 +1,6 @@
 //! Code that a page prints is code that is compiled and tested.
 
 /// The blocks of this language, one after the other, without empty lines.
-#[must_use]
 pub fn blocks(page: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}");
     let mut is_inside = false;
@@ -17,7 +16,6 @@ pub fn blocks(page: &str, language: &str) -> Vec<String> {
 }
 
 /// The lines of a file, as [`blocks`] gives them.
-#[must_use]
 pub fn lines(file: &str) -> Vec<String> {
     file.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
 }

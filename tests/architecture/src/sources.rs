@@ -17,7 +17,6 @@ pub struct Source {
 const ROOTS: [&str; 4] = ["services", "shared", "tools", "tests"];
 
 /// The repository's root.
-#[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

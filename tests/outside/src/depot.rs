@@ -46,7 +46,6 @@ pub async fn move_parcel(
 }
 
 /// The envelope of a move.
-#[must_use]
 pub fn envelope(event: &ParcelMoved, sequence: i64) -> Envelope {
     let event_id = clock::new_id();
     Envelope {

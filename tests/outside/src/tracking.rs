@@ -43,7 +43,6 @@ impl UnitOfWork for Track {
 }
 
 /// What it subscribes to.
-#[must_use]
 pub fn subscriptions() -> Subscriptions<Track> {
     Subscriptions::new().on_type(MOVED, moved)
 }

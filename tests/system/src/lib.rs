@@ -46,7 +46,6 @@ pub struct System {
 ///
 /// # Panics
 /// When only one of broker and registry is named.
-#[must_use]
 #[expect(clippy::disallowed_methods, reason = "tests find real components by the environment")]
 pub fn options() -> Options {
     let real = match (std::env::var("TIDINGS_TEST_KAFKA"), std::env::var("TIDINGS_TEST_REGISTRY")) {
@@ -62,7 +61,6 @@ pub fn options() -> Options {
 }
 
 /// Shows what the stack says in the test's output.
-#[must_use]
 pub fn say() -> Say {
     Arc::new(|line| println!("{line}"))
 }
@@ -106,7 +104,6 @@ impl System {
     }
 
     /// The stack itself.
-    #[must_use]
     pub const fn stack(&self) -> &Stack {
         &self.stack
     }
@@ -193,7 +190,6 @@ impl System {
 }
 
 /// The body of `POST /orders`.
-#[must_use]
 pub fn request(sku: &str, quantity: u64, payment_method: &str) -> Value {
     json!({
         "customer_id": "customer-1",

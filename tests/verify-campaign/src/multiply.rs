@@ -112,7 +112,6 @@ impl Template {
     }
 
     /// How many orders there are now.
-    #[must_use]
     pub const fn orders(&self) -> usize {
         self.orders * self.times as usize
     }

@@ -22,7 +22,6 @@ pub struct Corruption {
 }
 
 /// The first record of each kind of event.
-#[must_use]
 pub fn kinds(history: &History) -> Vec<usize> {
     let mut seen = BTreeSet::new();
     let is_new = |record: &Record| match &record.event {
@@ -34,7 +33,6 @@ pub fn kinds(history: &History) -> Vec<usize> {
 }
 
 /// Every corruption of one record.
-#[must_use]
 pub fn corruptions(history: &History, at: usize, codec: &Codec) -> Vec<Corruption> {
     let record = &history.records[at];
     let Ok(event) = &record.event else { return Vec::new() };

@@ -130,7 +130,6 @@ fn choose(columns: &[Column], rows: &[Row]) -> Vec<usize> {
 
 impl Corruption {
     /// What a finding may call what was corrupted, by the row before and the one `after`.
-    #[must_use]
     pub fn names(&self, after: &Value) -> Vec<String> {
         let mut names = self::names(&self.table, &self.row);
         names.extend(self::names(&self.table, after));
@@ -147,7 +146,6 @@ impl Corruption {
 
     /// The statement that undoes a change of one column, once the corruption knows where its row is now; it returns how to find the
     /// row after it. None for other corruptions.
-    #[must_use]
     pub fn undo(&self) -> Option<String> {
         let Self { table, column, at, .. } = self;
         let row = self.row.to_string().replace('\'', "''");
@@ -169,7 +167,6 @@ fn place(table: &str) -> String {
 
 impl Table {
     /// Every corruption of the chosen rows.
-    #[must_use]
     pub fn corruptions(&self) -> Vec<Corruption> {
         let mut corruptions = Vec::new();
         for row in self.chosen.iter().filter_map(|at| self.rows.get(*at)) {

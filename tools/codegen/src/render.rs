@@ -176,7 +176,6 @@ fn key_accessors(catalogue: &Catalogue) -> String {
         let _ = write!(
             out,
             "/// The `{key}` of an event whose key it is.
-             #[must_use]
              pub fn {key}(&self) -> Option<{result}> {{ match self {{"
         );
         for event in events {

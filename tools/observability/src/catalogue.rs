@@ -102,7 +102,6 @@ pub fn exposed_by(service: &str) -> impl Iterator<Item = &'static Metric> {
 }
 
 /// Which services expose a metric: what the outbox measures per topic needs topics to publish on, and progress needs a worker.
-#[must_use]
 pub fn services(section: &Section, metric: &Metric) -> &'static [&'static str] {
     if section.source == "shared/outbox/src/metrics.rs" && metric.labels.contains(&"topic") {
         &PUBLISHERS
@@ -114,7 +113,6 @@ pub fn services(section: &Section, metric: &Metric) -> &'static [&'static str] {
 }
 
 /// The metric to which a series of this name belongs.
-#[must_use]
 pub fn of_series(name: &str) -> Option<&'static Metric> {
     all().map(|(_, metric)| metric).find(|metric| match metric.kind {
         Kind::Counter | Kind::Gauge => metric.name == name,

@@ -9,7 +9,6 @@ pub use model::{Dashboard, Panel, Query, Row};
 use crate::catalogue::SERVICES;
 
 /// Every dashboard.
-#[must_use]
 pub fn all() -> Vec<Dashboard> {
     let services = SERVICES.into_iter().map(service::dashboard);
     std::iter::once(system::dashboard()).chain(services).collect()

@@ -53,7 +53,6 @@ services! {
 
 impl ServiceName {
     /// The service of this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|service| service.as_str() == name)
     }

@@ -18,7 +18,6 @@ pub struct Address {
 }
 
 /// All parts: the services, then what they run on. The database's address has its password only `with_password`.
-#[must_use]
 pub fn of(system: &RunningSystem, with_password: bool) -> Vec<Address> {
     let address = |name: &str, address: &str, note: String| Address {
         name: name.to_owned(),

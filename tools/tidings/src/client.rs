@@ -39,7 +39,6 @@ pub struct OrderView {
 
 impl OrderView {
     /// The end in one word with its reason: `confirmed`, `cancelled: out_of_stock`.
-    #[must_use]
     pub fn end(&self) -> Option<String> {
         self.ended_at?;
         Some(match &self.reason {
@@ -101,7 +100,6 @@ impl Client {
     }
 
     /// Where this client talks to.
-    #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -208,7 +206,6 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 /// Percent-encodes one path segment or query value (RFC 3986's unreserved characters stay).
-#[must_use]
 pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -59,7 +59,6 @@ pub struct Judged {
 }
 
 /// Judges every invoice of a file.
-#[must_use]
 pub fn judge_all(invoices: Invoices) -> Judged {
     let mut judged = Judged::default();
     for invoice in invoices.invoices {

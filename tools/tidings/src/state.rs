@@ -129,7 +129,6 @@ impl RunningSystem {
     }
 
     /// A service's base URL.
-    #[must_use]
     pub fn service(&self, name: &str) -> Option<&str> {
         self.services.get(name).map(String::as_str)
     }

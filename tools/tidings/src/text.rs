@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 /// `1234567` as `1,234,567`.
-#[must_use]
 pub fn thousands(number: impl Into<i128>) -> String {
     let number = number.into();
     let digits = number.unsigned_abs().to_string();
@@ -21,7 +20,6 @@ pub fn thousands(number: impl Into<i128>) -> String {
 }
 
 /// Minor units of a currency with two decimals: `217909086` as `2,179,090.86`.
-#[must_use]
 pub fn money(minor: impl Into<i128>) -> String {
     let minor = minor.into();
     let sign = if minor < 0 { "-" } else { "" };
@@ -31,14 +29,12 @@ pub fn money(minor: impl Into<i128>) -> String {
 }
 
 /// A duration with the precision that its size deserves.
-#[must_use]
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1_000.0) } else { format!("{seconds:.1} s") }
 }
 
 /// The value at `per_mille` of a sorted list (nearest rank), if there is any.
-#[must_use]
 pub fn percentile<T: Copy>(sorted: &[T], per_mille: usize) -> Option<T> {
     let rank = (sorted.len() * per_mille).div_ceil(1_000).max(1);
     sorted.get(rank - 1).copied()

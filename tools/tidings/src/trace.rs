@@ -92,7 +92,6 @@ impl OrderTrace {
     }
 
     /// Whether the trace is complete, from the request to the last mail.
-    #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }

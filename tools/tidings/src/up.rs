@@ -78,7 +78,6 @@ pub fn list(stack: &Stack, say: &Say) {
 }
 
 /// Prints each line, to standard output. A reader that has gone away (`tidings up | head`) stops nothing.
-#[must_use]
 pub fn to_terminal() -> Say {
     Arc::new(|line| {
         let _ = writeln!(std::io::stdout(), "{line}");

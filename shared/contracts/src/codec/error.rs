@@ -132,7 +132,6 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// Whether the same bytes may decode later: the registry is at fault, not the record.
-    #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::RegistryUnavailable { .. } => true,

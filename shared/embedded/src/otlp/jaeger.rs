@@ -118,7 +118,6 @@ pub struct Log {
 
 impl Answer {
     /// An answer with these traces.
-    #[must_use]
     pub const fn of(traces: Vec<Trace>) -> Self {
         Self { data: Some(traces), errors: None }
     }
@@ -130,7 +129,6 @@ impl Tag {
     }
 
     /// The value as text, whatever its type.
-    #[must_use]
     pub fn text(&self) -> String {
         self.value.as_str().map_or_else(|| self.value.to_string(), str::to_owned)
     }
@@ -138,7 +136,6 @@ impl Tag {
 
 impl Trace {
     /// These spans of one trace. All attributes are strings here.
-    #[must_use]
     pub fn from_received(received: &[ReceivedSpan]) -> Self {
         let mut senders: Vec<(&str, &Attributes)> = Vec::new();
         let mut spans = Vec::with_capacity(received.len());
@@ -206,7 +203,6 @@ impl Span {
     }
 
     /// The parent's id, if there is a parent.
-    #[must_use]
     pub fn parent(&self) -> Option<&str> {
         let is_parent = |it: &&Reference| it.ref_type == "CHILD_OF" && it.trace_id == self.trace_id;
         self.references.iter().find(is_parent).map(|parent| parent.span_id.as_str())
@@ -218,13 +214,11 @@ impl Span {
     }
 
     /// An attribute as text, if it is there.
-    #[must_use]
     pub fn tag(&self, key: &str) -> Option<String> {
         self.tags.iter().find(|tag| tag.key == key).map(Tag::text)
     }
 
     /// When it began.
-    #[must_use]
     pub fn start(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.start_time).unwrap_or_default()
     }

@@ -83,7 +83,6 @@ impl Default for PostgresOptions {
 
 impl PostgresOptions {
     /// For tests: nothing has to survive a crash of the machine, and as many run at a time as it has cores, with some pools each.
-    #[must_use]
     pub fn for_tests() -> Self {
         Self { fsync: false, max_connections: 1_000, ..Self::default() }
     }
@@ -113,25 +112,21 @@ impl PrivatePostgres {
     }
 
     /// The URL of a database of this server, with its password.
-    #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port())
     }
 
     /// The port on 127.0.0.1.
-    #[must_use]
     pub const fn port(&self) -> u16 {
         self.port.number()
     }
 
     /// The server's major version.
-    #[must_use]
     pub const fn major_version(&self) -> u32 {
         self.major
     }
 
     /// Where its files are.
-    #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -24,7 +24,6 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
 impl IdempotencyKey {
     /// The key came with another request before (422); `remedy` says what to do.
-    #[must_use]
     pub fn reused(remedy: &str) -> Problem {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -52,7 +52,6 @@ impl InFlight {
 }
 
 /// How long the client prefers to wait (`Prefer: wait=N`, RFC 7240), at most 30 s.
-#[must_use]
 pub fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     headers
         .get_all("prefer")

@@ -31,7 +31,6 @@ type Calls<W> = JoinSet<(Contact, <W as LeasedWork>::Outcome)>;
 
 impl<W: LeasedWork> LeaseWorker<W> {
     /// A worker that looks for items when `wake` says so, and from time to time.
-    #[must_use]
     pub fn new(work: W, wake: Arc<Notify>, settings: Settings) -> Self {
         Self { work: Arc::new(work), wake, settings, pause: Pause::new(settings.cool_down) }
     }

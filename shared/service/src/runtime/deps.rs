@@ -27,7 +27,6 @@ pub struct Deps {
 
 impl Deps {
     /// Dependencies whose shutdown has not been requested.
-    #[must_use]
     pub fn new(
         name: &'static str,
         database: Database,

@@ -47,7 +47,6 @@ const AT_ONCE: i32 = 130;
 
 /// The longest that a service takes to stop: the sum of its bounds, which follow one another. Whoever ends it by force waits for
 /// longer.
-#[must_use]
 pub fn longest_stop(config: &Common) -> Duration {
     config.lifecycle.grace() + relay_grace(config) + RELAY_CLOSE_TIMEOUT + TELEMETRY_BOUND + RUNTIME_TIMEOUT
 }

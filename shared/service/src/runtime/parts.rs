@@ -40,7 +40,6 @@ pub struct Service {
 
 impl Service {
     /// No parts yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }

@@ -44,7 +44,6 @@ pub(crate) struct Shown {
 
 impl Progress {
     /// The progress of a worker that begins now.
-    #[must_use]
     pub fn new(worker: &'static str) -> Self {
         let state = State { reported: Instant::now(), shown: Shown::default() };
         Self(Arc::new(Inner { worker, state: Mutex::new(state) }))
@@ -75,7 +74,6 @@ impl Progress {
     }
 
     /// When it moved or was idle last.
-    #[must_use]
     pub fn reported(&self) -> Instant {
         self.lock().reported
     }

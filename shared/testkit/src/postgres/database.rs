@@ -82,19 +82,16 @@ impl TestDatabase {
     }
 
     /// What production code is given: connections of its own, up to 10.
-    #[must_use]
     pub const fn database(&self) -> &Database {
         &self.database
     }
 
     /// Connections for what a test does itself, up to 10.
-    #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
     }
 
     /// Further connections to the same database, as a second process would have.
-    #[must_use]
     pub fn another(&self) -> Database {
         self.database.another(10)
     }
@@ -117,7 +114,6 @@ impl TestDatabase {
     }
 
     /// Where it is, with the password: what a process under test is given.
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }

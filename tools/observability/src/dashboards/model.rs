@@ -137,7 +137,6 @@ impl Query {
 
 impl Dashboard {
     /// As Grafana reads it.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         let mut panels = Vec::new();
         let mut y = 0;

@@ -27,7 +27,6 @@ pub struct Pace {
 }
 
 /// The body of `POST /orders`.
-#[must_use]
 pub fn request(order: &NewOrder) -> Value {
     json!({
         "customer_id": order.customer_id,
@@ -38,7 +37,6 @@ pub fn request(order: &NewOrder) -> Value {
 }
 
 /// The Idempotency-Key of an invoice's order: the same in every run.
-#[must_use]
 pub fn order_key(invoice: &str) -> String {
     format!("invoice-{invoice}")
 }

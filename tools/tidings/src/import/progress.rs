@@ -50,7 +50,6 @@ impl Progress {
     }
 
     /// Everything known now.
-    #[must_use]
     pub fn snapshot(&self) -> Books {
         self.lock().clone()
     }
@@ -117,7 +116,6 @@ impl Books {
     }
 
     /// Orders that have ended.
-    #[must_use]
     pub fn ended(&self) -> u64 {
         self.ends.values().sum()
     }

@@ -113,7 +113,6 @@ fn thousands_of(count: usize) -> String {
 
 impl Summary {
     /// Puts the books and the clock together.
-    #[must_use]
     pub fn new(file: FileFigures, books: &Books, took: Took) -> Self {
         let mut times = books.times_to_end.clone();
         times.sort_unstable();
@@ -143,7 +142,6 @@ impl Summary {
     }
 
     /// Whether every order of the file was accepted and every accepted order has ended.
-    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.open == 0 && self.rejected == 0 && self.unknown == 0
     }

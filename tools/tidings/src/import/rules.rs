@@ -101,13 +101,11 @@ pub struct Line {
 
 impl NewOrder {
     /// What the order costs, in minor units. Wide enough for any file.
-    #[must_use]
     pub fn total_minor(&self) -> i128 {
         self.lines.iter().map(|line| i128::from(line.quantity) * i128::from(line.unit_price_minor)).sum()
     }
 
     /// How many units it asks for.
-    #[must_use]
     pub fn units(&self) -> i128 {
         self.lines.iter().map(|line| i128::from(line.quantity)).sum()
     }

@@ -59,7 +59,6 @@ pub struct TreeSpan {
 
 impl Tree {
     /// Orders the spans of a trace.
-    #[must_use]
     pub fn new(trace: &Trace) -> Self {
         let begin = trace.spans.iter().map(Span::start).min().unwrap_or_default();
         // A collector may deliver a span twice.
@@ -93,7 +92,6 @@ impl Tree {
     }
 
     /// How many services have spans in it.
-    #[must_use]
     pub fn services(&self) -> usize {
         self.spans.iter().map(|span| &span.service).collect::<HashSet<_>>().len()
     }

@@ -10,7 +10,6 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The URL of one database of the server at `base`; parameters behind a `?` stay.
-#[must_use]
 pub fn database_url(base: &str, database: &str) -> String {
     let (address, parameters) = base.split_once('?').map_or((base, ""), |(address, rest)| (address, rest));
     let (scheme, rest) = address.split_once("://").unwrap_or(("postgres", address));
@@ -20,7 +19,6 @@ pub fn database_url(base: &str, database: &str) -> String {
 }
 
 /// A URL as it may be printed: without its parameters too, which can hold a password.
-#[must_use]
 pub fn without_password(url: &str) -> String {
     let url = url.split('?').next().unwrap_or_default();
     match (url.split_once("://"), url.rsplit_once('@')) {

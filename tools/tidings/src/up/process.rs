@@ -54,19 +54,16 @@ pub struct Watch {
 
 impl Watch {
     /// The process id, while it runs.
-    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
     }
 
     /// How often it has died.
-    #[must_use]
     pub fn deaths(&self) -> u32 {
         self.deaths.load(Ordering::Acquire)
     }
 
     /// Kills the process at once (SIGKILL), as a crash would. Whether there was one.
-    #[must_use]
     pub fn kill(&self) -> bool {
         self.pid().is_some_and(|pid| signal(pid, Signal::KILL))
     }
@@ -174,7 +171,6 @@ fn why(status: ExitStatus) -> String {
 }
 
 /// The end of a log.
-#[must_use]
 pub fn tail(log: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(log)?;

@@ -98,13 +98,11 @@ impl Stack {
     }
 
     /// Where everything is.
-    #[must_use]
     pub const fn system(&self) -> &RunningSystem {
         &self.system
     }
 
     /// The embedded receiver of traces, unless spans go elsewhere.
-    #[must_use]
     pub const fn traces(&self) -> Option<&OtlpReceiver> {
         self.foundation.traces.as_ref()
     }
@@ -113,14 +111,12 @@ impl Stack {
     ///
     /// # Panics
     /// Never: every service is watched from the start.
-    #[must_use]
     #[expect(clippy::expect_used, reason = "start() watches every service")]
     pub fn watch(&self, service: ServiceName) -> &Watch {
         self.watch_named(service.as_str()).expect("every service is watched")
     }
 
     /// The process of the service of this name, if there is one: one of the five, or a program beside them.
-    #[must_use]
     pub fn watch_named(&self, name: &str) -> Option<&Watch> {
         self.watches.iter().find(|(watched, _)| watched == name).map(|(_, watch)| &**watch)
     }

@@ -80,20 +80,17 @@ pub struct Case<'a> {
 }
 
 /// The first event of this type, with its record.
-#[must_use]
 pub fn first<'a, E: Event>(occurrences: &[Occurrence<'a>]) -> Option<(&'a E, &'a Record)> {
     occurrences.iter().find_map(|it| Some((E::from_any(it.event)?, it.record)))
 }
 
 /// The first published event of this type.
-#[must_use]
 pub fn first_of<'a, E: Event>(published: &[Published<'a>]) -> Option<&'a E> {
     published.iter().find_map(|it| E::from_any(it.event))
 }
 
 impl<'a> Case<'a> {
     /// Puts both sides together.
-    #[must_use]
     pub fn new(topics: &'a Topics, history: &'a History, snapshot: &'a Snapshot) -> Self {
         let mut case = Self {
             topics,
@@ -165,20 +162,17 @@ impl<'a> Case<'a> {
     }
 
     /// Whether nothing is under way.
-    #[must_use]
     pub const fn is_quiet(&self) -> bool {
         self.busy.is_empty()
     }
 
     /// Whether everything that led to an order's records is read.
-    #[must_use]
     pub fn is_complete(&self, order_id: Uuid) -> bool {
         !self.incomplete.contains(&order_id)
     }
 
     /// Whether nothing more comes of an order: it has ended, every service has applied all of its events, and all that followed
     /// is on the topics.
-    #[must_use]
     pub fn is_done(&self, order_id: Uuid) -> bool {
         let Some(OrderEvents { orders, reservations, payments }) = self.orders.get(&order_id) else {
             return false;
@@ -208,19 +202,16 @@ impl<'a> Case<'a> {
     }
 
     /// What became of an event in a service that subscribes to it.
-    #[must_use]
     pub fn fate(&self, service: ServiceName, event_id: Uuid) -> Option<Fate> {
         self.fates.get(&(service, event_id)).copied()
     }
 
     /// How many records of its topics a service had not read.
-    #[must_use]
     pub fn records_behind(&self, service: ServiceName) -> i64 {
         self.pending.get(&service).copied().unwrap_or_default()
     }
 
     /// The events of an order that a service had applied, topic by topic.
-    #[must_use]
     pub fn applied(&self, service: ServiceName, order_id: Uuid) -> Vec<Occurrence<'a>> {
         let Some(order) = self.orders.get(&order_id) else { return Vec::new() };
         let all = order.orders.iter().chain(&order.reservations).chain(&order.payments);
@@ -228,7 +219,6 @@ impl<'a> Case<'a> {
     }
 
     /// The events under a key that its service had published or written down to be published, `last_sequence` of them.
-    #[must_use]
     pub fn published(
         &self,
         service: ServiceName,
@@ -260,7 +250,6 @@ impl<'a> Case<'a> {
     }
 
     /// The first occurrences under a key of a topic.
-    #[must_use]
     pub fn of_key(&self, topic: Topic, key: &str) -> &[Occurrence<'a>] {
         let order = || Uuid::parse_str(key).ok().and_then(|id| self.orders.get(&id));
         let found = match topic {
@@ -340,13 +329,11 @@ impl<'a> Case<'a> {
     }
 
     /// When a service's database was read.
-    #[must_use]
     pub fn taken_at(&self, service: ServiceName) -> DateTime<Utc> {
         self.snapshot.delivery.get(&service).map(|delivery| delivery.taken_at).unwrap_or_default()
     }
 
     /// The orders with open dead letters in a service.
-    #[must_use]
     pub fn orders_with_letters(&self, service: ServiceName) -> HashSet<Uuid> {
         let letters =
             self.snapshot.delivery.get(&service).map_or(&[][..], |delivery| delivery.letters.as_slice());

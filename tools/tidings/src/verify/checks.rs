@@ -17,7 +17,6 @@ use super::sums::Sums;
 use super::totals::Totals;
 
 /// Checks everything at once.
-#[must_use]
 pub fn check(case: &Case<'_>, failures: Failures) -> Report {
     let (mut out, mut totals) = (Comparisons::default(), Totals::default());
     keys(case, &mut out);

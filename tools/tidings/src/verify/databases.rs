@@ -222,7 +222,6 @@ impl Snapshot {
     }
 
     /// Whether order, inventory and payment have published so many events of an order, and have nothing left to do for it.
-    #[must_use]
     pub(super) fn has_published(&self, order_id: Uuid, [orders, reservations, payments]: [i64; 3]) -> bool {
         self.order.last_sequence(order_id) == orders
             && self.inventory.last_sequence(order_id) == reservations
@@ -273,7 +272,6 @@ impl Snapshot {
     }
 
     /// What every part of the comparison needs: no rows of orders, messages or events.
-    #[must_use]
     pub(super) fn without_rows(&self) -> Self {
         Self {
             delivery: self.delivery.iter().map(|(service, it)| (*service, it.without_rows())).collect(),

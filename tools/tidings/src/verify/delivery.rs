@@ -325,7 +325,6 @@ impl Delivery {
     }
 
     /// The same without messages and what became of each event.
-    #[must_use]
     pub fn without_rows(&self) -> Self {
         Self {
             taken_at: self.taken_at,
@@ -341,7 +340,6 @@ impl Delivery {
     }
 
     /// The next offset of a partition, if it has one.
-    #[must_use]
     pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         self.positions.get(&(topic.to_owned(), partition)).map(|row| row.next_offset)
     }

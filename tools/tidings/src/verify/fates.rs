@@ -26,7 +26,6 @@ pub enum Fate {
 }
 
 /// The fate that the inbox's word for an outcome means.
-#[must_use]
 pub fn of_outcome(outcome: &str) -> Fate {
     match outcome {
         "applied" | "redriven" | "undecidable_redriven" => Fate::Applied,
@@ -36,7 +35,6 @@ pub fn of_outcome(outcome: &str) -> Fate {
 }
 
 /// The fate of every event in every service that subscribes to it.
-#[must_use]
 pub fn of(topics: &Topics, history: &History, snapshot: &Snapshot) -> HashMap<(ServiceName, Uuid), Fate> {
     let names: HashMap<Topic, String> =
         Topic::ALL.into_iter().map(|topic| (topic, topics.name(topic))).collect();

@@ -104,14 +104,12 @@ pub enum Seen<'a> {
 
 impl Record {
     /// The order that its key names; none for a SKU.
-    #[must_use]
     pub fn order_id(&self) -> Option<Uuid> {
         let key = self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())?;
         if self.place.topic == Topic::Stock { None } else { Uuid::parse_str(key).ok() }
     }
 
     /// About how many bytes of memory it takes.
-    #[must_use]
     pub fn size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
         let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
@@ -120,26 +118,22 @@ impl Record {
     }
 
     /// The value of a header.
-    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         envelope::header(&self.headers, name)
     }
 
     /// The event's id as its header has it.
-    #[must_use]
     pub fn claimed_id(&self) -> Option<Uuid> {
         Uuid::parse_str(self.header("ce_id")?).ok()
     }
 
     /// The id of the schema that its value names.
-    #[must_use]
     pub fn schema_id(&self) -> Option<u32> {
         let header = self.value.as_deref()?.get(1..5)?;
         Some(u32::from_be_bytes(header.try_into().ok()?))
     }
 
     /// SHA-256 over timestamp, key and value, each with its length; none and empty are different (docs/adr/0018).
-    #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let timestamp = self.timestamp_ms.map(i64::to_be_bytes);
@@ -158,7 +152,6 @@ impl Record {
 
     /// The id under which a service remembers it that can't read the event's own, or does not believe it; of a topic with this
     /// full name (docs/adr/0019).
-    #[must_use]
     pub fn made_id(&self, topic: &str) -> Uuid {
         let mut hash = Sha256::new();
         hash.update((topic.len() as u64).to_be_bytes());
@@ -173,13 +166,11 @@ impl Record {
     }
 
     /// The id of the trace that it belongs to.
-    #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
         trace_id(self.header("traceparent"))
     }
 
     /// What a service that subscribes to `types` makes of it: it skips by header, decodes, and compares type and key.
-    #[must_use]
     pub fn seen_by(&self, types: &[&str]) -> Seen<'_> {
         let announced = self.header(CE_TYPE);
         if announced.is_some_and(is_of_another_release) {
@@ -205,7 +196,6 @@ impl Place {
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context), 32 hexadecimal digits.
-#[must_use]
 pub fn trace_id(traceparent: Option<&str>) -> Option<&str> {
     let mut parts = traceparent?.split('-');
     let (version, id) = (parts.next()?, parts.next()?);
@@ -214,19 +204,16 @@ pub fn trace_id(traceparent: Option<&str>) -> Option<&str> {
 
 impl History {
     /// Whether a record was there before the databases were read.
-    #[must_use]
     pub fn was_before(&self, record: &Record) -> bool {
         record.place.is_below(&self.ranges, |range| range.before)
     }
 
     /// Whether everything that led to a record is read.
-    #[must_use]
     pub fn is_complete(&self, record: &Record) -> bool {
         record.place.is_below(&self.ranges, |range| range.complete)
     }
 
     /// Partitions whose beginning is gone.
-    #[must_use]
     pub fn truncated(&self) -> Vec<String> {
         self.ranges
             .iter()

@@ -21,14 +21,12 @@ impl Keys {
     pub const ALL: Self = Self { from: Uuid::nil(), to: Uuid::max(), only: None };
 
     /// These ids.
-    #[must_use]
     pub fn only(ids: Vec<Uuid>) -> Self {
         let (from, to) = (ids.iter().min().copied(), ids.iter().max().copied());
         Self { from: from.unwrap_or_default(), to: to.unwrap_or_default(), only: Some(ids) }
     }
 
     /// The ranges that begin at the lowest id and at each of these, which rise.
-    #[must_use]
     pub fn beginning_at(starts: &[Uuid]) -> Vec<Self> {
         let before = |id: Uuid| Uuid::from_u128(id.as_u128().saturating_sub(1));
         let from = std::iter::once(Uuid::nil()).chain(starts.iter().copied());

@@ -8,7 +8,6 @@ use super::check::{Check, Guarantee};
 const HEADING: &str = "## What `tidings verify` compares";
 
 /// The section: a table for each guarantee.
-#[must_use]
 pub fn checks() -> String {
     let mut page =
         format!("{HEADING}\n\n`tidings verify --list-checks` prints this list; `make generate` writes it.\n");
@@ -26,7 +25,6 @@ pub fn checks() -> String {
 }
 
 /// The page with its last section written anew.
-#[must_use]
 pub fn with_checks(page: &str) -> String {
     let before = page.find(HEADING).map_or(page, |at| &page[..at]);
     format!("{}\n\n{}", before.trim_end(), checks())

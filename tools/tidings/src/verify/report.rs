@@ -38,7 +38,6 @@ impl Findings {
     }
 
     /// Whether there are none.
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -76,7 +75,6 @@ pub struct Comparisons {
 
 impl Comparisons {
     /// None yet; each violation is sent at once, unless the channel is full.
-    #[must_use]
     pub fn reporting_to(found: Option<Sender<Violation>>) -> Self {
         Self { found, ..Self::default() }
     }
@@ -227,25 +225,21 @@ pub struct Report {
 
 impl Report {
     /// Whether every guarantee was checked and holds.
-    #[must_use]
     pub fn holds(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.status == Status::Holds)
     }
 
     /// Whether a guarantee is violated.
-    #[must_use]
     pub fn is_violated(&self) -> bool {
         self.verdicts.iter().any(|verdict| verdict.status == Status::Violated)
     }
 
     /// How one guarantee stands.
-    #[must_use]
     pub fn verdict(&self, guarantee: Guarantee) -> Option<&Verdict> {
         self.verdicts.iter().find(|verdict| verdict.guarantee == guarantee)
     }
 
     /// What one check came to.
-    #[must_use]
     pub fn outcome(&self, check: Check) -> Option<&Outcome> {
         let verdict = self.verdict(check.guarantee())?;
         verdict.checks.iter().find(|it| it.check == check).map(|it| &it.outcome)

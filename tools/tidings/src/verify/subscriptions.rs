@@ -10,7 +10,6 @@ use contracts::{Event, Topic};
 use crate::services::ServiceName;
 
 /// The full names of the events to which `service` reacts.
-#[must_use]
 pub const fn of(service: ServiceName) -> &'static [&'static str] {
     match service {
         ServiceName::Order => {
@@ -34,7 +33,6 @@ pub const fn of(service: ServiceName) -> &'static [&'static str] {
 }
 
 /// The topics that carry them.
-#[must_use]
 pub const fn topics(service: ServiceName) -> &'static [Topic] {
     match service {
         ServiceName::Order => &[Topic::Reservations, Topic::Payments],

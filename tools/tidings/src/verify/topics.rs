@@ -79,7 +79,6 @@ impl Reader {
 
     /// Reads partitions one after the other, by topic name and number, and hands on what stands there in pieces: not decoded,
     /// in the order of the offsets. Ends early when the receiver is dropped.
-    #[must_use]
     pub fn stream(&self, ranges: &Ranges) -> mpsc::Receiver<anyhow::Result<Vec<Record>>> {
         let (pieces, received) = mpsc::channel(PIECES);
         let mut partitions: Vec<Partition> =
@@ -383,7 +382,6 @@ pub const ALL: &[(Topic, &str)] = &[
 ];
 
 /// The full names of all events on the business topics.
-#[must_use]
 pub fn all_types() -> Vec<&'static str> {
     ALL.iter().map(|(_, event_type)| *event_type).collect()
 }

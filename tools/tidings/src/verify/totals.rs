@@ -30,7 +30,6 @@ impl Totals {
     }
 
     /// The sums over all orders.
-    #[must_use]
     pub fn sums(&self) -> Sums {
         let mut sums = self.done.clone();
         sums.held.add_all(&self.open.held);
@@ -41,7 +40,6 @@ impl Totals {
     }
 
     /// Those of which nothing more comes; all others are to be added anew.
-    #[must_use]
     pub(super) fn done(&self) -> Self {
         Self { done: self.done.clone(), counted: self.counted.clone(), ..Self::default() }
     }

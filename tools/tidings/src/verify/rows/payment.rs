@@ -132,7 +132,6 @@ impl Rows {
     }
 
     /// The steps at the provider, in order.
-    #[must_use]
     pub fn steps_of(&self, payment_id: Uuid) -> &[StepRow] {
         self.steps.get(&payment_id).map_or(&[][..], Vec::as_slice)
     }
@@ -140,13 +139,11 @@ impl Rows {
 
 impl PaymentRow {
     /// Whether the saga has a step to do.
-    #[must_use]
     pub const fn is_under_way(&self) -> bool {
         self.call_state.is_some()
     }
 
     /// Whether it had published its event of this number.
-    #[must_use]
     pub const fn has_published(&self, sequence: i64) -> bool {
         sequence <= self.last_sequence
     }
