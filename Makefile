@@ -37,10 +37,11 @@ build-tests: bootstrap
 	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 480
 	cargo build --workspace --all-targets $(LOCKED)
 
-check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules, features of dependencies
+check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules, features of dependencies, length of docs/one-order.md
 	cargo fmt --all --check
 	tests/mutations/run --check
 	tools/features.sh $(PROGRAMS)
+	tools/one-order --check >/dev/null
 
 lint: check ## The same, and Clippy
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
