@@ -1,10 +1,5 @@
 //! inventory: keeps the stock, and reserves it for orders.
 
-#![expect(
-    missing_docs,
-    reason = "the items of a service are for its own main and tests: what a name says is not repeated"
-)]
-
 pub mod adapters;
 pub mod application;
 pub mod config;

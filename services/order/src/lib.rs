@@ -1,10 +1,5 @@
 //! order: accepts orders, alone decides how each ends, and publishes the end.
 
-#![expect(
-    missing_docs,
-    reason = "the items of a service are for its own main and tests: what a name says is not repeated"
-)]
-
 pub mod adapters;
 pub mod application;
 pub mod config;

@@ -1,5 +1,6 @@
 //! Exponential back-off: how long to wait after so many failures.
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 use std::time::Duration;
 

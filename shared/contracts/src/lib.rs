@@ -1,5 +1,7 @@
 //! The published language: typed integration events, their envelope and their wire form.
 
+#![warn(missing_docs)]
+
 pub mod codec;
 pub mod compatibility;
 pub mod envelope;

@@ -1,5 +1,6 @@
 //! Conversations with PostgreSQL, each with a bound: what runs out of time drops its connection (docs/adr/0020).
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 mod connect;
 mod conversation;

@@ -3,6 +3,7 @@
 //! Invariant: an event's effect, its inbox row, what it publishes and the partition's new position commit together or
 //! not at all. So a crash at any point repeats a batch that left no trace, and a redelivered event finds its inbox row.
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 mod applied;
 mod batch;

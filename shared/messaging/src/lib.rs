@@ -1,5 +1,6 @@
 //! Apache Kafka, and a bus in memory that behaves alike, behind one set of traits.
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 mod bus;
 mod in_memory;

@@ -1,5 +1,6 @@
 //! How a crate lists its metrics: each once, with everything of its documentation and its `# HELP`.
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 

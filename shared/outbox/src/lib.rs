@@ -1,5 +1,6 @@
 //! The outbox: messages appended in the caller's transaction, relayed to the bus in order without losing one.
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 mod append;
 mod backlog;

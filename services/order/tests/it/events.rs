@@ -2,10 +2,10 @@
 
 use contracts::payment::{PaymentCompleted, PaymentDeclined};
 use contracts::reservation::{StockRejected, StockReserved};
-use contracts::{AnyEvent, Cause, Envelope, Event, Topics, TraceContext, clock};
-use database::{Database, Operation, Transaction};
+use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, clock};
+use database::Database;
 use events::Subscribe as _;
-use inbox::{Context, Received, Subscriptions, UnitOfWork};
+use inbox::Subscriptions;
 use order::adapters::postgres::{Batch, BatchDeps};
 use order::domain::OrderId;
 use order::handlers;
@@ -22,38 +22,15 @@ pub(crate) fn subscriptions() -> Subscriptions<Batch> {
 
 /// Applies these events as one batch on this database, as the inbox would.
 pub(crate) async fn apply(database: &Database, deps: BatchDeps, events: Vec<AnyEvent>) {
-    let received: Vec<Received<AnyEvent>> = events.into_iter().map(received).collect();
-    let subscriptions = subscriptions();
-    let applying = async |mut tx: Transaction| {
-        let mut batch = Batch::load(&deps, &mut tx, &received).await.unwrap();
-        for received in &received {
-            let context = Context { envelope: &received.envelope, now: clock::now() };
-            subscriptions.handle(&mut batch, &received.event, context).unwrap();
-        }
-        let after_commit = batch.after_commit();
-        batch.store(&deps, &mut tx).await.unwrap();
-        tx.commit().await?;
-        Ok::<_, sqlx::Error>(after_commit)
-    };
-    let after_commit = database.transaction(Operation::Batch, applying).await.unwrap();
-    after_commit();
-    Batch::committed(&deps);
-}
-
-fn received(event: AnyEvent) -> Received<AnyEvent> {
     let cause = Cause {
         correlation_id: clock::new_id(),
         causation_id: None,
         user_id: None,
         trace: TraceContext::default(),
     };
-    Received {
-        topic: Topics::default().name(event.topic()),
-        partition: 0,
-        offset: 0,
-        envelope: Envelope::of(&event, "another service", &cause),
-        event,
-    }
+    let enveloped = |event| (Envelope::of(&event, "another service", &cause), event);
+    let events = events.into_iter().map(enveloped).collect();
+    inbox::testing::apply(database, &subscriptions(), &deps, events).await.unwrap();
 }
 
 /// What [`valid_order`](crate::stack::valid_order) costs.
