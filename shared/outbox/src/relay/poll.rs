@@ -34,10 +34,12 @@ mod leader;
 mod listener;
 mod partitions;
 mod reports;
+mod session_error;
 mod table;
 
 use leader::{Leader, LeaderDeps};
 use reports::SessionState;
+use session_error::SessionError;
 
 /// Why a leader's work has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +176,7 @@ impl Relay {
         }
     }
 
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+    async fn connect(&self) -> Result<PgConnection, SessionError> {
         let connecting = async {
             let mut conn = self.database.session().await?;
             table::prepare(&mut conn, &self.config).await?;
@@ -189,7 +191,7 @@ impl Relay {
         mut conn: PgConnection,
         hand_over: &mut HandOver,
         shutdown: &CancellationToken,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), SessionError> {
         loop {
             let keeps_off = hand_over.keeps_off(Instant::now(), self.view.borrow().as_ref());
             self.session_state.send_replace(match keeps_off {
@@ -201,9 +203,7 @@ impl Relay {
                 // A silent session would be ended.
                 self.bounded(conn.ping()).await?;
             } else if self.bounded(table::try_lead(&mut conn)).await? {
-                if let Err(error) = self.bounded(table::check_ids(&mut conn)).await? {
-                    return Err(sqlx::Error::Configuration(Box::new(error)));
-                }
+                self.bounded(table::check_ids(&mut conn)).await??;
                 tracing::info!("outbox: this relay leads");
                 let relay = LeaderDeps {
                     options: Arc::new(self.database.options().clone()),
@@ -229,7 +229,7 @@ impl Relay {
             tokio::pin!(standing_by);
             loop {
                 tokio::select! {
-                    () = shutdown.cancelled() => return close(conn, self.config.shutdown_grace()).await,
+                    () = shutdown.cancelled() => return Ok(close(conn, self.config.shutdown_grace()).await?),
                     () = &mut standing_by => break,
                     () = self.wake.notified() => self.bounded(table::notify(&mut conn)).await?,
                 }
@@ -255,8 +255,9 @@ impl Relay {
     async fn bounded<T>(
         &self,
         statement: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, sqlx::Error> {
-        timeout(self.config.answer_timeout(), statement).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    ) -> Result<T, SessionError> {
+        let bound = self.config.answer_timeout();
+        Ok(timeout(bound, statement).await.map_err(|_| SessionError::NoAnswer(bound))??)
     }
 
     /// Leads or stands by until `shutdown`.

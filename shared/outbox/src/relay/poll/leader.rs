@@ -23,6 +23,7 @@ use super::Ended;
 use super::buffer::{Buffer, RowDecision};
 use super::listener::listen;
 use super::partitions::{Limit, Page, Scope};
+use super::session_error::SessionError;
 use super::table::{Block, Dropped, Retry};
 use crate::metrics::REJECTED;
 use crate::relay::config::RelayConfig;
@@ -121,7 +122,7 @@ impl Leader {
         conn: PgConnection,
         hand_over: &mut HandOver,
         shutdown: &CancellationToken,
-    ) -> Result<Ended, sqlx::Error> {
+    ) -> Result<Ended, SessionError> {
         let wake = Arc::clone(&self.relay.wake);
         hand_over.leads(Instant::now());
         let mut tick = interval(self.relay.config.poll_interval());
@@ -160,7 +161,7 @@ impl Leader {
                 }
                 () = sleep_until(self.full_scan_at), if self.is_in_full_scan() && idle.is_some() => {}
                 Some(_) = self.tasks.join_next() => {
-                    return Err(sqlx::Error::WorkerCrashed);
+                    return Err(SessionError::PublisherStopped);
                 }
                 () = shutdown.cancelled(), if until.is_none() => {
                     // One last read: what was committed before the shutdown is drained within the grace period.
@@ -240,7 +241,7 @@ impl Leader {
     }
 
     /// Takes note of what the session did.
-    fn complete(&mut self, done: Done) -> Result<(), sqlx::Error> {
+    fn complete(&mut self, done: Done) -> Result<(), SessionError> {
         if !done.work.finish.is_empty() {
             // The rows behind one that was tried again are shown from now on.
             self.full_scan_wanted |= self.buffer.any_is_retry(&done.work.finish);
@@ -298,7 +299,7 @@ impl Leader {
 
     /// Gives rows to their topics' publishers, each key's in sequence. `from_lowest` are the topics of which the read saw
     /// whatever comes before these rows.
-    fn hand_out(&mut self, from_lowest: &HashSet<&str>, rows: Vec<(i32, Row)>) -> Result<(), sqlx::Error> {
+    fn hand_out(&mut self, from_lowest: &HashSet<&str>, rows: Vec<(i32, Row)>) -> Result<(), SessionError> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -317,19 +318,19 @@ impl Leader {
         for (topic, rows) in by_topic {
             // The publisher has room for one message per row that is buffered, so this can't be full; closed means that it
             // has panicked.
-            self.publisher(&topic).try_send(Input::Rows(rows)).map_err(|_| sqlx::Error::WorkerCrashed)?;
+            self.publisher(&topic).try_send(Input::Rows(rows)).map_err(|_| SessionError::PublisherStopped)?;
         }
         Ok(())
     }
 
     /// Gives refused messages to their publishers, to be tried again.
-    fn hand_out_again(&mut self, due: Vec<Row>) -> Result<(), sqlx::Error> {
+    fn hand_out_again(&mut self, due: Vec<Row>) -> Result<(), SessionError> {
         for row in due {
             if let Some(partition) = self.buffer.admit_retry(&row) {
                 let publisher = self.publisher(&row.topic);
                 publisher
                     .try_send(Input::Retry(partition, Box::new(row)))
-                    .map_err(|_| sqlx::Error::WorkerCrashed)?;
+                    .map_err(|_| SessionError::PublisherStopped)?;
             }
         }
         Ok(())

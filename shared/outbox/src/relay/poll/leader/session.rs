@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::relay::config::RelayConfig;
 use crate::relay::poll::partitions::{Candidate, Choice, Limit, PAGE_ROWS, Page, Scope};
 use crate::relay::poll::reports;
+use crate::relay::poll::session_error::SessionError;
 use crate::relay::poll::table::{self, Block, Dropped};
 use crate::relay::row::Row;
 
@@ -59,13 +60,14 @@ pub(super) struct Done {
     pub(super) dropped: Option<Dropped>,
 }
 
-pub(super) type Session = (PgConnection, Result<Done, sqlx::Error>);
+pub(super) type Session = (PgConnection, Result<Done, SessionError>);
 
 /// Works on the session. The connection comes back with the result; dropping this closes it.
 pub(super) async fn perform(mut conn: PgConnection, work: Work, config: RelayConfig) -> Session {
     let bound = config.answer_timeout();
     let done = timeout(bound, perform_on(&mut conn, work, &config)).await;
-    (conn, done.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
+    let done = done.map_err(|_| SessionError::NoAnswer(bound)).and_then(|done| Ok(done?));
+    (conn, done)
 }
 
 async fn perform_on(
