@@ -169,7 +169,7 @@ impl Load {
     }
 }
 
-/// LogLimiter a request until its outcome is known; none when it was rejected.
+/// Repeats a request until its outcome is known; none when it was rejected.
 async fn until_known<T>(
     target: &mut Target,
     ask: impl AsyncFn(&Client) -> Answer<T>,

@@ -10,7 +10,7 @@ use crate::codec::RegistryError;
 /// The pauses while the registry does not answer.
 const ASK_AGAIN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// LogLimiter `call` while the registry does not answer, until `deadline`, and says that it waits.
+/// Repeats `call` while the registry does not answer, until `deadline`, and logs each wait.
 pub(super) async fn retry_until<T>(
     deadline: Instant,
     url: &str,

@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use super::Problem;
 
 /// How many times the limit is read and thrown away for a client that may then see its 413.
-const WAIT_TIMEOUT: u64 = 16;
+const DRAIN_FACTOR: u64 = 16;
 
 /// Hands on requests whose bodies are complete and at most `limit` bytes long.
 pub(super) async fn read_whole(State(limit): State<usize>, request: Request, next: Next) -> Response {
@@ -24,7 +24,7 @@ pub(super) async fn read_whole(State(limit): State<usize>, request: Request, nex
 }
 
 async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let most = (limit as u64).saturating_mul(WAIT_TIMEOUT);
+    let most = (limit as u64).saturating_mul(DRAIN_FACTOR);
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())

@@ -113,7 +113,7 @@ where
 {
     let mut failures = 0;
     // The last attempt may be cut short; the error of the one before it is more useful.
-    let mut last = None;
+    let mut last_error = None;
     loop {
         let error = match tokio::time::timeout_at(retry.deadline, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
@@ -121,7 +121,7 @@ where
             Err(_) => {
                 let silence =
                     || anyhow::anyhow!("{what} did not answer in time (lifecycle.start_timeout_ms)");
-                return Err(last.map_or_else(silence, anyhow::Error::new));
+                return Err(last_error.map_or_else(silence, anyhow::Error::new));
             }
         };
         let left = retry.deadline.saturating_duration_since(Instant::now());
@@ -130,7 +130,7 @@ where
         }
         let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
         tracing::warn!(left_s = left.as_secs(), error = format!("{error}{reason}"), "waiting for {what}");
-        last = Some(error);
+        last_error = Some(error);
         failures += 1;
         tokio::time::sleep(retry.backoff.pause(failures).min(left)).await;
     }

@@ -249,7 +249,7 @@ impl<'a> Replay<'a, '_> {
         let is_same = expected.as_ref() == Some(&row.data) && event.occurred_at() == row.occurred_at;
         self.check(row.version, is_same && is_next, "is not what was published under its id");
         if let Some(record) = published.record {
-            self.metadata(row, record.header("ce_causationid"), record.header("ce_userid"), record);
+            self.check_metadata(row, record.header("ce_causationid"), record.header("ce_userid"), record);
         }
     }
 
@@ -261,7 +261,7 @@ impl<'a> Replay<'a, '_> {
         self.check(row.version, fact.is_some(), "has no cause that order has applied");
         let (fact, record) = fact?;
         self.received.push(fact.event_id());
-        self.metadata(row, row.metadata["causation_id"].as_str(), record.header("ce_userid"), record);
+        self.check_metadata(row, row.metadata["causation_id"].as_str(), record.header("ce_userid"), record);
         Some(fact)
     }
 
@@ -289,7 +289,7 @@ impl<'a> Replay<'a, '_> {
     }
 
     /// What stands beside an event, compared with the headers of its own record or of its cause's.
-    fn metadata(
+    fn check_metadata(
         &mut self,
         row: &EventRow,
         causation_id: Option<&str>,
