@@ -181,7 +181,6 @@ impl AnyEvent {
     }
 
     /// The `order_id` of an event whose key it is.
-    #[must_use]
     pub fn order_id(&self) -> Option<Uuid> {
         match self {
             Self::OrderCancelled(event) => Some(event.order_id),
@@ -198,7 +197,6 @@ impl AnyEvent {
     }
 
     /// The `sku` of an event whose key it is.
-    #[must_use]
     pub fn sku(&self) -> Option<&str> {
         match self {
             Self::StockLevelLow(event) => Some(&event.sku),
