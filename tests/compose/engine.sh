@@ -27,7 +27,7 @@ need_packages() {
         fail "missing: ${missing[*]}. Debian and Ubuntu, as root: apt-get install ${missing[*]}"
     say "installing Debian packages: ${missing[*]}"
     tries logged "$work/apt.log" install_packages "${missing[@]}" ||
-        { tail -n 20 "$work/apt.log" >&2; fail "could not install ${missing[*]}: mend what apt says above, or install them by hand"; }
+        { tail -n 20 "$work/apt.log" >&2; fail "could not install ${missing[*]}: fix what apt reports above, or install them by hand"; }
 }
 
 # A client that can build with cache mounts: an old one with BuildKit inside, or a new one with the plug-in for it.

@@ -86,7 +86,7 @@ impl Database {
             return outcome;
         }
         drop(returned);
-        self.suspect_idle();
+        self.close_idle();
         counter!("database_timeouts_total", "operation" => operation.label()).increment(1);
         Err(too_late(bound).into())
     }

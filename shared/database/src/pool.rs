@@ -102,8 +102,8 @@ impl Database {
         &self.begin[operation as usize]
     }
 
-    /// A connection has not answered. The idle ones may have fallen silent with it, and asking each would take too long.
-    pub(crate) fn suspect_idle(&self) {
+    /// Closes the idle connections when one has not answered: they use its network path, and checking each takes too long.
+    pub(crate) fn close_idle(&self) {
         self.pool.retain(|_, _| false);
     }
 }

@@ -1,8 +1,9 @@
-//! Names that were given up before 0.2.0 (docs/adr/0021): one thing has one name, in every layer.
+//! Names that were given up: those of before 0.2.0 (docs/adr/0021), and terms for which the field has another one.
 
 use std::path::Path;
 
 use anyhow::Context;
+use proc_macro2::{TokenStream, TokenTree};
 
 use crate::Violation;
 
@@ -78,6 +79,44 @@ const BEFORE: [&str; 68] = [
     "TIDINGS_REGISTRY__REGISTER",
 ];
 
+/// Words that no identifier of Rust contains, each with the field's term.
+const HOME_MADE: [(&str, &str); 34] = [
+    ("addressee", "recipient"),
+    ("ambient", "clock"),
+    ("breath", "interval"),
+    ("chains", "key queues, links"),
+    ("company", "batch"),
+    ("crowded", "limit"),
+    ("fulfilment", "unit of work"),
+    ("happening", "event"),
+    ("happenings", "events"),
+    ("lane", "topic publisher"),
+    ("lanes", "topic publishers"),
+    ("mend", "fix"),
+    ("notices", "notifications"),
+    ("office", "leader"),
+    ("parked", "dead letter"),
+    ("parking", "dead letter"),
+    ("patience", "timeout"),
+    ("patiently", "retry until"),
+    ("presence", "membership"),
+    ("reaction", "handler"),
+    ("reactions", "handlers"),
+    ("seal", "encode"),
+    ("sealed", "encoded"),
+    ("shelf", "stock level"),
+    ("shelves", "stock levels"),
+    ("stories", "traces, timelines"),
+    ("story", "trace, timeline"),
+    ("suspect", "isolated"),
+    ("suspects", "isolated"),
+    ("sweep", "full scan"),
+    ("tenure", "partition assignment"),
+    ("tombstone", "cancelled before placed"),
+    ("trial", "isolated"),
+    ("worlds", "transient"),
+];
+
 /// What speaks of the past, and this list.
 const LEFT_OUT: [&str; 5] =
     ["docs/adr", "CHANGELOG.md", "tests/architecture/src/names.rs", "target", "node_modules"];
@@ -106,6 +145,11 @@ fn walk(root: &Path, folder: &Path, violations: &mut Vec<Violation>) -> anyhow::
             walk(root, &path, violations)?;
         } else if let Ok(text) = std::fs::read_to_string(&path) {
             violations.extend(in_text(&relative, &text));
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                let tokens: TokenStream =
+                    text.parse().map_err(|error| anyhow::anyhow!("{relative}: {error}"))?;
+                in_identifiers(&relative, tokens, violations);
+            }
         }
     }
     Ok(())
@@ -124,9 +168,52 @@ fn in_text(path: &str, text: &str) -> Vec<Violation> {
         .collect()
 }
 
+fn in_identifiers(path: &str, tokens: TokenStream, violations: &mut Vec<Violation>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => in_identifiers(path, group.stream(), violations),
+            TokenTree::Ident(ident) => {
+                let name = ident.to_string();
+                let found =
+                    words(&name).into_iter().find_map(|word| HOME_MADE.iter().find(|it| it.0 == word));
+                if let Some((word, term)) = found {
+                    let rule = format!("{name}: the field's term for \"{word}\" is \"{term}\"");
+                    violations.push(Violation::new(path, ident.span().start().line, rule));
+                }
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+/// The words of an identifier in snake case or camel case, in lower case.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut after_lower = false;
+    for letter in name.chars() {
+        if letter == '_' || (letter.is_uppercase() && after_lower) {
+            words.push(String::new());
+        }
+        if letter != '_' {
+            words.last_mut().into_iter().for_each(|word| word.extend(letter.to_lowercase()));
+        }
+        after_lower = letter.is_lowercase();
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn home_made_terms_are_found_in_identifiers_only() {
+        let source =
+            "// A story.\nfn the_story() {\n    SealedEvent::new(\"a story\", history, chained)\n}\n";
+        let mut found = Vec::new();
+        in_identifiers("a.rs", source.parse().unwrap(), &mut found);
+        assert_eq!(found.iter().map(|violation| violation.line).collect::<Vec<_>>(), [2, 3]);
+    }
 
     #[test]
     fn whole_words_are_found_and_parts_of_others_are_not() {

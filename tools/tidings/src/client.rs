@@ -188,10 +188,10 @@ async fn answer<T: DeserializeOwned>(sent: reqwest::Result<Response>) -> Answer<
         };
     }
     let why = format!("{status}: {}", String::from_utf8_lossy(&body));
-    let is_worlds_fault = status.is_server_error()
+    let is_transient = status.is_server_error()
         || status == StatusCode::REQUEST_TIMEOUT
         || status == StatusCode::TOO_MANY_REQUESTS;
-    if is_worlds_fault { Answer::Unknown(why) } else { Answer::Rejected(why) }
+    if is_transient { Answer::Unknown(why) } else { Answer::Rejected(why) }
 }
 
 /// An error with what caused it; reqwest's own text stops at "error sending request".

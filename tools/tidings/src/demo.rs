@@ -79,7 +79,7 @@ async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool
         let key = format!("demo-{}-{sku}", std::process::id());
         inventory.replenish(sku, &key, quantity).await.into_result().context("replenishing")?;
     }
-    tell_one_story(stack, &order, started, say).await?;
+    follow_one_order(stack, &order, started, say).await?;
 
     let progress = Arc::new(Progress::default());
     let placing_done = CancellationToken::new();
@@ -102,7 +102,7 @@ async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool
     Ok(has_every_end && have_ended && report.holds())
 }
 
-async fn tell_one_story(stack: &Stack, order: &Client, started: Instant, say: &Say) -> anyhow::Result<()> {
+async fn follow_one_order(stack: &Stack, order: &Client, started: Instant, say: &Say) -> anyhow::Result<()> {
     let system = stack.system();
     let registry = RegistryConfig { url: system.registry.clone(), auto_register_schemas: false };
     let topics = Topics::new(system.topics_prefix.clone());

@@ -24,7 +24,7 @@ async fn a_cancelled_order_holds_nothing_in_whatever_order_and_batches_its_doubl
                 inventory.apply(batch).await.unwrap();
             }
             let state = inventory.state(order).await.unwrap();
-            // A tombstone publishes nothing; a reservation that went back says both.
+            // An order cancelled before it was placed publishes nothing; a released reservation publishes two events.
             let published = inventory.sequences(&order.to_string()).await.len();
             assert_eq!(
                 published,

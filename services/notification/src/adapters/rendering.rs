@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_notice_has_a_mail_with_a_stable_message_id() {
+    fn every_notification_has_a_mail_with_a_stable_message_id() {
         let refund = Money { amount_minor: 4_210, currency: "GBP".to_owned() };
         for notification in [
             Notification::OrderReceived,

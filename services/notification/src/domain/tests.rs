@@ -69,7 +69,7 @@ fn a_second_end_and_another_order_under_the_same_id_are_refused() {
 proptest! {
     /// Facts in any order, any number of times: each notification once, and the same set in the end.
     #[test]
-    fn any_order_of_doubled_facts_gives_each_notice_once(facts in prop::collection::vec(0..3_u8, 0..12)) {
+    fn any_order_of_doubled_facts_gives_each_notification_once(facts in prop::collection::vec(0..3_u8, 0..12)) {
         let mut order = unknown();
         let mut notifications = Vec::new();
         for fact in &facts {

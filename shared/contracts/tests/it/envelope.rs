@@ -65,7 +65,7 @@ proptest! {
 }
 
 #[test]
-fn an_event_without_headers_begins_its_own_story() {
+fn an_event_without_headers_has_its_own_id_for_correlation() {
     let event = samples::order_placed().into_any();
     let envelope = Envelope::from_delivered(&[], &event);
     assert_eq!(envelope.correlation_id, event.event_id());

@@ -189,7 +189,7 @@ async fn records_that_are_no_events_are_dead_lettered_with_their_reason_and_byte
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_without_a_reaction_is_skipped_by_its_header_before_decoding() {
+async fn an_event_without_a_handler_is_skipped_by_its_header_before_decoding() {
     let mut stack = Stack::start().await;
     let mut foreign = record("tidings.orders", "whatever", b"no Avro at all".to_vec());
     foreign.headers = vec![("ce_type".to_owned(), b"tidings.order.OrderPlaced".to_vec())];

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_in_company_is_tried_alone_before_anything_else_is_sent() {
+    fn a_record_refused_in_a_batch_is_tried_alone_before_anything_else_is_sent() {
         let mut queues = queues(10, &[(1, "a"), (2, "b"), (3, "c")]);
         assert_eq!(send(&mut queues), [1, 2, 3]);
         assert_eq!(queues.refused(&queue_key("a"), true), None);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspect_whose_trial_gave_no_answer_is_tried_alone_again() {
+    fn a_record_whose_try_alone_gave_no_answer_is_tried_alone_again() {
         let mut queues = queues(10, &[(1, "a"), (2, "b")]);
         assert_eq!(send(&mut queues), [1, 2]);
         assert_eq!(queues.refused(&queue_key("a"), true), None);

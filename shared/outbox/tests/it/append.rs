@@ -133,7 +133,7 @@ async fn each_message_names_the_one_before_it_of_its_key() {
 }
 
 #[tokio::test]
-async fn one_key_on_two_topics_is_two_chains() {
+async fn one_key_on_two_topics_has_two_sequences() {
     let stage = Stage::set().await;
     let mut conn = stage.pool().acquire().await.unwrap();
     let messages = vec![message(&stage.orders, "a", 1), message(&stage.stock, "a", 1)];

@@ -133,7 +133,7 @@ async fn a_released_key_that_is_refused_again_is_blocked_again_under_the_same_re
 }
 
 #[tokio::test]
-async fn records_refused_only_in_company_are_published() {
+async fn records_refused_only_in_a_batch_are_published() {
     // A broker refuses a batch whole: the first time everybody is refused, alone only the culprit.
     let (stage, bus) = Stage::in_memory().await;
     for key in KEYS {

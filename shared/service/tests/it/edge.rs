@@ -93,7 +93,7 @@ async fn requests_beyond_the_bound_are_rejected_while_health_still_answers() {
     assert_eq!(rejected.headers()["retry-after"], "1");
     let problem: serde_json::Value = rejected.json().await.unwrap();
     assert_eq!(problem["type"], "urn:tidings:problem:overloaded");
-    // Turned away it would be a problem document, which `get` does not take from health.
+    // Rejected, it would be a problem document, which `get` does not take from health.
     eventually("health answers", WAIT_TIMEOUT, async || {
         let (status, report) = service.get("/health/ready").await;
         if status == 200 { Ok(()) } else { Err(report) }

@@ -189,7 +189,7 @@ async fn a_worker_that_fails_is_started_again_and_shows_in_health() {
 }
 
 /// A member that does not come back from an outage is replaced after two minutes (docs/adr/0013).
-const OUTAGE_PATIENCE: Duration = Duration::from_secs(180);
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn without_the_broker_a_service_says_so_and_goes_on_accepting() {
@@ -205,7 +205,7 @@ async fn without_the_broker_a_service_says_so_and_goes_on_accepting() {
     let id = new_id();
     assert_eq!(service.post(&format!("/confirm/{id}"), "").await.0, 202);
     stack.broker.up().unwrap();
-    eventually("what was accepted is published and applied", OUTAGE_PATIENCE, async || {
+    eventually("what was accepted is published and applied", OUTAGE_TIMEOUT, async || {
         let applied = orders(&stack, "applied").await;
         if applied == [id] { Ok(()) } else { Err(applied) }
     })

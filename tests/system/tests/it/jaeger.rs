@@ -17,7 +17,7 @@ fn given(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; run this by make test-jaeger"))
 }
 
-async fn the_story_is_found(protocol: OtlpProtocol) -> anyhow::Result<OrderTrace> {
+async fn the_trace_is_found(protocol: OtlpProtocol) -> anyhow::Result<OrderTrace> {
     let jaeger = given("TIDINGS_TEST_JAEGER");
     let otlp = match protocol {
         OtlpProtocol::Http => given("TIDINGS_TEST_JAEGER_OTLP_HTTP"),
@@ -55,8 +55,8 @@ async fn the_story_is_found(protocol: OtlpProtocol) -> anyhow::Result<OrderTrace
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Jaeger: make test-jaeger"]
-async fn an_orders_whole_story_is_found_in_jaeger_by_its_id() -> anyhow::Result<()> {
-    let found = the_story_is_found(OtlpProtocol::Http).await?;
+async fn an_orders_whole_trace_is_found_in_jaeger_by_its_id() -> anyhow::Result<()> {
+    let found = the_trace_is_found(OtlpProtocol::Http).await?;
     let waited = found.tree.spans.iter().filter(|span| span.outbox_wait_ms.is_some()).count();
     assert!(waited > 0, "what was published says how long it waited in the outbox");
     Ok(())
@@ -64,6 +64,6 @@ async fn an_orders_whole_story_is_found_in_jaeger_by_its_id() -> anyhow::Result<
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Jaeger: make test-jaeger"]
-async fn spans_sent_over_grpc_tell_the_same_story() -> anyhow::Result<()> {
-    the_story_is_found(OtlpProtocol::Grpc).await.map(drop)
+async fn spans_sent_over_grpc_give_the_same_trace() -> anyhow::Result<()> {
+    the_trace_is_found(OtlpProtocol::Grpc).await.map(drop)
 }

@@ -366,7 +366,7 @@ async fn a_crash_between_commit_and_publish_leaves_the_trace_whole() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redriven_event_continues_its_old_trace_and_the_story_ends_as_if_it_had_never_waited()
+async fn a_redriven_event_continues_its_old_trace_and_the_order_ends_as_if_it_had_never_waited()
 -> anyhow::Result<()> {
     let system = System::start().await;
     system.replenish("TEAPOT", 1_000).await?;

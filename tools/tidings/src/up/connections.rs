@@ -27,7 +27,7 @@ pub(super) struct Pools {
 
 /// What a server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Room {
+struct Limits {
     max_connections: usize,
     /// For superusers and for roles with `pg_use_reserved_connections`.
     reserved: usize,
@@ -45,8 +45,8 @@ impl Pools {
     }
 
     /// The largest pools with which all connections of so many services fit.
-    fn that_fit(room: Room, services: usize) -> Option<Self> {
-        let free = room.max_connections.saturating_sub(room.reserved + room.used);
+    fn that_fit(limits: Limits, services: usize) -> Option<Self> {
+        let free = limits.max_connections.saturating_sub(limits.reserved + limits.used);
         (LEAST..=DEFAULT).rev().map(Self::of).find(|pools| pools.sum(services) + KEPT <= free)
     }
 }
@@ -56,9 +56,9 @@ impl Pools {
 /// # Errors
 /// When it does not answer, or takes too few connections.
 pub(super) async fn pools(base: &str, services: usize) -> anyhow::Result<Pools> {
-    let room = databases::ask(base, async |server| Ok(room(server).await?)).await?;
-    let Some(pools) = Pools::that_fit(room, services) else {
-        let Room { max_connections, reserved, used } = room;
+    let limits = databases::ask(base, async |server| Ok(limits(server).await?)).await?;
+    let Some(pools) = Pools::that_fit(limits, services) else {
+        let Limits { max_connections, reserved, used } = limits;
         let least = Pools::of(LEAST);
         bail!(
             "{} takes {max_connections} connections, of which {reserved} are reserved and {used} are open: {} are left. {services} \
@@ -75,7 +75,7 @@ pub(super) async fn pools(base: &str, services: usize) -> anyhow::Result<Pools> 
 
 /// Of other roles' sessions, a role without privileges sees little more than database and user; workers of the server lack one of
 /// them.
-async fn room(server: &mut PgConnection) -> Result<Room, sqlx::Error> {
+async fn limits(server: &mut PgConnection) -> Result<Limits, sqlx::Error> {
     let (max_connections, reserved, used): (i32, i32, i64) = sqlx::query_as(
         "SELECT current_setting('max_connections')::integer,
              current_setting('superuser_reserved_connections')::integer
@@ -86,7 +86,7 @@ async fn room(server: &mut PgConnection) -> Result<Room, sqlx::Error> {
     .fetch_one(server)
     .await?;
     let count = |number: i64| usize::try_from(number).unwrap_or_default();
-    Ok(Room {
+    Ok(Limits {
         max_connections: count(max_connections.into()),
         reserved: count(reserved.into()),
         used: count(used),
@@ -102,8 +102,8 @@ mod tests {
 
     const SERVICES: usize = 5;
 
-    const fn stock(used: usize) -> Room {
-        Room { max_connections: 100, reserved: 3, used }
+    const fn stock(used: usize) -> Limits {
+        Limits { max_connections: 100, reserved: 3, used }
     }
 
     #[test]
@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn a_large_server_changes_nothing() {
-        let room = Room { max_connections: 200, reserved: 3, used: 5 };
-        assert_eq!(Pools::that_fit(room, SERVICES), Some(Pools { service: DEFAULT, provider: 8 }));
+        let limits = Limits { max_connections: 200, reserved: 3, used: 5 };
+        assert_eq!(Pools::that_fit(limits, SERVICES), Some(Pools { service: DEFAULT, provider: 8 }));
     }
 
     #[tokio::test]
@@ -144,7 +144,7 @@ mod tests {
         let (_, host) = url.rsplit_once('@').unwrap();
         let mut stranger =
             PgConnection::connect(&format!("postgres://stranger:stranger@{host}")).await.unwrap();
-        let seen = room(&mut stranger).await.unwrap();
+        let seen = limits(&mut stranger).await.unwrap();
         // A parallel worker of the server may be among them for a moment.
         assert!((5..=7).contains(&seen.used), "{seen:?}");
         assert_eq!((seen.max_connections, seen.reserved), (100, 3));

@@ -89,7 +89,7 @@ macro_rules! checks {
 
 checks! {
     OutboxMessages: G1, "outbox messages", "key, sequence, value and every header of each published message", "the record of the same event on its topic";
-    OutboxChains: G1, "outbox links", "the predecessor that each message names", "the message before it of the same topic and key";
+    OutboxLinks: G1, "outbox links", "the predecessor that each message names", "the message before it of the same topic and key";
     OutboxPartitions: G1, "outbox table partitions", "the list of table partitions", "the existing tables, without a gap between them";
     BlockedKeys: G1, "blocked keys", "the keys that a relay has blocked", "none";
     Aggregates: G1, "aggregates", "the last sequence and message id in the row of each order, reservation, payment and SKU", "the events of its key on the topic and in the outbox";
@@ -109,7 +109,7 @@ checks! {
     Payments: G3, "payments", "each payment, every column", "the events that payment has applied and published, and the provider's ledger";
     ProviderLedger: G3, "provider steps", "each step in the provider's ledger, including declined ones", "the payment's end and the order's total";
     ProviderAccounts: G3, "provider accounts", "the provider's accounts", "its ledger";
-    Notices: G3, "notified orders", "the row of each order in notification", "the events that notification has applied";
+    NotifiedOrders: G3, "notified orders", "the row of each order in notification", "the events that notification has applied";
     Mails: G3, "mails", "each mail's recipient, subject, text, HTML and Message-ID", "the events that notification has applied: each required mail exists once";
     MailsSent: G3, "mails sent", "each mail", "an attempt and the status sent; a failed mail is listed, and is a violation if no failure was expected";
     CountedOrders: G3, "counted orders", "the row of each order in analytics, by which it is counted once", "the events that analytics has applied";

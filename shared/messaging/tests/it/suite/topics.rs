@@ -85,7 +85,7 @@ pub(crate) async fn a_ping_is_answered_by_a_broker_only(harness: &impl Harness) 
 }
 
 /// A member that does not come back from an outage is replaced after two minutes (docs/adr/0013).
-const OUTAGE_PATIENCE: Duration = Duration::from_secs(180);
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(crate) async fn an_outage_is_waited_out(harness: &impl Harness) {
     let bus = harness.bus();
@@ -116,7 +116,7 @@ pub(crate) async fn an_outage_is_waited_out(harness: &impl Harness) {
 
     harness.set_available(true);
     timeout(LONG, waiting).await.expect("acknowledgements in time").unwrap();
-    ledger.has_read_within(OUTAGE_PATIENCE, 100).await;
+    ledger.has_read_within(OUTAGE_TIMEOUT, 100).await;
     publish(&*producer, records(100)).await;
     ledger.has_read(150).await;
     member.leave().await;

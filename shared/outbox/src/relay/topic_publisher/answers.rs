@@ -80,7 +80,7 @@ impl TopicPublisher {
             let flow = self.flow(partition);
             (flow.is_isolated(&key), flow.is_retry(&key))
         };
-        // In company nothing is known yet.
+        // The fault may be another record of the batch.
         let consequence = is_isolated.then(|| self.verdict.refused(refusal, is_retry, now));
         if consequence == Some(Consequence::KeepRowAndAlarm) {
             self.refused.set(1.0);

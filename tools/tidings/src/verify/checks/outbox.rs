@@ -139,7 +139,7 @@ fn links(service: ServiceName, delivery: &Delivery, out: &mut Comparisons) {
             // Its predecessor was dropped with its table partition.
             (None, Some(previous_id)) => previous_id < oldest,
         };
-        out.holds(Check::OutboxChains, follows, || {
+        out.holds(Check::OutboxLinks, follows, || {
             let previous_id = row.previous_id;
             format!(
                 "{}: it names {previous_id:?} as its predecessor, which is {before:?}",

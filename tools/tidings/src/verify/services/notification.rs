@@ -23,14 +23,14 @@ pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut 
     let rows = &case.snapshot.notification;
     for order_id in case.orders.keys() {
         let is_known = !case.applied(NOTIFICATION, *order_id).is_empty();
-        out.holds(Check::Notices, !is_known || rows.orders.contains_key(order_id), || {
+        out.holds(Check::NotifiedOrders, !is_known || rows.orders.contains_key(order_id), || {
             format!("order {order_id}: notification has applied an event of it and has no row")
         });
     }
     for (order_id, row) in &rows.orders {
         let applied = case.applied(NOTIFICATION, *order_id);
         let facts = Facts::of(&applied);
-        notices(case, row, &facts, out);
+        notified(case, row, &facts, out);
         let found = rows.mails.get(order_id).map_or(&[][..], Vec::as_slice);
         let kinds: Vec<&str> = found.iter().map(|mail| mail.kind.as_str()).collect();
         let mut owed: Vec<&str> = facts.owed();
@@ -92,8 +92,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn notices(case: &Case<'_>, row: &OrderRow, facts: &Facts<'_>, out: &mut Comparisons) {
-    const CHECK: Check = Check::Notices;
+fn notified(case: &Case<'_>, row: &OrderRow, facts: &Facts<'_>, out: &mut Comparisons) {
+    const CHECK: Check = Check::NotifiedOrders;
     let subject = format!("notification's order {}", row.order_id);
     let placed = facts.placed.map(|(placed, _)| placed);
     let status = match placed {
