@@ -21,7 +21,7 @@ test test-kafka test-jaeger test-upgrade test-k8s test-mutations test-outside ve
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside package test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -65,6 +65,10 @@ package: export CARGO_PROFILE_DEV_BUILD_OVERRIDE_OPT_LEVEL = 0
 package: export CARGO_PROFILE_DEV_BUILD_OVERRIDE_CODEGEN_UNITS = 16
 package: bootstrap ## The libraries as crates.io would get them, each built from its package
 	cargo package $(LOCKED) --allow-dirty $(addprefix --package ,$(LIBRARIES))
+
+doc: export RUSTDOCFLAGS = --deny warnings
+doc: bootstrap ## The documentation of the libraries and of what services are built with, in target/doc
+	cargo doc $(LOCKED) --no-deps --features kafka-inbox/testing $(addprefix --package ,$(LIBRARIES) events contracts service testkit)
 
 test-alerts: ## The alert rules, by promtool
 	tools/promtool.sh check rules observability/prometheus/alerts.yml

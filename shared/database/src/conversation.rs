@@ -17,7 +17,7 @@ use crate::pool::{Database, Manager};
 /// The longest that a rollback may take before its connection is dropped instead.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A lent connection, outside a transaction: each statement is one of its own. It goes to [`Returned`] when it is dropped.
+/// A lent connection, outside a transaction: each statement is one of its own. It returns to the pool when it is dropped.
 pub struct Connection {
     object: Option<Object<Manager>>,
     returned: Arc<Mutex<Option<Object<Manager>>>>,

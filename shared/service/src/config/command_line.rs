@@ -19,7 +19,7 @@ Examples:
   TIDINGS_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 TIDINGS_DATABASE__URL_FILE=/run/secrets/database-url order"
 )]
 pub struct CommandLine {
-    /// A TOML file with sections such as [http] and [database].
+    /// A TOML file with sections such as `[http]` and `[database]`.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print the configuration that would be used, without its secrets, and end.
