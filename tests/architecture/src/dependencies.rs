@@ -1,4 +1,5 @@
-//! Who may depend on whom: services never on services, shared crates on nothing above them.
+//! Who may depend on whom: services never on services, shared crates on nothing above them, and what both run with on
+//! nothing that belongs to tests.
 
 use anyhow::Context;
 use toml::Table;
@@ -15,7 +16,13 @@ struct Member {
     name: String,
     /// What it is called in code, where that is another name.
     library: Option<String>,
-    dependencies: Vec<String>,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Clone, Debug)]
+struct Dependency {
+    name: String,
+    is_for_tests: bool,
 }
 
 /// Every dependency between members that the layers forbid.
@@ -27,8 +34,10 @@ pub fn violations(manifests: &[Source]) -> anyhow::Result<Vec<Violation>> {
     let mut violations = Vec::new();
     for member in &members {
         for dependency in &member.dependencies {
-            let Some(target) = members.iter().find(|other| other.is_called(dependency)) else { continue };
-            if !allowed(&member.layer, &target.layer) {
+            let Some(target) = members.iter().find(|other| other.is_called(&dependency.name)) else {
+                continue;
+            };
+            if !allowed(&member.layer, &target.layer, dependency.is_for_tests) {
                 violations.push(Violation::new(
                     &member.manifest,
                     0,
@@ -49,9 +58,9 @@ impl Member {
     }
 }
 
-fn allowed(from: &str, to: &str) -> bool {
+fn allowed(from: &str, to: &str, is_for_tests: bool) -> bool {
     match from {
-        "services" | "shared" => to == "shared",
+        "services" | "shared" => to == "shared" || (is_for_tests && to != "services"),
         // The command and the tests stand outside: they see everything.
         _ => true,
     }
@@ -78,13 +87,14 @@ fn member(manifest: &Source) -> anyhow::Result<Member> {
 }
 
 /// Dependencies of every kind, also those of single targets.
-fn gather(table: &Table, found: &mut Vec<String>) {
+fn gather(table: &Table, found: &mut Vec<Dependency>) {
     for (key, value) in table {
         let Some(inner) = value.as_table() else { continue };
         if key.ends_with("dependencies") {
             for (name, requirement) in inner {
                 let renamed = requirement.get("package").and_then(toml::Value::as_str);
-                found.push(renamed.unwrap_or(name).to_owned());
+                let name = renamed.unwrap_or(name).to_owned();
+                found.push(Dependency { name, is_for_tests: key == "dev-dependencies" });
             }
         } else if key == "target" || key.starts_with("cfg(") {
             gather(inner, found);
@@ -105,6 +115,7 @@ mod tests {
     fn forbidden_dependencies_are_found_however_they_are_written() {
         let order = manifest("services/order/Cargo.toml", "");
         let inbox = manifest("shared/inbox/Cargo.toml", "");
+        let testkit = manifest("tests/testkit/Cargo.toml", "");
         for (path, dependencies, expected) in [
             ("services/payment/Cargo.toml", "[dependencies]\norder.workspace = true", 1),
             ("services/payment/Cargo.toml", "[dev-dependencies]\norder = { path = '../order' }", 1),
@@ -112,9 +123,13 @@ mod tests {
             ("services/payment/Cargo.toml", "[target.'cfg(unix)'.dependencies]\norder.workspace = true", 1),
             ("services/payment/Cargo.toml", "[dependencies]\ninbox.workspace = true", 0),
             ("shared/outbox/Cargo.toml", "[build-dependencies]\norder.workspace = true", 1),
+            ("shared/outbox/Cargo.toml", "[dev-dependencies]\norder.workspace = true", 1),
+            ("services/payment/Cargo.toml", "[dependencies]\ntestkit.workspace = true", 1),
+            ("services/payment/Cargo.toml", "[dev-dependencies]\ntestkit.workspace = true", 0),
             ("tests/system/Cargo.toml", "[dev-dependencies]\norder.workspace = true", 0),
         ] {
-            let found = violations(&[order.clone(), inbox.clone(), manifest(path, dependencies)]).unwrap();
+            let others = [order.clone(), inbox.clone(), testkit.clone()];
+            let found = violations(&[&others[..], &[manifest(path, dependencies)]].concat()).unwrap();
             assert_eq!(found.len(), expected, "{path} {dependencies}: {found:?}");
         }
     }

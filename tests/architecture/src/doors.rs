@@ -130,7 +130,7 @@ pub const SYSTEMS: &[System] = &[
 ];
 
 /// Where foreign systems are played, not spoken to.
-const PLAYED: [&str; 2] = ["shared/embedded/", "shared/testkit/"];
+const PLAYED: [&str; 2] = ["tools/embedded/", "tests/testkit/"];
 
 /// Uses of a client outside of its doors, and doors that name no bound.
 ///
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn doors_tests_and_stand_ins_are_left_alone() {
         for (path, text) in [
-            ("shared/embedded/src/broker.rs", "use rdkafka::ClientConfig;"),
+            ("tools/embedded/src/broker.rs", "use rdkafka::ClientConfig;"),
             ("services/order/tests/it/x.rs", "use sqlx::PgPool;"),
             ("services/order/src/adapters/x.rs", "#[cfg(test)] mod tests { use sqlx::PgPool; }"),
             ("services/order/src/adapters/x.rs", "fn f(reqwest: u8) -> u8 { reqwest }"),

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Column, Connection, Executor, PgPool, SqlSafeStr, Stat
 use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage, TestDatabase, Version};
 
 /// Statements of test support may create databases, whose names can't be parameters.
-const EXEMPT: &str = "shared/testkit/";
+const EXEMPT: &str = "tests/testkit/";
 
 fn statements() -> Vec<Statement> {
     let mut statements = Vec::new();

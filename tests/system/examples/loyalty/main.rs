@@ -69,7 +69,7 @@ impl UnitOfWork for Earned {
         Ok(Self(Vec::with_capacity(events.len())))
     }
 
-    /// An event that is delivered again does not come here: the inbox has its id, by the same transaction.
+    /// A redelivered event does not arrive here: the inbox has its id, by the same transaction.
     async fn store(self, points: &i32, conn: &mut PgConnection) -> Result<(), HandlerError> {
         let (order_ids, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = self.0.into_iter().unzip();
         sqlx::query(
