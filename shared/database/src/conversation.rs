@@ -142,8 +142,8 @@ impl Drop for Connection {
     }
 }
 
-/// What came back of a conversation: given back to the pool only by one that has ended, else closed without a word to the server,
-/// which may not answer.
+/// The connection of a conversation: returned to the pool if the conversation has ended, otherwise closed without a message to
+/// the server, which may not answer.
 #[derive(Default)]
 struct Returned(Arc<Mutex<Option<Object<Manager>>>>);
 

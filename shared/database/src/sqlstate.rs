@@ -1,4 +1,4 @@
-//! Who is at fault when the database refuses: one table of SQLSTATEs, exhaustive by class, for consumers and requests alike.
+//! What an error of the database means: one table of SQLSTATEs, exhaustive by class, for consumers and requests.
 //!
 //! Source: PostgreSQL's documentation, appendix A, error codes.
 

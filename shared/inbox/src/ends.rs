@@ -11,7 +11,7 @@ pub(crate) async fn ends_of(bus: &dyn Bus, topics: &[String]) -> Vec<Option<Ends
     let of_topic = async |topic: &String| match ends::partitions(bus, topic).await {
         Ok(partitions) => Some(ends::watermarks(bus, partitions).await),
         Err(error) => {
-            tracing::debug!(topic, %error, "the lag is not known");
+            tracing::debug!(topic, %error, "cannot read consumer lag");
             None
         }
     };

@@ -38,7 +38,7 @@ pub(crate) async fn given_up(decided: &mut watch::Receiver<Option<Cause>>) -> Ca
         match cause {
             Ok(Some(cause)) => return cause,
             Ok(None) => {}
-            // The deciding task has ended.
+            // The task that decides has ended.
             Err(_) => std::future::pending().await,
         }
     }
@@ -122,7 +122,7 @@ impl<'a> HandOver<'a> {
 
     async fn committed(&self) -> Option<BTreeMap<TopicPartition, i64>> {
         let answer = self.shared.bus.committed_offsets(&self.shared.applier.group, &self.topics).await;
-        answer.inspect_err(|error| tracing::debug!(%error, "committed offsets are not known")).ok()
+        answer.inspect_err(|error| tracing::debug!(%error, "cannot read committed offsets")).ok()
     }
 
     async fn reach(&self) -> Option<Reach> {
@@ -132,7 +132,7 @@ impl<'a> HandOver<'a> {
     async fn others(&self) -> Option<Vec<BTreeSet<String>>> {
         let Shared { applier, member, .. } = self.shared;
         let answer = members::others(&applier.database, *member, self.times.fresh_for).await;
-        answer.inspect_err(|error| tracing::debug!(%error, "other members are not known")).ok()
+        answer.inspect_err(|error| tracing::debug!(%error, "cannot read other members")).ok()
     }
 
     async fn until_it_may_join(&self, cool_down: Duration) {

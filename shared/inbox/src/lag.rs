@@ -71,7 +71,7 @@ impl Look {
         match applied {
             Ok(applied) => Self { lags: lags(&applied, &ends), applied, reach },
             Err(error) => {
-                tracing::debug!(%error, "the lag is not known");
+                tracing::debug!(%error, "cannot read consumer lag");
                 Self { reach, ..Self::default() }
             }
         }

@@ -13,7 +13,7 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "inbox_dead_letters",
         &["topic", "reason"],
-        "Records that could not be applied and wait for a person, or for a release that knows their type \
+        "Records that could not be applied and wait for an operator, or for a release that knows their type \
          (`unknown_event_type`), with those of the same key behind them (`behind_dead_letter`): the rows of `inbox.dead_letters`.",
     ),
     Metric::histogram(
@@ -75,7 +75,7 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "inbox_topic_partitions_unexpected",
         &["topic"],
-        "Partitions that a topic has beyond the count by which keys were placed so far, below 0 if it has fewer.",
+        "Difference between the partitions of a topic and the count by which keys were placed so far.",
     ),
 ];
 

@@ -94,7 +94,7 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration, shutdown: Cancella
                 Look::at(&shared, names),
             );
             if let Err(error) = counted {
-                tracing::debug!(%error, "dead letters are not counted");
+                tracing::debug!(%error, "cannot count dead letters");
             }
             show_lags(&look.lags);
             let assigned = shared.status.partitions();

@@ -39,7 +39,7 @@ const AT_MOST: u64 = 1_000;
 /// A dead letter, without its content.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct DeadLetter {
-    /// What redrive calls it.
+    /// The id for a redrive.
     pub id: i64,
     /// Full topic name.
     pub topic: String,
@@ -51,11 +51,11 @@ pub struct DeadLetter {
     pub event_type: Option<String>,
     /// A stable code; `behind_dead_letter` waits for another one of its key.
     pub reason: String,
-    /// Which state met which event.
+    /// Details of the rejection.
     pub detail: String,
-    /// How often it was redriven in vain.
+    /// Number of failed redrives.
     pub attempts: i32,
-    /// Since when.
+    /// When it became a dead letter.
     pub dead_lettered_at: DateTime<Utc>,
 }
 
@@ -164,7 +164,7 @@ impl Shared {
                 break;
             }
             if letter.outcome == seen::UNDECIDABLE && letter.id != dead_letter_id {
-                // It may have been applied before: only who names it takes it.
+                // It may have been applied before: only an explicit request redrives it.
                 redriven.rejected = Some(below_floor(letter.event_id).to_string());
                 break;
             }

@@ -184,7 +184,7 @@ impl Shared {
                         partition = id.partition,
                         found = part.from,
                         next_offset,
-                        "another consumer was here"
+                        "partition position moved by another consumer; repositioning"
                     );
                     return Turn::Reposition;
                 }
@@ -201,7 +201,7 @@ impl Shared {
             }
             match parts.failed(error.verdict()) {
                 Next::AtOnce if part.records.len() == batch.records.len() => {
-                    tracing::warn!(topic = id.topic, partition = id.partition, %error, "a batch is refused: applying its parts");
+                    tracing::warn!(topic = id.topic, partition = id.partition, %error, "batch failed; splitting it to isolate the record");
                 }
                 Next::AtOnce => {}
                 Next::DeadLetter => blamed = rejection,
@@ -218,7 +218,7 @@ impl Shared {
     fn stop_at_letter(&self, id: &TopicPartition, status: &WorkerStatus, error: &HandlerError) {
         counter!("inbox_partitions_stopped_total", "topic" => label(&id.topic), "reason" => LETTER_REFUSED)
             .increment(1);
-        tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: a dead letter is refused");
+        tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: the database refuses a dead letter");
         status.set(PartitionState::Stopped { error: format!("a dead letter is refused: {error}") });
     }
 

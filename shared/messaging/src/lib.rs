@@ -33,5 +33,5 @@ pub mod ends {
 pub const METRICS: &[Metric] = &[Metric::gauge(
     "messaging_paused_partitions",
     &[],
-    "Assigned partitions that are not fetched: their buffer is full, or their reader has not begun yet.",
+    "Assigned partitions that are not fetched: their buffer is full, or they are not read yet.",
 )];

@@ -64,7 +64,7 @@ pub enum AppendError {
         causation_id: Option<Uuid>,
     },
     /// An aggregate has published since it was read: its row was not locked. Repeat the transaction.
-    #[error("{expected} aggregates were to be stored, {stored} still were as they had been read")]
+    #[error("stored {stored} of {expected} aggregates: the others changed since they were read")]
     Stale {
         /// How many aggregates there are to store.
         expected: usize,

@@ -9,7 +9,7 @@ pub struct Backlog {
     pub unpublished: i64,
     /// Age of the oldest of them that is not behind a blocked key; 0 when there is none.
     pub oldest_age_s: f64,
-    /// Keys that wait for a person.
+    /// Keys that need an operator.
     pub blocked_keys: i64,
 }
 

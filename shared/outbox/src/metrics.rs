@@ -9,7 +9,7 @@ pub const METRICS: &[Metric] = &[
         "outbox_blocked_keys",
         &[],
         "Keys of which nothing more is published: the rows of `outbox.blocked_keys`. Rejected ones are tried again by \
-         themselves, those behind a gap wait for a person.",
+         themselves, those behind a gap need an operator.",
     ),
     Metric::counter(
         "outbox_delivery_failures_total",

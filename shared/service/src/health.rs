@@ -22,7 +22,7 @@ use crate::runtime::{Progress, Shown};
 /// How long a question to the database or the broker may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an answer is repeated without asking again, so that probes cost nothing.
+/// How long a result is cached, so that probes cost nothing.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How a component is.
@@ -225,7 +225,7 @@ pub async fn live() -> &'static str {
     "live\n"
 }
 
-/// Whether the service can answer requests: a probe that fails keeps them away. Its components say what else is wrong.
+/// Whether the service can answer requests: a replica whose probe fails gets no requests. Its components say what else is wrong.
 #[utoipa::path(
     get,
     path = "/health/ready",

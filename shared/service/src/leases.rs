@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 pub use worker::LeaseWorker;
 
-/// How long a worker takes nothing once its calls had no answer; doubled from probe to probe that has none either.
+/// The first cool-down of a worker whose calls had no answer; doubled after each probe without an answer.
 pub const COOL_DOWN: Duration = Duration::from_secs(10);
 
 /// Whether the foreign system answered.

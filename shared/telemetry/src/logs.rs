@@ -25,7 +25,7 @@ pub(crate) fn layer<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    // Asked for every line anew. A filter whose answer is kept per call site would not be: then whoever merely asks
+    // Evaluated per line. A filter whose answer is kept per call site would not be: then whoever merely asks
     // whether a level is enabled (sqlx does, for each statement) leaves its "no" behind for the thread's next line,
     // which is lost (tokio-rs/tracing, per-layer filters).
     let filter = dynamic_filter_fn(move |metadata, context| {

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::reader::Reader;
 use super::postgres::{self, Generation, rebuilds};
 
-/// How often a replica looks for a generation to make; a request at this replica wakes it at once.
+/// How often a replica looks for a requested generation; a request at this replica wakes it at once.
 const POLL: Duration = Duration::from_secs(5);
 
 /// How long the leader's session may take for a statement.
@@ -42,7 +42,7 @@ enum Impossible {
     #[error("{topic}/{partition} at {offset} was applied before and is rejected now: {rejection}")]
     Rejected { topic: String, partition: i32, offset: i64, rejection: Rejection },
     /// A dead letter that was left out has been redriven or discarded since.
-    #[error("event {event_id} was a dead letter and is none any more: request the rebuild again")]
+    #[error("event {event_id} was redriven during the rebuild: request the rebuild again")]
     Redriven { event_id: Uuid },
 }
 

@@ -46,7 +46,7 @@ struct Watches {
 
 /// The limit of this replica is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("as many requests wait already as this replica allows")]
+#[error("this replica's limit of waiting requests is reached")]
 pub struct TooManyWaiters;
 
 /// A permit to wait, one of a limited number.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::dispatch::{Changes, Recorded};
 use crate::domain::{CustomerId, ImpossibleTransition, Order, OrderEvent, OrderId, Refusal};
 
-/// What ties all that happens to an order together, whoever causes it: born with the request that placed it.
+/// Correlation id and trace of an order, set by the request that placed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correlation {
     /// The correlation id of everything that follows from the order.

@@ -54,7 +54,9 @@ pub enum Refusal {
     #[error("the order was confirmed and can't be cancelled any more")]
     AlreadyConfirmed,
     /// A payment over another amount than the order's total.
-    #[error("a payment of {amount_minor} {currency} for an order of {total_minor} {order_currency}")]
+    #[error(
+        "the payment of {amount_minor} {currency} does not match the order's total of {total_minor} {order_currency}"
+    )]
     WrongAmount { amount_minor: i64, currency: String, total_minor: i64, order_currency: String },
     /// A second payment under another id: the customer was charged twice.
     #[error("payment {second} after payment {first} of the same order")]

@@ -46,7 +46,7 @@ pub enum Order {
 
 /// A stream that holds what no decision could have led to: the data was tampered with or the code is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an order that is {state} can't have met {event}")]
+#[error("{event} is impossible for an order that is {state}")]
 pub struct ImpossibleTransition {
     pub state: &'static str,
     pub event: &'static str,

@@ -1,4 +1,4 @@
-//! `OrderCancelled`: turns the saga round, wherever it is: what was held or taken is given back. If the saga has not begun, it
+//! `OrderCancelled`: reverses the saga in any state: voids or refunds what was authorized or captured. If the saga has not begun, it
 //! never will.
 
 use contracts::order::OrderCancelled;

@@ -24,7 +24,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
     let looking = async {
         loop {
             if let Err(error) = redrive(&shared, &known).await {
-                tracing::warn!(%error, "what this release knows is not redriven yet; trying again");
+                tracing::warn!(%error, "redrive of newly known types failed, will be retried");
             }
             tokio::time::sleep(EVERY).await;
         }

@@ -19,7 +19,7 @@ use crate::bus::{Delivered, TopicPartition};
 
 /// How long a poll may wait: a seek or a resumption waits as long.
 const POLL: Duration = Duration::from_millis(10);
-/// Positions are committed to Kafka for lag tools only. So often it is asked, too, which markers were passed.
+/// Positions are committed to Kafka for lag tools only. Also the interval in which passed transaction markers are read.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 /// librdkafka's own thread answers a seek; it needs no network.
 const SEEK: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ impl Backoff {
         self.pauses.jittered(self.failures, rand::random())
     }
 
-    /// It went well: the next failure begins anew.
+    /// Begins anew after a success.
     pub(crate) const fn reset(&mut self) {
         self.failures = 0;
     }

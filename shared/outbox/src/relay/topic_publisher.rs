@@ -72,7 +72,7 @@ pub(crate) struct TopicPublisher {
     /// otherwise than they share partitions, and nothing else.
     partitions: i32,
     config: RelayConfig,
-    /// When the producer of now last had a record acknowledged.
+    /// The last acknowledgement of the current producer.
     acknowledged_at: Option<Instant>,
     /// Something failed since.
     failed: bool,
@@ -134,7 +134,7 @@ impl TopicPublisher {
         }
     }
 
-    /// Publishes until the relay hangs up.
+    /// Publishes until the relay drops its channel.
     pub(crate) async fn run(mut self) {
         let (mut opened, partitions) = {
             let broker = Arc::clone(&self.broker);
@@ -347,7 +347,7 @@ fn send(
     row: &Row,
 ) -> BoxFuture<'static, Answer> {
     let (span, record) = row.to_record(content_type);
-    // The partition of a key is the producer's to know.
+    // The producer decides the partition of a key.
     let receipt = match &key {
         QueueKey::Key(_) => producer.send(record),
         QueueKey::Message(_) => producer.send_to(partition, record),

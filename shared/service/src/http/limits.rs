@@ -35,13 +35,13 @@ impl Limits {
     }
 }
 
-/// This request's place among those in flight; an extension of every request. A handler that has done its work and
-/// only waits (`Prefer: wait`) gives it back, and is then bounded by a limit of its own.
+/// The in-flight permit of a request; an extension of every request. A handler that has done its work and only waits
+/// (`Prefer: wait`) releases it, and is then bounded by a limit of its own.
 #[derive(Clone, Debug)]
 pub struct InFlight(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl InFlight {
-    /// Gives the place back before the answer. From now on the handler may be dropped where it waits.
+    /// Releases the permit before the answer. From now on the handler may be dropped where it waits.
     pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -85,7 +85,7 @@ pub(super) async fn limit(State(limits): State<Limits>, mut request: Request, ne
     tokio::time::timeout(bound, next.run(request)).await.unwrap_or_else(|_| {
         Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long")
             .detail(format!(
-                "no answer within {} ms; what it asked for may have been done or not: repeat it, with the same \
+                "no answer within {} ms; the outcome is unknown: repeat the request with the same \
                  Idempotency-Key where there is one",
                 bound.as_millis()
             ))

@@ -49,7 +49,7 @@ pub(crate) async fn serve(
     drop(listener);
     let finishing = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(grace, finishing).await.is_err() {
-        tracing::warn!("requests were still in hand after the grace period");
+        tracing::warn!("requests still in flight after the grace period");
     }
 }
 

@@ -69,13 +69,13 @@ impl<W: LeasedWork> LeaseWorker<W> {
         match self.pause.reason() {
             Some(reason) => {
                 if !was_paused {
-                    tracing::warn!(worker, reason, "worker paused: it takes no work that others could do");
+                    tracing::warn!(worker, reason, "worker paused: its calls are not answered");
                 }
                 progress.pause(reason);
             }
             None => {
                 if was_paused {
-                    tracing::info!(worker, "worker goes on: its calls are answered again");
+                    tracing::info!(worker, "worker resumed: its calls are answered again");
                 }
                 progress.resume();
             }
@@ -95,7 +95,12 @@ impl<W: LeasedWork> LeaseWorker<W> {
                 Err(error) => {
                     let (worker, outcomes) = (self.work.name(), outcomes.len());
                     let error = format!("{error:#}");
-                    tracing::warn!(worker, outcomes, error, "outcomes of leased work wait for the database");
+                    tracing::warn!(
+                        worker,
+                        outcomes,
+                        error,
+                        "cannot record the outcomes of leased work, will be retried"
+                    );
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -111,7 +116,7 @@ impl<W: LeasedWork> LeaseWorker<W> {
                 outcomes.push(outcome);
             }
             Err(error) => {
-                tracing::error!(worker = self.work.name(), %error, "a call died; its item is taken again when its lease ends");
+                tracing::error!(worker = self.work.name(), %error, "a call panicked; its item is retried when its lease expires");
                 contacts.push(Contact::NoAnswer);
             }
         };

@@ -79,7 +79,7 @@ pub fn run_with<C: DeserializeOwned + Serialize + Default>(
     command_line: &CommandLine,
     wire: impl FnOnce(&C, &Deps) -> anyhow::Result<Service>,
 ) -> anyhow::Result<()> {
-    // A release that is taken back runs on the schema that its successor left.
+    // A release that was rolled back runs on the newer schema.
     definition.migrator.set_ignore_missing(true);
     let settings = Settings::<C>::load(&definition, command_line)?;
     if command_line.print_config {
@@ -171,7 +171,7 @@ fn signals(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> 
                 _ = interrupt.recv() => {}
             }
             if is_first {
-                tracing::info!("asked to stop; once more ends at once");
+                tracing::info!("shutdown requested; a second signal exits immediately");
                 stop.cancel();
             }
         }
@@ -199,7 +199,7 @@ async fn end_stuck_sessions(database: Database, shutdown: CancellationToken) {
         }
         match stuck.look().await {
             Ok(sessions) => ended.increment(sessions),
-            Err(error) => tracing::debug!(%error, "stuck sessions are not looked for"),
+            Err(error) => tracing::debug!(%error, "cannot check for stuck sessions"),
         }
     }
 }
@@ -347,7 +347,7 @@ impl Running {
         let outcome = match failure {
             None => Ok(()),
             Some(Ok(Ok(()))) if self.deps.shutdown.is_cancelled() => Ok(()),
-            Some(Ok(Ok(()))) => Err(anyhow::anyhow!("a part of the service ended unasked")),
+            Some(Ok(Ok(()))) => Err(anyhow::anyhow!("a component of the service exited unexpectedly")),
             Some(Ok(Err(error))) => Err(error),
             Some(Err(error)) => Err(error.into()),
         };
@@ -366,7 +366,7 @@ impl Running {
         if tokio::time::timeout_at(deadline, finishing).await.is_err() {
             tracing::warn!(
                 grace_ms = self.grace.as_millis(),
-                "work in hand did not end within lifecycle.grace_ms; transactions that were open are rolled back"
+                "grace period (lifecycle.grace_ms) exceeded; open transactions are rolled back"
             );
             self.parts.abort_all();
         }
@@ -374,7 +374,9 @@ impl Running {
         let bound = self.relay_grace + RELAY_CLOSE_TIMEOUT;
         let relayed = async { while self.relay.join_next().await.is_some() {} };
         if tokio::time::timeout(bound, relayed).await.is_err() {
-            tracing::warn!("the relay did not end in time; what it had not finished is published later");
+            tracing::warn!(
+                "relay did not stop in time; unpublished messages are published after the restart"
+            );
         }
         self.deps.database.close();
         tracing::info!("{} has stopped", self.deps.name);

@@ -57,7 +57,7 @@ pub(super) async fn migrate(definition: &Definition, config: &Common) -> anyhow:
 async fn database(definition: &Definition, config: &Common, retry: Retry) -> anyhow::Result<Database> {
     retry_until("the database", retry, DatabaseError::is_transient, || open(definition, config))
         .await
-        .context("the database is needed; its address is database.url (TIDINGS_DATABASE__URL)")
+        .context("cannot reach the database; check database.url (TIDINGS_DATABASE__URL)")
 }
 
 async fn create_topics(bus: &dyn Bus, topics: &Topics, config: &Common, retry: Retry) -> anyhow::Result<()> {
@@ -70,9 +70,9 @@ async fn create_topics(bus: &dyn Bus, topics: &Topics, config: &Common, retry: R
         })
         .collect();
     let is_transient = |error: &BusError| matches!(error, BusError::Unavailable { .. });
-    retry_until("the broker", retry, is_transient, || bus.create_topics(&specs)).await.context(
-        "the broker is needed; its address is kafka.bootstrap_servers (TIDINGS_KAFKA__BOOTSTRAP_SERVERS)",
-    )
+    retry_until("the broker", retry, is_transient, || bus.create_topics(&specs))
+        .await
+        .context("cannot reach the broker; check kafka.bootstrap_servers (TIDINGS_KAFKA__BOOTSTRAP_SERVERS)")
 }
 
 async fn codec(
@@ -89,7 +89,7 @@ async fn codec(
     let left = retry.deadline.saturating_duration_since(Instant::now());
     Codec::connect_within(left, &registry, topics, definition.publishes, &[])
         .await
-        .context("the schema registry is needed; its address is registry.url (TIDINGS_REGISTRY__URL)")
+        .context("cannot reach the schema registry; check registry.url (TIDINGS_REGISTRY__URL)")
 }
 
 /// Fetches every schema of the events that are consumed, so that a later registry outage stops no consumer.
@@ -97,7 +97,7 @@ pub(super) async fn preload(codec: &Codec, consumes: &[&'static str], config: &C
     codec
         .preload_within(config.lifecycle.start_timeout(), consumes)
         .await
-        .context("the schemas of consumed events are needed; the registry's address is registry.url")
+        .context("cannot fetch the schemas of consumed events; check registry.url (TIDINGS_REGISTRY__URL)")
 }
 
 /// Tries until it works, fails for good, or `deadline` is over.

@@ -33,7 +33,7 @@ pub(super) async fn supervise(mut worker: Box<dyn Worker>, progress: Progress, s
             return;
         }
         failures = if started.elapsed() >= HEALTHY { 1 } else { failures + 1 };
-        let reason = outcome.map_or_else(|error| format!("{error:#}"), |()| "it ended unasked".to_owned());
+        let reason = outcome.map_or_else(|error| format!("{error:#}"), |()| "it returned early".to_owned());
         tracing::error!(worker = name, failures, reason, "a worker failed and is started again");
         metrics::counter!("worker_failures_total", "worker" => name).increment(1);
         progress.failed(Some(format!("failure {failures}: {reason}")));

@@ -38,7 +38,7 @@ struct Partition {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct End {
-    /// Deadlines that had passed by then had done so before the offset was read.
+    /// The offset was read after these deadlines had expired.
     read_at: DateTime<Utc>,
     marks: Watermarks,
 }

@@ -120,7 +120,7 @@ fn answer(body: &OrderBody, version: i64) -> Result<Answer, Problem> {
     Ok(Answer { status_code: StatusCode::ACCEPTED.as_u16(), etag: headers::etag(version), body })
 }
 
-/// Waits for the order's end. The order is committed already: whatever goes wrong now, the answer stays an answer.
+/// Waits for the order's end. The order is committed already: a later failure does not change the response.
 async fn wait_for_end(
     api: &Api,
     order_id: OrderId,

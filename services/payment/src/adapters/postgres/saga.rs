@@ -90,7 +90,7 @@ impl SagaStore {
             let (order_id, step) = (found.payment.order_id.0, performed.step);
             let mut job = found.clone();
             let Ok(event) = job.record(performed, now, RefundId(new_id()), self.policy) else {
-                tracing::info!(%order_id, %step, "answer dropped: its lease has ended, and the step is resolved by its key");
+                tracing::info!(%order_id, %step, "answer of the provider dropped: its lease has expired, and the step is resolved by its key");
                 continue;
             };
             match event.as_ref().map(|event| self.encode(&mut job, event)).transpose() {

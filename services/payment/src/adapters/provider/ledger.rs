@@ -132,7 +132,7 @@ impl Ledger {
         })
     }
 
-    /// An account that a void has already closed refuses: the call came too late.
+    /// An account that a void has closed refuses later calls.
     async fn authorize(&self, request: &Request<'_>) -> Result<Option<Line>, sqlx::Error> {
         sqlx::query_as(
             "WITH account AS (

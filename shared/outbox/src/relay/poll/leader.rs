@@ -39,10 +39,10 @@ use stalls::Stalls;
 
 /// Outcomes that publishers may report before the leader has taken them.
 const OUTCOMES: usize = 64;
-/// After how many intervals it is tried again to drop a table partition that could not be dropped.
+/// Intervals between two attempts to drop a table partition.
 const DROP_RETRY: u32 = 10;
-/// Full scans walk over the index entries of finished rows, which a transaction that stays open keeps alive. They may take one
-/// part in so many of the session's time.
+/// Full scans walk over the index entries of finished rows, which a transaction that stays open keeps alive. They take at
+/// most this part of the session's time: one in so many.
 const FULL_SCAN_SHARE: u32 = 10;
 
 pub(super) struct LeaderDeps {

@@ -23,12 +23,15 @@ pub(super) async fn listen(options: Arc<PgConnectOptions>, wake: Arc<Notify>, co
                 if let Err(error) = forward(listener, &wake).await {
                     tracing::debug!(
                         error = &error as &dyn std::error::Error,
-                        "outbox: not listening; polling"
+                        "outbox: no LISTEN connection; polling only"
                     );
                 }
             }
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "outbox: not listening; polling");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "outbox: no LISTEN connection; polling only"
+                );
             }
         }
         sleep(backoff.next()).await;

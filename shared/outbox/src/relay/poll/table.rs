@@ -373,7 +373,7 @@ pub(super) async fn drop_table_partition(
         Err(error @ sqlx::Error::Database(_)) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "outbox: a table partition is not dropped now; trying again later"
+                "outbox: dropping a table partition failed, will be retried"
             );
             Ok(Dropped::Busy)
         }

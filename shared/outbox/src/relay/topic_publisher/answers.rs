@@ -56,7 +56,7 @@ impl TopicPublisher {
         if !acknowledged.is_empty() {
             (self.acknowledged_at, self.failed) = (Some(now), false);
             if self.verdict.acknowledged() {
-                tracing::info!(topic = self.topic, "outbox: topic takes records again");
+                tracing::info!(topic = self.topic, "outbox: topic accepts records again");
                 self.refused.set(0.0);
                 self.report(Outcome::Takes { topic: self.topic.clone() }).await?;
             }

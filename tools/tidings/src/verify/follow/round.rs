@@ -42,7 +42,7 @@ const BETWEEN_CYCLES: Duration = Duration::from_secs(5);
 const ORDERS_AT_ONCE: usize = 1_000;
 /// An order's first event that is written later than this may be a repetition; one of an order that was done lately is.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::seconds(10);
-/// How many orders that were done are known by name.
+/// How many completed orders are kept by id.
 const RECENT: usize = 100_000;
 
 /// What a round came to.
