@@ -77,7 +77,7 @@ impl Given {
         decide(&self.0, command, at(seconds))
     }
 
-    fn when_heard(&self, fact: Fact) -> Then {
+    fn when_received(&self, fact: Fact) -> Then {
         react(&self.0, fact)
     }
 }
@@ -96,19 +96,19 @@ fn an_order_is_placed_once() {
 
 #[test]
 fn a_completed_payment_confirms() {
-    let then = given(&placed()).when_heard(paid(1));
+    let then = given(&placed()).when_received(paid(1));
     assert_eq!(then, Ok(vec![OrderEvent::OrderConfirmed { payment_id: id(1) }]));
 }
 
 #[test]
 fn a_declined_payment_cancels() {
-    let then = given(&placed()).when_heard(declined());
+    let then = given(&placed()).when_received(declined());
     assert_eq!(then, Ok(vec![cancelled(CancellationReason::PaymentDeclined, Some("card expired"))]));
 }
 
 #[test]
 fn a_shortage_cancels_and_names_what_is_missing() {
-    let then = given(&placed()).when_heard(out_of_stock());
+    let then = given(&placed()).when_received(out_of_stock());
     let detail = Some("85123A: 6 wanted, 2 available");
     assert_eq!(then, Ok(vec![cancelled(CancellationReason::OutOfStock, detail)]));
 }
@@ -116,7 +116,7 @@ fn a_shortage_cancels_and_names_what_is_missing() {
 #[test]
 fn many_shortages_are_counted_instead_of_listed() {
     let shortage = Shortage { sku: "S".repeat(64), requested: 1, available: 0 };
-    let then = given(&placed()).when_heard(Fact::StockRejected { shortages: vec![shortage; 2_000] });
+    let then = given(&placed()).when_received(Fact::StockRejected { shortages: vec![shortage; 2_000] });
     let Ok([OrderEvent::OrderCancelled { detail: Some(detail), .. }]) = then.as_deref() else {
         panic!("{then:?}");
     };
@@ -125,7 +125,7 @@ fn many_shortages_are_counted_instead_of_listed() {
 
 #[test]
 fn a_reservation_is_progress() {
-    let then = given(&placed()).when_heard(reserved());
+    let then = given(&placed()).when_received(reserved());
     assert_eq!(then, Ok(vec![OrderEvent::StockReservationRecorded { reservation_id: id(7) }]));
 }
 
@@ -159,7 +159,7 @@ fn a_deadline_cancels_only_once_it_has_passed() {
 #[test]
 fn a_payment_that_completes_after_the_end_is_recorded_and_changes_nothing() {
     let cancelled = cancelled(CancellationReason::TimedOut, None);
-    let then = given_placed_and(std::slice::from_ref(&cancelled)).when_heard(paid(1));
+    let then = given_placed_and(std::slice::from_ref(&cancelled)).when_received(paid(1));
     let late = OrderEvent::LatePaymentRecorded { payment_id: id(1) };
     assert_eq!(then, Ok(vec![late.clone()]));
     let before = given_placed_and(std::slice::from_ref(&cancelled)).0;
@@ -181,7 +181,7 @@ fn a_fact_heard_before_leads_to_nothing() {
 #[test]
 fn a_fact_about_an_unknown_order_is_refused() {
     for fact in [reserved(), out_of_stock(), paid(1), declined()] {
-        assert_eq!(given(&[]).when_heard(fact), Err(Refusal::UnknownOrder));
+        assert_eq!(given(&[]).when_received(fact), Err(Refusal::UnknownOrder));
     }
 }
 
@@ -191,7 +191,7 @@ fn a_payment_over_another_amount_is_refused() {
     let foreign =
         Fact::PaymentCompleted { payment_id: id(1), amount_minor: 1_530, currency: "USD".to_owned() };
     for fact in [short, foreign] {
-        let then = given(&placed()).when_heard(fact);
+        let then = given(&placed()).when_received(fact);
         assert_eq!(then.unwrap_err().code(), "wrong_amount");
     }
 }
@@ -199,7 +199,7 @@ fn a_payment_over_another_amount_is_refused() {
 #[test]
 fn a_second_payment_is_refused_so_that_somebody_looks_at_it() {
     let confirmed = OrderEvent::OrderConfirmed { payment_id: id(1) };
-    let then = given_placed_and(&[confirmed]).when_heard(paid(2));
+    let then = given_placed_and(&[confirmed]).when_received(paid(2));
     assert_eq!(then, Err(Refusal::SecondPayment { first: id(1), second: id(2) }));
 }
 

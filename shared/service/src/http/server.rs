@@ -24,22 +24,22 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
     grace: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(config.max_connections));
+    let permits = Arc::new(Semaphore::new(config.max_connections));
     let header_timeout = Duration::from_millis(config.header_timeout_ms);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
-            Some((stream, place)) => {
+            Some((stream, permit)) => {
                 let app = app.clone();
                 let shutdown = shutdown.clone();
                 connections.spawn(async move {
                     connection(stream, app, header_timeout, shutdown).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             None => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -55,11 +55,11 @@ pub(crate) async fn serve(
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             None

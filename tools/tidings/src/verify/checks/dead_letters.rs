@@ -88,8 +88,10 @@ fn letter(
     let is_made = record.made_id(&row.topic) == row.event_id;
     // One that another release knows has the type that it announced, or that its schema names.
     let is_expected = match row.event_type.as_deref() {
-        told if !is_made => told == decoded,
-        Some(told) => [record.header("ce_type"), decoded].contains(&Some(told)) || row.detail.contains(told),
+        announced if !is_made => announced == decoded,
+        Some(announced) => {
+            [record.header("ce_type"), decoded].contains(&Some(announced)) || row.detail.contains(announced)
+        }
         None => row.reason != "unknown_event_type",
     };
     out.holds(Check::DeadLetters, is_expected, || {
