@@ -21,3 +21,4 @@ mod releases;
 mod rights;
 mod stack;
 mod verdicts;
+mod weeks;

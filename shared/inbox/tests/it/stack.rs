@@ -34,6 +34,7 @@ pub(crate) struct Stack {
     pub(crate) shutdown: CancellationToken,
     pub(crate) max_batch_records: usize,
     pub(crate) stalled_after_ms: u64,
+    pub(crate) deduplication_days: u32,
     redrive: Option<Redrive>,
     tasks: JoinSet<()>,
 }
@@ -57,6 +58,7 @@ impl Stack {
             shutdown: CancellationToken::new(),
             max_batch_records: ConsumerConfig::default().max_batch_records,
             stalled_after_ms: ConsumerConfig::default().stalled_after_ms,
+            deduplication_days: ConsumerConfig::default().deduplication_days,
             redrive: None,
             tasks: JoinSet::new(),
         }
@@ -94,6 +96,7 @@ impl Stack {
             config: ConsumerConfig {
                 max_batch_records: self.max_batch_records,
                 stalled_after_ms: self.stalled_after_ms,
+                deduplication_days: self.deduplication_days,
                 backoff_initial_ms: 1,
                 backoff_max_ms: 10,
                 ..ConsumerConfig::default()
