@@ -9,6 +9,7 @@ use metrics::gauge;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
+use crate::ends::{Ends, ends_of};
 use crate::seen;
 use crate::shared::Shared;
 
@@ -46,12 +47,13 @@ pub(crate) async fn missing_right(
 
 /// Makes table partitions ahead of time and drops forgotten ones.
 pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
-    let days = shared.config.deduplication_days;
     loop {
+        let ends = known_ends(&shared).await;
+        let (ends, days) = (ends.as_ref(), shared.config.deduplication_days);
         let database = &shared.applier.database;
         let maintained = database
             .connection(Operation::Maintenance, |mut conn| async move {
-                let maintained = seen::maintain(&mut conn, days).await;
+                let maintained = maintain(&mut conn, ends, days).await;
                 // Also when nothing can be made: that is when it has to be seen.
                 show_end(&mut conn).await?;
                 maintained
@@ -68,6 +70,24 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// What all partitions hold, where weeks are dropped; none while a topic's partitions are not named, because each of them
+/// may need any week.
+async fn known_ends(shared: &Shared) -> Option<Ends> {
+    if shared.config.deduplication_days == 0 {
+        return None;
+    }
+    let ends: Option<Vec<Ends>> = ends_of(&*shared.bus, &shared.topics).await.into_iter().collect();
+    Some(ends?.into_iter().flatten().collect())
+}
+
+async fn maintain(conn: &mut PgConnection, ends: Option<&Ends>, days: u32) -> Result<(), sqlx::Error> {
+    seen::add_weeks(conn).await?;
+    match ends {
+        Some(ends) => seen::drop_weeks(conn, ends, days).await,
+        None => Ok(()),
     }
 }
 

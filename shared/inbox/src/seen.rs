@@ -6,6 +6,8 @@ use messaging::TopicPartition;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::ends::Ends;
+
 /// Handled, with its effect.
 pub(crate) const APPLIED: &str = "applied";
 pub(crate) const DEAD_LETTERED: &str = "dead_lettered";
@@ -82,18 +84,38 @@ pub(crate) async fn set_outcomes(
     Ok(())
 }
 
-/// Makes table partitions ahead of time and drops those that `deduplication_days` no longer asks for (0 keeps all). Days
-/// are counted from the slower one of the database's clock and the newest record that was applied.
-pub(crate) async fn maintain(conn: &mut PgConnection, deduplication_days: u32) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT inbox.add_table_partitions(now() + interval '4 weeks')").execute(&mut *conn).await?;
-    if deduplication_days > 0 {
-        sqlx::query(
-            "SELECT inbox.drop_table_partitions(
-                 least(now(), (SELECT max(last_record_at) FROM inbox.consumer_positions)) - make_interval(days => $1))",
-        )
-        .bind(i32::try_from(deduplication_days).unwrap_or(i32::MAX))
-        .execute(conn)
-        .await?;
-    }
+/// Makes table partitions ahead of time.
+pub(crate) async fn add_weeks(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT inbox.add_table_partitions(now() + interval '4 weeks')").execute(conn).await?;
+    Ok(())
+}
+
+/// Drops the weeks that end so many days before the earliest of the database's clock, the newest applied record, and the
+/// last applied record of each partition that is not known to be at its end. Such a partition without an applied record
+/// holds all weeks, and so does a service that has applied none (docs/adr/0019).
+pub(crate) async fn drop_weeks(conn: &mut PgConnection, ends: &Ends, days: u32) -> Result<(), sqlx::Error> {
+    let topics: Vec<&str> = ends.iter().map(|(id, _)| id.topic.as_str()).collect();
+    let partitions: Vec<i32> = ends.iter().map(|(id, _)| id.partition).collect();
+    let (lows, highs): (Vec<Option<i64>>, Vec<Option<i64>>) = ends
+        .iter()
+        .map(|(_, answer)| answer.as_ref().ok().map(|marks| (marks.low, marks.high)).unzip())
+        .unzip();
+    sqlx::query(
+        "SELECT inbox.drop_table_partitions(
+             least(now(), coalesce(max(p.last_record_at), '-infinity'), coalesce(min(CASE
+                 WHEN p.stopped_reason IS NULL AND coalesce(p.next_offset, log.low) = log.high THEN 'infinity'
+                 WHEN p.last_record_at IS NULL THEN '-infinity'
+                 ELSE p.last_record_at
+             END), '-infinity')) - make_interval(days => $5))
+         FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) AS log (topic, partition, low, high)
+         LEFT JOIN inbox.consumer_positions p ON (p.topic, p.partition) = (log.topic, log.partition)",
+    )
+    .bind(topics)
+    .bind(partitions)
+    .bind(lows)
+    .bind(highs)
+    .bind(i32::try_from(days).unwrap_or(i32::MAX))
+    .execute(conn)
+    .await?;
     Ok(())
 }
