@@ -5,6 +5,7 @@
     reason = "a test ends where it meets what it does not expect"
 )]
 
+mod breaker;
 mod dead_letters;
 mod effects;
 mod group;

@@ -10,7 +10,8 @@ use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, clock};
 use database::Database;
 use events::AvroDecoder;
 use inbox::{
-    Consumer, ConsumerConfig, ConsumerStatus, DeadLetter, Parts, Redrive, Redriven, list_dead_letters,
+    Consumer, ConsumerConfig, ConsumerStatus, DeadLetter, Parts, Redrive, Redriven, Subscriptions,
+    list_dead_letters,
 };
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
 use testkit::broker::all_watermarks;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::ledger::{Faults, TABLE, subscriptions};
+use crate::ledger::{Faults, Ledger, TABLE, subscriptions};
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -31,6 +32,8 @@ pub(crate) struct Stack {
     /// What the consumers know that are added from now on.
     pub(crate) release: Arc<Codec>,
     pub(crate) faults: Arc<Faults>,
+    /// What the consumers do that are added from now on.
+    pub(crate) subscriptions: fn() -> Subscriptions<Ledger>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) max_batch_records: usize,
     pub(crate) stalled_after_ms: u64,
@@ -55,6 +58,7 @@ impl Stack {
             release: Arc::clone(&codec),
             codec,
             faults: Arc::new(Faults::none()),
+            subscriptions,
             shutdown: CancellationToken::new(),
             max_batch_records: ConsumerConfig::default().max_batch_records,
             stalled_after_ms: ConsumerConfig::default().stalled_after_ms,
@@ -90,7 +94,7 @@ impl Stack {
             topics: vec![self.codec.topics().name(Topic::Orders)],
             partitions: PARTITIONS,
             decoder: AvroDecoder::new(Arc::clone(&self.release)),
-            subscriptions: subscriptions(),
+            subscriptions: (self.subscriptions)(),
             deps: Arc::clone(&self.faults),
             group: group.to_owned(),
             config: ConsumerConfig {
