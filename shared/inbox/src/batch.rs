@@ -23,6 +23,7 @@ use sqlx::PgConnection;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::breaker::{Breaker, Open, Runs};
 use crate::dead_letters::{self, BEHIND, NewDeadLetter};
 use crate::decoding::{self, Item};
 use crate::effect::{Effect, Erased};
@@ -34,7 +35,7 @@ use crate::seen::{self, DEAD_LETTERED, UNDECIDABLE};
 use crate::spans::BatchSpans;
 use crate::unit_of_work::Received;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Committed.
     Applied(Tally),
@@ -42,6 +43,12 @@ pub(crate) enum Outcome {
     Moved {
         /// The offset that has to come next.
         next_offset: i64,
+    },
+    /// Nothing was applied: a record fails that may not become a dead letter yet.
+    Open {
+        /// How many records come before it.
+        records: usize,
+        open: Open,
     },
 }
 
@@ -60,6 +67,7 @@ pub(crate) struct Applier {
     pub(crate) database: Database,
     pub(crate) effect: Box<dyn Effect>,
     pub(crate) provisional: Provisional,
+    pub(crate) breaker: Breaker,
 }
 
 /// One try at a batch: committed, moved, or a rejection found, which asks for another try without that event.
@@ -146,7 +154,11 @@ impl Applier {
         if locked.next_offset != batch.from {
             return Ok(Attempt::Done(Outcome::Moved { next_offset: locked.next_offset }));
         }
-        let plan = plan(&mut tx, partition, batch, items, rejected, locked).await?;
+        let runs = self.breaker.runs(partition);
+        let mut plan = plan(&mut tx, partition, batch, items, rejected, locked, runs).await?;
+        if let Some((records, open)) = plan.open.take() {
+            return Ok(Attempt::Done(Outcome::Open { records, open }));
+        }
         let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
             Ok(after_commit) => after_commit,
             Err(HandlerError::Rejected { event_id, rejection }) => {
@@ -159,6 +171,7 @@ impl Applier {
         }
         positions::advance(&mut tx, partition, batch).await?;
         tx.commit().await?;
+        self.breaker.committed(partition, plan.runs);
         spans.record(&plan.apply, &plan.duplicates, &plan.dead_letters);
         after_commit();
         Self::note_ages(partition, &plan.apply);
@@ -184,6 +197,10 @@ struct Plan<'a> {
     /// The offsets of records that were handled before.
     duplicates: Vec<i64>,
     tally: Tally,
+    /// Of failures, behind the batch.
+    runs: Runs,
+    /// The record that may not become a dead letter yet, by its place in the batch; the plan ends before it.
+    open: Option<(usize, Open)>,
 }
 
 async fn plan<'a>(
@@ -193,6 +210,7 @@ async fn plan<'a>(
     items: &'a [Item],
     rejected: &HashMap<Uuid, Rejection>,
     locked: LockedPosition,
+    runs: Runs,
 ) -> Result<Plan<'a>, sqlx::Error> {
     let ids: Vec<Option<Uuid>> =
         batch.records.iter().zip(items).map(|(record, item)| id_of(partition, record, item)).collect();
@@ -204,8 +222,10 @@ async fn plan<'a>(
         dead_letters: Vec::new(),
         duplicates: Vec::new(),
         tally: Tally::default(),
+        runs,
+        open: None,
     };
-    for ((record, item), id) in batch.records.iter().zip(items).zip(ids) {
+    for (index, ((record, item), id)) in batch.records.iter().zip(items).zip(ids).enumerate() {
         let Some(event_id) = id else {
             plan.tally.skipped += 1;
             continue;
@@ -215,27 +235,28 @@ async fn plan<'a>(
             plan.duplicates.push(record.offset);
             continue;
         }
-        let (received, own) = match item {
-            Item::Event(received) => (Some(received), rejected.get(&event_id).cloned()),
-            Item::Unknown(event_type) => (None, Some(decoding::unknown(event_type))),
-            Item::Undecodable(undecodable) => (None, Some(undecodable.rejection.clone())),
-            Item::Skipped => (None, None),
-        };
         let undecidable = forgotten.contains(event_id);
         let waits = record.key.as_ref().is_some_and(|key| blocked.contains(key));
         let rejection = if undecidable {
             Some(below_floor(event_id))
         } else {
-            own.or_else(|| {
+            own_rejection(item, event_id, rejected).or_else(|| {
                 waits.then(|| Rejection::new(BEHIND, "an earlier record of this key is a dead letter"))
             })
         };
-        match (received, rejection) {
-            (Some(received), None) => {
+        match (item, rejection) {
+            (Item::Event(received), None) => {
+                plan.runs.applied(&received.envelope.event_type);
                 plan.tally.applied += 1;
                 plan.apply.push(received.as_ref().clone());
             }
-            (_, rejection) => {
+            (item, rejection) => {
+                if let (Item::Event(received), Some(rejection), false) = (item, &rejection, waits)
+                    && let Err(open) = plan.runs.rejected(&received.envelope.event_type, rejection)
+                {
+                    plan.open = Some((index, open));
+                    return Ok(plan);
+                }
                 plan.tally.dead_lettered += 1;
                 blocked.extend(record.key.clone());
                 plan.dead_letters.push(NewDeadLetter {
@@ -249,6 +270,16 @@ async fn plan<'a>(
         }
     }
     Ok(plan)
+}
+
+/// Why a record becomes a dead letter by itself.
+fn own_rejection(item: &Item, event_id: Uuid, rejected: &HashMap<Uuid, Rejection>) -> Option<Rejection> {
+    match item {
+        Item::Event(_) => rejected.get(&event_id).cloned(),
+        Item::Unknown(event_type) => Some(decoding::unknown(event_type)),
+        Item::Undecodable(undecodable) => Some(undecodable.rejection.clone()),
+        Item::Skipped => None,
+    }
 }
 
 /// The id under which a record is remembered; none for a type without a subscription.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Applier;
+use crate::breaker::Breaker;
 use crate::config::ConsumerConfig;
 use crate::decode::Decode;
 use crate::effect::EffectOf;
@@ -105,6 +106,7 @@ impl Consumer {
                 deps: parts.deps,
             }),
             provisional: Provisional::default(),
+            breaker: Breaker::default(),
         };
         let shared = Shared {
             applier,

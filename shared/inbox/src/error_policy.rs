@@ -3,6 +3,9 @@
 use database::Verdict;
 use uuid::Uuid;
 
+const DATA_ERROR: &str = "data_error";
+const UNEXPECTED_ERROR: &str = "unexpected_error";
+
 /// A typed rejection of an event: impossible by the domain's rules. It becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{reason}: {detail}")]
@@ -18,6 +21,19 @@ impl Rejection {
     #[must_use]
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
+    }
+
+    /// What may be the release's fault or the database's, and not the event's: a panic, or an error of the database, by its
+    /// SQLSTATE. What the domain rejects is the event's.
+    pub(crate) fn cause(&self) -> Option<String> {
+        match self.reason {
+            DATA_ERROR | UNEXPECTED_ERROR => {
+                let code = self.detail.split(':').next().unwrap_or_default();
+                Some(format!("{}, {code}", self.reason))
+            }
+            reason if reason.ends_with("_panicked") => Some(reason.to_owned()),
+            _ => None,
+        }
     }
 }
 
@@ -61,8 +77,8 @@ impl HandlerError {
     pub(crate) fn rejection(&self) -> Option<Rejection> {
         let Self::Database(error) = self else { return None };
         let reason = match verdict(error) {
-            Verdict::Data => "data_error",
-            Verdict::Unknown => "unexpected_error",
+            Verdict::Data => DATA_ERROR,
+            Verdict::Unknown => UNEXPECTED_ERROR,
             Verdict::Transient | Verdict::Operator => return None,
         };
         Some(Rejection::new(reason, described(error)))

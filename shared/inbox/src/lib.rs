@@ -7,6 +7,7 @@
 
 mod applied;
 mod batch;
+mod breaker;
 mod config;
 mod consumer;
 mod cool_down;

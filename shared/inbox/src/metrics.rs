@@ -42,12 +42,12 @@ pub const METRICS: &[Metric] = &[
         "inbox_partitions",
         &["state"],
         "Partitions assigned to this process: `running`, `retrying` (a transient error), `stopped` (records are \
-         missing) or `stalled` (there is work, or its leader does not answer, and nothing has moved for `consumer.stalled_after_ms`).",
+         missing, or all events of a type fail) or `stalled` (there is work, or its leader does not answer, and nothing has moved for `consumer.stalled_after_ms`).",
     ),
     Metric::counter(
         "inbox_partitions_stopped_total",
         &["topic", "reason"],
-        "Times that a partition was stopped: `out_of_range` (its position lies outside what the topic holds), `another_log` (the record that was applied last does not stand where it stood), `dead_letter_refused` (the database takes not even a dead letter).",
+        "Times that a partition was stopped: `out_of_range` (its position lies outside what the topic holds), `another_log` (the record that was applied last does not stand where it stood), `dead_letter_refused` (the database takes not even a dead letter), `repeated_failure` (the events of one type fail in succession for one cause; once per pause).",
     ),
     Metric::counter(
         "inbox_rebalances_total",
@@ -91,6 +91,9 @@ pub(crate) const OUT_OF_RANGE: &str = "out_of_range";
 pub(crate) const ANOTHER_LOG: &str = "another_log";
 /// A partition was stopped because the database refuses a record's dead letter.
 pub(crate) const LETTER_REFUSED: &str = "dead_letter_refused";
+
+/// A partition was stopped because its events of one type fail in succession.
+pub(crate) const REPEATED_FAILURE: &str = "repeated_failure";
 
 /// How assignments change.
 pub(crate) const ASSIGNED: &str = "assigned";

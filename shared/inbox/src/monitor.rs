@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::dead_letters::{self, BEHIND};
 use crate::lag::{Lag, Look};
 use crate::members::{self, Reach};
-use crate::metrics::{ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REVOKED, STATES};
+use crate::metrics::{
+    ANOTHER_LOG, ASSIGNED, LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REPEATED_FAILURE, REVOKED, STATES,
+};
 use crate::shared::{Cause, Shared};
 use crate::status::{ConsumerStatus, PartitionState};
 use crate::watchdog::Watchdog;
@@ -60,7 +62,7 @@ pub(crate) fn begin(topics: &[String], partitions: i32) {
         // Nothing was read yet: from now on it counts.
         (0..partitions).for_each(|partition| show_read(topic, partition));
         gauge!("inbox_topic_partitions_unexpected", "topic" => topic.clone()).set(0.0);
-        for reason in [OUT_OF_RANGE, ANOTHER_LOG, LETTER_REFUSED] {
+        for reason in [OUT_OF_RANGE, ANOTHER_LOG, LETTER_REFUSED, REPEATED_FAILURE] {
             counter!("inbox_partitions_stopped_total", "topic" => topic.clone(), "reason" => reason)
                 .increment(0);
         }

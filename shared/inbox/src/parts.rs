@@ -94,6 +94,12 @@ impl Parts {
         }
     }
 
+    /// So many records of the part are applied before its next one.
+    pub(crate) const fn cut(&mut self, records: usize) {
+        self.size = records;
+        self.tries = 0;
+    }
+
     fn halve(&mut self, next: Next) -> Next {
         self.size /= 2;
         self.tries = 0;

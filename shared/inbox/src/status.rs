@@ -33,7 +33,8 @@ pub enum PartitionState {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
-    /// The position is outside the range that the topic holds: records are missing. Only an operator can fix that.
+    /// The position is outside the range that the topic holds, records are missing, or all events of a type fail. Only an
+    /// operator can fix that.
     Stopped {
         /// What is wrong.
         error: String,

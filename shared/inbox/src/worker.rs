@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::batch::{Outcome, Tally};
+use crate::breaker::Open;
 use crate::decoding::Item;
 use crate::error_policy::{HandlerError, Rejection};
-use crate::metrics::{LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES};
+use crate::metrics::{LETTER_REFUSED, OUT_OF_RANGE, OUTCOMES, REPEATED_FAILURE};
 use crate::parts::{Next, Parts};
 use crate::resume::Resumed;
 use crate::shared::Shared;
@@ -188,6 +189,15 @@ impl Shared {
                     );
                     return Turn::Reposition;
                 }
+                Ok(Outcome::Open { records, open }) => {
+                    blamed = None;
+                    if records > 0 {
+                        parts.cut(records);
+                    } else if !self.stop_at_failures(id, status, &open, shutdown).await {
+                        return Turn::End;
+                    }
+                    continue;
+                }
                 Err(error) => error,
             };
             attempts += 1;
@@ -220,6 +230,25 @@ impl Shared {
             .increment(1);
         tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: the database refuses a dead letter");
         status.set(PartitionState::Stopped { error: format!("a dead letter is refused: {error}") });
+    }
+
+    /// The events of a type fail in succession: the next one is tried after a pause. `false` when the service stops meanwhile.
+    async fn stop_at_failures(
+        &self,
+        id: &TopicPartition,
+        status: &WorkerStatus,
+        open: &Open,
+        shutdown: &CancellationToken,
+    ) -> bool {
+        counter!("inbox_partitions_stopped_total", "topic" => label(&id.topic), "reason" => REPEATED_FAILURE)
+            .increment(1);
+        tracing::error!(topic = id.topic, partition = id.partition, reason = %open, "partition stopped: events fail in succession");
+        status.set(PartitionState::Stopped { error: open.to_string() });
+        let has_passed = wait(open.pause(rand::random()), shutdown).await;
+        if has_passed {
+            self.applier.breaker.permit(id);
+        }
+        has_passed
     }
 
     /// Applies a part of a batch; or dead-letters it, for this reason.
