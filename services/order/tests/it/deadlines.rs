@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::events::{payment_completed, subscriptions};
 use crate::stack::{Replica, Stack, WAIT_TIMEOUT, expire};
 
-fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {
+pub(crate) fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWorker {
     let config = Config { deadline_poll_interval_ms: 1, deadline_batch_size: batch, ..Config::default() };
     let bus = Arc::clone(&stack.bus) as Arc<dyn Bus>;
     DeadlineWorker::new(replica.store.clone(), bus, stack.codec.topics(), &config)
@@ -82,7 +82,7 @@ async fn two_of_one_partition(stack: &Stack) -> [OrderId; 2] {
     [orders[0], *other.unwrap()]
 }
 
-fn timed_out() -> (String, Option<String>) {
+pub(crate) fn timed_out() -> (String, Option<String>) {
     ("cancelled".to_owned(), Some("timed_out".to_owned()))
 }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod arrivals;
 #[cfg(test)]
+mod corrupt_rows;
+#[cfg(test)]
 mod deadlines;
 #[cfg(test)]
 mod events;

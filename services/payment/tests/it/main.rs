@@ -8,6 +8,7 @@
 )]
 
 mod arrivals;
+mod corrupt_rows;
 mod crash_points;
 mod crashes;
 mod cut_off;
