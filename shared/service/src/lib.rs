@@ -2,6 +2,7 @@
 
 mod check_health;
 pub mod config;
+pub mod corrupt_rows;
 mod database;
 pub mod health;
 pub mod http;

@@ -9,6 +9,12 @@ pub const METRICS: &[Metric] = &[
         &["service", "version"],
         "Always 1; the labels are the service and its version.",
     ),
+    Metric::counter(
+        "corrupt_rows_total",
+        &["table"],
+        "Times that a row could not be read or changed although the database answered: a worker sets it aside for five minutes, a list \
+         leaves it out.",
+    ),
     Metric::histogram(
         "database_pool_acquire_duration_seconds",
         &[],

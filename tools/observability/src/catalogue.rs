@@ -12,6 +12,9 @@ pub const PUBLISHERS: [&str; 3] = ["order", "inventory", "payment"];
 /// The services that have workers beside HTTP and the consumer.
 pub const WITH_WORKERS: [&str; 4] = ["order", "payment", "notification", "analytics"];
 
+/// The services that read rows of several aggregates at once outside of their consumer.
+pub const WITH_CORRUPT_ROWS: [&str; 2] = ["order", "payment"];
+
 /// The metrics of one crate.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
@@ -101,12 +104,15 @@ pub fn exposed_by(service: &str) -> impl Iterator<Item = &'static Metric> {
         .map(|(_, metric)| metric)
 }
 
-/// Which services expose a metric: what the outbox measures per topic needs topics to publish on, and progress needs a worker.
+/// Which services expose a metric: what the outbox measures per topic needs topics to publish on, progress needs a worker,
+/// and a corrupt row is counted where rows of several aggregates are read.
 pub fn services(section: &Section, metric: &Metric) -> &'static [&'static str] {
     if section.source == "shared/outbox/src/metrics.rs" && metric.labels.contains(&"topic") {
         &PUBLISHERS
     } else if ["worker_paused", "worker_stalled"].contains(&metric.name) {
         &WITH_WORKERS
+    } else if metric.name == "corrupt_rows_total" {
+        &WITH_CORRUPT_ROWS
     } else {
         section.services
     }

@@ -4,6 +4,7 @@
 
 mod catch_up;
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Topic, Topics, clock};
 use database::Operation;
 use messaging::{Bus, BusError, ends};
-use service::Progress;
+use service::{Progress, corrupt_rows};
 use tokio_util::sync::CancellationToken;
 
-use super::postgres::OrderStore;
+use super::metrics::ORDERS;
+use super::postgres::{OrderStore, StoreError};
 use crate::application::expire_orders::expire_orders;
 use crate::config::Config;
 use crate::domain::OrderId;
@@ -102,19 +104,45 @@ impl DeadlineWorker {
             let due = self.store.due(now, last.as_ref(), i64::from(self.batch)).await?;
             let passed = due.iter().filter(|due| barrier.is_passed_for(due)).map(|due| OrderId(due.order_id));
             let passed: Vec<OrderId> = passed.collect();
-            if !passed.is_empty() {
-                let use_case = |transaction| expire_orders(transaction, &passed, now, self.grace);
-                let expired = self.store.transaction(Operation::Worker, use_case).await?;
-                if expired > 0 {
-                    self.progress.moved();
-                }
-                answered += expired;
-            }
+            answered += self.expire_page(&passed, now).await?;
             if due.len() < usize::try_from(self.batch)? {
                 return Ok(answered);
             }
             last = due.last().copied();
         }
+    }
+
+    /// Answers the deadlines of a page together; where a row of one order fails the page, each by itself.
+    async fn expire_page(&self, passed: &[OrderId], now: DateTime<Utc>) -> Result<usize, StoreError> {
+        match self.expire_together(passed, now).await {
+            Err(error) if error.is_of_rows() => {}
+            answered => return answered,
+        }
+        let mut answered = 0;
+        for order_id in passed {
+            match self.expire_together(slice::from_ref(order_id), now).await {
+                Ok(expired) => answered += expired,
+                Err(error) if error.is_of_rows() => {
+                    corrupt_rows::report(ORDERS, order_id, &error);
+                    self.store.set_aside(*order_id, clock::now() + corrupt_rows::SET_ASIDE).await?;
+                    self.progress.moved();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(answered)
+    }
+
+    async fn expire_together(&self, passed: &[OrderId], now: DateTime<Utc>) -> Result<usize, StoreError> {
+        if passed.is_empty() {
+            return Ok(0);
+        }
+        let use_case = |transaction| expire_orders(transaction, passed, now, self.grace);
+        let expired = self.store.transaction(Operation::Worker, use_case).await?;
+        if expired > 0 {
+            self.progress.moved();
+        }
+        Ok(expired)
     }
 }
 

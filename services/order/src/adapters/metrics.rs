@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use metrics::{counter, histogram};
+use service::corrupt_rows;
 use telemetry::metrics::Metric;
 
 use crate::application::Recorded;
@@ -81,8 +82,13 @@ fn since_placed(recorded: &Recorded) -> Duration {
     Duration::from_millis(ended_ms).saturating_sub(Duration::new(seconds, nanos))
 }
 
+/// The tables whose rows are read beside those of other orders.
+pub(super) const ORDERS: &str = "orders";
+pub(super) const ORDER_VIEWS: &str = "order_views";
+
 /// Begins the counters whose absence would hide an alert.
 pub(super) fn begin_counters() {
+    [ORDERS, ORDER_VIEWS].into_iter().for_each(corrupt_rows::begin_counter);
     counter!("orders_ended_total", "status" => CONFIRMED, "reason" => NONE).increment(0);
     for reason in CancellationReason::ALL {
         counter!("orders_ended_total", "status" => CANCELLED, "reason" => reason.as_str()).increment(0);

@@ -11,14 +11,14 @@ mod writes;
 use std::future::Future;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use database::{Database, Operation};
+use database::{Database, Operation, Verdict};
 use events::{PublishError, Publisher};
 use outbox::{AppendError, Message};
 use sqlx::PgConnection;
 
 pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
-pub use reads::{ListQuery, Listed, Watched};
+pub use reads::{ListQuery, Listed, Page, Watched};
 
 use super::contract::{Announcements, announce};
 use super::metrics::Counts;
@@ -49,6 +49,14 @@ pub enum StoreError {
 impl StoreError {
     fn corrupt(order_id: OrderId, detail: impl std::fmt::Display) -> Self {
         Self::Corrupt { order_id, detail: detail.to_string() }
+    }
+
+    /// Whether some order's rows are at fault, and not the database as a whole.
+    pub(super) fn is_of_rows(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Corrupt { .. } | Self::Append(_) => true,
+            Self::Database(error) => matches!(database::verdict(error), Verdict::Data | Verdict::Unknown),
+        }
     }
 }
 

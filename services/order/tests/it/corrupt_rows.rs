@@ -11,7 +11,8 @@ use crate::stack::Stack;
 impl Stack {
     /// Lets the head of the order say what no code can read.
     async fn corrupt_head(&self, order_id: OrderId) {
-        let unchecked = "ALTER TABLE orders DROP CONSTRAINT orders_status_check, DROP CONSTRAINT orders_check1";
+        let unchecked =
+            "ALTER TABLE orders DROP CONSTRAINT orders_status_check, DROP CONSTRAINT orders_check1";
         sqlx::raw_sql(unchecked).execute(self.pool()).await.unwrap();
         self.set_status(order_id, "lost").await;
     }

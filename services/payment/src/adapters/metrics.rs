@@ -1,6 +1,7 @@
 //! What payment measures beyond what every service does: each outcome, counted once its transaction is committed.
 
 use metrics::counter;
+use service::corrupt_rows;
 use telemetry::metrics::Metric;
 
 use crate::domain::PaymentEvent;
@@ -25,8 +26,12 @@ pub(super) fn count(event: &PaymentEvent) {
     counter!("payments_total", "outcome" => outcome).increment(1);
 }
 
+/// The table whose rows are read beside those of other payments.
+pub(super) const PAYMENTS: &str = "payments";
+
 /// Begins the counters, so that a rate includes their first event.
 pub(super) fn begin_counters() {
+    corrupt_rows::begin_counter(PAYMENTS);
     for outcome in OUTCOMES {
         counter!("payments_total", "outcome" => outcome).increment(0);
     }

@@ -1,7 +1,7 @@
 //! One page a service.
 
 use super::model::{Dashboard, Panel, Query, Row};
-use crate::catalogue::{PUBLISHERS, WITH_WORKERS};
+use crate::catalogue::{PUBLISHERS, WITH_CORRUPT_ROWS, WITH_WORKERS};
 
 /// The page of `service`.
 pub(super) fn dashboard(service: &'static str) -> Dashboard {
@@ -16,6 +16,9 @@ pub(super) fn dashboard(service: &'static str) -> Dashboard {
     let mut database = page.database();
     if WITH_WORKERS.contains(&service) {
         database.panels.push(page.progress());
+    }
+    if WITH_CORRUPT_ROWS.contains(&service) {
+        database.panels.push(page.corrupt_rows());
     }
     rows.push(database);
     rows.push(page.process());
@@ -348,6 +351,15 @@ impl Page {
                 self.query("sum by (worker) (worker_stalled{JOB})", "{{worker}}, stalled"),
                 self.query("sum by (worker) (worker_paused{JOB})", "{{worker}}, paused"),
             ],
+        )
+    }
+
+    fn corrupt_rows(&self) -> Panel {
+        Panel::graph(
+            "Corrupt rows set aside per second",
+            "short",
+            "Rows that can't be read or changed: workers set them aside for five minutes, lists leave them out.",
+            vec![self.rate("corrupt_rows_total", "table", "{{table}}")],
         )
     }
 

@@ -78,12 +78,7 @@ pub(super) async fn list_orders(
     Query(parameters): Query<ListParameters>,
 ) -> Result<Json<PageBody>, Problem> {
     let query = ListQuery::try_from(parameters)?;
-    let limit = usize::try_from(query.limit).unwrap_or_default();
-    // One more than asked for tells whether there is another page.
-    let one_more = ListQuery { limit: query.limit + 1, ..query };
-    let listed = api.store.list(&one_more).await?;
-    let more = listed.len() > limit;
-    let page = listed.get(..limit).unwrap_or(&listed);
-    let next_cursor = page.last().filter(|_| more).map(|last| last.order_id.0.simple().to_string());
-    Ok(Json(PageBody { orders: page.iter().map(ListedBody::from).collect(), next_cursor }))
+    let page = api.store.list(&query).await?;
+    let next_cursor = page.next.map(|last| last.0.simple().to_string());
+    Ok(Json(PageBody { orders: page.orders.iter().map(ListedBody::from).collect(), next_cursor }))
 }

@@ -98,6 +98,16 @@ impl OrderStore {
         Ok(postponed.rows_affected())
     }
 
+    /// Looks at a deadline again at `look_at`: a row of its order is corrupt.
+    pub async fn set_aside(&self, order_id: OrderId, look_at: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE deadlines SET look_at = $2 WHERE order_id = $1")
+            .bind(order_id.0)
+            .bind(look_at)
+            .execute(self.database.statement(Operation::Worker))
+            .await?;
+        Ok(())
+    }
+
     /// How many deadlines had passed at `now`.
     pub async fn count_due(&self, now: DateTime<Utc>) -> Result<i64, StoreError> {
         let due = sqlx::query_scalar("SELECT count(*) FROM deadlines WHERE look_at <= $1")

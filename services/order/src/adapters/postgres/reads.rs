@@ -6,10 +6,12 @@ use chrono::{DateTime, Utc};
 use contracts::TraceContext;
 use database::Operation;
 use serde_json::Value;
+use service::corrupt_rows;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::{OrderStore, StoreError};
+use crate::adapters::metrics::ORDER_VIEWS;
 use crate::adapters::stored::{self, StoredEvent};
 use crate::domain::{
     CancellationReason, CustomerId, OrderEvent, OrderId, OrderView, Placement, Progress, Stage, Status,
@@ -37,6 +39,15 @@ pub struct Listed {
     pub total_minor: i64,
     pub placed_at: DateTime<Utc>,
     pub progress: Progress,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Without those whose row is corrupt.
+    pub orders: Vec<Listed>,
+    /// The last order of this page, if there are more behind it.
+    pub next: Option<OrderId>,
 }
 
 /// What a watcher needs to know of an order.
@@ -94,6 +105,18 @@ impl ListRow {
             detail: self.detail.clone(),
             payment_id: self.payment_id,
             ended_at: self.ended_at,
+        })
+    }
+
+    fn listed(self) -> Result<Listed, StoreError> {
+        Ok(Listed {
+            order_id: OrderId(self.order_id),
+            progress: self.progress()?,
+            customer_id: self.customer_id,
+            version: self.version,
+            currency: self.currency,
+            total_minor: self.total_minor,
+            placed_at: self.placed_at,
         })
     }
 }
@@ -158,9 +181,9 @@ impl OrderStore {
             .map_err(|error| StoreError::corrupt(order_id, error))
     }
 
-    /// A page of orders, newest first.
-    pub async fn list(&self, query: &ListQuery) -> Result<Vec<Listed>, StoreError> {
-        let rows: Vec<ListRow> = sqlx::query_as(
+    /// A page of orders, newest first. A corrupt row is reported and left out: it would fail every page that it is on.
+    pub async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let mut rows: Vec<ListRow> = sqlx::query_as(
             "SELECT order_id, customer_id, version, stage, reason, detail, payment_id, currency, total_minor,
                     placed_at, updated_at, ended_at
              FROM order_views
@@ -173,21 +196,19 @@ impl OrderStore {
         .bind(query.customer_id.as_ref().map(CustomerId::as_str))
         .bind(query.status.map(Status::as_str))
         .bind(query.before.map(|id| id.0))
-        .bind(query.limit)
+        // One more than asked for tells whether there is another page.
+        .bind(query.limit.saturating_add(1))
         .fetch_all(self.database.statement(Operation::Request))
         .await?;
-        let listed = rows.into_iter().map(|row| {
-            Ok(Listed {
-                order_id: OrderId(row.order_id),
-                progress: row.progress()?,
-                customer_id: row.customer_id,
-                version: row.version,
-                currency: row.currency,
-                total_minor: row.total_minor,
-                placed_at: row.placed_at,
-            })
+        let limit = usize::try_from(query.limit).unwrap_or_default();
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| has_more).map(|last| OrderId(last.order_id));
+        let listed = rows.into_iter().filter_map(|row| {
+            let order_id = OrderId(row.order_id);
+            row.listed().inspect_err(|error| corrupt_rows::report(ORDER_VIEWS, &order_id, error)).ok()
         });
-        listed.collect()
+        Ok(Page { orders: listed.collect(), next })
     }
 
     /// How far these orders got: one statement for all requests that wait on this replica.

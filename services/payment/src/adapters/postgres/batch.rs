@@ -67,7 +67,8 @@ impl UnitOfWork for Batch {
         .bind(now())
         .execute(&mut *conn)
         .await?;
-        let jobs = lock(conn, &order_ids).await?;
+        let jobs = lock(conn, &order_ids).await?.into_iter().collect::<Result<Vec<SagaJob>, _>>();
+        let jobs = jobs.map_err(sqlx::Error::from)?;
         Ok(Self { jobs: Locked::new(jobs.into_iter().map(|job| (job.payment.order_id, job))) })
     }
 

@@ -1,17 +1,23 @@
 //! The table `payments`: rows locked in order, and written back together.
 
+use chrono::{DateTime, Utc};
 use contracts::Topic;
 use events::PublishError;
 use outbox::{Numbered, expect_stored};
+use service::corrupt_rows;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::row::PaymentRow;
+use super::row::{CorruptRow, PaymentRow};
+use crate::adapters::metrics::PAYMENTS;
 use crate::application::saga_job::SagaJob;
 
 /// Locks the rows of these orders, in order.
-pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<Vec<SagaJob>, sqlx::Error> {
+pub(super) async fn lock(
+    conn: &mut PgConnection,
+    order_ids: &[Uuid],
+) -> Result<Vec<Result<SagaJob, CorruptRow>>, sqlx::Error> {
     let rows: Vec<PaymentRow> = sqlx::query_as(
         "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
              capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
@@ -21,7 +27,34 @@ pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[Uuid]) -> Result<
     .bind(order_ids)
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(PaymentRow::into_job).collect()
+    Ok(rows.into_iter().map(PaymentRow::into_job).collect())
+}
+
+/// The jobs of those rows that can be read. The others, which the caller holds locked as well, are reported and due again
+/// later: they stop no other payment.
+pub(super) async fn set_corrupt_aside(
+    conn: &mut PgConnection,
+    locked: impl IntoIterator<Item = Result<SagaJob, CorruptRow>>,
+    now: DateTime<Utc>,
+) -> Result<Vec<SagaJob>, sqlx::Error> {
+    let (mut jobs, mut corrupt) = (Vec::new(), Vec::new());
+    for row in locked {
+        match row {
+            Ok(job) => jobs.push(job),
+            Err(error) => {
+                corrupt_rows::report(PAYMENTS, &error.order_id, &error);
+                corrupt.push(error.order_id);
+            }
+        }
+    }
+    if !corrupt.is_empty() {
+        sqlx::query("UPDATE payments SET due_at = $2, lease_id = NULL WHERE order_id = ANY($1) AND due_at IS NOT NULL")
+            .bind(corrupt)
+            .bind(now + corrupt_rows::SET_ASIDE)
+            .execute(conn)
+            .await?;
+    }
+    Ok(jobs)
 }
 
 /// Writes the jobs back to their rows, which the caller holds locked, with the messages that they got.

@@ -17,5 +17,5 @@ pub async fn find(database: &Database, order_id: Uuid) -> Result<Option<SagaJob>
     .bind(order_id)
     .fetch_optional(database.statement(Operation::Request))
     .await?;
-    row.map(PaymentRow::into_job).transpose()
+    Ok(row.map(PaymentRow::into_job).transpose()?)
 }

@@ -39,6 +39,20 @@ pub(super) struct PaymentRow {
     updated_at: DateTime<Utc>,
 }
 
+/// A row of `payments` that no code of ours can have written.
+#[derive(Debug, thiserror::Error)]
+#[error("the row of order {order_id} is no valid payment in state {state:?}")]
+pub(super) struct CorruptRow {
+    pub(super) order_id: Uuid,
+    state: String,
+}
+
+impl From<CorruptRow> for sqlx::Error {
+    fn from(corrupt: CorruptRow) -> Self {
+        Self::Decode(Box::new(corrupt))
+    }
+}
+
 /// The name under which a state is stored and shown.
 pub const fn state_name(state: &State) -> &'static str {
     match state {
@@ -134,13 +148,9 @@ impl PaymentRow {
         }
     }
 
-    pub(super) fn into_job(self) -> Result<SagaJob, sqlx::Error> {
-        let state = self.state().ok_or_else(|| {
-            sqlx::Error::Decode(
-                format!("the row of order {} is no valid payment in state {:?}", self.order_id, self.state)
-                    .into(),
-            )
-        })?;
+    pub(super) fn into_job(self) -> Result<SagaJob, CorruptRow> {
+        let corrupt = || CorruptRow { order_id: self.order_id, state: self.state.clone() };
+        let state = self.state().ok_or_else(corrupt)?;
         let payment =
             Payment { order_id: OrderId(self.order_id), payment_id: PaymentId(self.payment_id), state };
         let trace = TraceContext { traceparent: self.traceparent, tracestate: self.tracestate };

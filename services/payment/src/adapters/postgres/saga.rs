@@ -10,7 +10,7 @@ use events::{PublishError, Publisher};
 use outbox::{Message, Numbered};
 use uuid::Uuid;
 
-use super::payments::{lock, update};
+use super::payments::{lock, set_corrupt_aside, update};
 use super::row::PaymentRow;
 use crate::adapters::contract;
 use crate::adapters::metrics;
@@ -67,7 +67,7 @@ impl SagaStore {
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
-        let mut jobs = rows.into_iter().map(PaymentRow::into_job).collect::<Result<Vec<_>, _>>()?;
+        let mut jobs = set_corrupt_aside(&mut tx, rows.into_iter().map(PaymentRow::into_job), now).await?;
         let leased = jobs.iter_mut().filter_map(|job| job.lease(lease_id, now, self.policy)).collect();
         update(&mut tx, jobs.iter(), &Numbered::default()).await?;
         tx.commit().await?;
@@ -85,7 +85,8 @@ impl SagaStore {
             performed.iter().map(|performed| (performed.order_id, performed.clone())).collect();
         let order_ids: Vec<Uuid> = by_order.keys().map(|order_id| order_id.0).collect();
         let (mut jobs, mut messages, mut leased, mut events) = (vec![], vec![], vec![], vec![]);
-        for found in lock(&mut tx, &order_ids).await? {
+        let locked = lock(&mut tx, &order_ids).await?;
+        for found in set_corrupt_aside(&mut tx, locked, now).await? {
             let Some(performed) = by_order.remove(&found.payment.order_id) else { continue };
             let (order_id, step) = (found.payment.order_id.0, performed.step);
             let mut job = found.clone();
