@@ -4,9 +4,13 @@ use contracts::clock;
 use order::adapters::deadline_worker::CatchUpBarrier;
 use order::domain::OrderId;
 use testkit::exposition::Recorded;
+use testkit::wait::eventually;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::deadlines::{timed_out, worker};
-use crate::stack::Stack;
+use crate::deadlines::{consume, ended, publish, timed_out, two_of_one_partition, worker};
+use crate::events::payment_completed;
+use crate::stack::{Stack, WAIT_TIMEOUT};
 
 impl Stack {
     /// Lets the head of the order say what no code can read.
@@ -134,4 +138,27 @@ async fn a_corrupt_order_is_left_out_of_the_list_and_ends_no_pages() {
     expected.reverse();
     assert_eq!(listed, expected);
     assert_ne!(recorded.sum("corrupt_rows_total", &[("table", "order_views")]).to_string(), "0");
+}
+
+#[tokio::test]
+async fn events_of_a_corrupt_order_wait_as_dead_letters_and_stop_no_other_order_of_their_partition() {
+    let stack = Stack::start().await;
+    let [corrupt, whole] = two_of_one_partition(&stack).await;
+    stack.corrupt_head(corrupt).await;
+    publish(&stack, payment_completed(corrupt)).await;
+    publish(&stack, payment_completed(whole)).await;
+    let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+    consume(&stack, &mut tasks, &shutdown);
+    assert_eq!(ended(&stack, whole).await, ("confirmed".to_owned(), None));
+    eventually("the other is a dead letter", WAIT_TIMEOUT, async || {
+        let reasons: Vec<String> = sqlx::query_scalar("SELECT reason FROM inbox.dead_letters WHERE key = $1")
+            .bind(corrupt.to_string().into_bytes())
+            .fetch_all(stack.pool())
+            .await
+            .unwrap();
+        if reasons == ["unexpected_error"] { Ok(()) } else { Err(reasons) }
+    })
+    .await;
+    shutdown.cancel();
+    tasks.join_all().await;
 }

@@ -26,7 +26,7 @@ pub(crate) fn worker(stack: &Stack, replica: &Replica, batch: u32) -> DeadlineWo
     DeadlineWorker::new(replica.store.clone(), bus, stack.codec.topics(), &config)
 }
 
-async fn publish(stack: &Stack, event: contracts::AnyEvent) {
+pub(crate) async fn publish(stack: &Stack, event: contracts::AnyEvent) {
     let cause = Cause {
         correlation_id: clock::new_id(),
         causation_id: None,
@@ -43,7 +43,7 @@ async fn publish(stack: &Stack, event: contracts::AnyEvent) {
 }
 
 /// Runs order's consumer until `shutdown`.
-fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
+pub(crate) fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
     let subscriptions = subscriptions();
     let consumer = Consumer::new(Parts {
         database: stack.database().clone(),
@@ -61,7 +61,7 @@ fn consume(stack: &Stack, tasks: &mut JoinSet<()>, shutdown: &CancellationToken)
     tasks.spawn(async move { consumer.run(shutdown).await.unwrap() });
 }
 
-async fn ended(stack: &Stack, order_id: OrderId) -> (String, Option<String>) {
+pub(crate) async fn ended(stack: &Stack, order_id: OrderId) -> (String, Option<String>) {
     eventually("the order has ended", WAIT_TIMEOUT, || async {
         let end = stack.end_of(order_id).await;
         if end.0 == "placed" { Err(end) } else { Ok(end) }
@@ -76,7 +76,7 @@ fn partition_of(order_id: OrderId) -> i32 {
     partition_for_key(order_id.0.to_string().as_bytes(), PARTITIONS)
 }
 
-async fn two_of_one_partition(stack: &Stack) -> [OrderId; 2] {
+pub(crate) async fn two_of_one_partition(stack: &Stack) -> [OrderId; 2] {
     let orders = stack.place_many(SEVERAL).await;
     let other = orders[1..].iter().find(|order| partition_of(**order) == partition_of(orders[0]));
     [orders[0], *other.unwrap()]
