@@ -75,7 +75,8 @@ fn handler_error(error: StoreError) -> HandlerError {
     match error {
         StoreError::Database(error) => error.into(),
         StoreError::Append(error) => error.into(),
-        // No event is at fault for a corrupt row: the partition stops until an operator has looked.
-        StoreError::Refused(_) | StoreError::Corrupt { .. } => HandlerError::Retry(Box::new(error)),
+        // As a row that can't be decoded: the events of this order become dead letters, and the others go on.
+        StoreError::Corrupt { .. } => sqlx::Error::Decode(Box::new(error)).into(),
+        StoreError::Refused(_) => HandlerError::Retry(Box::new(error)),
     }
 }
