@@ -5,5 +5,6 @@ mod arrivals;
 mod contention;
 mod http;
 mod interleavings;
+mod rebuild_schemas;
 mod rebuilds;
 mod support;

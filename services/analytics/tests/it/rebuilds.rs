@@ -26,19 +26,22 @@ use crate::support::{
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Analytics with its consumer running on a bus.
-struct Live {
-    analytics: Analytics,
+pub(crate) struct Live {
+    pub(crate) analytics: Analytics,
     bus: InMemoryBus,
-    deps: Deps,
+    pub(crate) deps: Deps,
     stop: CancellationToken,
-    _consumer: AbortOnDropHandle<()>,
+    consumer: AbortOnDropHandle<()>,
 }
 
 impl Live {
     async fn start() -> Self {
+        Self::start_with(Codec::offline(Topics::default())).await
+    }
+
+    pub(crate) async fn start_with(codec: Arc<Codec>) -> Self {
         let analytics = Analytics::start().await;
         let bus = InMemoryBus::new();
-        let codec = Codec::offline(Topics::default());
         let spec = |topic| TopicSpec {
             name: codec.topics().name(topic),
             partitions: PARTITIONS,
@@ -66,10 +69,16 @@ impl Live {
         let running = TaskTracker::new().spawn(async move {
             consumer.run(token).await.unwrap();
         });
-        Self { analytics, bus, deps, stop, _consumer: AbortOnDropHandle::new(running) }
+        Self { analytics, bus, deps, stop, consumer: AbortOnDropHandle::new(running) }
     }
 
-    async fn publish(&self, events: &[AnyEvent]) {
+    /// Ends the live consumer: what is published from now on is not applied.
+    pub(crate) async fn stop_consuming(&mut self) {
+        self.stop.cancel();
+        (&mut self.consumer).await.unwrap();
+    }
+
+    pub(crate) async fn publish(&self, events: &[AnyEvent]) {
         let producer = self.bus.producer().await.unwrap();
         for event in events {
             let cause = Cause {
@@ -89,7 +98,7 @@ impl Live {
     }
 
     /// Waits until the live consumer has read everything, and gives what readers see then.
-    async fn quiet(&self) -> Seen {
+    pub(crate) async fn quiet(&self) -> Seen {
         eventually("everything is read", WAIT_TIMEOUT, || async {
             let mut high = 0;
             for topic in Topic::ALL {
