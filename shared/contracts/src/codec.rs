@@ -137,11 +137,21 @@ impl Codec {
     /// # Errors
     /// A typed reason for whatever is no valid event.
     pub async fn decode(&self, topic: &str, value: Option<&[u8]>) -> Result<AnyEvent, DecodeError> {
+        let (id, _) = wire::split(value)?;
+        if self.known(id).is_none() {
+            self.fetch(id).await?;
+        }
+        self.decode_known(topic, value)
+    }
+
+    /// As [`Codec::decode`], and asks nobody: a schema id not seen before is unknown. For whoever has a transaction open, after
+    /// [`Codec::learn`].
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    pub fn decode_known(&self, topic: &str, value: Option<&[u8]>) -> Result<AnyEvent, DecodeError> {
         let (id, body) = wire::split(value)?;
-        let writer = match self.known(id) {
-            Some(writer) => writer,
-            None => self.fetch(id).await?,
-        };
+        let writer = self.known(id).ok_or(DecodeError::UnknownSchema { id })?;
         let wrong_subject =
             |found: &str| DecodeError::WrongSubject { found: found.to_owned(), topic: topic.to_owned() };
         match &*writer {

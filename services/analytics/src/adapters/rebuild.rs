@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use contracts::{Envelope, Topic, clock};
+use contracts::{DecodeError, Envelope, Topic, clock};
 use database::{Operation, Transaction};
 use inbox::progress::{self, Applied};
 use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
@@ -138,8 +138,8 @@ impl Rebuilder {
             for target in &targets {
                 read += self.catch_up(generation, leader, reader, target).await?;
             }
-            if read <= MOST_LEFT_FOR_SWAP {
-                return self.swap(generation, reader).await;
+            if read <= MOST_LEFT_FOR_SWAP && self.swap(generation, reader).await? {
+                return Ok(());
             }
         }
     }
@@ -165,6 +165,7 @@ impl Rebuilder {
             bounded(rebuilds::still_leads(leader)).await?;
             // Outside the transaction, which waits for the database only.
             let batch = reader.read(partition, from, target.next_offset).await?;
+            self.learn(&batch).await?;
             let applying = async |mut transaction: Transaction| -> anyhow::Result<i64> {
                 // The lock's session may have gone since, and another replica be at work.
                 let position =
@@ -178,6 +179,18 @@ impl Rebuilder {
             self.progress.moved();
         }
         Ok(from - began)
+    }
+
+    /// Fetches the schemas of these records. What the registry does not know stays unknown.
+    async fn learn(&self, batch: &Batch) -> anyhow::Result<()> {
+        let wanted = batch.records.iter().filter(|record| !self.skips(&record.headers));
+        self.deps.codec.learn(wanted.filter_map(|record| record.value.as_deref())).await?;
+        Ok(())
+    }
+
+    /// Whether the header names a type that nobody here subscribes to.
+    fn skips(&self, headers: &[(String, Vec<u8>)]) -> bool {
+        Envelope::event_type_of(headers).is_some_and(|name| !self.subscriptions.handles(name))
     }
 
     async fn apply(
@@ -196,12 +209,10 @@ impl Rebuilder {
         let mut left_out = progress::without_effect_at(&mut *conn, partition, &made).await?;
         let mut events = Vec::new();
         for (record, made) in batch.records.iter().zip(made) {
-            let skipped = Envelope::event_type_of(&record.headers)
-                .is_some_and(|name| !self.subscriptions.handles(name));
-            if skipped || left_out.contains(&made) {
+            if self.skips(&record.headers) || left_out.contains(&made) {
                 continue;
             }
-            let event = self.deps.codec.decode(&partition.topic, record.value.as_deref()).await?;
+            let event = self.deps.codec.decode_known(&partition.topic, record.value.as_deref())?;
             if self.subscriptions.handles(event.event_type()) {
                 events.push(Received {
                     topic: partition.topic.clone(),
@@ -233,7 +244,9 @@ impl Rebuilder {
         Ok(())
     }
 
-    async fn swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<()> {
+    /// Swaps the generation in. `false` when the last records bring a schema that is not known yet: the registry is not asked
+    /// under the locks, but when these records are caught up with.
+    async fn swap(&self, generation: i32, reader: &mut Reader) -> anyhow::Result<bool> {
         let swapping = async |mut transaction: Transaction| -> anyhow::Result<()> {
             progress::hold(&mut transaction).await?;
             rebuilds::hold_live(&mut transaction).await?;
@@ -256,7 +269,13 @@ impl Rebuilder {
             rebuilds::swap(&mut transaction, generation, clock::now()).await?;
             Ok(transaction.commit().await?)
         };
-        self.deps.database.transaction(Operation::Worker, swapping).await
+        let swapped = self.deps.database.transaction(Operation::Worker, swapping).await;
+        match swapped {
+            Err(error) if matches!(error.downcast_ref(), Some(DecodeError::UnknownSchema { .. })) => {
+                Ok(false)
+            }
+            swapped => swapped.map(|()| true),
+        }
     }
 }
 
