@@ -232,6 +232,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_order_whose_last_two_watches_end_at_the_same_moment_is_watched_no_longer() {
+        let watcher = Watcher::new(&Config::default(), CancellationToken::new());
+        let watch = || watcher.wait_permit().unwrap().watch(OrderId(Uuid::nil()));
+        let (first, second) = (watch(), watch());
+        // Between the end of the first watch and the release of its receiver the second one ends.
+        let receiver = first.receiver.clone();
+        drop(first);
+        assert_eq!(watcher.watched_ids(), [OrderId(Uuid::nil())], "the second one still watches");
+        drop(second);
+        drop(receiver);
+        assert!(watcher.watched_ids().is_empty());
+    }
+
+    #[test]
     fn watches_of_one_order_that_end_together_leave_nothing_behind() {
         const TIMES: usize = 20_000;
         let watcher = Watcher::new(&Config::default(), CancellationToken::new());
