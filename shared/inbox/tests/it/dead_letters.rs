@@ -1,5 +1,7 @@
 //! What can't be applied is kept with its reason; its key waits behind it, everything else goes on.
 
+use std::sync::atomic::Ordering;
+
 use contracts::clock::{new_id, now};
 use contracts::codec::RegistryConfig;
 use contracts::envelope::CE_TYPE;
@@ -12,7 +14,7 @@ use testkit::registry::EmbeddedRegistry;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
-use crate::ledger::{IMPOSSIBLE, PANICS, REFUSED};
+use crate::ledger::{IMPOSSIBLE, PANICS, PANICS_IN_LOAD, PANICS_IN_STORE, REFUSED};
 use crate::stack::{Stack, TIMEOUT, cancelled, confirmed};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,6 +53,49 @@ async fn a_handler_that_panics_rejects_its_event_and_changes_nothing_else() {
     assert_eq!((stack.effects(broken).await, stack.effects(free).await), (vec![1], vec![1]));
     assert_eq!(stack.dead_letters().await, [(panics.event_id(), "handler_panicked".to_owned())]);
     stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_panics_for_one_event_dead_letters_that_event() {
+    for detail in [PANICS_IN_STORE, PANICS_IN_LOAD] {
+        let mut stack = Stack::start().await;
+        let (broken, free) = (new_id(), new_id());
+        let panics = cancelled(broken, 2, detail);
+        for event in [&confirmed(broken, 1), &panics, &confirmed(free, 1)] {
+            stack.publish(event).await;
+        }
+        stack.consume_as("tidings.ledger");
+        stack.caught_up().await;
+        assert_eq!((stack.effects(broken).await, stack.effects(free).await), (vec![1], vec![1]), "{detail}");
+        let letters = stack.listed().await;
+        assert_eq!(letters.len(), 1, "{letters:?}");
+        assert_eq!((letters[0].event_id, &*letters[0].reason), (panics.event_id(), "unit_of_work_panicked"));
+        assert!(letters[0].detail.contains("the test asks for it"), "{}", letters[0].detail);
+        no_transaction_is_left_open(&stack).await;
+
+        // A redrive meets the same, until the cause is fixed.
+        let redriven = stack.redrive_oldest().await;
+        assert!(redriven.rejected.is_some() && redriven.remaining == 1, "{redriven:?}");
+        no_transaction_is_left_open(&stack).await;
+        stack.faults.panics.store(false, Ordering::SeqCst);
+        assert_eq!(stack.redrive_oldest().await.applied, 1);
+        assert_eq!(stack.effects(broken).await, [1, 2], "{detail}");
+        stack.stop().await;
+    }
+}
+
+async fn no_transaction_is_left_open(stack: &Stack) {
+    eventually("no session is idle in a transaction", TIMEOUT, async || {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(stack.database.pool())
+        .await
+        .unwrap();
+        if open == 0 { Ok(()) } else { Err(open) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A unit of work as small as one can be: it counts each order's events and remembers their order.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use contracts::AnyEvent;
 use contracts::order::{OrderCancelled, OrderConfirmed};
@@ -19,6 +19,12 @@ pub(crate) const REFUSED: &str = "refused";
 /// A cancellation whose detail is this panics once its handler has changed the state.
 pub(crate) const PANICS: &str = "panics";
 
+/// A cancellation whose detail is this makes `load` panic, while [`Faults::panics`].
+pub(crate) const PANICS_IN_LOAD: &str = "panics in load";
+
+/// The same of `store`, once everything is written.
+pub(crate) const PANICS_IN_STORE: &str = "panics in store";
+
 /// Counts applied events after the commit.
 pub(crate) const COUNTED: &str = "ledger_events_total";
 
@@ -35,11 +41,21 @@ pub(crate) struct Faults {
     pub(crate) failures_before_commit: AtomicU32,
     /// Each batch takes a permit before it stores; a test that has drained it holds batches in hand.
     pub(crate) gate: Semaphore,
+    /// Whether `load` and `store` panic where an event asks for it.
+    pub(crate) panics: AtomicBool,
 }
 
 impl Faults {
     pub(crate) fn none() -> Self {
-        Self { failures_before_commit: AtomicU32::new(0), gate: Semaphore::new(Semaphore::MAX_PERMITS) }
+        Self {
+            failures_before_commit: AtomicU32::new(0),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            panics: AtomicBool::new(true),
+        }
+    }
+
+    fn panic_if(&self, asked: bool) {
+        assert!(!(asked && self.panics.load(Ordering::SeqCst)), "the test asks for it");
     }
 }
 
@@ -91,10 +107,13 @@ impl UnitOfWork for Ledger {
     type Deps = std::sync::Arc<Faults>;
 
     async fn load(
-        _: &Self::Deps,
+        faults: &Self::Deps,
         conn: &mut PgConnection,
         events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
+        faults.panic_if(events.iter().any(|received| {
+            matches!(&received.event, AnyEvent::OrderCancelled(event) if event.detail.as_deref() == Some(PANICS_IN_LOAD))
+        }));
         let ids: Vec<Uuid> = events
             .iter()
             .filter_map(|received| match &received.event {
@@ -126,6 +145,7 @@ impl UnitOfWork for Ledger {
     }
 
     async fn store(self, faults: &Self::Deps, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        let panics = self.entries.values().any(|entry| entry.detail == PANICS_IN_STORE);
         for (order_id, entry) in self.entries {
             sqlx::query("UPDATE ledger SET sequences = $2, detail = $3 WHERE order_id = $1")
                 .bind(order_id)
@@ -134,6 +154,7 @@ impl UnitOfWork for Ledger {
                 .execute(&mut *conn)
                 .await?;
         }
+        faults.panic_if(panics);
         let _permit = faults.gate.acquire().await.expect("never closed");
         let left = faults
             .failures_before_commit
