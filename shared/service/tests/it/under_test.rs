@@ -1,6 +1,7 @@
 //! The service under test. This test binary runs it as a process of its own, by calling itself.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWor
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
 use service::http::{InFlight, Json, Path, Problem, Query};
-use service::{Definition, Deps, Progress, Service, Worker};
+use service::{Definition, Deps, Progress, Sampler, Service, Worker};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,6 +30,10 @@ pub(crate) const RUN: &str = "SERVICE_UNDER_TEST";
 #[serde(default, deny_unknown_fields)]
 struct Config {
     worker_fails: bool,
+    /// So many times the worker panics.
+    worker_panics: u32,
+    /// So many times the sampler panics.
+    sampler_panics: u32,
     /// The worker has work and does none of it while this file exists.
     worker_stands_still: Option<PathBuf>,
 }
@@ -54,7 +59,12 @@ fn service_under_test() {
     let outcome = service::run_with(definition, &command_line, |config: &Config, deps: &Deps| {
         Ok(Service::new()
             .consumes(Subscriptions::<Applied>::new().on::<OrderConfirmed>(apply), ())
-            .worker(Idle { fails: config.worker_fails, stands_still: config.worker_stands_still.clone() })
+            .worker(Idle {
+                fails: config.worker_fails,
+                panics: config.worker_panics,
+                stands_still: config.worker_stands_still.clone(),
+            })
+            .sampler(Panicking(AtomicU32::new(config.sampler_panics)))
             .http(routes(deps.clone()), utoipa::openapi::OpenApi::default()))
     });
     if let Err(error) = outcome {
@@ -174,6 +184,7 @@ impl UnitOfWork for Applied {
 
 struct Idle {
     fails: bool,
+    panics: u32,
     stands_still: Option<PathBuf>,
 }
 
@@ -184,6 +195,9 @@ impl Worker for Idle {
     }
 
     async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let left = self.panics;
+        self.panics = left.saturating_sub(1);
+        assert_eq!(left, 0, "the test asks for it");
         if self.fails {
             anyhow::bail!("the test asks for it");
         }
@@ -197,5 +211,17 @@ impl Worker for Idle {
                 () = tokio::time::sleep(Duration::from_millis(50)) => {}
             }
         }
+    }
+}
+
+/// Panics so many times.
+struct Panicking(AtomicU32);
+
+#[async_trait]
+impl Sampler for Panicking {
+    async fn sample(&self) -> anyhow::Result<()> {
+        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(left.is_err(), "the test asks for it");
+        Ok(())
     }
 }

@@ -48,3 +48,34 @@ async fn a_worker_with_due_work_that_does_not_move_is_stalled() {
     assert_eq!(component["state"], "up", "{component}");
     assert!(service.log().contains("worker moves again"), "{}", service.log());
 }
+
+async fn exposed(service: &Process) -> Exposition {
+    let (_, exposed) = service.get("/metrics").await;
+    Exposition::parse(exposed.as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_is_started_again() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[("TIDINGS_PROBE__WORKER_PANICS", "2")]).await;
+    eventually("the worker works after two failures", WAIT_TIMEOUT, async || {
+        let failures = exposed(&service).await.sum("worker_failures_total", &[("worker", "idle")]);
+        let component = service.get("/health/ready").await.1["components"]["worker idle"].clone();
+        if failures == Some(2.0) && component["state"] == "up" { Ok(()) } else { Err((failures, component)) }
+    })
+    .await;
+    assert!(service.log().contains("the worker panicked"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_sampler_that_panics_is_asked_again() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[("TIDINGS_PROBE__SAMPLER_PANICS", "1")]).await;
+    eventually("the gauges are read after a failure", WAIT_TIMEOUT, async || {
+        let exposed = exposed(&service).await;
+        let failures = exposed.sum("worker_failures_total", &[("worker", "sampling")]);
+        let read = exposed.sum("metrics_sampled_timestamp_seconds", &[]);
+        if failures == Some(1.0) && read > Some(0.0) { Ok(()) } else { Err((failures, read)) }
+    })
+    .await;
+}
