@@ -28,6 +28,7 @@ use crate::dead_letters::{self, BEHIND, NewDeadLetter};
 use crate::decoding::{self, Item};
 use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
+use crate::panics::unless_it_panics;
 use crate::positions::{self, LockedPosition};
 use crate::provisional::Provisional;
 use crate::record_id::made_id;
@@ -128,7 +129,7 @@ impl Applier {
         loop {
             let attempt = |tx| self.attempt(tx, partition, batch, items, spans, &rejected);
             let attempt = self.database.transaction(Operation::Batch, attempt);
-            match attempt.instrument(spans.transaction()).await? {
+            match unless_it_panics(attempt.instrument(spans.transaction())).await? {
                 Attempt::Done(outcome) => return Ok(outcome),
                 Attempt::Rejected { event_id, rejection } => {
                     if rejected.insert(event_id, rejection).is_some() {

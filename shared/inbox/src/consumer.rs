@@ -85,7 +85,7 @@ pub enum ConsumerError {
         /// What gives it.
         statement: &'static str,
     },
-    /// A handler panicked: a bug. The batch left no trace and will be repeated after a restart.
+    /// A worker panicked outside decoding, handling, loading and storing: a bug. Its batch is repeated after a restart.
     #[error("a worker of consumer group {group} panicked")]
     Panicked {
         /// The group.
@@ -145,7 +145,7 @@ impl Consumer {
     /// Joins the group and applies events until `shutdown`; then finishes the batches in hand and leaves the group.
     ///
     /// # Errors
-    /// When the bus refuses its configuration, or a handler panicked.
+    /// When the bus refuses its configuration, a right is missing, or a worker panicked.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConsumerError> {
         self.check(&shutdown).await?;
         let workers_stop = shutdown.child_token();

@@ -11,7 +11,7 @@ use messaging::{Delivered, TopicPartition};
 use crate::decode::{Decoded, Undecodable};
 use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
-use crate::subscriptions::panic_message;
+use crate::panics::panic_message;
 use crate::unit_of_work::Received;
 
 /// What a record turns out to be.

@@ -56,6 +56,13 @@ pub enum HandlerError {
     /// the batch, which the consumer finds by applying parts.
     #[error("{0}")]
     Database(#[source] sqlx::Error),
+    /// The unit of work panicked while it loaded or stored. Treated as an error of the database that no one knows: tried again, then
+    /// some event of the batch is taken for its cause, which the consumer finds by applying parts.
+    #[error("the unit of work panicked: {message}")]
+    Panicked {
+        /// What the panic says.
+        message: String,
+    },
 }
 
 impl From<sqlx::Error> for HandlerError {
@@ -68,6 +75,7 @@ impl HandlerError {
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::Database(error) => verdict(error),
+            Self::Panicked { .. } => Verdict::Unknown,
             // One that is left over is a bug of ours, not the event's.
             Self::Retry(_) | Self::Rejected { .. } => Verdict::Transient,
         }
@@ -75,7 +83,11 @@ impl HandlerError {
 
     /// Why the event that brings this error is a dead letter; none while the event may not be the cause.
     pub(crate) fn rejection(&self) -> Option<Rejection> {
-        let Self::Database(error) = self else { return None };
+        let error = match self {
+            Self::Database(error) => error,
+            Self::Panicked { message } => return Some(Rejection::new("unit_of_work_panicked", message)),
+            Self::Retry(_) | Self::Rejected { .. } => return None,
+        };
         let reason = match verdict(error) {
             Verdict::Data => DATA_ERROR,
             Verdict::Unknown => UNEXPECTED_ERROR,

@@ -26,6 +26,7 @@ mod maintenance;
 mod members;
 mod metrics;
 mod monitor;
+mod panics;
 mod parts;
 mod positions;
 mod provisional;

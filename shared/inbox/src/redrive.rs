@@ -26,6 +26,7 @@ use crate::batch::{Applier, below_floor};
 use crate::decoding::{self, Item};
 use crate::effect::Erased;
 use crate::error_policy::{HandlerError, Rejection};
+use crate::panics::unless_it_panics;
 use crate::seen;
 use crate::shared::Shared;
 use crate::spans;
@@ -233,7 +234,10 @@ impl Shared {
             Item::Event(received) => *received,
         };
         let applying = |tx| self.apply_in(tx, partition, letter, received, by.actor());
-        database.transaction(Operation::Batch, applying).await
+        match unless_it_panics(database.transaction(Operation::Batch, applying)).await {
+            Err(error @ HandlerError::Panicked { .. }) => error.rejection().map(Step::Rejected).ok_or(error),
+            outcome => outcome,
+        }
     }
 
     async fn apply_in(

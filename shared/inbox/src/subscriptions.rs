@@ -1,12 +1,12 @@
 //! Which handler answers which event: one line per subscription.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cloudevents::Envelope;
 
 use crate::error_policy::Rejection;
+use crate::panics::panic_message;
 use crate::unit_of_work::{Context, UnitOfWork};
 
 type Handler<W> =
@@ -63,13 +63,6 @@ impl<W: UnitOfWork> Subscriptions<W> {
             Err(Rejection::new("handler_panicked", detail))
         })
     }
-}
-
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let message = panic.downcast_ref::<&str>().copied();
-    message
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
 }
 
 impl<W: UnitOfWork> Default for Subscriptions<W> {
