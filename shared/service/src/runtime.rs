@@ -2,6 +2,7 @@
 
 mod deps;
 mod operate;
+mod panics;
 mod parts;
 mod progress;
 mod sampling;

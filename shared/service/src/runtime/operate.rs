@@ -1,12 +1,10 @@
 //! Runs a service: start, work, and an end that loses nothing.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use database::{Database, Operation, StuckSessions};
-use futures::FutureExt;
 use outbox::Relay;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 
+use super::panics::caught;
 use super::parts::{ConsumerDeps, Service, Worker};
 use super::supervise::supervise;
 use super::{Definition, Deps, Progress, progress, sampling, start};
@@ -384,9 +383,10 @@ impl Running {
 }
 
 /// A part whose panic is an error with its name.
-async fn part(name: &'static str, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(outcome) => outcome.with_context(|| format!("{name} failed")),
-        Err(_) => Err(anyhow::anyhow!("{name} panicked; the log above says where")),
-    }
+async fn part(
+    name: &'static str,
+    work: impl Future<Output = anyhow::Result<()>> + Send,
+) -> anyhow::Result<()> {
+    let failed = || format!("{name} failed");
+    caught(name, async { work.await.with_context(failed) }).await
 }

@@ -11,6 +11,8 @@ use outbox::Backlog;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::panics::caught;
+
 /// How often.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -37,7 +39,7 @@ pub(super) async fn run(database: Database, samplers: Vec<Arc<dyn Sampler>>, shu
         let began = Instant::now();
         let sampled = tokio::select! {
             () = shutdown.cancelled() => return,
-            sampled = sample(&database, &samplers) => sampled,
+            sampled = caught("sampling", sample(&database, &samplers)) => sampled,
         };
         if let Err(error) = sampled {
             failures.increment(1);

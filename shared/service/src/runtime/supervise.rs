@@ -1,4 +1,4 @@
-//! Keeps workers running: one that fails is started again, later each time, and health shows it.
+//! Keeps workers running: one that fails or panics is started again, later each time, and health shows it.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use backoff::Backoff;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::panics::caught;
 use super::{Progress, Worker};
 
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
@@ -21,7 +22,7 @@ pub(super) async fn supervise(mut worker: Box<dyn Worker>, progress: Progress, s
     while !shutdown.is_cancelled() {
         progress.failed(None);
         let started = Instant::now();
-        let outcome = worker.run(progress.clone(), shutdown.clone()).await;
+        let outcome = caught("the worker", worker.run(progress.clone(), shutdown.clone())).await;
         if shutdown.is_cancelled() {
             if let Err(error) = outcome {
                 tracing::warn!(
