@@ -143,6 +143,16 @@ impl InMemoryBus {
         self.shared.changed();
     }
 
+    /// A topic is deleted and made anew, empty, under its name.
+    pub fn recreate_topic(&self, topic: &str) {
+        let mut state = self.shared.lock();
+        if let Some(topic) = state.topics.get_mut(topic) {
+            topic.recreate();
+        }
+        drop(state);
+        self.shared.changed();
+    }
+
     /// Everything that a partition holds, oldest first.
     #[must_use]
     pub fn records(&self, topic: &str, partition: i32) -> Vec<Delivered> {

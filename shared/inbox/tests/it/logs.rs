@@ -1,10 +1,13 @@
 //! A position belongs to one log: a topic that was made anew, restored or mirrored under its name is not read on (docs/adr/0018).
 
 use contracts::clock::new_id;
+use contracts::topics::PARTITIONS;
 use inbox::{ConsumerStatus, PartitionState};
+use messaging::{TopicPartition, partition_for_key};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
+use crate::reach::Reach;
 use crate::stack::{Stack, TIMEOUT, confirmed};
 
 /// Applies the first events of an order, and stops.
@@ -69,6 +72,41 @@ async fn a_topic_made_anew_with_fewer_records_stops_its_partition() {
     stack.publish(&confirmed(order, 11)).await;
     let status = stack.consume_as("tidings.ledger");
     stopped(&status).await;
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_under_a_running_consumer_stops_its_partition() {
+    let (mut stack, order) = (Stack::start().await, new_id());
+    for sequence in 1..=3 {
+        stack.publish(&confirmed(order, sequence)).await;
+    }
+    let status = stack.consume_as("tidings.ledger");
+    stack.caught_up().await;
+    // When the consumer looks again, the new log reaches beyond its position.
+    stack.bus.set_available(false);
+    stack.bus.recreate_topic("tidings.orders");
+    for sequence in 11..=15 {
+        stack.append(&confirmed(order, sequence));
+    }
+    stack.bus.set_available(true);
+    let reason = stopped(&status).await;
+    assert!(reason.contains("another log") && reason.contains("offset 2"), "{reason}");
+    assert_eq!(stack.effects(order).await, [1, 2, 3]);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_a_replaced_leader_gives_stops_no_partition() {
+    let (mut stack, order) = applied(3).await;
+    stack.publish(&confirmed(order, 4)).await;
+    let partition = partition_for_key(order.to_string().as_bytes(), PARTITIONS);
+    let id = TopicPartition { topic: "tidings.orders".to_owned(), partition };
+    let reach = Reach::all_of(&stack.bus);
+    reach.answer_from_a_replaced_leader(&id, 1);
+    stack.consume_on(reach, "tidings.ledger");
+    stack.caught_up().await;
+    assert_eq!(stack.effects(order).await, [1, 2, 3, 4]);
     stack.stop().await;
 }
 

@@ -1,8 +1,8 @@
 //! The bus as one member reaches it: the leaders of some partitions do not answer it, while they answer others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,17 +14,31 @@ use tokio::sync::watch;
 
 type Cut = watch::Sender<BTreeSet<TopicPartition>>;
 
+/// The ends that a leader which was replaced gives for partitions.
+type Stale = Arc<Mutex<BTreeMap<TopicPartition, i64>>>;
+
 #[derive(Debug)]
 pub(crate) struct Reach {
     bus: Arc<InMemoryBus>,
     cut: Cut,
+    stale: Stale,
     /// How often committed offsets were asked for.
     asked: AtomicUsize,
 }
 
 impl Reach {
     pub(crate) fn all_of(bus: &Arc<InMemoryBus>) -> Arc<Self> {
-        Arc::new(Self { bus: Arc::clone(bus), cut: watch::Sender::default(), asked: AtomicUsize::new(0) })
+        Arc::new(Self {
+            bus: Arc::clone(bus),
+            cut: watch::Sender::default(),
+            stale: Stale::default(),
+            asked: AtomicUsize::new(0),
+        })
+    }
+
+    /// A leader that was replaced gives this end of the partition, until the member seeks in it.
+    pub(crate) fn answer_from_a_replaced_leader(&self, partition: &TopicPartition, high: i64) {
+        self.stale.lock().unwrap().insert(partition.clone(), high);
     }
 
     pub(crate) fn asked(&self) -> usize {
@@ -53,7 +67,7 @@ impl Bus for Reach {
         subscription: &Subscription,
     ) -> Result<Box<dyn Consumer>, BusError> {
         let consumer = self.bus.subscribe(group, subscription).await?;
-        Ok(Box::new(Member { consumer, cut: self.cut.clone() }))
+        Ok(Box::new(Member { consumer, cut: self.cut.clone(), stale: Arc::clone(&self.stale) }))
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
@@ -68,7 +82,9 @@ impl Bus for Reach {
                 detail: "its leader does not answer this member".to_owned(),
             });
         }
-        self.bus.watermarks(partition).await
+        let current = self.bus.watermarks(partition).await?;
+        let stale = self.stale.lock().unwrap().get(partition).copied();
+        Ok(Watermarks { high: stale.unwrap_or(current.high), ..current })
     }
 
     async fn committed_offsets(
@@ -88,6 +104,7 @@ impl Bus for Reach {
 struct Member {
     consumer: Box<dyn Consumer>,
     cut: Cut,
+    stale: Stale,
 }
 
 #[async_trait]
@@ -95,7 +112,10 @@ impl Consumer for Member {
     async fn next(&mut self) -> Result<Membership, BusError> {
         Ok(match self.consumer.next().await? {
             Membership::Assigned(partitions) => {
-                let reached = |partition| Box::new(Reached { partition, cut: self.cut.clone(), position: 0 });
+                let reached = |partition| {
+                    let (cut, stale) = (self.cut.clone(), Arc::clone(&self.stale));
+                    Box::new(Reached { partition, cut, stale, position: 0 })
+                };
                 Membership::Assigned(
                     partitions
                         .into_iter()
@@ -120,6 +140,7 @@ impl Consumer for Member {
 struct Reached {
     partition: Box<dyn Partition>,
     cut: Cut,
+    stale: Stale,
     position: i64,
 }
 
@@ -131,6 +152,7 @@ impl Partition for Reached {
 
     async fn seek(&mut self, offset: i64) -> Result<(), BusError> {
         self.position = offset;
+        self.stale.lock().unwrap().remove(self.partition.id());
         self.partition.seek(offset).await
     }
 

@@ -13,7 +13,7 @@ use inbox::{
     Consumer, ConsumerConfig, ConsumerStatus, DeadLetter, Parts, Redrive, Redriven, Subscriptions,
     list_dead_letters,
 };
-use messaging::{Bus, InMemoryBus, Record, TopicSpec};
+use messaging::{Bus, Delivered, InMemoryBus, Record, TopicSpec, partition_for_key};
 use testkit::broker::all_watermarks;
 use testkit::postgres::TestDatabase;
 use testkit::wait::eventually;
@@ -75,7 +75,11 @@ impl Stack {
 
     /// Adds a consumer. Two of different groups read everything twice, as two owners of one partition would.
     pub(crate) fn consume_as(&mut self, group: &str) -> ConsumerStatus {
-        let consumer = self.consumer(self.database.database().clone(), group);
+        self.consume_on(Arc::clone(&self.bus) as Arc<dyn Bus>, group)
+    }
+
+    pub(crate) fn consume_on(&mut self, bus: Arc<dyn Bus>, group: &str) -> ConsumerStatus {
+        let consumer = self.consumer_on(bus, self.database.database().clone(), group);
         let status = consumer.status();
         self.redrive = Some(consumer.redrive());
         let shutdown = self.shutdown.clone();
@@ -119,14 +123,25 @@ impl Stack {
     }
 
     pub(crate) async fn publish(&self, event: &AnyEvent) {
+        self.publish_raw(self.record(event)).await;
+    }
+
+    /// Appends the event whether the broker is available or not.
+    pub(crate) fn append(&self, event: &AnyEvent) {
+        let Record { topic, key, value, headers } = self.record(event);
+        let partition = partition_for_key(key.as_deref().unwrap_or_default(), PARTITIONS);
+        let record = Delivered { offset: 0, key, value, headers, timestamp_ms: None };
+        self.bus.append_raw(&topic, partition, record).unwrap();
+    }
+
+    fn record(&self, event: &AnyEvent) -> Record {
         let envelope = Envelope::of(event, "order", &cause());
-        self.publish_raw(Record {
+        Record {
             topic: self.codec.topics().name(event.topic()),
             key: Some(event.key().into_bytes()),
             value: Some(self.codec.encode(event).unwrap()),
             headers: envelope.to_headers(CONTENT_TYPE),
-        })
-        .await;
+        }
     }
 
     pub(crate) async fn publish_raw(&self, record: Record) {

@@ -19,6 +19,10 @@ impl Topic {
         self.logs.resize_with(partitions, Log::default);
     }
 
+    pub(crate) fn recreate(&mut self) {
+        self.logs.fill_with(Log::default);
+    }
+
     pub(crate) fn partitions(&self) -> i32 {
         i32::try_from(self.logs.len()).unwrap_or(i32::MAX)
     }

@@ -9,6 +9,7 @@ mod leaders;
 mod member;
 mod memory;
 mod refusals;
+mod resets;
 mod suite;
 mod throughput;
 
