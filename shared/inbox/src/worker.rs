@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use messaging::{Batch, Partition, TopicPartition, label};
+use messaging::{Batch, Partition, ReadError, TopicPartition, label};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,11 @@ impl Shared {
         match batch {
             None => Turn::End,
             Some(Ok(batch)) => self.until_applied(id, status, partition, &batch, shutdown).await,
-            Some(Err(error)) => {
+            Some(Err(error @ ReadError::Reset { .. })) => {
+                tracing::info!(topic = id.topic, partition = id.partition, %error, "the partition's log is compared");
+                Turn::Reposition
+            }
+            Some(Err(ReadError::OutOfRange(error))) => {
                 counter!("inbox_partitions_stopped_total", "topic" => label(&id.topic), "reason" => OUT_OF_RANGE).increment(1);
                 tracing::error!(topic = id.topic, partition = id.partition, %error, "partition stopped: records are missing; see docs/guarantees.md");
                 status.set(PartitionState::Stopped { error: error.to_string() });

@@ -323,15 +323,30 @@ pub trait Partition: Send + std::fmt::Debug {
     /// Waits for records and gives what is there, at most `max_records` and about `max_bytes` (at least one record). Offsets
     /// without records at the partition's end move the position, too: then the batch is empty.
     /// `None` when the partition was revoked or the consumer closed. An error when the position is outside
-    /// the range that the topic holds, which is never reset silently. Cancel-safe.
-    async fn next_batch(
-        &mut self,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Option<Result<Batch, PositionError>>;
+    /// the range that the topic holds, or has been: it is never reset silently. Cancel-safe.
+    async fn next_batch(&mut self, max_records: usize, max_bytes: usize) -> Option<Result<Batch, ReadError>>;
 
     /// Commits to the broker that everything below `offset` is done. Advisory: only lag tools read it.
     fn commit(&self, offset: i64);
+}
+
+/// Why a partition is not read on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The position is outside the range of offsets that the topic holds.
+    #[error(transparent)]
+    OutOfRange(#[from] PositionError),
+    /// The broker has reported a position outside its range, maybe this one, and it is inside now: the topic may have been deleted and
+    /// made anew. Nothing is delivered before the next `seek`; compare a record that was read before with what stands in its place.
+    #[error("position {offset} of {topic}/{partition} may have been outside the topic's range meanwhile")]
+    Reset {
+        /// Full topic name.
+        topic: String,
+        /// Partition number.
+        partition: i32,
+        /// Where reading should have continued.
+        offset: i64,
+    },
 }
 
 /// The position is outside the range of offsets that the topic holds: records are missing.

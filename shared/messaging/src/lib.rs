@@ -14,8 +14,8 @@ use metric_table::Metric;
 // The traits, and what they take and give.
 pub use bus::{
     Acknowledged, Batch, Bus, BusError, Consumer, Delivered, DeliveryError, Membership, Partition,
-    PartitionState, PositionError, Producer, Receipt, Record, Refusal, Subscription, TopicPartition,
-    TopicSpec, Watermarks,
+    PartitionState, PositionError, Producer, ReadError, Receipt, Record, Refusal, Subscription,
+    TopicPartition, TopicSpec, Watermarks,
 };
 // The two buses.
 pub use in_memory::{Fault, FaultRule, InMemoryBus};

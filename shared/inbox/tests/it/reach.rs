@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use messaging::{
-    Batch, Bus, BusError, Consumer, InMemoryBus, Membership, Partition, PartitionState, PositionError,
-    Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
+    Batch, Bus, BusError, Consumer, InMemoryBus, Membership, Partition, PartitionState, Producer, ReadError,
+    Subscription, TopicPartition, TopicSpec, Watermarks,
 };
 use tokio::sync::watch;
 
 type Cut = watch::Sender<BTreeSet<TopicPartition>>;
 
-/// The ends that a leader which was replaced gives for partitions.
-type Stale = Arc<Mutex<BTreeMap<TopicPartition, i64>>>;
+/// The end of a partition that a leader gives which was replaced, and how often it is asked.
+type Stale = Mutex<BTreeMap<TopicPartition, (i64, usize)>>;
 
 #[derive(Debug)]
 pub(crate) struct Reach {
@@ -36,9 +36,9 @@ impl Reach {
         })
     }
 
-    /// A leader that was replaced gives this end of the partition, until the member seeks in it.
-    pub(crate) fn answer_from_a_replaced_leader(&self, partition: &TopicPartition, high: i64) {
-        self.stale.lock().unwrap().insert(partition.clone(), high);
+    /// The next so many questions about the partition's end reach a leader that was replaced, and knows of this one.
+    pub(crate) fn ask_a_replaced_leader(&self, partition: &TopicPartition, high: i64, times: usize) {
+        self.stale.lock().unwrap().insert(partition.clone(), (high, times));
     }
 
     pub(crate) fn asked(&self) -> usize {
@@ -67,7 +67,7 @@ impl Bus for Reach {
         subscription: &Subscription,
     ) -> Result<Box<dyn Consumer>, BusError> {
         let consumer = self.bus.subscribe(group, subscription).await?;
-        Ok(Box::new(Member { consumer, cut: self.cut.clone(), stale: Arc::clone(&self.stale) }))
+        Ok(Box::new(Member { consumer, cut: self.cut.clone() }))
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError> {
@@ -83,8 +83,11 @@ impl Bus for Reach {
             });
         }
         let current = self.bus.watermarks(partition).await?;
-        let stale = self.stale.lock().unwrap().get(partition).copied();
-        Ok(Watermarks { high: stale.unwrap_or(current.high), ..current })
+        if let Some((high, times @ 1..)) = self.stale.lock().unwrap().get_mut(partition) {
+            *times -= 1;
+            return Ok(Watermarks { high: *high, ..current });
+        }
+        Ok(current)
     }
 
     async fn committed_offsets(
@@ -104,7 +107,6 @@ impl Bus for Reach {
 struct Member {
     consumer: Box<dyn Consumer>,
     cut: Cut,
-    stale: Stale,
 }
 
 #[async_trait]
@@ -112,10 +114,7 @@ impl Consumer for Member {
     async fn next(&mut self) -> Result<Membership, BusError> {
         Ok(match self.consumer.next().await? {
             Membership::Assigned(partitions) => {
-                let reached = |partition| {
-                    let (cut, stale) = (self.cut.clone(), Arc::clone(&self.stale));
-                    Box::new(Reached { partition, cut, stale, position: 0 })
-                };
+                let reached = |partition| Box::new(Reached { partition, cut: self.cut.clone(), position: 0 });
                 Membership::Assigned(
                     partitions
                         .into_iter()
@@ -140,7 +139,6 @@ impl Consumer for Member {
 struct Reached {
     partition: Box<dyn Partition>,
     cut: Cut,
-    stale: Stale,
     position: i64,
 }
 
@@ -152,15 +150,10 @@ impl Partition for Reached {
 
     async fn seek(&mut self, offset: i64) -> Result<(), BusError> {
         self.position = offset;
-        self.stale.lock().unwrap().remove(self.partition.id());
         self.partition.seek(offset).await
     }
 
-    async fn next_batch(
-        &mut self,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Option<Result<Batch, PositionError>> {
+    async fn next_batch(&mut self, max_records: usize, max_bytes: usize) -> Option<Result<Batch, ReadError>> {
         let mut cut = self.cut.subscribe();
         loop {
             if !cut.borrow_and_update().contains(self.partition.id()) {

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use super::Shared;
 use super::group::{Assignment, Change};
-use crate::bus::{Batch, BusError, Consumer, Membership, Partition, PositionError, TopicPartition};
+use super::log::Topic;
+use crate::bus::{Batch, BusError, Consumer, Membership, Partition, ReadError, TopicPartition};
 
 pub(crate) struct InMemoryConsumer {
     shared: Arc<Shared>,
@@ -31,7 +32,7 @@ impl InMemoryConsumer {
 
     fn handle(&self, id: TopicPartition, assignment: Assignment) -> Box<dyn Partition> {
         let (shared, group) = (Arc::clone(&self.shared), self.group.clone());
-        Box::new(InMemoryPartition { shared, group, id, assignment, position: None })
+        Box::new(InMemoryPartition { shared, group, id, assignment, position: None, recreated: 0 })
     }
 }
 
@@ -78,6 +79,8 @@ struct InMemoryPartition {
     id: TopicPartition,
     assignment: Assignment,
     position: Option<i64>,
+    /// How often the topic had been made anew at the last seek.
+    recreated: u64,
 }
 
 impl InMemoryPartition {
@@ -91,9 +94,15 @@ impl InMemoryPartition {
         if state.unavailable || !state.has_leader(&self.id.topic, self.id.partition) {
             return None;
         }
-        let log = state.topics.get(&self.id.topic)?.log(self.id.partition)?;
-        match log.read(&self.id, position, max_records, max_bytes) {
-            Err(outside) => Some(Some(Err(outside))),
+        let topic = state.topics.get(&self.id.topic)?;
+        match topic.log(self.id.partition)?.read(&self.id, position, max_records, max_bytes) {
+            Err(outside) => Some(Some(Err(outside.into()))),
+            // A fetch has met the new log while it was empty.
+            Ok(_) if topic.recreated() != self.recreated && position > 0 => {
+                self.position = None;
+                let TopicPartition { topic, partition } = self.id.clone();
+                Some(Some(Err(ReadError::Reset { topic, partition, offset: position })))
+            }
             Ok((_, to)) if to == position => None,
             Ok((records, to)) => {
                 self.position = Some(to);
@@ -103,7 +112,7 @@ impl InMemoryPartition {
     }
 }
 
-type Answer = Option<Result<Batch, PositionError>>;
+type Answer = Option<Result<Batch, ReadError>>;
 
 #[async_trait]
 impl Partition for InMemoryPartition {
@@ -116,6 +125,8 @@ impl Partition for InMemoryPartition {
             return Err(BusError::Closed);
         }
         self.position = Some(offset);
+        let state = self.shared.lock();
+        self.recreated = state.topics.get(&self.id.topic).map_or(0, Topic::recreated);
         Ok(())
     }
 

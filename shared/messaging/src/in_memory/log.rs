@@ -7,11 +7,13 @@ use crate::murmur2::partition_for_key;
 
 pub(crate) struct Topic {
     logs: Vec<Log>,
+    /// How often it was deleted and made anew.
+    recreated: u64,
 }
 
 impl Topic {
     pub(crate) fn new(partitions: i32) -> Self {
-        Self { logs: (0..partitions.max(1)).map(|_| Log::default()).collect() }
+        Self { logs: (0..partitions.max(1)).map(|_| Log::default()).collect(), recreated: 0 }
     }
 
     pub(crate) fn grow(&mut self, partitions: i32) {
@@ -21,6 +23,11 @@ impl Topic {
 
     pub(crate) fn recreate(&mut self) {
         self.logs.fill_with(Log::default);
+        self.recreated += 1;
+    }
+
+    pub(crate) fn recreated(&self) -> u64 {
+        self.recreated
     }
 
     pub(crate) fn partitions(&self) -> i32 {

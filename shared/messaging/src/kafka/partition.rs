@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::buffer::BufferLimits;
 use super::metadata::MetadataClient;
 use super::partition_assignment::PartitionAssignment;
-use crate::bus::{Batch, BusError, Partition, PositionError, TopicPartition};
+use crate::bus::{Batch, BusError, Partition, PositionError, ReadError, TopicPartition};
 
 /// A reader of one assignment.
 pub(crate) struct KafkaPartition {
@@ -54,13 +54,13 @@ impl KafkaPartition {
         }
     }
 
-    /// Compares the position with what the topic holds. When it is inside, reading continues there.
-    async fn verify(&self, position: i64) -> Result<(), PositionError> {
+    /// Compares the position with what the topic holds. Inside the range it may be a position in another log, which its reader can
+    /// compare and this one can't. No answer while the broker does not answer: compare again later, at the same position.
+    async fn verify(&self, position: i64) -> Option<ReadError> {
         let id = &self.assignment.id;
         let Ok(range) = self.metadata.watermarks(id).await else {
-            // The broker does not answer: compare again later, at the same position.
             tokio::time::sleep(MetadataClient::retry_pause()).await;
-            return Ok(());
+            return None;
         };
         if position < range.low || position > range.high {
             tracing::error!(
@@ -71,22 +71,17 @@ impl KafkaPartition {
                 high = range.high,
                 "position out of range, partition stopped"
             );
-            return Err(PositionError {
+            let outside = PositionError {
                 topic: id.topic.clone(),
                 partition: id.partition,
                 offset: position,
                 low: range.low,
                 high: range.high,
-            });
+            };
+            return Some(outside.into());
         }
-        self.assignment.request(|state| {
-            state.maybe_out_of_range = false;
-            // Unless the reader has moved on meanwhile.
-            if state.taken == position && state.buffer.is_empty() && state.wanted_seek.is_none() {
-                state.wanted_seek = Some(position);
-            }
-        });
-        Ok(())
+        self.assignment.lock().reset();
+        Some(ReadError::Reset { topic: id.topic.clone(), partition: id.partition, offset: position })
     }
 }
 
@@ -105,18 +100,14 @@ impl Partition for KafkaPartition {
         if ended { Err(BusError::Closed) } else { Ok(()) }
     }
 
-    async fn next_batch(
-        &mut self,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Option<Result<Batch, PositionError>> {
+    async fn next_batch(&mut self, max_records: usize, max_bytes: usize) -> Option<Result<Batch, ReadError>> {
         loop {
             match self.read_buffer(max_records, max_bytes) {
                 BufferRead::Revoked => return None,
                 BufferRead::Batch(batch) => return Some(Ok(batch)),
                 BufferRead::MaybeOutOfRange(position) => {
-                    if let Err(outside) = self.verify(position).await {
-                        return Some(Err(outside));
+                    if let Some(error) = self.verify(position).await {
+                        return Some(Err(error));
                     }
                 }
                 BufferRead::Empty => self.assignment.changed.notified().await,

@@ -42,9 +42,10 @@ pub(crate) struct AssignmentState {
 }
 
 impl AssignmentState {
-    /// The offset at which fetching should continue, if the reader requests anything.
+    /// The offset at which fetching should continue, if the reader requests anything. A partition whose position the broker may have
+    /// reported outside its range is not fetched before its reader seeks: another log may reach beyond the position by now.
     pub(crate) fn target(&mut self) -> Option<i64> {
-        let resume = std::mem::take(&mut self.wanted_resume);
+        let resume = std::mem::take(&mut self.wanted_resume) && !self.maybe_out_of_range;
         self.wanted_seek.or(if resume { self.fetched } else { None })
     }
 
@@ -59,6 +60,14 @@ impl AssignmentState {
         if offset < 0 {
             self.fetched = None;
         }
+    }
+
+    /// Delivers nothing before the next seek.
+    pub(crate) fn reset(&mut self) {
+        self.buffer.clear();
+        self.buffer_bytes = 0;
+        self.maybe_out_of_range = false;
+        self.fetched = None;
     }
 
     /// Whether a record that was polled goes into the buffer. Not before the first seek; not while a seek is wanted,
@@ -196,6 +205,25 @@ mod tests {
         state.arrived(5, None);
         poll(&mut state, 5);
         assert_eq!((offsets(&mut state), state.target()), (None, Some(7)));
+    }
+
+    #[test]
+    fn a_reset_partition_is_not_fetched_before_its_reader_seeks() {
+        let mut state = AssignmentState::default();
+        state.seek(5);
+        state.arrived(5, None);
+        (state.maybe_out_of_range, state.wanted_resume) = (true, true);
+        assert_eq!(state.target(), None);
+        state.reset();
+        poll(&mut state, 5);
+        assert!(!state.passed(Some(8)));
+        state.wanted_resume = true;
+        assert_eq!((offsets(&mut state), state.target()), (None, None));
+        state.seek(4);
+        assert_eq!(state.target(), Some(4));
+        state.arrived(4, Some(8));
+        poll(&mut state, 4);
+        assert_eq!(offsets(&mut state), Some((4, vec![4])));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use messaging::{Partition, PositionError, TopicPartition};
+use messaging::{Partition, PositionError, ReadError, TopicPartition};
 use tokio::time::timeout;
 
 use super::{next, publish, read, reader, reader_of, record, topic};
@@ -173,13 +173,13 @@ pub(crate) async fn a_position_below_the_range_is_an_error_until_it_is_left(harn
     assert_eq!(next(&mut partition, 10).await.from, range.low);
 }
 
-async fn outside(partition: &mut Box<dyn Partition>) -> PositionError {
+async fn outside(partition: &mut Box<dyn Partition>) -> ReadError {
     let answer = timeout(LONG, partition.next_batch(10, 1000)).await.expect("an answer in time");
     answer.unwrap().unwrap_err()
 }
 
-fn error(id: &TopicPartition, offset: i64, low: i64, high: i64) -> PositionError {
-    PositionError { topic: id.topic.clone(), partition: id.partition, offset, low, high }
+fn error(id: &TopicPartition, offset: i64, low: i64, high: i64) -> ReadError {
+    PositionError { topic: id.topic.clone(), partition: id.partition, offset, low, high }.into()
 }
 
 pub(crate) async fn a_record_is_read_soon_after_it_was_sent(harness: &impl Harness) {
