@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use database::Operation;
-use messaging::{BusError, Delivered, Partition, TopicPartition, Watermarks, label};
+use messaging::{Bus, BusError, Delivered, Partition, ReadError, TopicPartition, Watermarks, label};
 use metrics::counter;
 
 use crate::error_policy::HandlerError;
@@ -14,6 +14,11 @@ use crate::shared::Shared;
 
 /// How long the record that was applied last may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a leader is asked whose log ends before the record, until it is believed, and how long in between: five seconds. One
+/// that was replaced, and does not know it yet, gives the end of its own log.
+const ASKED: u32 = 11;
+const ASKED_EVERY: Duration = Duration::from_millis(500);
 
 /// How reading goes on.
 pub(crate) enum Resumed {
@@ -36,28 +41,28 @@ impl Shared {
             .connection(Operation::Batch, |mut conn| async move { positions::find(&mut conn, id).await });
         let known = found.await?;
         // Asked after the position: another member may move it on.
-        let Watermarks { low, high, .. } = self.bus.watermarks(id).await.map_err(retry)?;
+        let marks = self.bus.watermarks(id).await.map_err(retry)?;
         let Some(position) = known else {
             let established = database.connection(Operation::Batch, |mut conn| async move {
-                positions::establish(&mut conn, id, low).await
+                positions::establish(&mut conn, id, marks.low).await
             });
-            return seek(partition, established.await?.next_offset, None).await;
+            return seek(partition, established.await?.next_offset).await;
         };
         let stopped = match (&position.stopped_reason, position.last_record_offset) {
             (Some(reason), _) => Some(reason.clone()),
-            // Where it lies below the beginning, retention has removed it.
-            (None, Some(offset)) if offset >= low => {
-                let read = if offset < high { read_one(partition, offset).await? } else { Read::Nothing };
-                match read {
-                    Read::Revoked => return Ok(Resumed::Revoked),
-                    Read::Removed => None,
-                    Read::Record(record) if position.is_last_record(&record) => None,
-                    Read::Record(_) | Read::Nothing => Some(self.stop(id, &position, offset).await?),
-                }
-            }
-            (None, _) => None,
+            (None, Some(offset)) => match find_record(&*self.bus, partition, offset, marks).await? {
+                Read::Revoked => return Ok(Resumed::Revoked),
+                Read::Removed => None,
+                Read::Record(record) if position.is_last_record(&record) => None,
+                Read::Record(_) | Read::Nothing => Some(self.stop(id, &position, offset).await?),
+            },
+            (None, None) => None,
         };
-        seek(partition, position.next_offset, stopped).await
+        match stopped {
+            // The position may lie outside the log: it is not asked for.
+            Some(reason) => Ok(Resumed::Stopped(reason)),
+            None => seek(partition, position.next_offset).await,
+        }
     }
 
     async fn stop(
@@ -89,14 +94,10 @@ fn retry(error: BusError) -> HandlerError {
     HandlerError::Retry(Box::new(error))
 }
 
-/// Goes on at an offset, unless the partition is stopped.
-async fn seek(
-    partition: &mut dyn Partition,
-    next_offset: i64,
-    stopped: Option<String>,
-) -> Result<Resumed, HandlerError> {
+/// Goes on at an offset.
+async fn seek(partition: &mut dyn Partition, next_offset: i64) -> Result<Resumed, HandlerError> {
     match partition.seek(next_offset).await {
-        Ok(()) => Ok(stopped.map_or(Resumed::At(next_offset), Resumed::Stopped)),
+        Ok(()) => Ok(Resumed::At(next_offset)),
         Err(BusError::Closed) => Ok(Resumed::Revoked),
         Err(error) => Err(retry(error)),
     }
@@ -108,13 +109,38 @@ enum Read {
     Record(Delivered),
     /// Nothing: the partition ends before it.
     Nothing,
-    /// Retention has removed it meanwhile.
+    /// Retention has removed it.
     Removed,
     /// The partition is another member's.
     Revoked,
 }
 
-async fn read_one(partition: &mut dyn Partition, offset: i64) -> Result<Read, HandlerError> {
+/// What stands at the offset. That the log ends before it is asked again, until it is believed.
+async fn find_record(
+    bus: &dyn Bus,
+    partition: &mut dyn Partition,
+    offset: i64,
+    mut marks: Watermarks,
+) -> Result<Read, HandlerError> {
+    for _ in 1..ASKED {
+        match read_one(partition, offset, marks).await? {
+            Read::Nothing => {}
+            found => return Ok(found),
+        }
+        tokio::time::sleep(ASKED_EVERY).await;
+        marks = bus.watermarks(partition.id()).await.map_err(retry)?;
+    }
+    read_one(partition, offset, marks).await
+}
+
+async fn read_one(
+    partition: &mut dyn Partition,
+    offset: i64,
+    Watermarks { low, high, .. }: Watermarks,
+) -> Result<Read, HandlerError> {
+    if offset < low || offset >= high {
+        return Ok(if offset < low { Read::Removed } else { Read::Nothing });
+    }
     match partition.seek(offset).await {
         Ok(()) => {}
         Err(BusError::Closed) => return Ok(Read::Revoked),
@@ -124,7 +150,9 @@ async fn read_one(partition: &mut dyn Partition, offset: i64) -> Result<Read, Ha
         |_| HandlerError::Retry(format!("no record at offset {offset} within {READ_TIMEOUT:?}").into());
     Ok(match tokio::time::timeout(READ_TIMEOUT, partition.next_batch(1, 1)).await.map_err(late)? {
         None => Read::Revoked,
-        Some(Err(_)) => Read::Removed,
+        Some(Err(ReadError::OutOfRange(outside))) if outside.low > offset => Read::Removed,
+        Some(Err(ReadError::OutOfRange(_))) => Read::Nothing,
+        Some(Err(error @ ReadError::Reset { .. })) => return Err(HandlerError::Retry(Box::new(error))),
         Some(Ok(batch)) => batch.records.into_iter().next().map_or(Read::Nothing, Read::Record),
     })
 }
