@@ -103,3 +103,39 @@ async fn a_payment_that_is_corrupt_when_its_answer_comes_costs_no_other_answer()
     assert_eq!(next.iter().map(|leased| leased.payment.order_id.0).collect::<Vec<_>>(), [whole]);
     assert_eq!(counted(&recorded), "1");
 }
+
+/// The table refuses an authorized payment of the orders in `refused`.
+const REFUSALS: &str = "
+    CREATE TABLE refused (order_id uuid);
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.authorization_id IS NOT NULL AND EXISTS (SELECT FROM refused WHERE order_id = NEW.order_id)
+        THEN RAISE 'refused on purpose' USING ERRCODE = 'check_violation'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON payments FOR EACH ROW EXECUTE FUNCTION refuse()";
+
+#[tokio::test]
+async fn an_answer_that_the_table_refuses_ends_no_worker_and_costs_no_other_answer() {
+    let recorded = Recorded::start();
+    let stack = Stack::start().await;
+    sqlx::raw_sql(REFUSALS).execute(stack.pool()).await.expect("creating");
+    let refused = new_id();
+    sqlx::query("INSERT INTO refused VALUES ($1)").bind(refused).execute(stack.pool()).await.expect("naming");
+    let worker = stack.worker();
+    let charged = [new_id(), new_id()];
+    for order_id in [charged[0], refused, charged[1]] {
+        stack.apply(&[placed(order_id, "tok_visa"), reserved(order_id)]).await;
+    }
+    testkit::wait::eventually("the others are charged", crate::stack::WAIT_TIMEOUT, async || {
+        let published = [stack.published(charged[0]).await, stack.published(charged[1]).await];
+        let counted = counted(&recorded);
+        if published.iter().all(|events| events.len() == 1) && counted == "1" {
+            Ok(())
+        } else {
+            Err((published, counted))
+        }
+    })
+    .await;
+    worker.stop().await;
+}
