@@ -2,8 +2,10 @@
 //! nothing while the other side does not answer (docs/adr/0024).
 
 mod pause;
+mod record;
 mod worker;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,10 +31,13 @@ pub trait LeasedWork: Send + Sync + 'static {
     /// A leased item.
     type Item: Send + 'static;
     /// What became of one.
-    type Outcome: Send + Sync + 'static;
+    type Outcome: Debug + Send + Sync + 'static;
 
     /// What logs, metrics and health call the worker.
     fn name(&self) -> &'static str;
+
+    /// The table of its items: logged and counted with the outcome that it refuses.
+    fn table(&self) -> &'static str;
 
     /// Called before the first lease: sets up or checks what the foreign system needs.
     ///
@@ -61,7 +66,7 @@ pub trait LeasedWork: Send + Sync + 'static {
     /// them.
     ///
     /// # Errors
-    /// When the store does not answer; it is tried again.
+    /// When the store does not answer: it is tried again. When it refuses an outcome: each is tried by itself.
     async fn record(&self, outcomes: &[Self::Outcome], go_on: bool) -> anyhow::Result<Vec<Self::Item>>;
 }
 

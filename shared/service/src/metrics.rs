@@ -12,8 +12,8 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "corrupt_rows_total",
         &["table"],
-        "Times that a row could not be read or changed although the database answered: a worker sets it aside for five minutes, a list \
-         leaves it out.",
+        "Times that a row could not be read or changed although the database answered: a worker sets it aside for five minutes, or \
+         until its lease ends; a list leaves it out.",
     ),
     Metric::histogram(
         "database_pool_acquire_duration_seconds",

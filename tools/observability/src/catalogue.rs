@@ -12,8 +12,8 @@ pub const PUBLISHERS: [&str; 3] = ["order", "inventory", "payment"];
 /// The services that have workers beside HTTP and the consumer.
 pub const WITH_WORKERS: [&str; 4] = ["order", "payment", "notification", "analytics"];
 
-/// The services that read rows of several aggregates at once outside of their consumer.
-pub const WITH_CORRUPT_ROWS: [&str; 2] = ["order", "payment"];
+/// The services that read or change rows of several aggregates at once outside of their consumer.
+pub const WITH_CORRUPT_ROWS: [&str; 3] = ["order", "payment", "notification"];
 
 /// The metrics of one crate.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,7 @@ pub fn exposed_by(service: &str) -> impl Iterator<Item = &'static Metric> {
 }
 
 /// Which services expose a metric: what the outbox measures per topic needs topics to publish on, progress needs a worker,
-/// and a corrupt row is counted where rows of several aggregates are read.
+/// and a corrupt row is counted where rows of several aggregates are read or changed.
 pub fn services(section: &Section, metric: &Metric) -> &'static [&'static str] {
     if section.source == "shared/outbox/src/metrics.rs" && metric.labels.contains(&"topic") {
         &PUBLISHERS

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use metrics::{counter, histogram};
+use service::corrupt_rows;
 use telemetry::metrics::Metric;
 
 /// What this service measures.
@@ -29,8 +30,12 @@ pub(super) fn count(state: &str, created_at: DateTime<Utc>, completed_at: Option
         .record(took.unwrap_or_default().as_secs_f64());
 }
 
+/// The table in which each mail's outcome is stored.
+pub(crate) const MAILS: &str = "mails";
+
 /// Begins the counters, so that a rate includes their first mail.
 pub(super) fn begin_counters() {
+    corrupt_rows::begin_counter(MAILS);
     for status in ENDS {
         counter!("mails_ended_total", "status" => status).increment(0);
     }

@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use super::mail::Mail;
 use super::mailer::{Delivery, Mailer, SendError, Sent};
+use crate::adapters::metrics::MAILS;
 use crate::adapters::postgres::mails::MailStore;
 
 /// The delivery of mails. Any number of workers may perform it, in any number of processes.
@@ -32,6 +33,10 @@ impl LeasedWork for MailDelivery {
 
     fn name(&self) -> &'static str {
         "mailer"
+    }
+
+    fn table(&self) -> &'static str {
+        MAILS
     }
 
     async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Mail>> {

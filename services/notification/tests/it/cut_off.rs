@@ -58,6 +58,10 @@ impl LeasedWork for Counted {
         self.0.name()
     }
 
+    fn table(&self) -> &'static str {
+        self.0.table()
+    }
+
     async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Mail>> {
         let mails = self.0.lease(limit).await?;
         self.1.leased.fetch_add(mails.len(), Ordering::SeqCst);

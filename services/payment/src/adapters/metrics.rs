@@ -27,7 +27,7 @@ pub(super) fn count(event: &PaymentEvent) {
 }
 
 /// The table whose rows are read beside those of other payments.
-pub(super) const PAYMENTS: &str = "payments";
+pub(crate) const PAYMENTS: &str = "payments";
 
 /// Begins the counters, so that a rate includes their first event.
 pub(super) fn begin_counters() {

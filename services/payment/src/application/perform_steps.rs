@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::provider::{CallError, Provider};
 use super::saga_job::{Leased, Performed};
+use crate::adapters::metrics::PAYMENTS;
 use crate::adapters::postgres::saga::SagaStore;
 use crate::domain::{Answer, NextStep, Payment, Report, State, Step, Task};
 
@@ -30,6 +31,10 @@ impl LeasedWork for SagaSteps {
 
     fn name(&self) -> &'static str {
         "saga"
+    }
+
+    fn table(&self) -> &'static str {
+        PAYMENTS
     }
 
     async fn prepare(&self) -> anyhow::Result<()> {

@@ -139,6 +139,10 @@ impl LeasedWork for FaultySteps {
         self.0.name()
     }
 
+    fn table(&self) -> &'static str {
+        self.0.table()
+    }
+
     async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Leased>> {
         self.0.lease(limit).await
     }

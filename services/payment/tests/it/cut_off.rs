@@ -51,6 +51,10 @@ impl LeasedWork for Counted {
         self.0.name()
     }
 
+    fn table(&self) -> &'static str {
+        self.0.table()
+    }
+
     async fn prepare(&self) -> anyhow::Result<()> {
         self.0.prepare().await
     }

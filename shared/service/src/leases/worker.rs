@@ -1,21 +1,17 @@
 //! The loop: lease what is due, perform it, record what became of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use backoff::Backoff;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::pause::Pause;
+use super::record::record;
 use super::{Contact, LeasedWork, Settings};
 use crate::{Progress, Worker};
-
-/// The pauses while the store is away.
-const RECORD_AGAIN: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// Does leased work. Any number of them may run, in any number of processes.
 #[derive(Debug)]
@@ -82,31 +78,6 @@ impl<W: LeasedWork> LeaseWorker<W> {
         }
     }
 
-    /// Stores outcomes. While the store is away they are kept, for `record_timeout`; after that the leases end.
-    async fn record(&self, outcomes: &[W::Outcome], go_on: bool) -> anyhow::Result<Vec<W::Item>> {
-        let give_up = Instant::now() + self.settings.record_timeout;
-        let mut failures = 0;
-        loop {
-            failures += 1;
-            let pause = RECORD_AGAIN.pause(failures);
-            match self.work.record(outcomes, go_on).await {
-                Ok(next) => return Ok(next),
-                Err(error) if Instant::now() + pause >= give_up => return Err(error),
-                Err(error) => {
-                    let (worker, outcomes) = (self.work.name(), outcomes.len());
-                    let error = format!("{error:#}");
-                    tracing::warn!(
-                        worker,
-                        outcomes,
-                        error,
-                        "cannot record the outcomes of leased work, will be retried"
-                    );
-                    tokio::time::sleep(pause).await;
-                }
-            }
-        }
-    }
-
     /// Waits for a call to end and takes all that have ended by then. `None` when none is under way.
     async fn next(&self, calls: &mut Calls<W>) -> Option<(Vec<Contact>, Vec<W::Outcome>)> {
         let (mut contacts, mut outcomes) = (Vec::new(), Vec::new());
@@ -150,7 +121,7 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
                 Some((contacts, outcomes)) = self.next(&mut calls) => {
                     self.hear(&contacts, &progress);
                     let go_on = !shutdown.is_cancelled() && self.pause.reason().is_none();
-                    let next = self.record(&outcomes, go_on).await?;
+                    let next = record(&*self.work, &outcomes, go_on, self.settings.record_timeout).await?;
                     self.start(&mut calls, next);
                 }
                 () = self.wake.notified() => more = true,
@@ -158,7 +129,7 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
             }
         }
         while let Some((_, outcomes)) = self.next(&mut calls).await {
-            self.record(&outcomes, false).await?;
+            record(&*self.work, &outcomes, false, self.settings.record_timeout).await?;
         }
         Ok(())
     }
@@ -167,6 +138,7 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
@@ -199,6 +171,10 @@ mod tests {
 
         fn name(&self) -> &'static str {
             "endless"
+        }
+
+        fn table(&self) -> &'static str {
+            "items"
         }
 
         async fn lease(&self, limit: usize) -> anyhow::Result<Vec<()>> {
