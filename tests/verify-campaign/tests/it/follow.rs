@@ -23,11 +23,11 @@ use uuid::Uuid;
 use verify_campaign::rows::Corruption;
 
 /// Everything that was reported.
-struct Updates(watch::Receiver<Vec<Update>>);
+pub(crate) struct Updates(watch::Receiver<Vec<Update>>);
 
 impl Updates {
     /// Waits for an update.
-    async fn seen(&self, what: &str, is_it: impl Fn(&Update) -> bool) {
+    pub(crate) async fn seen(&self, what: &str, is_it: impl Fn(&Update) -> bool) {
         eventually(what, ENDS_WITHIN, async || {
             let all = self.0.borrow().clone();
             if all.iter().any(&is_it) { Ok(()) } else { Err(anyhow::anyhow!("{all:#?}")) }
@@ -35,21 +35,25 @@ impl Updates {
         .await;
     }
 
-    async fn violation_of(&self, order_id: Uuid) {
+    pub(crate) async fn violation_of(&self, order_id: Uuid) {
         let names = |update: &Update| matches!(update, Update::Violation(violation) if violation.finding.contains(&order_id.to_string()));
         self.seen("the violated order is named", names).await;
     }
 
-    fn violations(&self) -> usize {
+    pub(crate) fn violations(&self) -> usize {
         self.found().len()
     }
 
-    fn found(&self) -> Vec<String> {
+    pub(crate) fn found(&self) -> Vec<String> {
         let finding = |update: &Update| match update {
             Update::Violation(violation) => Some(violation.finding.clone()),
             _ => None,
         };
         self.0.borrow().iter().filter_map(finding).collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Update> {
+        self.0.borrow().clone()
     }
 
     /// How many cycles of the scrub were completed.
@@ -72,7 +76,7 @@ impl Updates {
 }
 
 /// Writes an order's first record a second time, perhaps with a header more.
-async fn repeat(target: &Target, order_id: Uuid, header: Option<&str>) -> anyhow::Result<()> {
+pub(crate) async fn repeat(target: &Target, order_id: Uuid, header: Option<&str>) -> anyhow::Result<()> {
     let codec = verify::codec(target).await?;
     let before = Reader::new(&target.kafka, codec.topics())?.ranges(None).await?;
     let history = topics::read(target, &codec, &before).await?;
@@ -107,7 +111,7 @@ const CORRUPT: &str = "
     CREATE TRIGGER corrupt BEFORE INSERT OR UPDATE ON order_views FOR EACH ROW EXECUTE FUNCTION corrupt()";
 
 /// What stops a follower, takes its updates, and remembers them.
-fn collector() -> (CancellationToken, impl FnMut(TimedUpdate), Updates) {
+pub(crate) fn collector() -> (CancellationToken, impl FnMut(TimedUpdate), Updates) {
     let (sent, updates) = watch::channel(Vec::new());
     let output = move |line: TimedUpdate| {
         println!("{} {}", line.at, line.update);
@@ -117,7 +121,7 @@ fn collector() -> (CancellationToken, impl FnMut(TimedUpdate), Updates) {
 }
 
 /// Stops the follower when the work is done, or has failed.
-async fn until_done(
+pub(crate) async fn until_done(
     stop: &CancellationToken,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 mod failures;
 mod false_alarms;
 mod follow;
+mod leaders;
 mod many;
 mod moments;
 mod scenario;

@@ -20,7 +20,7 @@ use super::reachable;
 pub(super) struct Foundation {
     pub(super) traces: Option<OtlpReceiver>,
     registry: Option<EmbeddedRegistry>,
-    broker: Option<EmbeddedBroker>,
+    pub(super) broker: Option<EmbeddedBroker>,
     postgres: Option<PrivatePostgres>,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use embedded::broker::EmbeddedBroker;
 use embedded::otlp::OtlpReceiver;
 use embedded::ports::ReservedPort;
 use tokio::sync::Mutex;
@@ -100,6 +101,11 @@ impl Stack {
     /// Where everything is.
     pub const fn system(&self) -> &RunningSystem {
         &self.system
+    }
+
+    /// The embedded broker, unless another one is used.
+    pub const fn broker(&self) -> Option<&EmbeddedBroker> {
+        self.foundation.broker.as_ref()
     }
 
     /// The embedded receiver of traces, unless spans go elsewhere.
