@@ -12,10 +12,10 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::watermarks::{self, Watermarks};
+
 /// How many events may wait for their reader.
 const WAITING: usize = 1_000;
-/// How long the broker may take for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events published since it began. Reading ends when this value goes.
 #[derive(Debug)]
@@ -31,8 +31,7 @@ impl Follower {
     /// # Errors
     /// When the broker does not answer.
     pub async fn begin(kafka: &str, codec: Arc<Codec>) -> anyhow::Result<Self> {
-        let (kafka, topics) = (kafka.to_owned(), Topic::ALL.map(|topic| codec.topics().name(topic)));
-        let consumer = tokio::task::spawn_blocking(move || at_the_ends(&kafka, &topics)).await??;
+        let consumer = at_the_ends(kafka, Topic::ALL.map(|topic| codec.topics().name(topic))).await?;
         let (sender, events) = mpsc::channel(WAITING);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -57,7 +56,7 @@ fn headers(message: &OwnedMessage) -> Vec<(String, Vec<u8>)> {
     headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
 }
 
-fn at_the_ends(kafka: &str, topics: &[String]) -> anyhow::Result<BaseConsumer> {
+async fn at_the_ends(kafka: &str, topics: [String; Topic::ALL.len()]) -> anyhow::Result<Arc<BaseConsumer>> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", kafka)
@@ -65,16 +64,15 @@ fn at_the_ends(kafka: &str, topics: &[String]) -> anyhow::Result<BaseConsumer> {
         .set("group.id", "tidings-follow")
         .set("enable.auto.commit", "false")
         .set("fetch.wait.max.ms", "10");
-    let consumer: BaseConsumer = config.create().context("a Kafka consumer")?;
+    let consumer: Arc<BaseConsumer> = Arc::new(config.create().context("a Kafka consumer")?);
+    let found = watermarks::of(&consumer, topics).await;
     let mut assignment = TopicPartitionList::new();
-    for topic in topics {
-        let asking = || format!("asking the broker at {kafka} about {topic}");
-        let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).with_context(asking)?;
-        for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
-            let (_, high) =
-                consumer.fetch_watermarks(topic, partition.id(), ANSWER_TIMEOUT).with_context(asking)?;
-            assignment.add_partition_offset(topic, partition.id(), Offset::Offset(high))?;
-        }
+    for Watermarks { topic, partition, offsets } in
+        found.with_context(|| format!("reading the topics at {kafka}"))?
+    {
+        // One that can't be read now begins at the end that it has then.
+        let end = offsets.map_or(Offset::End, |(_, high)| Offset::Offset(high));
+        assignment.add_partition_offset(&topic, partition, end)?;
     }
     consumer.assign(&assignment).context("assigning the partitions")?;
     Ok(consumer)

@@ -12,5 +12,6 @@ pub mod text;
 pub mod trace;
 pub mod up;
 pub mod verify;
+mod watermarks;
 
 pub use service_list as services;

@@ -21,6 +21,7 @@ pub mod sums;
 pub mod topics;
 pub mod totals;
 mod units;
+pub mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use self::failures::Failures;
 use self::history::History;
 use self::report::Report;
 use self::stream::How;
-use self::topics::Reader;
+use self::topics::{Offsets, Reader};
 use crate::state::RunningSystem;
 
 /// The pause between two looks at a system that is still busy.
@@ -117,8 +118,8 @@ async fn wait_until_quiet(target: &Target, topics: &Topics, deadline: Instant) -
     let reader = Reader::new(&target.kafka, topics)?;
     while Instant::now() < deadline {
         let snapshot = databases::read_pending(&target.postgres, target.silence).await?;
-        let ranges = reader.ranges(None).await?;
-        let history = History { ranges, ..History::default() };
+        let Offsets { ranges, unread } = reader.ranges(None).await?;
+        let history = History { ranges, unread, ..History::default() };
         if Case::new(topics, &history, &snapshot).is_quiet() {
             return Ok(());
         }

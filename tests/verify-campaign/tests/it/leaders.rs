@@ -226,7 +226,7 @@ async fn a_partition_that_loses_its_leader_while_it_is_read_holds_up_no_other() 
     let target = target(&system);
     let codec = verify::codec(&target).await?;
     let reader = Reader::new(&target.kafka, codec.topics())?;
-    let ranges = reader.ranges(None).await?;
+    let ranges = reader.ranges(None).await?.ranges;
     leader.set(false)?;
     let mut pieces = reader.stream(&ranges);
     let (mut read, mut errors) = (0, Vec::new());

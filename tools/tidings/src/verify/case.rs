@@ -162,8 +162,8 @@ impl<'a> Case<'a> {
     }
 
     /// Whether nothing is under way.
-    pub const fn is_quiet(&self) -> bool {
-        self.busy.is_empty()
+    pub fn is_quiet(&self) -> bool {
+        self.busy.is_empty() && self.history.unread.is_empty()
     }
 
     /// Whether everything that led to an order's records is read.

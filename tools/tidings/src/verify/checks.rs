@@ -15,6 +15,7 @@ use super::report::{Comparisons, Report};
 use super::services::{analytics, inventory, notification, order, payment};
 use super::sums::Sums;
 use super::totals::Totals;
+use super::unread;
 
 /// Checks everything at once.
 pub fn check(case: &Case<'_>, failures: Failures) -> Report {
@@ -70,6 +71,11 @@ pub(super) fn delivery(case: &Case<'_>, failures: Failures, out: &mut Comparison
     for truncated in case.history.truncated() {
         for check in Check::ALL {
             out.not_compared(*check, truncated.clone());
+        }
+    }
+    for why in case.history.unread.reasons() {
+        for check in Check::ALL.iter().filter(|check| !unread::is_independent(**check)) {
+            out.not_compared(*check, why.clone());
         }
     }
     case.busy.iter().for_each(|what| out.note(format!("under way: {what}")));

@@ -246,8 +246,14 @@ impl<S: FnMut(TimedUpdate)> Reporter<S> {
     }
 
     fn round(&mut self, round: anyhow::Result<Round>) {
-        if round.is_ok() && self.unreadable.take().is_some() {
-            self.report(Update::Readable);
+        let unreadable = match &round {
+            Ok(Round::Compared(figures)) if !figures.unread.is_empty() => Some(figures.unread.join("; ")),
+            Ok(_) => None,
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if self.unreadable != unreadable {
+            self.report(unreadable.clone().map_or(Update::Readable, |error| Update::Unreadable { error }));
+            self.unreadable = unreadable;
         }
         match round {
             Ok(Round::Compared(figures)) => {
@@ -257,13 +263,7 @@ impl<S: FnMut(TimedUpdate)> Reporter<S> {
                 self.state.latency_ms = figures.latency_ms.or(self.state.latency_ms);
             }
             Ok(Round::Restart(reason)) => self.report(Update::Restarted { reason }),
-            Err(error) => {
-                let error = format!("{error:#}");
-                if self.unreadable.as_ref() != Some(&error) {
-                    self.unreadable = Some(error.clone());
-                    self.report(Update::Unreadable { error });
-                }
-            }
+            Err(_) => {}
         }
     }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::unread::Unread;
+
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
@@ -81,6 +83,8 @@ pub struct History {
     pub causes: Vec<Record>,
     /// The offsets read, by topic and partition.
     pub ranges: BTreeMap<(Topic, i32), Range>,
+    /// Partitions that were not read.
+    pub unread: Unread,
     /// Schema ids registered under the subject of each topic and type.
     pub schemas: BTreeMap<(Topic, &'static str), BTreeSet<u32>>,
 }
@@ -190,6 +194,11 @@ impl Record {
 }
 
 impl Place {
+    /// Its topic and partition.
+    pub(super) const fn at(self) -> (Topic, i32) {
+        (self.topic, self.partition)
+    }
+
     fn is_below(self, ranges: &BTreeMap<(Topic, i32), Range>, end: fn(&Range) -> i64) -> bool {
         ranges.get(&(self.topic, self.partition)).is_some_and(|range| self.offset < end(range))
     }
@@ -203,6 +212,19 @@ pub fn trace_id(traceparent: Option<&str>) -> Option<&str> {
 }
 
 impl History {
+    /// Leaves out a partition that can't be read, and what depends on it.
+    pub(super) fn leave_out(&mut self, at: (Topic, i32), reason: String) {
+        self.unread.add(at, reason);
+        self.ranges.retain(|at, _| !self.unread.has(*at));
+        self.records.retain(|record| !self.unread.has(record.place.at()));
+    }
+
+    /// How many partitions a topic has.
+    pub(super) fn partitions(&self, topic: Topic) -> i32 {
+        let read = self.ranges.keys().filter(|(other, _)| *other == topic).count();
+        self.unread.partitions(topic).unwrap_or_else(|| i32::try_from(read).unwrap_or(i32::MAX))
+    }
+
     /// Whether a record was there before the databases were read.
     pub fn was_before(&self, record: &Record) -> bool {
         record.place.is_below(&self.ranges, |range| range.before)

@@ -22,7 +22,7 @@ use super::history::{History, Place, Record};
 use super::report::{Comparisons, Report, Violation};
 use super::rows::{notification, order};
 use super::spill::{Entry, Parts};
-use super::topics::{Ranges, Reader};
+use super::topics::{Offsets, Reader, Stalled};
 use super::totals::Totals;
 use super::{Target, topics};
 use crate::services::ServiceName;
@@ -48,7 +48,7 @@ pub(super) struct Verified {
     /// How many orders nothing more comes of.
     pub(super) done: u64,
     pub(super) totals: Totals,
-    pub(super) ranges: Ranges,
+    pub(super) offsets: Offsets,
     /// What all mails have in common.
     pub(super) mails: notification::Rows,
     /// The records of orders that go on. None where they are more than are kept, or not wanted.
@@ -82,8 +82,10 @@ pub(super) async fn verify(target: &Target, codec: &Codec, how: How) -> anyhow::
     let (orders, keys) = said(silence, ServiceName::Order, order::ranges(&mut transactions[0])).await?;
 
     // The topics after the databases: everything that these call published must be there.
+    let Offsets { ranges, unread } = reader.ranges(Some(&before.ranges)).await?;
     let history = History {
-        ranges: reader.ranges(Some(&before)).await?,
+        ranges,
+        unread,
         schemas: topics::schemas(&target.registry, codec.topics()).await?,
         ..History::default()
     };
@@ -135,7 +137,12 @@ fn is_last(positions: &HashMap<(Topic, i32), BTreeSet<i64>>, record: &Record, ne
 impl Reading<'_> {
     /// Reads topics, inboxes and outboxes once, and puts each entry into the part of its key.
     async fn spill(&mut self, transactions: &mut [Transaction<'_, Postgres>]) -> anyhow::Result<()> {
-        let causes = self.reader.causes_of_stock(&self.history.ranges).await?;
+        let causes = loop {
+            match self.reader.causes_of_stock(&self.history.ranges).await {
+                Ok(causes) => break causes,
+                Err(error) => self.leave_out(error.downcast()?),
+            }
+        };
         let records: i64 = self.history.ranges.values().map(|range| range.high - range.low).sum();
         let progress = progress("records read", records);
         let named = self.shared.named_places(self.codec.topics());
@@ -147,7 +154,13 @@ impl Reading<'_> {
         let (positions, mut last) = (self.shared.positions(self.codec.topics()), Vec::new());
         let mut before: Option<Record> = None;
         while let Some(piece) = pieces.recv().await {
-            let piece = piece?;
+            let piece = match piece.map_err(anyhow::Error::downcast::<Stalled>) {
+                Ok(piece) => piece,
+                Err(stalled) => {
+                    self.leave_out(stalled?);
+                    continue;
+                }
+            };
             progress.inc(piece.len() as u64);
             for record in piece {
                 last.extend(before.take_if(|before| is_last(&positions, before, Some(&record))));
@@ -190,6 +203,14 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// Leaves out partitions that could be read when their offsets were asked for, and can't any more.
+    fn leave_out(&mut self, stalled: Stalled) {
+        let reason = stalled.to_string();
+        for at in stalled.partitions {
+            self.history.leave_out(at, reason.clone());
+        }
+    }
+
     /// Compares part by part, then the whole.
     async fn compare(
         mut self,
@@ -206,6 +227,7 @@ impl Reading<'_> {
             for (service, conn) in ServiceName::ALL.into_iter().zip(transactions.iter_mut()) {
                 said(self.silence, service, snapshot.read_orders(service, conn, &keys)).await?;
             }
+            snapshot.retain_orders(&|id| !self.history.unread.has_order(*id));
             let case = Case::new(self.codec.topics(), &history, &snapshot);
             checks::keys(&case, &mut self.out);
             checks::orders(&case, &mut totals, &mut self.out);
@@ -236,6 +258,7 @@ impl Reading<'_> {
         history.causes.clear();
         history.records.sort_by_key(|record| record.place);
         history.records.dedup_by_key(|record| record.place);
+        history.records.retain(|record| !history.unread.has(record.place.at()));
         self.decode(&mut history.records).await?;
         let case = Case::new(self.codec.topics(), &history, &self.shared);
         checks::whole(&case, &sums, self.how.failures, &mut self.out);
@@ -244,7 +267,7 @@ impl Reading<'_> {
             done,
             report: self.out.into_report(),
             totals,
-            ranges: history.ranges,
+            offsets: Offsets { ranges: history.ranges, unread: history.unread },
             mails: self.shared.notification.without_rows(),
             open,
         })
@@ -254,12 +277,14 @@ impl Reading<'_> {
     async fn take(&mut self, at: usize, snapshot: &mut Snapshot) -> anyhow::Result<History> {
         let mut history = History {
             ranges: self.history.ranges.clone(),
+            unread: self.history.unread.clone(),
             schemas: self.history.schemas.clone(),
             causes: if at == self.parts.ranges().len() { self.history.causes.clone() } else { Vec::new() },
             ..History::default()
         };
         for entry in self.parts.take(at)? {
             match entry {
+                Entry::Record(record) if history.unread.has(record.place.at()) => {}
                 Entry::Record(record) => history.records.push(*record),
                 Entry::Inbox(service, row) => {
                     let delivery =
@@ -351,11 +376,13 @@ impl<'c> Inbox<'c> {
     }
 
     fn spill(&self, row: InboxRow, order_id: Option<Uuid>, reading: &mut Reading<'_>) -> anyhow::Result<()> {
+        let topic = reading.codec.topics().parse(&row.topic);
+        let is_left_out = topic.is_some_and(|topic| reading.history.unread.has((topic, row.partition)));
         // Dead letters are compared as a whole.
         if row.outcome != "applied" {
             let delivery = reading.shared.delivery.entry(self.service).or_default();
             delivery.events.insert(row.event_id, row.clone());
         }
-        reading.parts.add(order_id, &Entry::Inbox(self.number, row))
+        if is_left_out { Ok(()) } else { reading.parts.add(order_id, &Entry::Inbox(self.number, row)) }
     }
 }

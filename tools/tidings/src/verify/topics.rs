@@ -1,32 +1,26 @@
 //! Reads the business topics from their beginning to the ends of one moment, without joining a group.
 
+mod stream;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use contracts::topics::{Topic, Topics};
 use contracts::{AnyEvent, Codec, DecodeError, Event};
 use messaging::KafkaConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+pub(super) use self::stream::Stalled;
+use self::stream::{Partition, Streams};
 use super::Target;
-use super::history::{History, Place, Range, Record, not_decoded};
+use super::history::{History, Place, Range, Record};
+use super::unread::Unread;
 
-/// How long broker or registry may take for one answer.
+/// How long the registry may take for one answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many records small partitions may have that are read together.
-const READ_TOGETHER: i64 = 20_000;
-/// How many records are handed on together, and how many such pieces may wait.
-const PIECE: usize = 500;
-const PIECES: usize = 4;
-/// How long no record may arrive while some are missing.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many offsets below a position its record is looked for.
 const LOOK_BACK: i64 = 100;
@@ -35,13 +29,22 @@ const TOGETHER: i64 = 1_000;
 /// The most stretches of one partition that are read.
 const MOST_TURNS: usize = 500;
 
-/// The offsets of every partition.
+/// Offsets by partition.
 pub type Ranges = BTreeMap<(Topic, i32), Range>;
 
-/// What reads the business topics of a deployment. One thing at a time: it has one consumer.
+/// The offsets of the partitions that can be read, and those that can't.
+#[derive(Clone, Debug, Default)]
+pub struct Offsets {
+    /// The offsets of every partition that is read.
+    pub ranges: Ranges,
+    /// Partitions that can't be read.
+    pub unread: Unread,
+}
+
+/// What reads the business topics of a deployment.
 #[derive(Clone)]
 pub struct Reader {
-    consumer: Arc<BaseConsumer>,
+    streams: Streams,
     topics: Topics,
     brokers: Arc<str>,
 }
@@ -53,45 +56,54 @@ impl Reader {
     /// When a property of Kafka's client is wrong.
     pub fn new(kafka: &KafkaConfig, topics: &Topics) -> anyhow::Result<Self> {
         let brokers = kafka.bootstrap_servers.as_str().into();
-        Ok(Self { consumer: Arc::new(consumer(kafka)?), topics: topics.clone(), brokers })
+        Ok(Self { streams: Streams::try_new(kafka)?, topics: topics.clone(), brokers })
     }
 
-    /// The offsets that every partition of the business topics holds now. Given what was read before the databases, the ends are
-    /// asked for twice, so that the causes of what stands below the first ones are below the second ones.
+    /// The offsets that the partitions of the business topics hold now. Given what was read before the databases, the ends are
+    /// asked for twice, so that the causes of what stands below the first ones are below the second ones. What can't be read is
+    /// left out, with what depends on it.
     ///
     /// # Errors
-    /// When the broker does not answer or lacks a topic.
-    pub async fn ranges(&self, before: Option<&Ranges>) -> anyhow::Result<Ranges> {
-        let Self { consumer, topics, brokers } = self.clone();
-        let asked = before.is_some();
-        let (first, mut ranges) = tokio::task::spawn_blocking(move || {
-            let first = if asked { ranges_of(&consumer, &topics)? } else { Ranges::new() };
-            anyhow::Ok((first, ranges_of(&consumer, &topics)?))
-        })
-        .await?
-        .with_context(|| format!("reading the topics at {brokers}"))?;
+    /// When the broker does not answer or lacks a topic, or no partition can be read.
+    pub async fn ranges(&self, before: Option<&Ranges>) -> anyhow::Result<Offsets> {
+        let asked =
+            async || self.offsets().await.with_context(|| format!("reading the topics at {}", self.brokers));
+        let first = if before.is_some() { asked().await? } else { Offsets::default() };
+        let Offsets { mut ranges, mut unread } = asked().await?;
+        unread.add_all(first.unread);
+        ranges.retain(|at, _| !unread.has(*at));
         for (at, range) in &mut ranges {
             let end = |ranges: &Ranges| ranges.get(at).map_or(range.low, |range| range.high);
-            (range.before, range.complete) = (before.map_or(range.low, end), end(&first));
+            (range.before, range.complete) = (before.map_or(range.low, end), end(&first.ranges));
         }
-        Ok(ranges)
+        Ok(Offsets { ranges, unread })
+    }
+
+    async fn offsets(&self) -> anyhow::Result<Offsets> {
+        let mut offsets = Offsets::default();
+        for found in self.streams.watermarks(Topic::ALL.map(|topic| self.topics.name(topic))).await? {
+            let Some(topic) = self.topics.parse(&found.topic) else { continue };
+            let at = (topic, found.partition);
+            offsets.unread.count(topic);
+            match found.offsets {
+                Ok((low, high)) => {
+                    let range = Range { low, before: low, complete: high, high };
+                    offsets.ranges.insert(at, range);
+                }
+                Err(reason) => offsets.unread.add(at, reason),
+            }
+        }
+        Ok(offsets)
     }
 
     /// Reads partitions one after the other, by topic name and number, and hands on what stands there in pieces: not decoded,
-    /// in the order of the offsets. Ends early when the receiver is dropped.
+    /// in the order of the offsets. Partitions from which nothing arrives are an error, after which the others follow. Ends early
+    /// when the receiver is dropped.
     pub fn stream(&self, ranges: &Ranges) -> mpsc::Receiver<anyhow::Result<Vec<Record>>> {
-        let (pieces, received) = mpsc::channel(PIECES);
         let mut partitions: Vec<Partition> =
             ranges.iter().map(|(at, range)| (self.topics.name(at.0), *at, *range)).collect();
         partitions.sort_by(|one, other| (&one.0, one.1.1).cmp(&(&other.0, other.1.1)));
-        let consumer = Arc::clone(&self.consumer);
-        tokio::task::spawn_blocking(move || {
-            let mut groups = groups(&partitions).into_iter();
-            if let Err(error) = groups.try_for_each(|group| read_group(&consumer, group, &pieces)) {
-                let _ = pieces.blocking_send(Err(error));
-            }
-        });
-        received
+        self.streams.read(partitions)
     }
 
     /// The events that stock's events name as their causes: records of orders.
@@ -170,12 +182,12 @@ impl Reader {
 ///
 /// # Errors
 /// When the broker or the registry can't be read.
-pub async fn read(target: &Target, codec: &Codec, before: &Ranges) -> anyhow::Result<History> {
+pub async fn read(target: &Target, codec: &Codec, before: &Offsets) -> anyhow::Result<History> {
     let reader = Reader::new(&target.kafka, codec.topics())?;
-    let ranges = reader.ranges(Some(before)).await?;
+    let Offsets { ranges, unread } = reader.ranges(Some(&before.ranges)).await?;
     let records = reader.records(codec, &ranges).await?;
     let schemas = schemas(&target.registry, codec.topics()).await?;
-    Ok(History { records, ranges, schemas, ..History::default() })
+    Ok(History { records, ranges, unread, schemas, ..History::default() })
 }
 
 /// The partitions of stock alone.
@@ -233,137 +245,6 @@ pub(super) async fn schemas(
         schemas.insert((*topic, *event_type), ids);
     }
     Ok(schemas)
-}
-
-fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
-    let mut config = ClientConfig::from_iter(kafka.properties.clone());
-    config
-        .set("bootstrap.servers", &kafka.bootstrap_servers)
-        // Needed for assigning partitions; no member joins it, and nothing is committed.
-        .set("group.id", "tidings-verify")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("fetch.wait.max.ms", "50")
-        // What is fetched ahead, in bounds.
-        .set("queued.max.messages.kbytes", "16384");
-    config.create().context("a Kafka consumer")
-}
-
-fn ranges_of(consumer: &BaseConsumer, topics: &Topics) -> anyhow::Result<Ranges> {
-    let mut ranges = BTreeMap::new();
-    for topic in Topic::ALL {
-        let name = topics.name(topic);
-        let metadata = consumer
-            .fetch_metadata(Some(&name), ANSWER_TIMEOUT)
-            .with_context(|| format!("asking the broker about {name}"))?;
-        let partitions = metadata.topics().first().map_or(&[][..], |found| found.partitions());
-        if partitions.is_empty() {
-            bail!("topic {name} does not exist");
-        }
-        for partition in partitions {
-            let id = partition.id();
-            let (low, high) = consumer
-                .fetch_watermarks(&name, id, ANSWER_TIMEOUT)
-                .with_context(|| format!("asking the broker for the offsets of {name}/{id}"))?;
-            ranges.insert((topic, id), Range { low, before: low, complete: high, high });
-        }
-    }
-    Ok(ranges)
-}
-
-type Partition = (String, (Topic, i32), Range);
-
-/// Partitions that are read together, because they are small; a large one alone.
-fn groups(partitions: &[Partition]) -> Vec<&[Partition]> {
-    let (mut groups, mut from, mut records) = (Vec::new(), 0, 0);
-    for (at, (.., range)) in partitions.iter().enumerate() {
-        if records + (range.high - range.low) > READ_TOGETHER && at > from {
-            groups.push(&partitions[from..at]);
-            (from, records) = (at, 0);
-        }
-        records += range.high - range.low;
-    }
-    groups.push(&partitions[from..]);
-    groups
-}
-
-fn read_group(
-    consumer: &BaseConsumer,
-    group: &[Partition],
-    pieces: &mpsc::Sender<anyhow::Result<Vec<Record>>>,
-) -> anyhow::Result<()> {
-    let mut missing: BTreeMap<(Topic, i32), &Partition> = BTreeMap::new();
-    let mut assignment = TopicPartitionList::new();
-    for partition in group.iter().filter(|(.., range)| range.high > range.low) {
-        assignment.add_partition_offset(&partition.0, partition.1.1, Offset::Offset(partition.2.low))?;
-        missing.insert(partition.1, partition);
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names: BTreeMap<&str, Topic> =
-        group.iter().map(|(name, (topic, _), _)| (name.as_str(), *topic)).collect();
-    consumer.assign(&assignment).context("assigning partitions")?;
-    let (mut piece, mut progress) = (Vec::with_capacity(PIECE), Instant::now());
-    while !missing.is_empty() {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                progress = Instant::now();
-                let Some(topic) = names.get(message.topic()) else { continue };
-                let at = (*topic, message.partition());
-                let Some((.., range)) = missing.get(&at) else { continue };
-                let high = range.high;
-                if message.offset() < high {
-                    piece.push(record(*topic, &message));
-                }
-                if message.offset() + 1 >= high {
-                    missing.remove(&at);
-                }
-            }
-            // The end was reached below the expected offset: control records or compaction took the last ones.
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                let position = consumer.position()?;
-                missing.retain(|(_, id), (name, _, range)| {
-                    let found = position.find_partition(name, partition);
-                    let is_ended = found.is_some_and(|found| found.offset().to_raw() >= Some(range.high));
-                    *id != partition || !is_ended
-                });
-            }
-            Some(Err(error)) => return Err(error).context("reading the topics"),
-            None => {}
-        }
-        if progress.elapsed() > STALL_TIMEOUT {
-            let names: Vec<String> = missing.keys().map(|(topic, id)| format!("{topic}/{id}")).collect();
-            bail!("no record arrived for {STALL_TIMEOUT:?} while {} were incomplete", names.join(", "));
-        }
-        // A partition that is read alone is in order.
-        if group.len() == 1 && piece.len() == PIECE {
-            hand_on(pieces, std::mem::take(&mut piece))?;
-        }
-    }
-    // Partitions arrive interleaved; within each, the order is that of the offsets.
-    piece.sort_by_key(|record| (record.place.topic.suffix(), record.place.partition));
-    consumer.unassign().context("giving partitions up")?;
-    hand_on(pieces, piece)
-}
-
-fn hand_on(pieces: &mpsc::Sender<anyhow::Result<Vec<Record>>>, piece: Vec<Record>) -> anyhow::Result<()> {
-    pieces.blocking_send(Ok(piece)).map_err(|_| anyhow::anyhow!("the reader of the topics has stopped"))
-}
-
-fn record(topic: Topic, message: &impl Message) -> Record {
-    let header = |header: rdkafka::message::Header<'_, &[u8]>| {
-        (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
-    };
-    Record {
-        place: Place { topic, partition: message.partition(), offset: message.offset() },
-        key: message.key().map(<[u8]>::to_vec),
-        headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
-        value: message.payload().map(<[u8]>::to_vec),
-        timestamp_ms: message.timestamp().to_millis(),
-        event: not_decoded(),
-    }
 }
 
 /// Every event, with its topic.

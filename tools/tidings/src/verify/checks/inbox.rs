@@ -46,7 +46,10 @@ pub(super) fn whole(case: &Case<'_>, out: &mut Comparisons) {
         }
         for (name, partition) in delivery.positions.keys() {
             let topic = case.topics.parse(name);
-            let is_there = topic.is_some_and(|topic| case.history.ranges.contains_key(&(topic, *partition)));
+            let is_there = topic.is_some_and(|topic| {
+                let at = (topic, *partition);
+                case.history.ranges.contains_key(&at) || case.history.unread.has(at)
+            });
             out.holds(Check::Positions, is_there, || {
                 format!("{service} has a position in {}/{partition}, which is not there", short(name))
             });
@@ -122,6 +125,9 @@ fn inbox_row(
         out.violated(Check::InboxRows, format!("{subject} names the topic {}", row.topic));
         return;
     };
+    if case.history.unread.has(place.at()) {
+        return;
+    }
     let Some(record) = records.get(&place) else {
         let is_gone =
             case.history.ranges.get(&(place.topic, place.partition)).is_some_and(|r| place.offset < r.low);

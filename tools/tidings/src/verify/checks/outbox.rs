@@ -66,7 +66,7 @@ fn message(
         let times = (row.created_at, case.taken_at(service));
         case.plausible(out, Check::OutboxMessages, &id, "finished_at", finished_at, times);
     }
-    if !row.is_published {
+    if !row.is_published || is_left_out(case, row) {
         return;
     }
     let Some(record) = row.event_id.and_then(|id| records.get(&id)) else {
@@ -98,6 +98,12 @@ fn message(
         &trace_id(row.traceparent.as_deref()),
         &record.trace_id(),
     );
+}
+
+/// Whether the topic's partition with its record was not read.
+fn is_left_out(case: &Case<'_>, row: &MessageRow) -> bool {
+    let (topic, key) = (case.topics.parse(&row.topic), row.key.as_deref().unwrap_or_default());
+    topic.is_some_and(|topic| case.history.unread.has_key(topic, key))
 }
 
 /// The headers in which a message travels, but for `traceparent`.

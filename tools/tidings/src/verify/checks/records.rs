@@ -44,8 +44,7 @@ fn key(case: &Case<'_>, record: &Record, event: &AnyEvent, out: &mut Comparisons
     let key = event.key();
     let id = format!("event {} of {key} at {}", event.event_id(), record.place);
     out.same(Check::Keys, &id, "the record's key", &record.key.as_deref(), &Some(key.as_bytes()));
-    let count = case.history.ranges.keys().filter(|(topic, _)| *topic == record.place.topic).count();
-    let partitions = i32::try_from(count).unwrap_or(i32::MAX).max(1);
+    let partitions = case.history.partitions(record.place.topic).max(1);
     let expected = partition_for_key(key.as_bytes(), partitions);
     out.same(Check::Keys, &id, "the partition", &record.place.partition, &expected);
 }
@@ -118,6 +117,13 @@ fn inherited(case: &Case<'_>, record: &Record, event: &AnyEvent, id: &str, out: 
     let Some(cause) = cause else {
         if !case.history.is_complete(record) {
             out.not_compared(Check::Headers, format!("{id}: its cause is newer than what was read"));
+            return;
+        }
+        if !case.history.unread.is_empty() {
+            out.not_compared(
+                Check::Headers,
+                format!("{id}: its cause may be in a partition that was not read"),
+            );
             return;
         }
         out.violated(Check::Headers, format!("{id}: {CAUSATION_ID} {causation_id} is on no topic"));

@@ -30,6 +30,7 @@ use crate::verify::stream::Open;
 use crate::verify::sums::Sums;
 use crate::verify::topics::{self, Ranges, Reader};
 use crate::verify::totals::Totals;
+use crate::verify::unread::Unread;
 
 /// The part of a cycle in which the topics are read.
 const READING: f64 = 0.2;
@@ -43,6 +44,8 @@ pub(super) struct Cycle {
     begun: Instant,
     /// Where the topics ended when it began.
     ranges: Ranges,
+    /// Partitions that are left out.
+    unread: Unread,
     /// The rest of the topics; none when they are read.
     pieces: Option<mpsc::Receiver<anyhow::Result<Vec<Record>>>>,
     records: usize,
@@ -87,6 +90,7 @@ impl Cycle {
             reader,
             begun: Instant::now(),
             ranges: moment.ranges.clone(),
+            unread: moment.unread.clone(),
             records: 0,
             parts: Parts::new(keys),
             at: 0,
@@ -101,6 +105,11 @@ impl Cycle {
     /// Orders that got a record: rounds compare them.
     pub(super) fn changed(&mut self, orders: &BTreeSet<Uuid>) {
         self.changed.extend(orders);
+    }
+
+    /// Whether it reads the partitions that can be read at this moment.
+    pub(super) fn is_of(&self, moment: &Moment<'_, '_>) -> bool {
+        self.unread.is_same(&moment.unread)
     }
 
     /// Goes on as far as the rate allows; gives whether the cycle is complete.
@@ -183,7 +192,8 @@ impl Cycle {
     ) -> anyhow::Result<()> {
         let keys = self.parts.ranges()[self.at].clone();
         let changed = &self.changed;
-        let is_wanted = |id: &Uuid| !changed.contains(id) && !open.contains_key(id);
+        let unread = &self.unread;
+        let is_wanted = |id: &Uuid| !changed.contains(id) && !open.contains_key(id) && !unread.has_order(*id);
         let mut records = records(&mut self.parts, self.at)?;
         let orders: BTreeSet<Uuid> = records.iter().filter_map(Record::order_id).collect();
         records.retain(|record| record.order_id().is_some_and(|id| is_wanted(&id)));
@@ -248,8 +258,10 @@ impl Cycle {
             }
         }
         let topics = moment.codec.topics();
-        let (mut places, positions) = (whole.named_places(topics), whole.positions(topics));
+        let (mut places, mut positions) = (whole.named_places(topics), whole.positions(topics));
         places.extend(whole.last_records(topics));
+        places.retain(|place| !moment.unread.has(place.at()));
+        positions.retain(|at, _| !moment.unread.has(*at));
         let named = self.reader.records_at(moment.codec, &places, &positions).await?;
         let named: BTreeMap<_, _> = named.into_iter().map(|record| (record.place, record)).collect();
         let history = moment.history(named.into_values().collect());

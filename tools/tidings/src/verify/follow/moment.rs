@@ -11,6 +11,7 @@ use crate::verify::databases::Snapshot;
 use crate::verify::history::{History, Record};
 use crate::verify::keys::Keys;
 use crate::verify::topics::Ranges;
+use crate::verify::unread::Unread;
 
 /// Schema ids by topic and type.
 pub(super) type Schemas = BTreeMap<(Topic, &'static str), BTreeSet<u32>>;
@@ -20,6 +21,7 @@ pub(super) struct Moment<'a, 't> {
     pub(super) codec: &'a Codec,
     pub(super) schemas: Schemas,
     pub(super) ranges: Ranges,
+    pub(super) unread: Unread,
     /// Positions, dead letters and sums.
     pub(super) base: Snapshot,
     pub(super) transactions: &'a mut [Transaction<'t, Postgres>],
@@ -28,8 +30,8 @@ pub(super) struct Moment<'a, 't> {
 impl Moment<'_, '_> {
     /// These records as a history.
     pub(super) fn history(&self, records: Vec<Record>) -> History {
-        let (ranges, schemas) = (self.ranges.clone(), self.schemas.clone());
-        History { records, ranges, schemas, ..History::default() }
+        let (ranges, unread, schemas) = (self.ranges.clone(), self.unread.clone(), self.schemas.clone());
+        History { records, ranges, unread, schemas, ..History::default() }
     }
 
     /// The rows of the orders among `keys` that are wanted, their messages, and what became of the events of `records`.

@@ -3,7 +3,7 @@
 //! Each order of which a record was read is either open, with all of its records in memory, or done and part of the sums. Nothing
 //! changes before the whole round has succeeded: one that fails is made again from the same offsets.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +31,9 @@ use crate::verify::report::{Comparisons, Violation};
 use crate::verify::rows::notification;
 use crate::verify::stream::{self, How, OPEN_BYTES, Open};
 use crate::verify::sums::Sums;
-use crate::verify::topics::{self, Ranges, Reader};
+use crate::verify::topics::{self, Offsets, Ranges, Reader};
 use crate::verify::totals::Totals;
+use crate::verify::unread::Unread;
 
 /// The most records that a round reads; where there are more, everything is read once more in bounded memory.
 const MOST_NEW: i64 = 100_000;
@@ -62,6 +63,8 @@ pub(super) struct Figures {
     pub(super) open: u64,
     /// From the writing of the oldest new record to the end of the round.
     pub(super) latency_ms: Option<i64>,
+    /// Partitions that were left out, with the reason.
+    pub(super) unread: Vec<String>,
     pub(super) scrub: Scrub,
 }
 
@@ -109,7 +112,7 @@ impl Rounds {
             reader: Reader::new(&target.kafka, codec.topics())?,
             connections: Vec::new(),
             schemas: topics::schemas(&target.registry, codec.topics()).await?,
-            ranges: verified.ranges,
+            ranges: verified.offsets.ranges,
             ended: verified.done,
             open,
             totals: verified.totals.done(),
@@ -156,7 +159,7 @@ impl Rounds {
             }
         }
         base.notification = self.mails.clone();
-        let ranges = self.reader.ranges(Some(&self.ranges)).await?;
+        let Offsets { ranges, unread } = self.reader.ranges(Some(&self.ranges)).await?;
         let new = match self.newer(&ranges) {
             Ok(new) => new,
             Err(reason) => return Ok(Round::Restart(reason)),
@@ -181,7 +184,7 @@ impl Rounds {
                 again.insert(*order_id, Vec::new());
             }
         }
-        self.recall(&mut again, &new).await?;
+        self.recall(&mut again, &new, &unread).await?;
         for (order_id, mut records) in again.into_iter().filter(|(_, records)| !records.is_empty()) {
             totals.mark_counted(order_id);
             let newer = orders.entry(order_id).or_default();
@@ -193,11 +196,13 @@ impl Rounds {
         }
 
         let codec = Arc::clone(&self.codec);
-        let mut moment = Moment { codec: &codec, schemas: self.schemas.clone(), ranges, base, transactions };
+        let schemas = self.schemas.clone();
+        let mut moment = Moment { codec: &codec, schemas, ranges, unread, base, transactions };
         let mut out = Comparisons::reporting_to(Some(self.found.clone()));
-        // Those with a new record first.
+        // Those with a new record first; those in a partition that is not read wait.
         let rest = orders.keys().copied().filter(|id| !changed.contains(id));
-        let ids: Vec<Uuid> = changed.iter().copied().chain(rest).collect();
+        let ids = changed.iter().copied().chain(rest);
+        let ids: Vec<Uuid> = ids.filter(|id| !moment.unread.has_order(*id)).collect();
         let mut done = Vec::new();
         for ids in ids.chunks(ORDERS_AT_ONCE) {
             let records = ids.iter().filter_map(|id| orders.get(id)).flatten().cloned().collect();
@@ -218,12 +223,16 @@ impl Rounds {
             self.ended += u64::from(totals.close(*order_id));
             self.recent.add(*order_id);
         }
-        (self.totals, self.open, self.ranges, self.cycle) = (totals, orders, moment.ranges, cycle);
+        // A partition that was not read goes on where it was.
+        self.ranges.retain(|at, _| moment.unread.has(*at));
+        self.ranges.append(&mut moment.ranges);
+        (self.totals, self.open, self.cycle) = (totals, orders, cycle);
         Ok(Round::Compared(Figures {
             records: count,
             ended: self.ended,
             open: self.open.len() as u64,
             latency_ms,
+            unread: moment.unread.reasons().collect(),
             scrub: self.scrub,
         }))
     }
@@ -237,7 +246,8 @@ impl Rounds {
         sums: &Sums,
         out: &mut Comparisons,
     ) -> anyhow::Result<Option<Cycle>> {
-        let Some(mut cycle) = self.cycle.take() else {
+        // One that began with other partitions begins again.
+        let Some(mut cycle) = self.cycle.take().filter(|cycle| cycle.is_of(moment)) else {
             if Instant::now() < self.next_cycle {
                 return Ok(None);
             }
@@ -264,7 +274,12 @@ impl Rounds {
             let known = self.ranges.get(at).map(|known| known.high);
             let Some(low) = known.filter(|known| (range.low..=range.high).contains(known)) else {
                 let Range { low, high, .. } = range;
-                return Err(format!("{topic}/{partition} holds {low} to {high}, and was read to {known:?}"));
+                return Err(match known {
+                    None => format!("{topic}/{partition} can be read, and was not before"),
+                    Some(known) => {
+                        format!("{topic}/{partition} holds {low} to {high}, and was read to {known}")
+                    }
+                });
             };
             new.insert(*at, Range { low, ..*range });
         }
@@ -286,14 +301,17 @@ impl Rounds {
     }
 
     /// Reads the earlier records of orders that were done: nothing more was to come, and something did.
-    async fn recall(&self, orders: &mut BTreeMap<Uuid, Vec<Record>>, new: &Ranges) -> anyhow::Result<()> {
-        let mut partitions: HashMap<Topic, i32> = HashMap::new();
-        for (topic, _) in new.keys() {
-            *partitions.entry(*topic).or_default() += 1;
-        }
+    async fn recall(
+        &self,
+        orders: &mut BTreeMap<Uuid, Vec<Record>>,
+        new: &Ranges,
+        unread: &Unread,
+    ) -> anyhow::Result<()> {
+        let count = |topic| Some((topic, unread.partitions(topic)?));
+        let partitions: Vec<(Topic, i32)> = Topic::ALL.into_iter().filter_map(count).collect();
         let mut earlier = Ranges::new();
         for order_id in orders.keys() {
-            for (topic, count) in partitions.iter().filter(|(topic, _)| **topic != Topic::Stock) {
+            for (topic, count) in partitions.iter().filter(|(topic, _)| *topic != Topic::Stock) {
                 let at = (*topic, partition_for_key(order_id.to_string().as_bytes(), *count));
                 if let (Some(range), Some(new)) = (self.ranges.get(&at), new.get(&at)) {
                     earlier.insert(at, Range { high: new.low, ..*range });

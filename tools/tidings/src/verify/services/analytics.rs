@@ -48,6 +48,9 @@ pub(in crate::verify) fn orders(case: &Case<'_>, totals: &mut Totals, out: &mut 
 pub(in crate::verify) fn whole(case: &Case<'_>, counted: &Counted, out: &mut Comparisons) {
     let rows = &case.snapshot.analytics;
     generations(case, rows, out);
+    if case.history.unread.has_orders() {
+        return;
+    }
     differences(Check::Funnel, "the funnel's", &rows.funnel, &counted.funnel, out);
     differences(Check::Revenue, "revenue in", &rows.revenue, &counted.revenue, out);
     differences(Check::BestSellers, "sales of", &rows.best_sellers, &counted.best_sellers, out);
