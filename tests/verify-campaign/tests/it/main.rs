@@ -7,6 +7,7 @@ mod leaders;
 mod many;
 mod moments;
 mod scenario;
+mod streams;
 
 use contracts::Codec;
 use contracts::codec::RegistryConfig;
