@@ -1,7 +1,7 @@
-//! Partitions read from one offset to another.
+//! Partitions read from one offset to another. A consumer reads one thing at a time: each stream has its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -36,10 +36,14 @@ fn names(partitions: &[(Topic, i32)]) -> String {
     names.join(", ")
 }
 
-/// Reads partitions. One thing at a time: it has one consumer.
+/// Reads partitions, each time with a consumer that no other stream uses.
 #[derive(Clone)]
 pub(super) struct Streams {
-    consumer: Arc<BaseConsumer>,
+    kafka: KafkaConfig,
+    /// Asks for offsets.
+    asking: Arc<BaseConsumer>,
+    /// The consumer of the last stream, once that is read to its end.
+    idle: Arc<Mutex<Option<BaseConsumer>>>,
 }
 
 impl Streams {
@@ -48,7 +52,7 @@ impl Streams {
     /// # Errors
     /// When a property of Kafka's client is wrong.
     pub(super) fn try_new(kafka: &KafkaConfig) -> anyhow::Result<Self> {
-        Ok(Self { consumer: Arc::new(consumer(kafka)?) })
+        Ok(Self { kafka: kafka.clone(), asking: Arc::new(consumer(kafka)?), idle: Arc::default() })
     }
 
     /// The offsets of all partitions of these topics.
@@ -59,16 +63,18 @@ impl Streams {
         &self,
         topics: impl IntoIterator<Item = String>,
     ) -> anyhow::Result<Vec<Watermarks>> {
-        watermarks::of(&self.consumer, topics).await
+        watermarks::of(&self.asking, topics).await
     }
 
     /// Reads partitions one after the other, in this order, and hands on what stands there. Ends early when the receiver is
-    /// dropped.
+    /// dropped: its consumer ends with it.
     pub(super) fn read(&self, partitions: Vec<Partition>) -> mpsc::Receiver<anyhow::Result<Vec<Record>>> {
         let (pieces, received) = mpsc::channel(PIECES);
-        let consumer = Arc::clone(&self.consumer);
+        let (kafka, idle) = (self.kafka.clone(), Arc::clone(&self.idle));
         tokio::task::spawn_blocking(move || {
+            let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).take();
             let read = || {
+                let consumer = taken.map_or_else(|| consumer(&kafka), Ok)?;
                 for group in groups(&partitions) {
                     let stalled = read_group(&consumer, group, &pieces)?;
                     // Other partitions can be read all the same.
@@ -76,10 +82,11 @@ impl Streams {
                         pieces.blocking_send(Err(stalled.into())).context("handing records on")?;
                     }
                 }
-                anyhow::Ok(())
+                anyhow::Ok(consumer)
             };
-            if let Err(error) = read() {
-                let _ = pieces.blocking_send(Err(error));
+            match read() {
+                Ok(consumer) => *idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(consumer),
+                Err(error) => drop(pieces.blocking_send(Err(error))),
             }
         });
         received
@@ -165,7 +172,7 @@ fn read_group(
             Some(Err(error)) => return Err(error).context("reading the topics"),
             None => {}
         }
-        if progress.elapsed() > STALL_TIMEOUT {
+        if progress.elapsed() > STALL_TIMEOUT || pieces.is_closed() {
             break;
         }
         // A partition that is read alone is in order.
