@@ -13,6 +13,7 @@ pub mod printed;
 pub mod profiles;
 pub mod prose;
 pub mod readmes;
+pub mod requests;
 pub mod shape;
 pub mod sources;
 pub mod sql;

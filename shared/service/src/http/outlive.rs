@@ -1,5 +1,6 @@
 //! A handler outlives its request: it runs in a task of its own, so that a client that disconnects stops no transaction between
-//! its statements (docs/adr/0020). Nothing that a handler does is reachable from a connection's future.
+//! its statements (docs/adr/0020). What runs in a connection's future all the same opens no transaction: the body of a streamed response,
+//! a handler that has given its place back, a probe. `tests/architecture` checks it.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;

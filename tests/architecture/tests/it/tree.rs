@@ -2,7 +2,7 @@
 
 use architecture::{
     circles, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
-    readmes, shape, sources, targets,
+    readmes, requests, shape, sources, targets,
 };
 use service_list::ServiceName;
 
@@ -90,6 +90,12 @@ fn every_wait_for_a_foreign_system_has_a_bound_and_stands_in_the_architecture() 
     let architecture = std::fs::read_to_string(sources::root().join("ARCHITECTURE.md")).unwrap();
     let table = doors::table();
     assert!(architecture.contains(&table), "ARCHITECTURE.md lacks this table:\n{table}");
+}
+
+#[test]
+fn no_transaction_is_reachable_from_a_connections_future() {
+    let violations = requests::violations(&sources::rust_files().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
 }
 
 #[test]
