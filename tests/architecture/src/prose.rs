@@ -12,28 +12,33 @@ const WIDTH: usize = 120;
 /// The longest cell of a table: two lines.
 const CELL: usize = 2 * WIDTH;
 
-/// Lines and cells that are too long, in the pages at the root of `root`, in `docs`, in `docs/adr` and in `tests`.
+/// Lines and cells that are too long, in all pages below `root`.
 ///
 /// # Errors
 /// When a folder or a file can't be read.
 pub fn violations(root: &Path) -> anyhow::Result<Vec<Violation>> {
-    let mut names = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned()];
-    for folder in ["docs", "docs/adr", "tests"] {
-        for entry in std::fs::read_dir(root.join(folder)).with_context(|| format!("reading {folder}"))? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
-                names.push(format!("{folder}/{name}"));
-            } else if root.join(folder).join(&name).join("README.md").is_file() && folder != "docs" {
-                names.push(format!("{folder}/{name}/README.md"));
+    let mut violations = Vec::new();
+    walk(root, root, &mut violations)?;
+    violations.sort();
+    Ok(violations)
+}
+
+fn walk(root: &Path, folder: &Path, violations: &mut Vec<Violation>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_left_out = ["target", "node_modules"].iter().any(|left_out| name == *left_out);
+        if entry.file_type()?.is_dir() {
+            if !is_left_out && !name.to_string_lossy().starts_with('.') {
+                walk(root, &path, violations)?;
             }
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            let page = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
+            let text = std::fs::read_to_string(&path).with_context(|| format!("reading {page}"))?;
+            violations.extend(in_page(&page, &text));
         }
     }
-    let mut violations = Vec::new();
-    for name in names {
-        let text = std::fs::read_to_string(root.join(&name)).with_context(|| format!("reading {name}"))?;
-        violations.extend(in_page(&name, &text));
-    }
-    Ok(violations)
+    Ok(())
 }
 
 fn in_page(name: &str, text: &str) -> Vec<Violation> {
