@@ -208,7 +208,7 @@ fn no_event_fits_an_order_that_has_already_ended() {
     let confirmed = OrderEvent::OrderConfirmed { payment_id: id(1) };
     let order = given_placed_and(std::slice::from_ref(&confirmed)).0;
     let impossible = order.evolve(&confirmed, at(1)).unwrap_err();
-    assert_eq!(impossible.to_string(), "an order that is confirmed can't have met OrderConfirmed");
+    assert_eq!(impossible.to_string(), "OrderConfirmed is impossible for an order that is confirmed");
 }
 
 #[test]
