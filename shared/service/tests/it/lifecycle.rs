@@ -153,7 +153,7 @@ async fn a_second_signal_ends_at_once() {
     until_measured(&service, "http_requests_in_flight", |requests| requests >= 2.0).await;
     service.signal("-INT");
     eventually("it stops", WAIT_TIMEOUT, async || {
-        if service.log().contains("asked to stop") { Ok(()) } else { Err(service.log()) }
+        if service.log().contains("shutdown requested") { Ok(()) } else { Err(service.log()) }
     })
     .await;
     let asked = Instant::now();
