@@ -8,7 +8,7 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use crate::Violation;
 use crate::layers::colons;
-use crate::sources::Source;
+use crate::sources::{Source, without_tests};
 
 /// A foreign system, and the only files that speak to it.
 pub struct System {
@@ -258,13 +258,8 @@ fn unbounded(path: &str, tokens: &TokenStream, waits: Waits) -> Option<Violation
 
 /// Whether the code, without its tests, has this name: not in a comment, and not where it is a constant's definition.
 fn names(tokens: TokenStream, name: &str) -> bool {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut at = 0;
-    while at < tokens.len() {
-        if let Some(after) = crate::sql::test_module(&tokens, at) {
-            at = after;
-            continue;
-        }
+    let tokens = without_tests(tokens);
+    for at in 0..tokens.len() {
         let is_defined = at > 0 && ["const", "fn"].iter().any(|word| tokens[at - 1].to_string() == *word);
         let is_it = match &tokens[at] {
             TokenTree::Group(group) => names(group.stream(), name),
@@ -274,7 +269,6 @@ fn names(tokens: TokenStream, name: &str) -> bool {
         if is_it {
             return true;
         }
-        at += 1;
     }
     false
 }
@@ -291,13 +285,8 @@ pub fn table() -> String {
 }
 
 fn find(path: &str, tokens: TokenStream, system: &System, violations: &mut Vec<Violation>) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut at = 0;
-    while at < tokens.len() {
-        if let Some(after) = crate::sql::test_module(&tokens, at) {
-            at = after;
-            continue;
-        }
+    let tokens = without_tests(tokens);
+    for at in 0..tokens.len() {
         match &tokens[at] {
             TokenTree::Group(group) => find(path, group.stream(), system, violations),
             TokenTree::Ident(ident) => {
@@ -313,7 +302,6 @@ fn find(path: &str, tokens: TokenStream, system: &System, violations: &mut Vec<V
             }
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
-        at += 1;
     }
 }
 

@@ -145,6 +145,7 @@ fn walk(root: &Path, folder: &Path, violations: &mut Vec<Violation>) -> anyhow::
             walk(root, &path, violations)?;
         } else if let Ok(text) = std::fs::read_to_string(&path) {
             violations.extend(in_text(&relative, &text));
+            violations.extend(unmerged(&relative, &text));
             if path.extension().is_some_and(|extension| extension == "rs") {
                 let tokens: TokenStream =
                     text.parse().map_err(|error| anyhow::anyhow!("{relative}: {error}"))?;
@@ -166,6 +167,14 @@ fn in_text(path: &str, text: &str) -> Vec<Violation> {
             })
         })
         .collect()
+}
+
+/// What git leaves where it could not merge two changes.
+fn unmerged(path: &str, text: &str) -> Vec<Violation> {
+    let markers = ["<", ">"].map(|sign| sign.repeat(7) + " ");
+    let lines = text.lines().zip(1..);
+    let found = lines.filter(|(line, _)| markers.iter().any(|marker| line.starts_with(marker.as_str())));
+    found.map(|(_, number)| Violation::new(path, number, "a conflict of a merge is not resolved")).collect()
 }
 
 fn in_identifiers(path: &str, tokens: TokenStream, violations: &mut Vec<Violation>) {
@@ -205,6 +214,12 @@ fn words(name: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unresolved_conflict_is_found() {
+        let text = format!("a\n{} HEAD\nb\n=======\nc\n{} other\n", "<".repeat(7), ">".repeat(7));
+        assert_eq!(unmerged("a.md", &text).iter().map(|it| it.line).collect::<Vec<_>>(), [2, 6]);
+    }
 
     #[test]
     fn home_made_terms_are_found_in_identifiers_only() {

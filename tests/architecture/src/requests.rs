@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use crate::Violation;
-use crate::sources::Source;
+use crate::sources::{Source, without_tests};
 
 /// What opens a transaction (`shared/database`).
 const OPENS: &str = "transaction";
@@ -161,13 +161,8 @@ fn functions(source: &Source) -> anyhow::Result<Vec<Function>> {
 }
 
 fn find(tokens: TokenStream, functions: &mut Vec<Function>) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut at = 0;
-    while at < tokens.len() {
-        if let Some(after) = crate::sql::test_module(&tokens, at) {
-            at = after;
-            continue;
-        }
+    let tokens = without_tests(tokens);
+    for at in 0..tokens.len() {
         if let (true, Some(TokenTree::Ident(name))) = (tokens[at].to_string() == "fn", tokens.get(at + 1)) {
             let is_body = |token: &&TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
             let mut words = Vec::new();
@@ -179,7 +174,6 @@ fn find(tokens: TokenStream, functions: &mut Vec<Function>) {
         if let TokenTree::Group(group) = &tokens[at] {
             find(group.stream(), functions);
         }
-        at += 1;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use proc_macro2::{TokenStream, TokenTree};
 
 /// A text file of the repository.
 #[derive(Clone, Debug)]
@@ -67,4 +68,20 @@ fn collect(root: &Path, folder: &Path, extension: &str, found: &mut Vec<Source>)
         }
     }
     Ok(())
+}
+
+/// These tokens without `#[cfg(test)] mod name { ... }`.
+pub(crate) fn without_tests(tokens: TokenStream) -> Vec<TokenTree> {
+    let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is = |token: &TokenTree, name: &str| matches!(token, TokenTree::Ident(ident) if ident == name);
+    while let Some(at) = tokens.windows(5).position(|five| match five {
+        [TokenTree::Punct(hash), TokenTree::Group(attribute), module, _, TokenTree::Group(_)] => {
+            let attribute = attribute.stream().to_string().replace(' ', "");
+            hash.as_char() == '#' && attribute == "cfg(test)" && is(module, "mod")
+        }
+        _ => false,
+    }) {
+        tokens.drain(at..at + 5);
+    }
+    tokens
 }

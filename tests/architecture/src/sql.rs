@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use crate::Violation;
 use crate::layers::colons;
-use crate::sources::Source;
+use crate::sources::{Source, without_tests};
 
 /// A statement and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +47,8 @@ pub fn statements(source: &Source) -> anyhow::Result<Found> {
 
 /// Works on tokens, so that what stands inside `tokio::select!` and its like is seen too.
 fn scan(file: &str, tokens: TokenStream, found: &mut Found) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut at = 0;
-    while at < tokens.len() {
-        if let Some(after) = test_module(&tokens, at) {
-            at = after;
-            continue;
-        }
+    let tokens = without_tests(tokens);
+    for at in 0..tokens.len() {
         match &tokens[at] {
             TokenTree::Group(group) => scan(file, group.stream(), found),
             TokenTree::Ident(ident) => {
@@ -81,7 +76,6 @@ fn scan(file: &str, tokens: TokenStream, found: &mut Found) {
             }
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
-        at += 1;
     }
 }
 
@@ -143,17 +137,6 @@ fn imports_query(rest: &[TokenTree]) -> bool {
         }
         _ => false,
     }
-}
-
-/// The place after `#[cfg(test)] mod name { ... }`, if that stands here.
-pub(crate) fn test_module(tokens: &[TokenTree], at: usize) -> Option<usize> {
-    let TokenTree::Punct(hash) = tokens.get(at)? else { return None };
-    let TokenTree::Group(attribute) = tokens.get(at + 1)? else { return None };
-    if hash.as_char() != '#' || attribute.stream().to_string().replace(' ', "") != "cfg(test)" {
-        return None;
-    }
-    let is_module = is(tokens.get(at + 2)?, "mod");
-    is_module.then_some(at + 5)
 }
 
 #[cfg(test)]

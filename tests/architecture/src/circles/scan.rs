@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use crate::layers::colons;
-use crate::sql::test_module;
+use crate::sources::without_tests;
 
 /// A path as it is written, and the module that it is written in.
 #[derive(Clone, Debug)]
@@ -35,14 +35,10 @@ pub(crate) struct Said {
 
 /// Works on tokens, so that what stands inside `tokio::select!` and its like is seen too.
 pub(crate) fn scan(tokens: TokenStream, module: &[String], said: &mut Said) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let tokens = without_tests(tokens);
     let mut at = 0;
     let mut is_public = false;
     while at < tokens.len() {
-        if let Some(after) = test_module(&tokens, at) {
-            at = after;
-            continue;
-        }
         let was_public = std::mem::take(&mut is_public);
         match &tokens[at] {
             TokenTree::Group(group) => scan(group.stream(), module, said),
