@@ -89,32 +89,16 @@ async fn a_rebuild_that_meets_unknown_schemas_asks_for_them_outside_of_its_trans
     let event = confirmed(last);
     live.publish(std::slice::from_ref(&event)).await;
     live.analytics.apply(&[event]).await.unwrap();
-    let orders = live.deps.codec.topics().name(Topic::Orders);
     // Its first batch is that of the swap: a position that is there would be locked.
     sqlx::query("DELETE FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2")
-        .bind(&orders)
+        .bind(live.deps.codec.topics().name(Topic::Orders))
         .bind(partition)
         .execute(live.analytics.pool())
         .await
         .unwrap();
-    let mut batch = live.analytics.pool().begin().await.unwrap();
+    let mut batch = live.batch_of_the_generation().await;
     let of_batch: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *batch).await.unwrap();
-    sqlx::query("SELECT FROM generations WHERE state = 'live' FOR KEY SHARE")
-        .execute(&mut *batch)
-        .await
-        .unwrap();
-    let commit = async {
-        live.analytics.database.until_somebody_waits().await;
-        sqlx::query(
-            "INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, 1)",
-        )
-        .bind(&orders)
-        .bind(partition)
-        .execute(&mut *batch)
-        .await
-        .unwrap();
-        batch.commit().await.unwrap();
-    };
+    let commit = live.commit_at_the_swap(batch, partition);
 
     // A replica that has just started and knows no schema.
     let (config, observed, _forwarding) = observed(&registry, live.analytics.pool().clone()).await;

@@ -13,6 +13,7 @@ use events::{AvroDecoder, Publisher, topics_of};
 use inbox::{Consumer, ConsumerConfig, Parts};
 use messaging::{Bus, InMemoryBus, Record, TopicSpec};
 use service::Deps;
+use sqlx::{Postgres, Transaction};
 use testkit::broker::all_watermarks;
 use testkit::wait::eventually;
 use tokio::sync::Notify;
@@ -114,6 +115,30 @@ impl Live {
         })
         .await;
         self.analytics.seen().await
+    }
+
+    /// A batch that holds the live generation, as the consumer's do.
+    pub(crate) async fn batch_of_the_generation(&self) -> Transaction<'static, Postgres> {
+        let mut batch = self.analytics.pool().begin().await.unwrap();
+        sqlx::query("SELECT FROM generations WHERE state = 'live' FOR KEY SHARE")
+            .execute(&mut *batch)
+            .await
+            .unwrap();
+        batch
+    }
+
+    /// Commits it as the first batch of a partition of orders, once the swap waits for it.
+    pub(crate) async fn commit_at_the_swap(&self, mut batch: Transaction<'static, Postgres>, partition: i32) {
+        self.analytics.database.until_somebody_waits().await;
+        sqlx::query(
+            "INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, 1)",
+        )
+        .bind(self.deps.codec.topics().name(Topic::Orders))
+        .bind(partition)
+        .execute(&mut *batch)
+        .await
+        .unwrap();
+        batch.commit().await.unwrap();
     }
 
     async fn rebuild(&self) -> rebuilds::Rebuild {
@@ -328,23 +353,8 @@ async fn a_partition_whose_first_batch_commits_at_the_swap_is_not_left_out() {
     live.quiet().await;
     rebuilds::begin(live.analytics.database(), now()).await.unwrap().unwrap();
 
-    let mut batch = live.analytics.pool().begin().await.unwrap();
-    sqlx::query("SELECT FROM generations WHERE state = 'live' FOR KEY SHARE")
-        .execute(&mut *batch)
-        .await
-        .unwrap();
-    let commit = async {
-        live.analytics.database.until_somebody_waits().await;
-        sqlx::query(
-            "INSERT INTO inbox.consumer_positions (topic, partition, next_offset) VALUES ($1, $2, 1)",
-        )
-        .bind(live.deps.codec.topics().name(Topic::Orders))
-        .bind(PARTITIONS)
-        .execute(&mut *batch)
-        .await
-        .unwrap();
-        batch.commit().await.unwrap();
-    };
+    let batch = live.batch_of_the_generation().await;
+    let commit = live.commit_at_the_swap(batch, PARTITIONS);
     let rebuilder = Rebuilder::new(&live.deps, subscriptions(), Arc::new(Notify::new()));
     let (made, ()) = tokio::join!(rebuilder.make_next(), commit);
     let refused = format!("{:#}", made.unwrap_err());

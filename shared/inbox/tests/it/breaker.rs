@@ -5,14 +5,14 @@ use std::time::Duration;
 use contracts::AnyEvent;
 use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
-use inbox::{ConsumerStatus, PartitionState};
+use inbox::PartitionState;
 use messaging::{Record, partition_for_key};
 use testkit::exposition::Recorded;
 use testkit::wait::eventually;
 use uuid::Uuid;
 
 use crate::ledger::{IMPOSSIBLE, PANICS, fixed_subscriptions};
-use crate::stack::{Stack, TIMEOUT, cancelled, confirmed};
+use crate::stack::{Stack, cancelled, confirmed, stopped};
 
 /// So many dead letters in succession are taken for the events' own fault.
 const RUN: usize = 20;
@@ -23,19 +23,6 @@ const PAUSE: Duration = Duration::from_secs(60);
 fn orders(count: usize) -> Vec<Uuid> {
     let lies_there = |order: &Uuid| partition_for_key(order.to_string().as_bytes(), PARTITIONS) == 0;
     std::iter::repeat_with(new_id).filter(lies_there).take(count).collect()
-}
-
-/// Waits until a partition is stopped, and gives the reason.
-async fn stopped(status: &ConsumerStatus) -> String {
-    eventually("a partition is stopped", TIMEOUT, async || {
-        let partitions = status.partitions();
-        let reason = partitions.values().find_map(|state| match state {
-            PartitionState::Stopped { error } => Some(error.clone()),
-            _ => None,
-        });
-        reason.ok_or(partitions)
-    })
-    .await
 }
 
 /// Waits until the events took effect.

@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 
 use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
-use inbox::{ConsumerStatus, PartitionState};
 use messaging::{TopicPartition, partition_for_key};
-use testkit::wait::eventually;
 use uuid::Uuid;
 
 use crate::reach::Reach;
-use crate::stack::{Stack, TIMEOUT, confirmed};
+use crate::stack::{Stack, confirmed, stopped};
 
 /// Applies the first events of an order, and stops.
 async fn applied(count: i64) -> (Stack, Uuid) {
@@ -22,18 +20,6 @@ async fn applied(count: i64) -> (Stack, Uuid) {
     stack.caught_up().await;
     stack.stop().await;
     (stack, order)
-}
-
-async fn stopped(status: &ConsumerStatus) -> String {
-    eventually("a partition is stopped", TIMEOUT, async || {
-        let partitions = status.partitions();
-        let reason = partitions.values().find_map(|state| match state {
-            PartitionState::Stopped { error } => Some(error.clone()),
-            _ => None,
-        });
-        reason.ok_or(partitions)
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

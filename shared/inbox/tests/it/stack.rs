@@ -10,8 +10,8 @@ use contracts::{AnyEvent, Cause, Codec, Envelope, Topics, TraceContext, clock};
 use database::Database;
 use events::AvroDecoder;
 use inbox::{
-    Consumer, ConsumerConfig, ConsumerStatus, DeadLetter, Parts, Redrive, Redriven, Subscriptions,
-    list_dead_letters,
+    Consumer, ConsumerConfig, ConsumerStatus, DeadLetter, PartitionState, Parts, Redrive, Redriven,
+    Subscriptions, list_dead_letters,
 };
 use messaging::{Bus, Delivered, InMemoryBus, Record, TopicSpec, partition_for_key};
 use testkit::broker::all_watermarks;
@@ -236,6 +236,19 @@ async fn new_bus(codec: &Codec) -> Arc<InMemoryBus> {
         |topic| TopicSpec { name: codec.topics().name(topic), partitions: PARTITIONS, replication_factor: 1 };
     bus.create_topics(&Topic::ALL.map(topic)).await.unwrap();
     bus
+}
+
+/// Waits until a partition is stopped, and gives the reason.
+pub(crate) async fn stopped(status: &ConsumerStatus) -> String {
+    eventually("a partition is stopped", TIMEOUT, async || {
+        let partitions = status.partitions();
+        let reason = partitions.values().find_map(|state| match state {
+            PartitionState::Stopped { error } => Some(error.clone()),
+            _ => None,
+        });
+        reason.ok_or(partitions)
+    })
+    .await
 }
 
 pub(crate) fn cause() -> Cause {
