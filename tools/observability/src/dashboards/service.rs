@@ -1,5 +1,7 @@
 //! One page a service.
 
+mod workers;
+
 use super::model::{Dashboard, Panel, Query, Row};
 use crate::catalogue::{PUBLISHERS, WITH_CORRUPT_ROWS, WITH_WORKERS};
 
@@ -340,27 +342,6 @@ impl Page {
                 ),
             ],
         }
-    }
-
-    fn progress(&self) -> Panel {
-        Panel::graph(
-            "Workers without progress",
-            "short",
-            "Stalled: work is due, and none is completed. Paused: its calls get no answer, and others may take the work.",
-            vec![
-                self.query("sum by (worker) (worker_stalled{JOB})", "{{worker}}, stalled"),
-                self.query("sum by (worker) (worker_paused{JOB})", "{{worker}}, paused"),
-            ],
-        )
-    }
-
-    fn corrupt_rows(&self) -> Panel {
-        Panel::graph(
-            "Corrupt rows set aside per second",
-            "short",
-            "Rows that can't be read or changed: workers set them aside for five minutes, lists leave them out.",
-            vec![self.rate("corrupt_rows_total", "table", "{{table}}")],
-        )
     }
 
     fn process(&self) -> Row {
