@@ -33,7 +33,7 @@ pub(crate) struct Runs {
     is_permitted: bool,
 }
 
-/// A partition that stops: the events of this type fail for this reason.
+/// A partition that stops: the events of this type fail for this reason, [`LIMIT`] of them or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Open {
     event_type: String,
@@ -69,7 +69,7 @@ impl Runs {
 impl Open {
     /// How long the partition stands still: longer with each event that fails behind a pause.
     pub(crate) fn pause(&self, random: f64) -> Duration {
-        PAUSES.jittered(self.events.saturating_sub(LIMIT) + 1, random)
+        PAUSES.jittered(self.events - LIMIT + 1, random)
     }
 }
 

@@ -5,6 +5,8 @@ use metrics::{counter, histogram};
 use service::corrupt_rows;
 use telemetry::metrics::Metric;
 
+use crate::application::mail::MAILS;
+
 /// What this service measures.
 pub const METRICS: &[Metric] = &[
     Metric::counter(
@@ -29,9 +31,6 @@ pub(super) fn count(state: &str, created_at: DateTime<Utc>, completed_at: Option
     histogram!("mails_time_to_end_seconds", "status" => status)
         .record(took.unwrap_or_default().as_secs_f64());
 }
-
-/// The table in which each mail's outcome is stored.
-pub(crate) const MAILS: &str = "mails";
 
 /// Begins the counters, so that a rate includes their first mail.
 pub(super) fn begin_counters() {

@@ -12,9 +12,8 @@ use service::leases::{Contact, LeasedWork};
 use telemetry::spans;
 use tracing::Instrument;
 
-use super::mail::Mail;
+use super::mail::{MAILS, Mail};
 use super::mailer::{Delivery, Mailer, SendError, Sent};
-use crate::adapters::metrics::MAILS;
 use crate::adapters::postgres::mails::MailStore;
 
 /// The delivery of mails. Any number of workers may perform it, in any number of processes.

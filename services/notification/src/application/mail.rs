@@ -73,6 +73,9 @@ pub struct Draft {
     pub created_at: DateTime<Utc>,
 }
 
+/// The table of the mails and their outcomes.
+pub(crate) const MAILS: &str = "mails";
+
 /// A rendered mail under a lease, ready to be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mail {

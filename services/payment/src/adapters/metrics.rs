@@ -4,6 +4,7 @@ use metrics::counter;
 use service::corrupt_rows;
 use telemetry::metrics::Metric;
 
+use crate::application::saga_job::PAYMENTS;
 use crate::domain::PaymentEvent;
 
 /// What this service measures.
@@ -25,9 +26,6 @@ pub(super) fn count(event: &PaymentEvent) {
     };
     counter!("payments_total", "outcome" => outcome).increment(1);
 }
-
-/// The table whose rows are read beside those of other payments.
-pub(crate) const PAYMENTS: &str = "payments";
 
 /// Begins the counters, so that a rate includes their first event.
 pub(super) fn begin_counters() {

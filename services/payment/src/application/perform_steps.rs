@@ -10,8 +10,7 @@ use telemetry::spans;
 use tracing::Instrument;
 
 use super::provider::{CallError, Provider};
-use super::saga_job::{Leased, Performed};
-use crate::adapters::metrics::PAYMENTS;
+use super::saga_job::{Leased, PAYMENTS, Performed};
 use crate::adapters::postgres::saga::SagaStore;
 use crate::domain::{Answer, NextStep, Payment, Report, State, Step, Task};
 

@@ -43,6 +43,9 @@ pub struct Leased {
     pub trace: TraceContext,
 }
 
+/// The table of the payments and their steps.
+pub(crate) const PAYMENTS: &str = "payments";
+
 /// A leased step that was performed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Performed {

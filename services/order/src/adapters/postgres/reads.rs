@@ -197,7 +197,7 @@ impl OrderStore {
         .bind(query.status.map(Status::as_str))
         .bind(query.before.map(|id| id.0))
         // One more than asked for tells whether there is another page.
-        .bind(query.limit.saturating_add(1))
+        .bind(query.limit + 1)
         .fetch_all(self.database.statement(Operation::Request))
         .await?;
         let limit = usize::try_from(query.limit).unwrap_or_default();

@@ -10,8 +10,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::row::{CorruptRow, PaymentRow};
-use crate::adapters::metrics::PAYMENTS;
-use crate::application::saga_job::SagaJob;
+use crate::application::saga_job::{PAYMENTS, SagaJob};
 
 /// Locks the rows of these orders, in order.
 pub(super) async fn lock(
