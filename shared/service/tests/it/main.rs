@@ -9,8 +9,10 @@
 mod disconnects;
 mod edge;
 mod lifecycle;
+mod raw;
 mod secure;
 mod silence;
+mod slow_clients;
 mod stack;
 mod stopping;
 mod under_test;
