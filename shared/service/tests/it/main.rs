@@ -6,6 +6,7 @@
     reason = "a test ends where it meets what it does not expect"
 )]
 
+mod body_memory;
 mod disconnects;
 mod edge;
 mod lifecycle;

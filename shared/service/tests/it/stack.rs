@@ -129,6 +129,18 @@ impl Process {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// A figure of its memory as the kernel counts it, in kB: `VmRSS` is now, `VmHWM` the peak.
+    pub(crate) fn memory_kb(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Counts the peak anew.
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());

@@ -17,7 +17,7 @@ use events::{Publication, Subscribe as _};
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
-use service::http::{InFlight, Json, Path, Problem, Query};
+use service::http::{Faults, Field, InFlight, Json, Path, Problem, Query, UnknownFields};
 use service::{Definition, Deps, Progress, Sampler, Service, Worker};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,9 @@ fn service_under_test() {
 fn routes(deps: Deps) -> Router {
     Router::new()
         .route("/echo", post(async |Json(body): Json<Echo>| Json(body)))
+        .route("/hold", post(hold))
+        .route("/items", post(items))
+        .route("/strict", get(async |Query(page): Query<Strict>| page.limit.to_string()))
         .route("/page", get(async |Query(page): Query<Page>| page.limit.to_string()))
         .route("/things/{id}", get(async |Path(id): Path<Uuid>| id.to_string()))
         .route("/panic", get(fail))
@@ -97,6 +100,56 @@ struct Echo {
 #[derive(Debug, Deserialize)]
 struct Page {
     limit: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Strict {
+    limit: u32,
+}
+
+/// Keeps what it was sent for as long as many clients need to send theirs.
+async fn hold(Json(body): Json<Echo>) -> String {
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    body.text.len().to_string()
+}
+
+/// A body as those of the services' commands.
+#[derive(Debug, Deserialize)]
+struct Items {
+    items: Field<Vec<Field<Item>>>,
+    #[serde(flatten)]
+    unknown: UnknownFields,
+}
+
+#[derive(Debug, Deserialize)]
+struct Item {
+    name: Field<String>,
+    quantity: Field<i128>,
+    #[serde(flatten)]
+    unknown: UnknownFields,
+}
+
+async fn items(Json(body): Json<Field<Items>>) -> Result<StatusCode, Problem> {
+    let mut faults = Faults::default();
+    let named = faults.object("", body).and_then(|body| {
+        faults.unknown("", &body.unknown);
+        faults.array("/items", body.items)
+    });
+    let count = named.and_then(|items| {
+        let count = Some(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let at = format!("/items/{index}");
+            let item = faults.object(&at, item)?;
+            faults.unknown(&at, &item.unknown);
+            faults.text(format_args!("{at}/name"), item.name, |name| Ok::<_, String>(name.len()));
+            let positive = |quantity| if quantity > 0 { Ok(quantity) } else { Err("is above 0") };
+            faults.integer(format_args!("{at}/quantity"), item.quantity, positive);
+        }
+        count
+    });
+    faults.none_or(count).map_err(Problem::validation)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[expect(clippy::panic, reason = "a test of what a panic becomes")]
