@@ -11,6 +11,7 @@ mod disconnects;
 mod edge;
 mod lifecycle;
 mod raw;
+mod repeated_input;
 mod secure;
 mod silence;
 mod slow_clients;
