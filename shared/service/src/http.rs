@@ -1,6 +1,7 @@
 //! What every HTTP edge shares: problem details (RFC 9457), JSON bodies, limits.
 
 mod body;
+mod bounds;
 pub(crate) mod dead_letters;
 mod edge;
 mod extract;

@@ -18,7 +18,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::Problem;
-use super::body::read_whole;
+use super::body::{Bodies, read_whole};
 use super::index::Index;
 use super::limits::{Limits, limit};
 use super::outlive::outlive;
@@ -48,8 +48,9 @@ pub fn edge(
     let business = routes
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(tasks, outlive))
-        .layer(middleware::from_fn_with_state(config.max_body_bytes, read_whole))
-        .layer(middleware::from_fn_with_state(Limits::new(config), limit));
+        .layer(middleware::from_fn_with_state(Limits::new(config), limit))
+        // A body that has not arrived takes no place.
+        .layer(middleware::from_fn_with_state(Bodies::new(config.max_body_bytes), read_whole));
     // Health and metrics answer even when the business routes are full.
     let operations = Router::new()
         .route("/health/live", get(health::live))

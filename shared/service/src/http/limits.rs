@@ -1,5 +1,6 @@
 //! What bounds every request: time, and how many are answered at once.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::Problem;
+use super::body::HeldBytes;
 use crate::config::HttpConfig;
 
 /// The longest wait that a client may prefer.
@@ -38,16 +41,44 @@ impl Limits {
 /// The in-flight permit of a request; an extension of every request. A handler that has done its work and only waits
 /// (`Prefer: wait`) releases it, and is then bounded by a limit of its own.
 #[derive(Clone, Debug)]
-pub struct InFlight(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub struct InFlight(Arc<Admitted>);
+
+#[derive(Debug)]
+struct Admitted {
+    held: Mutex<Option<Held>>,
+    longer_ms: AtomicU64,
+}
+
+/// What a request takes from others.
+#[derive(Debug)]
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    _bytes: Option<HeldBytes>,
+}
 
 impl InFlight {
+    fn new(permit: OwnedSemaphorePermit, bytes: Option<HeldBytes>) -> Self {
+        let held = Mutex::new(Some(Held { _permit: permit, _bytes: bytes }));
+        Self(Arc::new(Admitted { held, longer_ms: AtomicU64::new(0) }))
+    }
+
     /// Releases the permit before the answer. From now on the handler may be dropped where it waits.
     pub fn release(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Adds `longer` to the request's time limit: the route honours its `Prefer: wait`.
+    pub fn prolong(&self, longer: Duration) {
+        let longer_ms = u64::try_from(longer.min(LONGEST_WAIT).as_millis()).unwrap_or_default();
+        self.0.longer_ms.store(longer_ms, Ordering::Relaxed);
+    }
+
+    fn longer(&self) -> Duration {
+        Duration::from_millis(self.0.longer_ms.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_released(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }
 
@@ -69,28 +100,42 @@ pub fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
 /// Why a request is answered without being looked at.
 pub(crate) const OVERLOADED: &str = "overloaded";
 
+/// The answer when the service is full (503): nothing was done.
+pub(super) fn overloaded(title: &str) -> Problem {
+    metrics::counter!("http_requests_rejected_total", "reason" => OVERLOADED).increment(1);
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, title)
+        .detail("nothing was done; try again")
+        .retry_after_s(RETRY_AFTER_S)
+}
+
 /// Rejects requests when too many are in flight (503: nothing was done), and gives up on those that take too long
 /// (504: what was begun may still happen, so repeat it with the same Idempotency-Key).
 pub(super) async fn limit(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
     let Ok(permit) = Arc::clone(&limits.in_flight).try_acquire_owned() else {
-        metrics::counter!("http_requests_rejected_total", "reason" => OVERLOADED).increment(1);
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, OVERLOADED, "Too many requests are in flight")
-            .detail("nothing was done; try again")
-            .retry_after_s(RETRY_AFTER_S)
-            .into_response();
+        return overloaded("Too many requests are in flight").into_response();
     };
-    let permit = InFlight(Arc::new(Mutex::new(Some(permit))));
-    request.extensions_mut().insert(permit);
-    let bound = limits.request_timeout + preferred_wait(request.headers()).unwrap_or_default();
-    tokio::time::timeout(bound, next.run(request)).await.unwrap_or_else(|_| {
-        Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long")
-            .detail(format!(
-                "no answer within {} ms; the outcome is unknown: repeat the request with the same \
-                 Idempotency-Key where there is one",
-                bound.as_millis()
-            ))
-            .into_response()
-    })
+    let in_flight = InFlight::new(permit, request.extensions_mut().remove());
+    request.extensions_mut().insert(in_flight.clone());
+    let begun = Instant::now();
+    let mut bound = limits.request_timeout;
+    let mut answer = std::pin::pin!(next.run(request));
+    loop {
+        if let Ok(answer) = tokio::time::timeout_at(begun + bound, &mut answer).await {
+            return answer;
+        }
+        let prolonged = limits.request_timeout + in_flight.longer();
+        if prolonged <= bound {
+            return too_long(bound).into_response();
+        }
+        bound = prolonged;
+    }
+}
+
+fn too_long(bound: Duration) -> Problem {
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long").detail(format!(
+        "no answer within {} ms; the outcome is unknown: repeat the request with the same Idempotency-Key where there is one",
+        bound.as_millis()
+    ))
 }
 
 #[cfg(test)]

@@ -1,16 +1,27 @@
 //! Serves connections, a bounded number at a time, until stopped; then finishes the requests in flight.
 
-use std::sync::Arc;
+mod places;
+mod progress;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::places::{Places, Reserve};
+use self::progress::Progressing;
+use super::bounds::{
+    MAX_HEAD_BYTES, RESERVED_CONNECTIONS, RESERVED_HEADER_TIMEOUT, RESERVED_TIMEOUT, WRITE_TIMEOUT,
+};
+use super::limits::overloaded;
 use crate::config::HttpConfig;
 
 /// A pause after an error of the listener itself, such as no free file descriptor.
@@ -24,25 +35,36 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
     grace: Duration,
 ) {
-    let permits = Arc::new(Semaphore::new(config.max_connections));
+    let places = Places::new(config.max_connections);
+    let mut reserve = Reserve::new(RESERVED_CONNECTIONS);
     let header_timeout = Duration::from_millis(config.header_timeout_ms);
+    let reserved_app = app.clone().layer(middleware::from_fn(only_operations));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        match accepted {
-            Some((stream, permit)) => {
-                let app = app.clone();
-                let shutdown = shutdown.clone();
-                connections.spawn(async move {
-                    connection(stream, app, header_timeout, shutdown).await;
-                    drop(permit);
-                });
-            }
-            None => tokio::time::sleep(ACCEPT_PAUSE).await,
+        let Some((stream, address)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let shutdown = shutdown.clone();
+        if let Some(place) = places.take(address.ip()) {
+            let app = app.clone();
+            connections.spawn(async move {
+                let serving = Serving { app, header_timeout, keep_alive: true };
+                serving.connection(stream, shutdown).await;
+                drop(place);
+            });
+        } else {
+            let app = reserved_app.clone();
+            let reserved = connections.spawn(async move {
+                let serving = Serving { app, header_timeout: RESERVED_HEADER_TIMEOUT, keep_alive: false };
+                let _ = tokio::time::timeout(RESERVED_TIMEOUT, serving.connection(stream, shutdown)).await;
+            });
+            reserve.push(reserved);
         }
     }
     // Closed here, so that no client connects to a service that no longer answers.
@@ -53,13 +75,9 @@ pub(crate) async fn serve(
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             None
@@ -67,21 +85,44 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, app: Router, header_timeout: Duration, shutdown: CancellationToken) {
-    // Small answers are sent at once.
-    let _ = stream.set_nodelay(true);
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_timeout);
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+/// Rejects what is not asked by probes and Prometheus.
+async fn only_operations(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path.starts_with("/health/") || path == "/metrics" {
+        return next.run(request).await;
+    }
+    overloaded("Too many connections are open").into_response()
+}
+
+/// How a connection is served.
+struct Serving {
+    app: Router,
+    header_timeout: Duration,
+    keep_alive: bool,
+}
+
+impl Serving {
+    async fn connection(self, stream: TcpStream, shutdown: CancellationToken) {
+        // Small answers are sent at once.
+        let _ = stream.set_nodelay(true);
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .keep_alive(self.keep_alive);
+        let stream = TokioIo::new(Progressing::new(stream, WRITE_TIMEOUT));
+        let serving = builder.serve_connection(stream, TowerToHyperService::new(self.app));
+        tokio::pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
     }
 }

@@ -109,7 +109,7 @@ async fn a_request_that_takes_too_long_is_answered_504_unless_it_prefers_to_wait
     let (status, problem) = service.get("/forever").await;
     assert_eq!((status, &problem["type"]), (504, &json!("urn:tidings:problem:timeout")));
     let started = std::time::Instant::now();
-    let patient = client().get(format!("{}/forever", service.url)).header("prefer", "wait=1");
+    let patient = client().get(format!("{}/patient", service.url)).header("prefer", "wait=1");
     assert_eq!(service.send(patient).await.0, 504);
     assert!(started.elapsed() >= Duration::from_millis(1_300), "{:?}", started.elapsed());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use contracts::clock::{new_id, now};
 use contracts::order::OrderConfirmed;
@@ -17,7 +17,7 @@ use events::{Publication, Subscribe as _};
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
-use service::http::{Faults, Field, InFlight, Json, Path, Problem, Query, UnknownFields};
+use service::http::{Faults, Field, InFlight, Json, Path, Problem, Query, UnknownFields, preferred_wait};
 use service::{Definition, Deps, Progress, Sampler, Service, Worker};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,7 @@ fn routes(deps: Deps) -> Router {
         .route("/things/{id}", get(async |Path(id): Path<Uuid>| id.to_string()))
         .route("/panic", get(fail))
         .route("/forever", get(std::future::pending::<()>))
+        .route("/patient", get(patient))
         .route("/polite", get(polite))
         .route("/confirm/{id}", post(confirm))
         .route("/confirm-slowly/{id}", post(confirm_slowly))
@@ -161,6 +162,14 @@ async fn fail() -> &'static str {
 /// Waits without end and without taking a place from others.
 async fn polite(in_flight: axum::Extension<InFlight>) {
     in_flight.release();
+    std::future::pending::<()>().await;
+}
+
+/// Never answers, and honours that its client prefers to wait.
+async fn patient(in_flight: axum::Extension<InFlight>, headers: HeaderMap) {
+    if let Some(wait) = preferred_wait(&headers) {
+        in_flight.prolong(wait);
+    }
     std::future::pending::<()>().await;
 }
 

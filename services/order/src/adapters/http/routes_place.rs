@@ -73,6 +73,7 @@ pub(super) async fn place_order(
         Some((timeout, permit)) => {
             // The work is done: from here on, the limit of those who wait is what bounds it.
             if let Some(Extension(in_flight)) = in_flight {
+                in_flight.prolong(timeout);
                 in_flight.release();
             }
             (wait_for_end(&api, order_id, answer, timeout, permit).await, Some(timeout.as_secs()))
