@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 pub use edge::edge;
 pub use extract::{Json, Path, Query};
-pub use fields::{Faults, Field, UnknownFields};
+pub use fields::{Content, Faults, Field, List, UnknownFields};
 pub use idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey};
 pub use limits::{InFlight, preferred_wait};
 

@@ -1,12 +1,14 @@
 //! Extractors whose refusals are problem details.
 
+use std::fmt::Display;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path as FaultPath, Segment};
 
 use super::{Fault, Problem};
@@ -92,11 +94,14 @@ fn is_json(request: &Request) -> bool {
 
 /// JSON into `T`.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let malformed = |error: &serde_json::Error| {
+    let malformed = |error: &dyn Display| {
         Problem::new(StatusCode::BAD_REQUEST, "malformed-json", "The body is not JSON")
             .detail(error.to_string())
     };
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    // Reads all of it and keeps nothing, so that what `T` skips is JSON too.
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
         let error = error.into_inner();

@@ -1,17 +1,19 @@
 //! A request's fields, read so that all faults of a body are reported at once, each with its JSON pointer.
 
-use std::collections::BTreeMap;
+mod list;
+mod read;
+
 use std::fmt::{self, Display};
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use super::Fault;
 use super::extract::escaped;
 
-/// The most faults that are reported at once: no answer is much larger than its request.
-const MAX_FAULTS: usize = 10_000;
+pub use list::List;
+
+/// The most faults that are reported at once: a short request can have thousands.
+const MAX_FAULTS: usize = 100;
 
 /// A field as it was sent. Reading one never fails, so that those after it are read too; [`Faults`] reports what is wrong
 /// with it. Its content may be personal or secret and is not printed.
@@ -24,13 +26,35 @@ pub enum Field<T> {
     Sent(T),
 }
 
-/// The fields that a request should not have: flattened into its struct.
-pub type UnknownFields = BTreeMap<String, IgnoredAny>;
+/// A type that a field can have. An object's struct keeps its unknown fields, which it skips itself (`#[serde(skip)]`).
+pub trait Content: DeserializeOwned {
+    /// Where the fields go that the object should not have.
+    fn unknown(&mut self) -> Option<&mut UnknownFields> {
+        None
+    }
+}
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Some(value) = Option::<Value>::deserialize(deserializer)? else { return Ok(Self::Missing) };
-        Ok(T::deserialize(value).map_or(Self::Mistyped, Self::Sent))
+impl Content for String {}
+impl Content for i128 {}
+
+/// The fields that an object should not have, no more of them than are reported.
+#[derive(Debug, Default)]
+pub struct UnknownFields(Vec<(Box<str>, &'static str)>);
+
+impl UnknownFields {
+    fn add(&mut self, name: String) {
+        self.push(name, "is not known");
+    }
+
+    /// The object has more than one field of this name.
+    fn twice(&mut self, name: String) {
+        self.push(name, "stands there twice");
+    }
+
+    fn push(&mut self, name: String, detail: &'static str) {
+        if self.0.len() < MAX_FAULTS {
+            self.0.push((name.into(), detail));
+        }
     }
 }
 
@@ -86,7 +110,11 @@ impl Faults {
     }
 
     /// The items of an array.
-    pub fn array<T>(&mut self, pointer: impl Display, field: Field<Vec<T>>) -> Option<Vec<T>> {
+    pub fn array<T, const MAX: usize>(
+        &mut self,
+        pointer: impl Display,
+        field: Field<List<T, MAX>>,
+    ) -> Option<List<T, MAX>> {
         self.sent(pointer, field, "an array")
     }
 
@@ -97,8 +125,8 @@ impl Faults {
 
     /// Reports the fields that the object at `pointer` should not have.
     pub fn unknown(&mut self, pointer: impl Display, unknown: &UnknownFields) {
-        for name in unknown.keys() {
-            self.report(format_args!("{pointer}/{}", escaped(name)), "is not known");
+        for (name, detail) in &unknown.0 {
+            self.report(format_args!("{pointer}/{}", escaped(name)), detail);
         }
     }
 
@@ -120,13 +148,107 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Cart {
+        lines: Field<List<Line, 2>>,
+        #[serde(skip)]
+        unknown: UnknownFields,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Line {
+        sku: Field<String>,
+        #[serde(skip)]
+        unknown: UnknownFields,
+    }
+
+    impl Content for Cart {
+        fn unknown(&mut self) -> Option<&mut UnknownFields> {
+            Some(&mut self.unknown)
+        }
+    }
+
+    impl Content for Line {
+        fn unknown(&mut self) -> Option<&mut UnknownFields> {
+            Some(&mut self.unknown)
+        }
+    }
+
+    /// Where the faults of this body are.
+    fn pointers(body: &str) -> Result<Vec<String>, serde_json::Error> {
+        let mut faults = Faults::default();
+        if let Some(cart) = faults.object("", serde_json::from_str::<Field<Cart>>(body)?) {
+            faults.unknown("", &cart.unknown);
+            let lines = faults.array("/lines", cart.lines);
+            for (index, line) in lines.map(List::into_items).unwrap_or_default().into_iter().enumerate() {
+                let at = format!("/lines/{index}");
+                if let Some(line) = faults.object(&at, line) {
+                    faults.unknown(&at, &line.unknown);
+                    faults.text(format_args!("{at}/sku"), line.sku, |_| Ok::<_, String>(()));
+                }
+            }
+        }
+        let faults = faults.none_or(Some(())).err().unwrap_or_default();
+        Ok(faults.into_iter().map(|fault| fault.pointer).collect())
+    }
+
+    #[test]
+    fn what_follows_a_fault_is_read_as_well() {
+        for (body, expected) in [
+            (r#"{"lines":[{"sku":"A"}]}"#, &[][..]),
+            (
+                r#"{"lines":[{"sku":[1,[2]]},{"sku":{"a":{"b":1}}}],"x":[[]]}"#,
+                &["/x", "/lines/0/sku", "/lines/1/sku"],
+            ),
+            (r#"{"lines":[7,{"skU":"A","sku":"B"}]}"#, &["/lines/0", "/lines/1/skU"]),
+            (r#"{"lines":[["A"],{"sku":"B"}]}"#, &["/lines/0"]),
+            (r#"{"lines":{"0":{"sku":"B"}},"y":1}"#, &["/y", "/lines"]),
+            (r#"{"unknown":1,"lines":[]}"#, &["/unknown"]),
+            (r#"{"lines":[{"sku":"A","sku":"B"}],"z":0,"z":0}"#, &["/z", "/z", "/lines/0/sku"]),
+            (r#"{"lines":null}"#, &["/lines"]),
+            ("{}", &["/lines"]),
+            (r#"[[{"sku":"A"}]]"#, &[""]),
+            ("null", &[""]),
+            ("1.5", &[""]),
+        ] {
+            assert_eq!(pointers(body).unwrap(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn json_that_breaks_off_anywhere_is_no_fault_of_a_field() {
+        let body = r#"{"lines":[{"sku":"A","x":[1,{}]},{"sku":{"a":"\u0041"}},[1],3],"unknown":[true]}"#;
+        assert!(pointers(body).is_ok());
+        for end in 0..body.len() {
+            assert!(pointers(&body[..end]).is_err(), "{}", &body[..end]);
+        }
+        for broken in [r#"{"lines":[{"sku":"\ud800"}]}"#, r#"{"lines":["#, r#"{"lines":[{"sku":01}]}"#] {
+            assert!(pointers(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn items_behind_the_bound_are_counted_and_not_kept() {
+        for (body, count, kept) in [("[]", 0, 0), ("[1,2]", 2, 2), ("[1,2,3]", 3, 0), ("[1,2,[3],{}]", 4, 0)]
+        {
+            let Field::Sent(list) = serde_json::from_str::<Field<List<i128, 2>>>(body).unwrap() else {
+                panic!("{body} is an array");
+            };
+            assert_eq!((list.count(), list.into_items().len()), (count, kept), "{body}");
+        }
+    }
 
     #[test]
     fn no_more_faults_are_reported_than_an_answer_may_hold() {
         let mut faults = Faults::default();
-        let unknown = (0..MAX_FAULTS + 1).map(|n| (n.to_string(), IgnoredAny)).collect();
+        let mut unknown = UnknownFields::default();
+        (0..=MAX_FAULTS).for_each(|n| unknown.add(n.to_string()));
         faults.unknown("", &unknown);
+        faults.unknown("/lines", &unknown);
         assert_eq!(faults.none_or(Some(())).unwrap_err().len(), MAX_FAULTS);
     }
 

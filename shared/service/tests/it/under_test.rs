@@ -17,7 +17,9 @@ use events::{Publication, Subscribe as _};
 use inbox::{Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use serde::{Deserialize, Serialize};
 use service::config::CommandLine;
-use service::http::{Faults, Field, InFlight, Json, Path, Problem, Query, UnknownFields, preferred_wait};
+use service::http::{
+    Content, Faults, Field, InFlight, Json, List, Path, Problem, Query, UnknownFields, preferred_wait,
+};
 use service::{Definition, Deps, Progress, Sampler, Service, Worker};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -118,8 +120,8 @@ async fn hold(Json(body): Json<Echo>) -> String {
 /// A body as those of the services' commands.
 #[derive(Debug, Deserialize)]
 struct Items {
-    items: Field<Vec<Field<Item>>>,
-    #[serde(flatten)]
+    items: Field<List<Item, 2000>>,
+    #[serde(skip)]
     unknown: UnknownFields,
 }
 
@@ -127,8 +129,20 @@ struct Items {
 struct Item {
     name: Field<String>,
     quantity: Field<i128>,
-    #[serde(flatten)]
+    #[serde(skip)]
     unknown: UnknownFields,
+}
+
+impl Content for Items {
+    fn unknown(&mut self) -> Option<&mut UnknownFields> {
+        Some(&mut self.unknown)
+    }
+}
+
+impl Content for Item {
+    fn unknown(&mut self) -> Option<&mut UnknownFields> {
+        Some(&mut self.unknown)
+    }
 }
 
 async fn items(Json(body): Json<Field<Items>>) -> Result<StatusCode, Problem> {
@@ -138,8 +152,10 @@ async fn items(Json(body): Json<Field<Items>>) -> Result<StatusCode, Problem> {
         faults.array("/items", body.items)
     });
     let count = named.and_then(|items| {
-        let count = Some(items.len());
-        for (index, item) in items.into_iter().enumerate() {
+        let count = items.count();
+        let few = if count <= 2_000 { Ok(count) } else { Err("has too many items") };
+        let count = faults.check("/items", few);
+        for (index, item) in items.into_items().into_iter().enumerate() {
             let at = format!("/items/{index}");
             let item = faults.object(&at, item)?;
             faults.unknown(&at, &item.unknown);

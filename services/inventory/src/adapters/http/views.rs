@@ -1,7 +1,7 @@
 //! The JSON of requests and responses, with their bounds.
 
 use serde::{Deserialize, Serialize};
-use service::http::{Faults, Field, Problem, UnknownFields};
+use service::http::{Content, Faults, Field, Problem, UnknownFields};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::{Books, Sku};
@@ -99,9 +99,15 @@ pub(super) struct Replenishment {
     /// The SKU's reorder threshold from now on; unchanged if absent.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000_000_i64)]
     reorder_threshold: Field<i128>,
-    #[serde(flatten)]
+    #[serde(skip)]
     #[schema(ignore)]
     unknown: UnknownFields,
+}
+
+impl Content for Replenishment {
+    fn unknown(&mut self) -> Option<&mut UnknownFields> {
+        Some(&mut self.unknown)
+    }
 }
 
 impl Replenishment {

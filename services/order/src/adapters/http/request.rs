@@ -1,8 +1,7 @@
 //! The request to place an order.
 
 use serde::Deserialize;
-use serde_json::Value;
-use service::http::{Fault, Faults, Field, UnknownFields};
+use service::http::{Content, Fault, Faults, Field, List, UnknownFields};
 use utoipa::ToSchema;
 
 use crate::domain::{
@@ -21,14 +20,14 @@ pub(super) struct PlaceOrderRequest {
     currency: Field<String>,
     /// 1 to 2,000 lines; a SKU may stand on several.
     #[schema(value_type = Vec<LineRequest>, min_items = 1, max_items = 2000)]
-    lines: Field<Vec<Field<LineRequest>>>,
+    lines: Field<List<LineRequest, { Placement::MAX_LINES }>>,
     /// A token of the payment provider: 1 to 100 printable characters.
     #[schema(value_type = String, min_length = 1, max_length = 100, example = "tok_visa")]
     payment_method: Field<String>,
     /// Who gets the mail and the goods.
     #[schema(value_type = Option<RecipientRequest>)]
     recipient: Field<RecipientRequest>,
-    #[serde(flatten)]
+    #[serde(skip)]
     #[schema(ignore)]
     unknown: UnknownFields,
 }
@@ -45,7 +44,7 @@ pub(super) struct LineRequest {
     /// The price of one unit that the cart quoted, in minor units: 0 to 10^9.
     #[schema(value_type = i64, minimum = 0, maximum = 1_000_000_000, example = 255)]
     unit_price_minor: Field<i128>,
-    #[serde(flatten)]
+    #[serde(skip)]
     #[schema(ignore)]
     unknown: UnknownFields,
 }
@@ -62,7 +61,7 @@ pub(super) struct RecipientRequest {
     /// Where they live.
     #[schema(value_type = AddressRequest)]
     address: Field<AddressRequest>,
-    #[serde(flatten)]
+    #[serde(skip)]
     #[schema(ignore)]
     unknown: UnknownFields,
 }
@@ -82,18 +81,30 @@ pub(super) struct AddressRequest {
     /// Country.
     #[schema(value_type = String, min_length = 1, max_length = 100)]
     country: Field<String>,
-    #[serde(flatten)]
+    #[serde(skip)]
     #[schema(ignore)]
     unknown: UnknownFields,
 }
 
+/// Each keeps its unknown fields.
+macro_rules! objects {
+    ($($object:ty),+) => {
+        $(impl Content for $object {
+            fn unknown(&mut self) -> Option<&mut UnknownFields> {
+                Some(&mut self.unknown)
+            }
+        })+
+    };
+}
+
+objects!(PlaceOrderRequest, LineRequest, RecipientRequest, AddressRequest);
+
 /// The content of the order in this body.
 ///
 /// # Errors
-/// All faults of the body.
-pub(super) fn parse(body: &Value) -> Result<Placement, Vec<Fault>> {
+/// The faults of the body.
+pub(super) fn parse(request: Field<PlaceOrderRequest>) -> Result<Placement, Vec<Fault>> {
     let mut faults = Faults::default();
-    let request = Field::deserialize(body).unwrap_or(Field::Mistyped);
     let placement = faults.object("", request).and_then(|request| placement(request, &mut faults));
     faults.none_or(placement)
 }
@@ -112,10 +123,10 @@ fn placement(request: PlaceOrderRequest, faults: &mut Faults) -> Option<Placemen
     faults.check("/lines", placement)
 }
 
-fn lines(sent: Vec<Field<LineRequest>>, faults: &mut Faults) -> Option<Vec<Line>> {
-    faults.check("/lines", Placement::check_line_count(sent.len()))?;
+fn lines(sent: List<LineRequest, { Placement::MAX_LINES }>, faults: &mut Faults) -> Option<Vec<Line>> {
+    faults.check("/lines", Placement::check_line_count(sent.count()))?;
     let lines: Vec<Option<Line>> =
-        sent.into_iter().enumerate().map(|(index, sent)| line(index, sent, faults)).collect();
+        sent.into_items().into_iter().enumerate().map(|(index, sent)| line(index, sent, faults)).collect();
     lines.into_iter().collect()
 }
 

@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 use contracts::envelope::correlation_id_of;
 use contracts::{Cause, clock};
 use database::Operation;
-use serde_json::Value;
-use service::http::{IDEMPOTENT_REPLAYED, IdempotencyKey, InFlight, Json, Problem, preferred_wait};
+use service::http::{Field, IDEMPOTENT_REPLAYED, IdempotencyKey, InFlight, Json, Problem, preferred_wait};
 use telemetry::spans;
 use telemetry::trace::trace_of;
 use tracing::Instrument;
@@ -56,9 +55,9 @@ pub(super) async fn place_order(
     in_flight: Option<Extension<InFlight>>,
     IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    Json(body): Json<Field<PlaceOrderRequest>>,
 ) -> Result<Response, Problem> {
-    let placement = request::parse(&body).map_err(Problem::validation)?;
+    let placement = request::parse(body).map_err(Problem::validation)?;
     let wait = match preferred_wait(&headers) {
         Some(timeout) => Some((timeout, api.watcher.wait_permit()?)),
         None => None,

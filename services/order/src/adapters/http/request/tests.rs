@@ -1,8 +1,14 @@
 //! Limits and faults of the request to place an order.
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
+use service::http::{Fault, Field};
 
-use super::parse;
+use crate::domain::Placement;
+
+fn parse(body: &Value) -> Result<Placement, Vec<Fault>> {
+    super::parse(Field::deserialize(body).unwrap())
+}
 
 fn valid() -> Value {
     json!({
