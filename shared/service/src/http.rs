@@ -9,6 +9,7 @@ mod fields;
 mod idempotency;
 mod index;
 mod limits;
+mod methods;
 mod outlive;
 pub(crate) mod server;
 
@@ -123,6 +124,15 @@ impl Problem {
         self
     }
 
+    /// Details and pointers may repeat what the request has; all answers go through here.
+    fn bound_texts(&mut self) {
+        self.detail.iter_mut().for_each(bounds::bound_text);
+        for fault in &mut self.errors {
+            bounds::bound_text(&mut fault.pointer);
+            bounds::bound_text(&mut fault.detail);
+        }
+    }
+
     /// With `Retry-After`.
     #[must_use]
     pub const fn retry_after_s(mut self, seconds: u32) -> Self {
@@ -146,6 +156,7 @@ impl From<sqlx::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
+        self.bound_texts();
         self.trace_id = telemetry::current_trace().trace_id().map(Into::into);
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after_s;

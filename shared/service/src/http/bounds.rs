@@ -1,4 +1,4 @@
-//! The bounds of the HTTP edge that no setting changes (docs/adr/0034).
+//! The bounds of the HTTP edge that no setting changes, and the text that may be repeated of a request (docs/adr/0034).
 
 use std::time::Duration;
 
@@ -22,3 +22,34 @@ pub(super) const RESERVED_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a reserved connection may be open.
 pub(super) const RESERVED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest text, in characters, that an answer repeats of its request.
+const MAX_REPEATED_CHARS: usize = 200;
+
+/// The beginning of `text`, and whether there is more of it. Whatever an answer, a label, an attribute of a span or a log repeats of a
+/// request goes through here.
+pub(super) fn bound_text(text: &mut String) {
+    if let Some((at, _)) = text.char_indices().nth(MAX_REPEATED_CHARS) {
+        text.truncate(at);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        for (text, expected) in [
+            ("é".repeat(MAX_REPEATED_CHARS), "é".repeat(MAX_REPEATED_CHARS)),
+            ("é".repeat(MAX_REPEATED_CHARS + 1), "é".repeat(MAX_REPEATED_CHARS) + "…"),
+            (String::new(), String::new()),
+        ] {
+            let mut bounded = text;
+            bound_text(&mut bounded);
+            assert_eq!(bounded, expected);
+        }
+    }
+}

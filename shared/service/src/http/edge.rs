@@ -21,9 +21,13 @@ use super::Problem;
 use super::body::{Bodies, read_whole};
 use super::index::Index;
 use super::limits::{Limits, limit};
+use super::methods;
 use super::outlive::outlive;
 use crate::config::HttpConfig;
 use crate::health::{self, Health};
+
+/// A longer header of a trace is not continued: what must be handed on has at most 512 characters (W3C Trace Context, section 3.3.1.5).
+const MAX_TRACE_HEADER_BYTES: usize = 512;
 
 /// Documents the routes that every service has.
 #[derive(OpenApi)]
@@ -64,6 +68,7 @@ pub fn edge(
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi))
         .layer(middleware::from_fn(as_problem))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(methods::reject_unknown))
         .layer(middleware::from_fn(observe))
 }
 
@@ -107,12 +112,12 @@ async fn as_problem(request: Request, next: Next) -> Response {
 /// One span and two metrics a request; the span continues the caller's trace.
 async fn observe(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let method = request.method().clone();
+    let method = methods::name(request.method());
     let span = tracing::info_span!(
         "http request",
-        otel.name = format!("{method} {route}"),
+        otel.name = methods::span_name(method, &route),
         otel.kind = "server",
-        http.request.method = %method,
+        http.request.method = method,
         http.route = route,
         http.response.status_code = field::Empty,
         otel.status_code = field::Empty,
@@ -126,7 +131,7 @@ async fn observe(request: Request, next: Next) -> Response {
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
-    let labels = [("method", label(&method)), ("route", route), ("status", status.as_u16().to_string())];
+    let labels = [("method", method.to_owned()), ("route", route), ("status", status.as_u16().to_string())];
     metrics::counter!("http_requests_total", &labels).increment(1);
     metrics::histogram!("http_request_duration_seconds", &labels[..2])
         .record(started.elapsed().as_secs_f64());
@@ -150,14 +155,9 @@ impl Drop for Unanswered {
 }
 
 fn callers_trace(headers: &HeaderMap) -> TraceContext {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.filter(|value| value.len() <= MAX_TRACE_HEADER_BYTES).map(str::to_owned)
+    };
     TraceContext { traceparent: text("traceparent"), tracestate: text("tracestate") }
-}
-
-/// Clients may invent methods; labels are bounded.
-fn label(method: &axum::http::Method) -> String {
-    match method.as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known.to_owned(),
-        _ => "other".to_owned(),
-    }
 }
