@@ -9,6 +9,7 @@
 mod body_memory;
 mod disconnects;
 mod edge;
+mod hosts;
 mod lifecycle;
 mod raw;
 mod repeated_input;
