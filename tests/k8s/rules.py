@@ -128,6 +128,23 @@ def every_setting_is_one_that_the_service_knows(overlay):
                 yield f"{title(deployment)}: {unknown} is not among the broker properties that are expected"
 
 
+def services_answer_by_their_names(overlay):
+    published = [
+        (rule["host"], path["backend"]["service"]["name"])
+        for ingress in overlay.kind("Ingress")
+        for rule in ingress["spec"]["rules"]
+        for path in rule["http"]["paths"]
+    ]
+    for deployment in overlay.services():
+        service, namespace = name(deployment), deployment["metadata"]["namespace"]
+        variables = environment(overlay, deployment, pod(deployment)["containers"][0])
+        allowed = variables.get("TIDINGS_HTTP__ALLOWED_HOSTS", "").split(",")
+        inside = [service + suffix for suffix in ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.cluster.local")]
+        for host in inside + [host for host, backend in published if backend == service]:
+            if not any(host == entry or entry.startswith(".") and host.endswith(entry) for entry in allowed):
+                yield f"{title(deployment)} refuses requests to {host}"
+
+
 def secret_files_are_mounted(overlay):
     for deployment in overlay.services():
         mounted = set()
@@ -281,6 +298,7 @@ EVERYWHERE = (
     a_rollout_takes_nothing_away,
     migrations_come_first_and_once,
     every_setting_is_one_that_the_service_knows,
+    services_answer_by_their_names,
     secret_files_are_mounted,
     what_is_referred_to_exists_and_is_used,
     nobody_has_a_token,

@@ -1,7 +1,11 @@
-//! The one place where HTTP clients are made: all use rustls with the cryptography of ring.
+//! HTTP as all programs speak it: clients, which all use rustls with the cryptography of ring, and the hosts of servers.
+
+mod hosts;
 
 use std::sync::Once;
 use std::time::Duration;
+
+pub use hosts::{AllowedHosts, InvalidHost, Refusal};
 
 /// How long connecting may take. How long an answer may take is the callers' to say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -83,6 +83,9 @@ pub struct HttpConfig {
     /// Allows an address that is not loopback. The API does not authenticate, so set this only behind something that
     /// does, or in a closed network.
     pub allow_insecure: bool,
+    /// Host names of the service, separated by commas, besides `localhost` and addresses; `.example.org` allows all names
+    /// below that domain. Requests to other names get 421, except for health and metrics.
+    pub allowed_hosts: String,
     /// Time limit of a request; a longer one gets 504. `Prefer: wait=N` adds N seconds.
     pub request_timeout_ms: u64,
     /// The largest request body; a larger one gets 413.
@@ -100,6 +103,7 @@ impl Default for HttpConfig {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             allow_insecure: false,
+            allowed_hosts: String::new(),
             request_timeout_ms: 10_000,
             max_body_bytes: 1024 * 1024,
             max_in_flight: 256,

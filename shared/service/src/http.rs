@@ -6,6 +6,7 @@ pub(crate) mod dead_letters;
 mod edge;
 mod extract;
 mod fields;
+mod guard;
 mod idempotency;
 mod index;
 mod limits;

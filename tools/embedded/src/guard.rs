@@ -1,5 +1,24 @@
 //! Refuses what pages of other sites send to the helpers that speak HTTP.
 
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use contracts::http::AllowedHosts;
+
+/// These routes, for programs of this machine and for pages that these serve themselves. gRPC needs no such layer: it is
+/// HTTP/2 without TLS, which no browser speaks.
+pub(crate) fn guarded(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(guard))
+}
+
+async fn guard(request: Request, next: Next) -> Response {
+    match AllowedHosts::default().admit(request.method(), request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => (refusal.status(), format!("{refusal}\n")).into_response(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;

@@ -1,7 +1,6 @@
 //! The embedded stack: what the services need around them, inside a process or beside it, for `tidings up` and for tests.
 
 pub mod broker;
-#[cfg(test)]
 mod guard;
 pub mod otlp;
 pub mod ports;

@@ -24,6 +24,8 @@ use tonic::transport::server::TcpIncoming;
 pub use span::{Attributes, ReceivedEvent, ReceivedSpan, SpanLink, SpanStatus};
 use store::Store;
 
+use crate::guard::guarded;
+
 /// How many spans are kept, about a kilobyte each.
 const MOST_SPANS: usize = 50_000;
 /// How large one export may be.
@@ -97,7 +99,7 @@ impl OtlpReceiver {
             stopped: stopped.clone(),
         };
         let mut servers = JoinSet::new();
-        let serving = axum::serve(http_listener, http::routes(edge.clone()))
+        let serving = axum::serve(http_listener, guarded(http::routes(edge.clone())))
             .with_graceful_shutdown(stopped.clone().cancelled_owned());
         servers.spawn(async move { Ok(serving.await?) });
         let service = TraceServiceServer::new(edge.clone()).max_decoding_message_size(MOST_BYTES);

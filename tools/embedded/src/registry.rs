@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::guard::guarded;
+
 /// How long requests in flight may take when the registry stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -35,8 +37,9 @@ impl EmbeddedRegistry {
         let stop = CancellationToken::new();
         let mut server = JoinSet::new();
         let stopped = stop.clone().cancelled_owned();
-        server
-            .spawn(async move { axum::serve(listener, api::routes()).with_graceful_shutdown(stopped).await });
+        server.spawn(async move {
+            axum::serve(listener, guarded(api::routes())).with_graceful_shutdown(stopped).await
+        });
         Ok(Self { address, stop, server })
     }
 

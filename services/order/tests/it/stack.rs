@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use chrono::TimeDelta;
 use contracts::topics::{PARTITIONS, Topic};
 use contracts::{AnyEvent, Codec, Topics, clock};
@@ -290,7 +290,8 @@ impl Replica {
     }
 
     /// The answer as it comes: its body is still to be read.
-    pub(crate) async fn send(&self, request: Request<Body>) -> axum::response::Response {
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> axum::response::Response {
+        request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
         self.router.clone().oneshot(request).await.unwrap()
     }
 

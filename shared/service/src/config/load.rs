@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use contracts::http::AllowedHosts;
 use figment::error::Kind;
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
@@ -142,6 +143,11 @@ impl Common {
                  set http.allow_insecure = true (TIDINGS_HTTP__ALLOW_INSECURE)",
             ));
         }
+        AllowedHosts::try_new(&self.http.allowed_hosts).map_err(|_| ConfigError::Senseless {
+            key: "http.allowed_hosts",
+            value: self.http.allowed_hosts.clone(),
+            reason: "host names are needed, separated by commas, without scheme, port or wildcard",
+        })?;
         for (key, value) in [
             ("http.request_timeout_ms", self.http.request_timeout_ms),
             ("http.max_body_bytes", self.http.max_body_bytes as u64),
@@ -312,6 +318,7 @@ mod tests {
             ("", [("TIDINGS_HTTP_LISTEN", "x")], "TIDINGS_HTTP__LISTEN"),
             ("", [("TIDINGS_HTTP__MAX_IN_FLIGHT", "many")], "TIDINGS_HTTP__MAX_IN_FLIGHT"),
             ("", [("TIDINGS_HTTP__MAX_IN_FLIGHT", "0")], "http.max_in_flight"),
+            ("", [("TIDINGS_HTTP__ALLOWED_HOSTS", "http://a")], "http.allowed_hosts"),
             ("", [("TIDINGS_HTTP__LISTEN", "localhost")], "http.listen"),
             ("", [("TIDINGS_HTTP__LISTEN", "0.0.0.0:8080")], "http.allow_insecure"),
             ("", [("TIDINGS_HTTP__LISTEN", "192.0.2.1:8080")], "http.allow_insecure"),

@@ -1,6 +1,7 @@
 //! A service's whole HTTP edge: its own routes with their limits, and the routes that every service has.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use contracts::TraceContext;
+use contracts::http::AllowedHosts;
 use telemetry::metrics::Metrics;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,6 +21,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::Problem;
 use super::body::{Bodies, read_whole};
+use super::guard::guard;
 use super::index::Index;
 use super::limits::{Limits, limit};
 use super::methods;
@@ -49,6 +52,8 @@ pub fn edge(
 ) -> Router {
     openapi.merge(CommonRoutes::openapi());
     let index = Index::new(&openapi.info);
+    // The configuration is checked where it is read; of a list that is none, no name is allowed.
+    let hosts = Arc::new(AllowedHosts::try_new(&config.allowed_hosts).unwrap_or_default());
     let business = routes
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(tasks, outlive))
@@ -66,6 +71,7 @@ pub fn edge(
         .merge(business)
         .merge(operations)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi))
+        .layer(middleware::from_fn_with_state(hosts, guard))
         .layer(middleware::from_fn(as_problem))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(methods::reject_unknown))
