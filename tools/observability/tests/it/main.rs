@@ -3,6 +3,7 @@
 
 mod alerts;
 mod dashboards;
+mod faults;
 mod sources;
 mod tables;
 
