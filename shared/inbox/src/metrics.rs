@@ -39,6 +39,12 @@ pub const METRICS: &[Metric] = &[
          answer, while others commit) or `broker` (a partition's leader does not answer it, and answers another).",
     ),
     Metric::gauge(
+        "inbox_next_offset",
+        &["topic", "partition"],
+        "Offset of the first record of a partition that this service has not applied yet: the database's position, whichever \
+         replica reads the partition, and even if none does.",
+    ),
+    Metric::gauge(
         "inbox_partitions",
         &["state"],
         "Partitions assigned to this process: `running`, `retrying` (a transient error), `stopped` (records are \

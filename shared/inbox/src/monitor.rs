@@ -155,12 +155,14 @@ impl DeadLetters {
 }
 
 /// Shows what is known; a partition whose lag is not known keeps its last one, and the time of it.
+#[expect(clippy::cast_precision_loss, reason = "gauges")]
 fn show_lags(lags: &[Lag]) {
-    for Lag { partition, records, .. } in lags {
+    for Lag { partition, next_offset, records } in lags {
         let topic = label(&partition.topic);
         let number = partition.partition.to_string();
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        gauge!("inbox_lag_records", "topic" => topic.clone(), "partition" => number).set(*records as f64);
+        gauge!("inbox_lag_records", "topic" => topic.clone(), "partition" => number.clone())
+            .set(*records as f64);
+        gauge!("inbox_next_offset", "topic" => topic.clone(), "partition" => number).set(*next_offset as f64);
         show_read(&topic, partition.partition);
     }
 }

@@ -27,6 +27,7 @@ const fn list(file: &'static str, lists: &'static [[&'static str; 3]]) -> Place 
 
 const SCRIPT: &[[&str; 3]] = &[["services=(", " ", ")"]];
 const ALERT: &[[&str; 3]] = &[["up{job=~\"", "|", "\"}"]];
+const EXPECTED: &[&str] = &["label_replace(vector(1), \"job\", \"@name@\", \"\", \"\")\n"];
 
 /// All places.
 const PLACES: &[Place] = &[
@@ -53,7 +54,7 @@ const PLACES: &[Place] = &[
     list("deploy/compose/postgres/databases.sh", &[["for service in ", " ", "; do"]]),
     each("deploy/compose/prometheus.yml", &["job_name: @name@\n", "names: [@name@, @name@-2]"]),
     // Observability.
-    list("observability/prometheus/alerts.yml", ALERT),
+    Place { file: "observability/prometheus/alerts.yml", each: EXPECTED, lists: ALERT },
     each("observability/grafana/dashboards/tidings-@name@.json", &["\"uid\": \"tidings-@name@\""]),
     // Kubernetes.
     each("k8s/base/kustomization.yaml", &["\n  - @name@\n"]),
@@ -61,7 +62,7 @@ const PLACES: &[Place] = &[
     list("k8s/overlays/local/up", SCRIPT),
     each("k8s/overlays/local/postgres.yaml", &["name: @name@-database-app\n"]),
     each("k8s/overlays/local/secrets/kustomization.yaml", &["name: @name@-database-app\n"]),
-    list("k8s/overlays/production/alerts.yaml", ALERT),
+    Place { file: "k8s/overlays/production/alerts.yaml", each: EXPECTED, lists: ALERT },
     each("k8s/overlays/production/kustomization.yaml", &["value: @name@-database-ca }", "value: @name@ }"]),
     each(
         "k8s/overlays/production/databases.yaml",

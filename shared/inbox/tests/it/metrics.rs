@@ -56,8 +56,10 @@ async fn lag_counts_what_is_on_the_topic_and_not_applied_also_while_nobody_reads
     let held = stack.faults.gate.forget_permits(usize::MAX);
     stack.consume_as("tidings.ledger");
     until(&recorded, "inbox_lag_records", &[TOPIC], 2.0).await;
+    until(&recorded, "inbox_next_offset", &[TOPIC], 3.0).await;
     stack.faults.gate.add_permits(held);
     until(&recorded, "inbox_lag_records", &[TOPIC], 0.0).await;
+    until(&recorded, "inbox_next_offset", &[TOPIC], 5.0).await;
     stack.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! Each fault of the table in docs/operations.md has its test by promtool, with the alert and the time that the table names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -63,4 +64,16 @@ fn each_alert_stands_in_the_table_of_faults() {
     let named: BTreeSet<String> = table().into_values().map(|(alert, _)| alert).collect();
     let names: BTreeSet<String> = crate::alerts::alerts().into_iter().map(|alert| alert.name).collect();
     assert_eq!(named, names);
+}
+
+/// Prometheus' own evaluation of the rules, by which each fault's alert fires in its time.
+#[test]
+fn each_fault_raises_its_alert_in_its_time() {
+    let promtool = Command::new(root().join("tools/promtool.sh"))
+        .args(["test", "rules"])
+        .arg(root().join("observability/prometheus/tests/faults.yml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&promtool.stdout);
+    assert!(promtool.status.success(), "{said}{}", String::from_utf8_lossy(&promtool.stderr));
 }
