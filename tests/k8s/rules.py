@@ -16,6 +16,9 @@ from services import MOUNT, ROOT, environment, print_config, settings
 PROPERTIES = {"security.protocol", "ssl.ca.location", "sasl.mechanism", "sasl.username", "sasl.password"}
 POSTGRES = {"PGSSLMODE", "PGSSLROOTCERT"}
 
+# Not part of the overlay; applied by whoever publishes the API.
+INGRESS = "k8s/overlays/production/ingress.yaml"
+
 
 def images_name_their_version(overlay):
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
@@ -156,8 +159,35 @@ def secret_files_are_mounted(overlay):
             for value in environment(overlay, deployment, container).values()
             if value.startswith("/run/secrets")
         }
-        for path in wanted ^ mounted:
+        for path in wanted ^ (mounted | whole_secrets(deployment).keys()):
             yield f"{title(deployment)}: {path} is {'read but not mounted' if path in wanted else 'mounted but not read'}"
+
+
+def whole_secrets(workload):
+    """Where Secrets are mounted with all their keys, and which."""
+    volumes = {volume["name"]: volume["secret"] for volume in pod(workload).get("volumes", []) if "secret" in volume}
+    return {
+        mount["mountPath"]: volumes[mount["name"]]["secretName"]
+        for container in containers(workload)
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] in volumes and "items" not in volumes[mount["name"]]
+    }
+
+
+def every_authority_of_the_brokers_is_trusted(overlay):
+    """While Strimzi replaces an authority, the Secret has the new one as `ca.crt` and the old one beside it; brokers have either."""
+    for kafka in overlay.kind("Kafka"):
+        secret = f"{name(kafka)}-cluster-ca-cert"
+        for workload in overlay.workloads():
+            for volume in pod(workload).get("volumes", []):
+                parts = [at(source, "secret.name") for source in at(volume, "projected.sources", [])]
+                if at(volume, "secret.items"):
+                    parts.append(at(volume, "secret.secretName"))
+                if secret in parts:
+                    yield f"{title(workload)} trusts a part of {secret}"
+        for deployment in overlay.services():
+            if secret not in whole_secrets(deployment).values():
+                yield f"{title(deployment)} does not trust {secret}"
 
 
 def what_is_referred_to_exists_and_is_used(overlay):
@@ -279,6 +309,38 @@ def alerts_are_those_that_are_tested(overlay):
         yield "the PrometheusRule differs from observability/prometheus/alerts.yml: copy its groups"
 
 
+def the_scaler_speaks_the_brokers_version(overlay):
+    versions = [at(kafka, "spec.kafka.version") for kafka in overlay.kind("Kafka")]
+    for scaled in overlay.kind("ScaledObject"):
+        for trigger in scaled["spec"]["triggers"]:
+            # KEDA's default is 1.0.0, whose requests Kafka 4 has removed.
+            if trigger["type"] == "kafka" and [at(trigger, "metadata.version")] != versions:
+                yield f"{title(scaled)} speaks Kafka {at(trigger, 'metadata.version')}, the brokers are {versions}"
+
+
+# Annotations by which an ingress controller lets nobody in whom it does not know.
+AUTHENTICATION = {
+    "nginx.ingress.kubernetes.io/auth-url",
+    "nginx.ingress.kubernetes.io/auth-tls-secret",
+    "nginx.ingress.kubernetes.io/auth-secret",
+    "haproxy-ingress.github.io/auth-url",
+    "alb.ingress.kubernetes.io/auth-type",
+}
+
+
+def nothing_is_published_without_authentication(overlay):
+    """The services do not ask who calls: whoever reaches `GET /orders` reads names and addresses."""
+    published = overlay.kind("Ingress") + (read(ROOT / INGRESS) if overlay.name == "production" else [])
+    for ingress in published:
+        if ingress["kind"] == "Ingress" and not AUTHENTICATION & (at(ingress, "metadata.annotations") or {}).keys():
+            yield f"{title(ingress)} publishes an API to everybody"
+    for service in overlay.kind("Service"):
+        if at(service, "spec.type", "ClusterIP") != "ClusterIP" or at(service, "spec.externalIPs"):
+            yield f"{title(service)} is reached from outside, past every authentication"
+    for route in overlay.kind("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "IngressRoute", "VirtualService", "Route"):
+        yield f"{title(route)} publishes an API, and nothing here says to whom"
+
+
 def no_secret_is_written_down(overlay):
     for secret in overlay.kind("Secret"):
         yield f"{title(secret)} is in the repository"
@@ -304,6 +366,7 @@ EVERYWHERE = (
     nobody_has_a_token,
     only_these_ways_are_open,
     pods_that_break_the_restricted_standard_are_refused,
+    nothing_is_published_without_authentication,
 )
 PRODUCTION = (
     topics_keep_everything_on_three_brokers,
@@ -311,4 +374,6 @@ PRODUCTION = (
     each_service_is_a_user_with_its_own_group,
     alerts_are_those_that_are_tested,
     no_secret_is_written_down,
+    every_authority_of_the_brokers_is_trusted,
+    the_scaler_speaks_the_brokers_version,
 )
