@@ -1,6 +1,10 @@
 //! Private servers and test databases.
 
+use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::BufRead as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -89,6 +93,64 @@ async fn a_kept_server_continues_with_what_it_had() {
     let number: i32 = sqlx::query_scalar("select number from kept").fetch_one(&pool).await.unwrap();
     assert_eq!(number, 7);
     server.stop().await.unwrap();
+}
+
+/// A user that is neither root nor the one who runs the server.
+const STRANGER: u32 = 54_321;
+
+/// A directory of somebody else, as far as we may make one, with a file in it.
+fn somebodys_directory(mode: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("letter"), "dear").unwrap();
+    // Only root gives files away; for others the directory stays theirs, and its rights count.
+    let _ = std::os::unix::fs::chown(folder.path(), Some(STRANGER), Some(STRANGER));
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+    folder
+}
+
+/// Owner, group and rights of a directory, and what is in it.
+fn look(folder: &Path) -> (u32, u32, u32, Vec<OsString>) {
+    let metadata = std::fs::metadata(folder).unwrap();
+    let mut names: Vec<OsString> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777, names)
+}
+
+#[tokio::test]
+async fn a_directory_that_exists_stays_its_owners_when_a_server_keeps_its_files_there() {
+    let folder = somebodys_directory(0o755);
+    let (uid, gid, mode, _) = look(folder.path());
+    let storage = Storage::Kept(folder.path().to_owned());
+    let server = PrivatePostgres::start(&storage, &PostgresOptions::default()).await.unwrap();
+    assert!(server.dir() != folder.path(), "it has a directory of its own");
+    server.stop().await.unwrap();
+    let (found_uid, found_gid, found_mode, names) = look(folder.path());
+    assert_eq!((found_uid, found_gid, found_mode), (uid, gid, mode));
+    assert_eq!(names, ["letter", "postgres"]);
+}
+
+#[tokio::test]
+async fn a_directory_is_left_as_it_was_when_the_start_fails() {
+    // The account of the server can't enter it.
+    let folder = somebodys_directory(0o500);
+    let before = look(folder.path());
+    let storage = Storage::Kept(folder.path().to_owned());
+    let failed = PrivatePostgres::start(&storage, &PostgresOptions::default()).await.unwrap_err();
+    let error_text = format!("{:#}", anyhow::Error::from(failed));
+    assert!(error_text.contains(&folder.path().display().to_string()), "{error_text}");
+    assert_eq!(look(folder.path()), before);
+
+    // What stands where the files would be belongs to somebody else.
+    let folder = somebodys_directory(0o755);
+    std::fs::create_dir(folder.path().join("postgres")).unwrap();
+    std::fs::write(folder.path().join("postgres/notes"), "mine").unwrap();
+    let before = (look(folder.path()), look(&folder.path().join("postgres")));
+    let storage = Storage::Kept(folder.path().to_owned());
+    let failed = PrivatePostgres::start(&storage, &PostgresOptions::default()).await.unwrap_err();
+    let error_text = format!("{:#}", anyhow::Error::from(failed));
+    assert!(error_text.contains("postgres"), "{error_text}");
+    assert_eq!((look(folder.path()), look(&folder.path().join("postgres"))), before);
 }
 
 #[tokio::test]
