@@ -86,13 +86,15 @@ pub struct HttpConfig {
     /// Host names of the service, separated by commas, besides `localhost` and addresses; `.example.org` allows all names
     /// below that domain. Requests to other names get 421, except for health and metrics.
     pub allowed_hosts: String,
-    /// Time limit of a request; a longer one gets 504. `Prefer: wait=N` adds N seconds.
+    /// Time limit of a request once its body has arrived; a longer one gets 504. `Prefer: wait=N` adds N seconds to
+    /// `POST /orders`.
     pub request_timeout_ms: u64,
     /// The largest request body; a larger one gets 413.
     pub max_body_bytes: usize,
     /// Maximum number of requests in flight; further ones get 503 with `Retry-After`.
     pub max_in_flight: usize,
-    /// Maximum number of open connections; further ones wait to be accepted.
+    /// Maximum number of open connections, half of them for one address. Further ones get health and metrics, and 503 for anything
+    /// else.
     pub max_connections: usize,
     /// Time limit for a client to send the head of a request.
     pub header_timeout_ms: u64,

@@ -42,7 +42,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "http_requests_rejected_total",
         &["reason"],
-        "Requests rejected at once with 503: `overloaded` (too many requests in flight).",
+        "Requests rejected with 503: `overloaded` (too many requests in flight, bytes of bodies, or connections).",
     ),
     Metric::counter("http_requests_total", &["method", "route", "status"], "Requests answered."),
     Metric::gauge(

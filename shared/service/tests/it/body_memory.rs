@@ -10,8 +10,8 @@ use crate::stack::{Process, Stack, WAIT_TIMEOUT};
 
 const MIB: usize = 1 << 20;
 
-/// The most that one body of a mebibyte may add to the memory of its service, in kB.
-const MOST_KB: u64 = 8 * 1_024;
+/// The most that one body of a mebibyte may add to the memory of its service, in kB: `bounds.rs` counts with it.
+const MOST_KB: u64 = 4 * 1_024;
 
 /// The largest body, with so many repetitions of `item` between `head` and `tail` as fit.
 fn full_of(head: &str, item: &str, tail: &str) -> String {
