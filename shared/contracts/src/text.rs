@@ -80,4 +80,94 @@ mod tests {
             assert_eq!(check(bad, 64), Err(reason), "{bad:?}");
         }
     }
+
+    #[test]
+    fn joiners_are_text_where_their_script_needs_them() {
+        for good in [
+            "می\u{200c}خواهم", // Persian: between letters that join
+            "ها\u{200c}ی",     // behind a letter that joins on one side
+            "ශ්\u{200d}රී ලංකා",  // Sinhala: behind a virama
+            "ന്\u{200d}",       // Malayalam: a chillu at the end
+            "क्\u{200c}ष",      // Devanagari: an explicit virama
+            "葛\u{e0100}城",   // an ideographic variant, as in Japanese names
+            "☎\u{fe0f}",
+            "Ελένη",
+            "Zoë",
+            "O\u{2019}Neill",
+        ] {
+            assert_eq!(check(good, 64), Ok(()), "{good:?}");
+        }
+        for bad in [
+            "a\u{200d}b",
+            "a\u{200c}b",
+            "\u{200d}",
+            "\u{200c}می",
+            "می\u{200c}\u{200c}خ",
+            "می\u{200c}",
+            "می\u{200c} خ",
+            "85123A\u{200d}",
+            "葛\u{e0100}\u{e0101}",
+            "\u{fe0f}x",
+        ] {
+            assert!(matches!(check(bad, 64), Err(InvalidText::NotPrintable { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_shows_nothing_or_changes_what_is_shown_is_no_text() {
+        for found in [
+            '\u{0}',
+            '\u{1b}',
+            '\u{7f}',
+            '\u{85}',
+            '\u{a0}',
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{1160}',
+            '\u{17b4}',
+            '\u{17b5}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202a}',
+            '\u{202b}',
+            '\u{202c}',
+            '\u{202d}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2061}',
+            '\u{2066}',
+            '\u{2067}',
+            '\u{2068}',
+            '\u{2069}',
+            '\u{206a}',
+            '\u{2800}',
+            '\u{3000}',
+            '\u{3164}',
+            '\u{e000}',
+            '\u{fdd0}',
+            '\u{feff}',
+            '\u{ffa0}',
+            '\u{fff9}',
+            '\u{ffff}',
+            '\u{1bca0}',
+            '\u{1d173}',
+            '\u{e0000}',
+            '\u{e0001}',
+            '\u{e0041}',
+            '\u{e007f}',
+            '\u{e01f0}',
+        ] {
+            assert_eq!(
+                check(&format!("a{found}b"), 64),
+                Err(InvalidText::NotPrintable { found }),
+                "{found:?}"
+            );
+        }
+    }
 }

@@ -166,3 +166,47 @@ fn the_api_describes_itself_as_openapi_3_1() {
     let paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();
     assert_eq!(paths, ["/stock", "/stock/{sku}", "/stock/{sku}/replenishments"]);
 }
+
+#[tokio::test]
+async fn a_query_that_the_database_could_not_store_is_refused() {
+    let inventory = Inventory::start().await;
+    for (path, status) in [
+        ("/stock?cursor=%00", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/stock?cursor=a%00b", StatusCode::UNPROCESSABLE_ENTITY),
+        (&*format!("/stock?cursor={}", "x".repeat(65)), StatusCode::UNPROCESSABLE_ENTITY),
+        ("/stock?limit=0", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/stock?limit=1001", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/stock?limit=-1", StatusCode::BAD_REQUEST),
+        ("/stock?cursor=a&cursor=b", StatusCode::BAD_REQUEST),
+        ("/stock?cursor=", StatusCode::OK),
+        ("/stock?cursor=%E0%B6%B8&limit=1", StatusCode::OK),
+        ("/stock/%00", StatusCode::NOT_FOUND),
+        (&*format!("/stock/{}", "x".repeat(65)), StatusCode::NOT_FOUND),
+    ] {
+        let (found, body) = get(&inventory, path).await;
+        assert_eq!(found, status, "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_sku_that_no_address_can_name_or_nobody_can_see_is_refused_with_its_pointer() {
+    let inventory = Inventory::start().await;
+    for sku in ["%2E", "%2E%2E", "%E3%85%A4", "a%E2%80%8Db", "a%E2%80%AEb", "a%F3%A0%81%81", "a%00"] {
+        let path = format!("/stock/{sku}/replenishments");
+        let request = replenishment(&path, Some("k"), &json!({"quantity": 1}));
+        let (status, _, problem) = send(&inventory, request).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{sku}: {problem}");
+        assert_eq!(problem["errors"][0]["pointer"], "", "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn an_array_is_no_replenishment() {
+    let inventory = Inventory::start().await;
+    for body in [json!([1]), json!([1, 2]), json!([1, 2, {}]), json!([])] {
+        let request = replenishment("/stock/mug/replenishments", Some("k"), &body);
+        let (status, _, problem) = send(&inventory, request).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {problem}");
+        assert_eq!(problem["errors"][0]["pointer"], "", "{problem}");
+    }
+}

@@ -6,6 +6,7 @@
     reason = "a test ends where it meets what it does not expect"
 )]
 
+mod bodies;
 mod body_memory;
 mod disconnects;
 mod edge;

@@ -83,6 +83,7 @@ fn routes(deps: Deps) -> Router {
         .route("/hold", post(hold))
         .route("/items", post(items))
         .route("/strict", get(async |Query(page): Query<Strict>| page.limit.to_string()))
+        .route("/nested", post(async |Json(body): Json<Nested>| Json(body)))
         .route("/page", get(async |Query(page): Query<Page>| page.limit.to_string()))
         .route("/things/{id}", get(async |Path(id): Path<Uuid>| id.to_string()))
         .route("/panic", get(fail))
@@ -98,6 +99,13 @@ fn routes(deps: Deps) -> Router {
 #[serde(deny_unknown_fields)]
 struct Echo {
     text: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nested {
+    text: String,
+    more: Option<Echo>,
 }
 
 #[derive(Debug, Deserialize)]

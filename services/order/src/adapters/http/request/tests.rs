@@ -156,3 +156,34 @@ fn a_body_that_is_no_object_has_one_fault() {
         assert_eq!(pointers(&body), [""]);
     }
 }
+
+#[test]
+fn an_array_is_no_object_at_any_depth() {
+    for pointer in ["", "/lines/0", "/recipient", "/recipient/address"] {
+        let body = with(pointer, json!(["85123A", 6, 255, "x", "y"]));
+        assert_eq!(pointers(&body), [pointer]);
+    }
+}
+
+#[test]
+fn a_sku_that_no_address_can_name_is_refused_where_it_stands() {
+    for sku in [".", ".."] {
+        assert_eq!(pointers(&with("/lines/0/sku", json!(sku))), ["/lines/0/sku"]);
+    }
+    for sku in ["...", ".5", "a.b", "a/b", "%2E"] {
+        assert!(parse(&with("/lines/0/sku", json!(sku))).is_ok(), "{sku}");
+    }
+}
+
+#[test]
+fn names_and_places_are_text_of_any_script_without_what_is_not_seen() {
+    let places = ["name", "address/street", "address/city", "address/country"];
+    for field in places.map(|field| format!("/recipient/{field}")) {
+        for good in ["می\u{200c}خواهم", "ශ්\u{200d}රී ලංකා", "ന്\u{200d}"] {
+            assert!(parse(&with(&field, json!(good))).is_ok(), "{field}: {good}");
+        }
+        for bad in ["a\u{200d}b", "a\u{202e}b", "\u{3164}", "a\u{e0041}", "a\u{0}"] {
+            assert_eq!(pointers(&with(&field, json!(bad))), [field.as_str()], "{bad:?}");
+        }
+    }
+}
