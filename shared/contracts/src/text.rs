@@ -1,4 +1,11 @@
-//! Which text the published events carry: printable, bounded, without outer spaces.
+//! Which text the system takes and publishes: printable, bounded, without outer spaces; one rule for all services.
+//!
+//! After the FreeformClass of PRECIS ([RFC 8264](https://www.rfc-editor.org/rfc/rfc8264#section-4.3)), with the plain space
+//! as the only one. Joiners are taken where their script needs them, as in RFC 5892, appendix A.
+
+use unicode_joining_type::{JoiningType, get_joining_type};
+use unicode_normalization::char::canonical_combining_class;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 /// The most characters of a stock keeping unit, which is compared case-sensitively.
 pub const SKU_MAX_CHARS: usize = 64;
@@ -18,12 +25,15 @@ pub enum InvalidText {
     /// Its first or last character is a space.
     #[error("must not begin or end with a space")]
     OuterSpace,
-    /// It has a character that shows nothing.
+    /// It has a character that shows nothing, or shows nothing where it stands.
     #[error("must consist of printable characters; found U+{:04X}", u32::from(*found))]
     NotPrintable {
         /// The first of them.
         found: char,
     },
+    /// It is a segment that clients remove from paths (RFC 3986, section 5.2.4).
+    #[error("must not be \".\" or \"..\", which no address can name")]
+    DotSegment,
 }
 
 /// Whether this is text of 1 to `max_chars` printable characters; inner spaces are allowed, leading and trailing ones
@@ -32,6 +42,24 @@ pub enum InvalidText {
 /// # Errors
 /// When it is not.
 pub fn check(text: &str, max_chars: usize) -> Result<(), InvalidText> {
+    check_published(text, max_chars)?;
+    not_printable(text).map_or(Ok(()), |found| Err(InvalidText::NotPrintable { found }))
+}
+
+/// Whether this is a stock keeping unit: text, which addresses name.
+///
+/// # Errors
+/// When it is not.
+pub fn check_sku(text: &str) -> Result<(), InvalidText> {
+    if matches!(text, "." | "..") { Err(InvalidText::DotSegment) } else { check(text, SKU_MAX_CHARS) }
+}
+
+/// Whether an event or a stored row may have this text. Another release has accepted it by its own rule, so that only what
+/// no release accepts and no table takes is refused.
+///
+/// # Errors
+/// When it may not.
+pub fn check_published(text: &str, max_chars: usize) -> Result<(), InvalidText> {
     if text.is_empty() {
         return Err(InvalidText::Empty);
     }
@@ -41,21 +69,70 @@ pub fn check(text: &str, max_chars: usize) -> Result<(), InvalidText> {
     if text.starts_with(' ') || text.ends_with(' ') {
         return Err(InvalidText::OuterSpace);
     }
-    match text.chars().find(|c| !is_printable(*c)) {
+    match text.chars().find(|c| c.is_control()) {
         Some(found) => Err(InvalidText::NotPrintable { found }),
         None => Ok(()),
     }
 }
 
-/// A plain space is printable; control characters (U+0000 among them, which PostgreSQL can't store), other white
-/// space and invisible formatting (zero-width, directional, byte order mark) are not.
-fn is_printable(c: char) -> bool {
-    let invisible = matches!(
+/// The first character that shows nothing where it stands.
+fn not_printable(text: &str) -> Option<char> {
+    let characters: Vec<char> = text.chars().collect();
+    let shows = |at: usize| {
+        let (before, c, after) = (&characters[..at], characters[at], &characters[at + 1..]);
+        match c {
+            ' ' => true,
+            '\u{200C}' | '\u{200D}' => joins(before, after),
+            _ if is_variation_selector(c) => before.last().is_some_and(|base| takes_a_variation(*base)),
+            _ => is_visible(c),
+        }
+    };
+    (0..characters.len()).find(|at| !shows(*at)).map(|at| characters[at])
+}
+
+/// Whether a joiner has an effect there: behind a virama, or between letters that join (RFC 5892, appendices A.1 and A.2; also
+/// behind a letter that only joins to the one before it, where Persian is typed so).
+fn joins(before: &[char], after: &[char]) -> bool {
+    const VIRAMA: u8 = 9;
+    let joining = |c: Option<&char>| {
+        c.is_some_and(|c| {
+            use JoiningType::{DualJoining, LeftJoining, RightJoining};
+            matches!(get_joining_type(*c), DualJoining | LeftJoining | RightJoining)
+        })
+    };
+    let is_letter = |c: &&char| get_joining_type(**c) != JoiningType::Transparent;
+    before.last().is_some_and(|last| canonical_combining_class(*last) == VIRAMA)
+        || (joining(before.iter().rev().find(is_letter)) && joining(after.iter().find(is_letter)))
+}
+
+/// One selects a variant of the character before it, as in Japanese names.
+const fn is_variation_selector(c: char) -> bool {
+    matches!(c, '\u{180B}'..='\u{180D}' | '\u{180F}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}')
+}
+
+fn takes_a_variation(c: char) -> bool {
+    c != ' ' && !is_variation_selector(c) && is_visible(c)
+}
+
+fn is_visible(c: char) -> bool {
+    use GeneralCategory as Category;
+    // Letters, marks and symbols that Unicode ignores by default, and the empty pattern of Braille.
+    let is_filler = matches!(
         c,
-        '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-            | '\u{FFF9}'..='\u{FFFB}'
+        '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}'
     );
-    c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
+    let shows_nothing = matches!(
+        c.general_category(),
+        Category::Control
+            | Category::Format
+            | Category::LineSeparator
+            | Category::ParagraphSeparator
+            | Category::PrivateUse
+            | Category::SpaceSeparator
+            | Category::Surrogate
+            | Category::Unassigned
+    );
+    !(is_filler || shows_nothing)
 }
 
 #[cfg(test)]
@@ -169,5 +246,16 @@ mod tests {
                 "{found:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_another_release_published_is_taken_if_it_can_be_stored() {
+        for good in ["a\u{3164}", "a\u{202e}b", ".", &"é".repeat(64)] {
+            assert_eq!(check_published(good, 64), Ok(()), "{good:?}");
+        }
+        for bad in ["", " a", "a\u{0}", &"é".repeat(65)] {
+            assert!(check_published(bad, 64).is_err(), "{bad:?}");
+        }
+        assert_eq!((check_sku("."), check_sku("...")), (Err(InvalidText::DotSegment), Ok(())));
     }
 }

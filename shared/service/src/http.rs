@@ -10,7 +10,9 @@ mod guard;
 mod idempotency;
 mod index;
 mod limits;
+mod media_type;
 mod methods;
+mod objects;
 mod outlive;
 pub(crate) mod server;
 

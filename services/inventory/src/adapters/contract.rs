@@ -24,7 +24,7 @@ pub const PUBLISHES: &[&str] = &[
 /// When the lines can't be those of an order.
 pub fn order_placed(event: &OrderPlaced) -> Result<(OrderId, Lines), Refusal> {
     let lines: Result<Vec<_>, Refusal> =
-        event.lines.iter().map(|line| Ok((Sku::parse(&line.sku)?, line.quantity))).collect();
+        event.lines.iter().map(|line| Ok((Sku::published(&line.sku)?, line.quantity))).collect();
     Ok((OrderId(event.order_id), Lines::try_sum(lines?)?))
 }
 

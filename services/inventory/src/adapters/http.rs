@@ -87,7 +87,7 @@ async fn show_stock(
     Path(sku): Path<String>,
 ) -> Result<Json<StockView>, Problem> {
     let unknown = || Problem::not_found(format!("the SKU {sku:?} is not kept"));
-    let sku = Sku::parse(&sku).map_err(|_| unknown())?;
+    let sku = Sku::published(&sku).map_err(|_| unknown())?;
     match api.store.find(&sku).await? {
         Some(books) => Ok(Json(StockView::new(&sku, books))),
         None => Err(unknown()),

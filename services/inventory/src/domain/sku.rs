@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use contracts::text::{self, InvalidText, SKU_MAX_CHARS};
+use contracts::text::{InvalidText, SKU_MAX_CHARS, check_published, check_sku};
 
 /// A stock keeping unit: 1 to 64 printable characters, case-sensitive, with inner spaces allowed (real ones have them).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,10 +16,24 @@ pub struct InvalidSku {
 }
 
 impl Sku {
+    /// A new SKU.
+    ///
     /// # Errors
     /// When the text is no SKU.
     pub fn parse(text: &str) -> Result<Self, InvalidSku> {
-        match text::check(text, SKU_MAX_CHARS) {
+        Self::checked(text, check_sku(text))
+    }
+
+    /// The SKU of an event, or one that is looked up, valid under the rule of its time.
+    ///
+    /// # Errors
+    /// When it never was one.
+    pub fn published(text: &str) -> Result<Self, InvalidSku> {
+        Self::checked(text, check_published(text, SKU_MAX_CHARS))
+    }
+
+    fn checked(text: &str, valid: Result<(), InvalidText>) -> Result<Self, InvalidSku> {
+        match valid {
             Ok(()) => Ok(Self(text.to_owned())),
             Err(reason) => Err(InvalidSku { sku: text.chars().take(SKU_MAX_CHARS + 1).collect(), reason }),
         }

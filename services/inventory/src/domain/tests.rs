@@ -311,7 +311,14 @@ fn a_sku_has_1_to_64_printable_characters_with_inner_spaces_only() {
     for good in ["85123A", "BANK CHARGES", "x", "ÄÖÜ ß", &"x".repeat(64)] {
         assert!(Sku::parse(good).is_ok(), "{good:?}");
     }
-    for bad in ["", " ", " x", "x ", "a\tb", "a\nb", "a\u{a0}b", "a\u{200b}b", "\u{7f}", &"x".repeat(65)] {
+    for bad in
+        ["", " ", " x", "x ", "a\tb", "a\nb", "a\u{a0}b", "a\u{200b}b", "\u{7f}", ".", "..", &"x".repeat(65)]
+    {
         assert!(Sku::parse(bad).is_err(), "{bad:?}");
     }
+    // Another release took them, and its events and rows are read on.
+    for published in [".", "a\u{200b}b", "\u{3164}"] {
+        assert!(Sku::published(published).is_ok(), "{published:?}");
+    }
+    assert!(Sku::published("a\u{0}").is_err());
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use contracts::text::{SKU_MAX_CHARS, check};
+use contracts::text::{SKU_MAX_CHARS, check, check_sku};
 use serde::{Deserialize, Serialize};
 
 use super::values::InvalidValue;
@@ -13,7 +13,9 @@ use super::values::InvalidValue;
 pub struct Text<const MAX: usize>(String);
 
 /// A stock keeping unit, compared case-sensitively.
-pub type Sku = Text<SKU_MAX_CHARS>;
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sku(Text<SKU_MAX_CHARS>);
 
 /// A customer's id, opaque to us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,6 +52,29 @@ impl<const MAX: usize> Text<MAX> {
 impl<const MAX: usize> fmt::Display for Text<MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Sku {
+    /// The SKU, if it is text of 1 to 64 characters that an address can name.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn try_new(sku: &str) -> Result<Self, InvalidValue> {
+        match check_sku(sku) {
+            Ok(()) => Ok(Self(Text::trusted(sku.to_owned()))),
+            Err(invalid) => Err(InvalidValue(invalid.to_string())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for Sku {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -24,6 +24,7 @@ use super::body::{Bodies, read_whole};
 use super::guard::guard;
 use super::index::Index;
 use super::limits::{Limits, limit};
+use super::media_type::identity_only;
 use super::methods;
 use super::outlive::outlive;
 use crate::config::HttpConfig;
@@ -56,6 +57,7 @@ pub fn edge(
     let hosts = Arc::new(AllowedHosts::try_new(&config.allowed_hosts).unwrap_or_default());
     let business = routes
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(identity_only))
         .layer(middleware::from_fn_with_state(tasks, outlive))
         .layer(middleware::from_fn_with_state(Limits::new(config), limit))
         // A body that has not arrived takes no place.

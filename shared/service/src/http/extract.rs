@@ -3,15 +3,16 @@
 use std::fmt::Display;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path as FaultPath, Segment};
 
-use super::{Fault, Problem};
+use super::objects::Objects;
+use super::{Fault, Problem, media_type};
 
 /// A JSON body. Refused are: another content type (415), malformed JSON (400), and JSON
 /// that does not fit `T`, unknown fields included if `T` denies them (422, with the JSON pointer).
@@ -24,13 +25,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(&request) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The body's media type is not supported",
-            )
-            .detail("send the body as content-type: application/json"));
+        if !media_type::is_json(request.headers()) {
+            return Err(media_type::unsupported("send the body as content-type: application/json, in UTF-8"));
         }
         let body = Bytes::from_request(request, state)
             .await
@@ -83,15 +79,6 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-fn is_json(request: &Request) -> bool {
-    let Some(value) = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
 /// JSON into `T`.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let malformed = |error: &dyn Display| {
@@ -102,7 +89,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // Reads all of it and keeps nothing, so that what `T` skips is JSON too.
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut deserializer)).map_err(|error| {
         let pointer = pointer(error.path());
         let error = error.into_inner();
         if error.is_data() {

@@ -86,7 +86,11 @@ impl TryFrom<PageQuery> for Page {
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Problem::validation(Vec::new()).detail(format!("limit is 1 to {MAX_LIMIT}")));
         }
-        Ok(Self { after: query.cursor.unwrap_or_default(), limit: i64::from(limit) })
+        let after = query.cursor.filter(|cursor| !cursor.is_empty());
+        if after.as_deref().is_some_and(|sku| Sku::published(sku).is_err()) {
+            return Err(Problem::validation(Vec::new()).detail("cursor is the next_cursor of a page"));
+        }
+        Ok(Self { after: after.unwrap_or_default(), limit: i64::from(limit) })
     }
 }
 

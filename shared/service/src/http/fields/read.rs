@@ -4,12 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::{Content, Field, UnknownFields};
+use crate::http::objects::Objects;
 
 /// A name that no field has is kept up to this length.
 const MAX_NAME_CHARS: usize = 100;
@@ -86,7 +85,7 @@ impl<'de, T: Content> Visitor<'de> for Sent<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Field<T>, A::Error> {
         let mut array = Array { items: &mut items, has_failed: false };
-        match T::deserialize(&mut array) {
+        match T::deserialize(Objects(&mut array)) {
             Ok(value) => Ok(Field::Sent(value)),
             Err(error) if array.has_failed => Err(error),
             Err(_) => {
@@ -121,7 +120,7 @@ impl<'de, T: Content> Visitor<'de> for Sent<T> {
     }
 }
 
-/// An array, for types that are read from one: serde's structs would take it for their fields.
+/// An array.
 struct Array<'a, A> {
     items: &'a mut A,
     /// Whether the body itself failed, and not the type.
@@ -135,18 +134,9 @@ impl<'de, A: SeqAccess<'de>> Deserializer<'de> for &mut Array<'_, A> {
         visitor.visit_seq(self)
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, A::Error> {
-        Err(A::Error::custom("an array is not an object"))
-    }
-
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
