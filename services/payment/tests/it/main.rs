@@ -12,6 +12,7 @@ mod corrupt_rows;
 mod crash_points;
 mod crashes;
 mod cut_off;
+mod fair;
 mod http;
 mod leases;
 mod ledger;

@@ -1,0 +1,133 @@
+//! Fairness: payments whose provider does not answer delay no other payment, however many they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::clock::new_id;
+use payment::adapters::provider::BuiltInProvider;
+use payment::application::provider::{CallError, LedgerEntry};
+use payment::application::provider::{CallResult, Provider};
+use payment::domain::{Answer, Charge, PaymentId, Step, TransactionId};
+use service::leases::Settings;
+use testkit::wait::eventually;
+use uuid::Uuid;
+
+use crate::stack::{DELAYS, SETTINGS, Stack, TAKEN, WAIT_TIMEOUT, placed, reserved};
+
+/// Longer than any wait of these tests.
+const NEVER: Duration = Duration::from_hours(1);
+
+/// Many more than a worker has places.
+const MANY: usize = 520;
+
+/// A provider that has no answer to charges whose token contains `silent`.
+#[derive(Debug)]
+struct Silent(BuiltInProvider);
+
+async fn wait_for_ever<T>() -> Result<T, CallError> {
+    std::future::pending().await
+}
+
+#[async_trait]
+impl Provider for Silent {
+    async fn prepare(&self) -> anyhow::Result<()> {
+        self.0.prepare().await
+    }
+
+    async fn authorize(&self, id: PaymentId, charge: &Charge) -> CallResult {
+        if charge.method.token().contains("silent") {
+            return wait_for_ever().await;
+        }
+        self.0.authorize(id, charge).await
+    }
+
+    async fn check_fraud(&self, id: PaymentId, charge: &Charge, held: &TransactionId) -> CallResult {
+        self.0.check_fraud(id, charge, held).await
+    }
+
+    async fn capture(&self, id: PaymentId, charge: &Charge, held: &TransactionId) -> CallResult {
+        self.0.capture(id, charge, held).await
+    }
+
+    async fn void(&self, id: PaymentId, charge: &Charge, held: Option<&TransactionId>) -> CallResult {
+        self.0.void(id, charge, held).await
+    }
+
+    async fn refund(&self, id: PaymentId, charge: &Charge, capture: &TransactionId) -> CallResult {
+        self.0.refund(id, charge, capture).await
+    }
+
+    async fn look_up(&self, id: PaymentId, step: Step) -> Result<Option<Answer>, CallError> {
+        self.0.look_up(id, step).await
+    }
+
+    async fn ledger(&self, id: PaymentId) -> Result<Vec<LedgerEntry>, CallError> {
+        self.0.ledger(id).await
+    }
+}
+
+impl Stack {
+    fn silent_provider(&self) -> Arc<dyn Provider> {
+        Arc::new(Silent(BuiltInProvider::new(self.database.another(), DELAYS)))
+    }
+
+    /// So many orders with this payment method, whose steps are due.
+    async fn charge_many(&self, count: usize, method: &str) -> Vec<Uuid> {
+        let orders: Vec<Uuid> = (0..count).map(|_| new_id()).collect();
+        for some in orders.chunks(100) {
+            let facts: Vec<_> = some.iter().flat_map(|id| [placed(*id, method), reserved(*id)]).collect();
+            self.apply(&facts).await;
+        }
+        orders
+    }
+
+    /// Waits until so many steps have been called for without an answer.
+    async fn until_tried(&self, what: &str, at_least: i64) {
+        eventually(what, WAIT_TIMEOUT, async || {
+            let tried: i64 = sqlx::query_scalar("SELECT count(*) FROM payments WHERE attempts > 0")
+                .fetch_one(self.pool())
+                .await
+                .expect("counting");
+            if tried >= at_least { Ok(()) } else { Err(tried) }
+        })
+        .await;
+    }
+
+    /// Waits until this order is paid, which none of the other steps has to end for.
+    async fn until_paid(&self, order_id: Uuid) {
+        eventually("the other order is paid", WAIT_TIMEOUT, async || {
+            let money = self.money(order_id).await;
+            if money == TAKEN { Ok(()) } else { Err(money) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn orders_whose_provider_never_answers_take_no_more_than_their_share_of_a_workers_places() {
+    let stack = Stack::start().await;
+    stack.charge_many(MANY, "tok_silent").await;
+    // No call ends within the test: whoever waits for a place that they hold waits for ever.
+    let settings = Settings { call_timeout: NEVER, ..SETTINGS };
+    let worker = stack.worker_of(stack.steps(stack.silent_provider(), settings), settings);
+    stack.until_tried("they have taken their places", 1).await;
+    let other = stack.charge_many(1, "tok_visa").await[0];
+    stack.until_paid(other).await;
+    worker.kill().await;
+}
+
+#[tokio::test]
+async fn orders_that_time_out_pause_no_other_payment() {
+    let stack = Stack::start().await;
+    stack.charge_many(MANY, "tok_silent").await;
+    // Nothing is tried a second time within the test by a worker that is paused.
+    let settings = Settings { call_timeout: Duration::from_millis(100), cool_down: NEVER, ..SETTINGS };
+    let worker = stack.worker_of(stack.steps(stack.silent_provider(), settings), settings);
+    stack.until_tried("calls have had no answer", 8).await;
+    for _ in 0..3 {
+        let other = stack.charge_many(1, "tok_visa").await[0];
+        stack.until_paid(other).await;
+    }
+    worker.kill().await;
+}
