@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use contracts::clock;
+use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::events::payment_completed;
-use crate::stack::{Stack, valid_order};
+use crate::stack::{Answered, Stack, valid_order};
 
 #[tokio::test]
 async fn a_repeated_request_gets_the_stored_answer_to_the_byte() {
@@ -101,4 +103,93 @@ async fn two_different_requests_with_one_key_never_both_succeed() {
         assert_eq!(statuses, [StatusCode::ACCEPTED, StatusCode::UNPROCESSABLE_ENTITY]);
     }
     assert_eq!(stack.check_invariants().await, ROUNDS);
+}
+
+impl Stack {
+    /// Stores an answered request as another release has stored it.
+    async fn store_request(&self, key: &str, customer_id: &str, stored: &Value) {
+        sqlx::query(
+            "INSERT INTO idempotency_keys (customer_id, key, request, order_id, status_code, etag, body)
+             VALUES ($1, $2, $3, $4, 202, '\"1\"', 'as answered then')",
+        )
+        .bind(customer_id)
+        .bind(key)
+        .bind(stored)
+        .bind(clock::new_id())
+        .execute(self.pool())
+        .await
+        .unwrap();
+    }
+
+    /// The request as this release stores it.
+    async fn stored_request(&self, key: &str) -> Value {
+        sqlx::query_scalar("SELECT request FROM idempotency_keys WHERE key = $1")
+            .bind(key)
+            .fetch_one(self.pool())
+            .await
+            .unwrap()
+    }
+}
+
+fn is_replayed(answered: &Answered) -> bool {
+    answered.status == StatusCode::ACCEPTED
+        && answered.header("idempotent-replayed") == Some("true")
+        && answered.text == "as answered then"
+}
+
+/// Golden files are only ever added: one for each release that stores requests in another form.
+#[tokio::test]
+async fn requests_that_an_earlier_release_stored_replay_and_are_stored_as_it_would() {
+    let stack = Stack::start().await;
+    let golden: Vec<Value> = serde_json::from_str(include_str!("golden_requests/0.2.0.json")).unwrap();
+    for (at, request) in golden.iter().enumerate() {
+        let (sent, stored) = (&request["sent"], &request["stored"]);
+        let customer_id = sent["customer_id"].as_str().unwrap();
+        let (theirs, ours) = (format!("theirs-{at}"), format!("ours-{at}"));
+        stack.store_request(&theirs, customer_id, stored).await;
+        let answered = stack.replica.post_order(&theirs, sent).await;
+        assert!(is_replayed(&answered), "{answered:?}");
+        let mut changed = sent.clone();
+        changed["lines"][0]["quantity"] = json!(7);
+        let refused = stack.replica.post_order(&theirs, &changed).await;
+        assert_eq!(refused.problem(), "idempotency-key-reused");
+        // The other way round: that release compares the JSON as it stands.
+        stack.replica.post_order(&ours, sent).await;
+        assert_eq!(stack.stored_request(&ours).await, *stored);
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_another_release_knows_matters_only_if_it_was_set() {
+    let stack = Stack::start().await;
+    stack.replica.post_order("ours", &valid_order()).await;
+    let ours = stack.stored_request("ours").await;
+
+    // A later release has a field more: for the order, for each line, for the address.
+    let mut unset = ours.clone();
+    unset["channel"] = Value::Null;
+    unset["lines"][1]["gift_wrap"] = Value::Null;
+    unset["recipient"]["address"]["region"] = Value::Null;
+    stack.store_request("unset", "17850", &unset).await;
+    let answered = stack.replica.post_order("unset", &valid_order()).await;
+    assert!(is_replayed(&answered), "{answered:?}");
+    for (key, at) in
+        [("one", "/channel"), ("two", "/lines/1/gift_wrap"), ("three", "/recipient/address/region")]
+    {
+        let mut set = unset.clone();
+        *set.pointer_mut(at).unwrap() = json!("set");
+        stack.store_request(key, "17850", &set).await;
+        let refused = stack.replica.post_order(key, &valid_order()).await;
+        assert_eq!(refused.problem(), "idempotency-key-reused", "{at}");
+    }
+
+    // An earlier release knew nothing of recipients.
+    let mut without = ours.clone();
+    without.as_object_mut().unwrap().remove("recipient");
+    stack.store_request("earlier", "17850", &without).await;
+    let mut sent = valid_order();
+    sent.as_object_mut().unwrap().remove("recipient");
+    let answered = stack.replica.post_order("earlier", &sent).await;
+    assert!(is_replayed(&answered), "{answered:?}");
+    assert_eq!(stack.replica.post_order("earlier", &valid_order()).await.problem(), "idempotency-key-reused");
 }
