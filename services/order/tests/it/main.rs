@@ -17,6 +17,8 @@ mod in_memory;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod newer_release;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod secrets;
