@@ -62,8 +62,8 @@ async fn a_repeated_request_waits_as_well() {
 }
 
 #[tokio::test]
-async fn more_than_may_wait_are_sent_away_before_anything_is_placed() {
-    let order = Config { max_waiters: 1, max_streams: 1, ..Config::default() };
+async fn more_streams_than_allowed_are_sent_away_until_one_ends() {
+    let order = Config { max_streams: 1, ..Config::default() };
     let stack = Stack::start_with(&Settings { order, ..Settings::default() }).await;
     let order_id = stack.place().await;
     let events = || Request::get(format!("/orders/{order_id}/events")).body(Body::empty()).unwrap();
@@ -76,18 +76,69 @@ async fn more_than_may_wait_are_sent_away_before_anything_is_placed() {
     assert!(rejected.header("retry-after").is_some());
     drop(stream);
     assert_eq!(stack.replica.send(events()).await.status(), StatusCode::OK, "a place that was left is free");
+}
 
+#[tokio::test]
+async fn a_request_without_a_place_to_wait_places_its_order_and_does_not_wait() {
+    let order = Config { max_waiters: 1, ..Config::default() };
+    let stack = Stack::start_with(&Settings { order, ..Settings::default() }).await;
     let first = stack.replica.ask(post_order("first", &valid_order(), &[("prefer", "wait=20")]));
     let second = async {
         let first = order_of(&stack, "first").await;
-        let rejected =
+        let answered =
             stack.replica.ask(post_order("second", &valid_order(), &[("prefer", "wait=20")])).await;
-        assert_eq!(rejected.problem(), "too-many-waiters");
-        assert_eq!(stack.replica.post_order("third", &valid_order()).await.status, StatusCode::ACCEPTED);
+        assert_eq!((answered.status, answered.header("preference-applied")), (StatusCode::ACCEPTED, None));
+        assert_eq!(answered.json()["status"], "placed");
         stack.apply(vec![payment_completed(first)]).await;
     };
-    tokio::join!(first, second);
-    assert_eq!(stack.check_invariants().await, 3, "the one that was sent away has placed nothing");
+    let (first, ()) = tokio::join!(first, second);
+    assert_eq!(first.json()["status"], "confirmed", "the first one has waited");
+    assert_eq!(stack.check_invariants().await, 2);
+}
+
+/// The order of another customer.
+fn order_of_another() -> serde_json::Value {
+    let mut order = valid_order();
+    order["customer_id"] = "18102".into();
+    order
+}
+
+#[tokio::test]
+async fn one_customer_takes_no_more_than_a_tenth_of_the_places_to_wait() {
+    let order = Config { max_waiters: 20, ..Config::default() };
+    let stack = Stack::start_with(&Settings { order, ..Settings::default() }).await;
+    let wait =
+        |key: &'static str, order| stack.replica.ask(post_order(key, &order, &[("prefer", "wait=20")]));
+    let one = wait("one", valid_order());
+    let two = wait("two", valid_order());
+    let others = async {
+        let mine = [order_of(&stack, "one").await, order_of(&stack, "two").await];
+        let third = wait("three", valid_order()).await;
+        assert_eq!((third.status, third.header("preference-applied")), (StatusCode::ACCEPTED, None));
+        let theirs = wait("theirs", order_of_another());
+        let end = async { stack.apply(vec![payment_completed(order_of(&stack, "theirs").await)]).await };
+        let (theirs, ()) = tokio::join!(theirs, end);
+        assert_eq!(theirs.json()["status"], "confirmed");
+        stack.apply(mine.map(payment_completed).to_vec()).await;
+    };
+    let (one, two, ()) = tokio::join!(one, two, others);
+    assert_eq!(
+        (one.json()["status"].as_str(), two.json()["status"].as_str()),
+        (Some("confirmed"), Some("confirmed"))
+    );
+}
+
+#[tokio::test]
+async fn one_customer_takes_no_more_than_a_tenth_of_the_streams() {
+    let order = Config { max_streams: 20, ..Config::default() };
+    let stack = Stack::start_with(&Settings { order, ..Settings::default() }).await;
+    let mine = stack.place().await;
+    let theirs = stack.replica.post_order("theirs", &order_of_another()).await.order_id();
+    let streams = [follow(&stack.replica, mine, 0).await, follow(&stack.replica, mine, 0).await];
+    assert_eq!(open(&stack.replica, mine, 0).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(open(&stack.replica, theirs, 0).await.status(), StatusCode::OK);
+    drop(streams);
+    assert_eq!(open(&stack.replica, mine, 0).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
