@@ -12,7 +12,7 @@ pub struct CustomerKey {
     /// Whose key: others may use the same.
     pub customer_id: CustomerId,
     pub key: String,
-    /// The parsed request: the same key must come with the same.
+    /// The parsed request: the same key must come with the same, also through another release.
     pub request: Value,
 }
 

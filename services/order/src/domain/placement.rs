@@ -15,7 +15,8 @@ pub struct Line {
     pub unit_price_minor: UnitPrice,
 }
 
-/// The content of an order.
+/// The content of an order. It is stored with the request's key, and compared by every release that runs beside this one:
+/// a further field is an `Option`, or is left out while it has its default (`skip_serializing_if`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     pub customer_id: CustomerId,

@@ -44,9 +44,12 @@ struct StoredAnswer {
 }
 
 /// The stored answer. A statement of its own: in the one that inserts, a request that came second sees no row at all.
+///
+/// Requests are compared by meaning: another release may know fields that this one does not, and an absent field, one
+/// that is null and one that has its default are the same (docs/adr/0012).
 pub(super) async fn stored(conn: &mut PgConnection, key: &CustomerKey) -> Result<PlaceOutcome, StoreError> {
     let stored: StoredAnswer = sqlx::query_as(
-        "SELECT request = $3 AS same_request, order_id, status_code, etag, body
+        "SELECT jsonb_strip_nulls(request) = jsonb_strip_nulls($3) AS same_request, order_id, status_code, etag, body
          FROM idempotency_keys
          WHERE customer_id = $1 AND key = $2",
     )
