@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 
 pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
-pub use reads::{ListQuery, Listed, Page, Watched};
+pub use reads::{History, ListQuery, Listed, Page, Unfolded, Watched, WrittenByNewerRelease};
 
 use super::contract::{Announcements, announce};
 use super::metrics::Counts;

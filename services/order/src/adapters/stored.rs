@@ -28,7 +28,7 @@ impl fmt::Debug for StoredEvent {
     }
 }
 
-/// A stored event that no code of ours can have written.
+/// A stored event that this release can't read.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableEvent {
     /// It can't be brought to the newest shape.
@@ -41,6 +41,18 @@ pub enum UnreadableEvent {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl UnreadableEvent {
+    /// Whether a newer release may have written it: its type or version is not known here.
+    pub fn is_newer(&self) -> bool {
+        match self {
+            Self::Upcast(UpcastError::UnknownType { .. }) => true,
+            Self::Upcast(UpcastError::UnknownVersion { version, newest, .. }) => version > newest,
+            Self::Upcast(UpcastError::MissingStep { .. } | UpcastError::Failed { .. })
+            | Self::Shape { .. } => false,
+        }
+    }
 }
 
 /// The newest shape of every event, and the steps that lead there. Whoever changes what an event serializes to

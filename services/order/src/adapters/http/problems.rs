@@ -5,7 +5,7 @@ use events::PublishError;
 use outbox::AppendError;
 use service::http::Problem;
 
-use crate::adapters::postgres::StoreError;
+use crate::adapters::postgres::{StoreError, WrittenByNewerRelease};
 use crate::adapters::watch::TooManyWaiters;
 use crate::domain::Refusal;
 
@@ -23,6 +23,15 @@ impl From<TooManyWaiters> for Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-waiters", "Too many requests are waiting")
             .detail(format!("{limit}; try again, or without waiting"))
             .retry_after_s(1)
+    }
+}
+
+impl From<WrittenByNewerRelease> for Problem {
+    fn from(newer: WrittenByNewerRelease) -> Self {
+        let title = "A newer release has written this";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "written-by-a-newer-release", title)
+            .detail(format!("{newer}; a replica of that release can tell"))
+            .retry_after_s(5)
     }
 }
 

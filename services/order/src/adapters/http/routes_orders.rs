@@ -16,10 +16,10 @@ use tracing::field::display;
 use tracing::{Instrument, Span};
 use utoipa::IntoParams;
 
-use super::views::{self, HistoryBody, OrderBody};
+use super::views::{HistoryBody, OrderBody};
 use super::{Api, headers, problems};
 use crate::application::cancel_order;
-use crate::domain::{OrderId, OrderView};
+use crate::domain::OrderId;
 
 /// How to look at an order.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,6 +50,7 @@ pub(super) fn order_id(text: &str) -> Result<OrderId, Problem> {
         (status = 304, description = "You have it"),
         (status = 400, description = "Invalid time", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is, or was then, no such order", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Out of reach, or only a newer release can tell what was then; try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn get_order(
@@ -60,10 +61,10 @@ pub(super) async fn get_order(
 ) -> Result<Response, Problem> {
     let order_id = order_id(&id)?;
     let view = match query.as_of {
-        None => api.store.view(order_id).await,
-        Some(as_of) => api.store.history(order_id).await.map(|views| at(views, as_of)),
+        None => api.store.view(order_id).await?,
+        Some(as_of) => api.store.history(order_id).await?.at(as_of)?.cloned(),
     };
-    let view = view?.ok_or_else(|| problems::not_found(&id))?;
+    let view = view.ok_or_else(|| problems::not_found(&id))?;
     let etag = headers::etag(view.version);
     if headers::none_match(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
@@ -72,11 +73,10 @@ pub(super) async fn get_order(
     Ok(([(header::ETAG, etag)], Json(OrderBody::of(&view, &trace))).into_response())
 }
 
-fn at(views: Vec<OrderView>, as_of: DateTime<Utc>) -> Option<OrderView> {
-    views.into_iter().rev().find(|view| view.updated_at <= as_of)
-}
-
 /// See every state that an order was in.
+///
+/// During an update a newer release may have stored events that this one does not know: the states end before the first
+/// of them, and the events from there on are listed without their states.
 #[utoipa::path(
     get,
     path = "/orders/{order_id}/history",
@@ -92,11 +92,11 @@ pub(super) async fn get_history(
     Path(id): Path<String>,
 ) -> Result<Json<HistoryBody>, Problem> {
     let order_id = order_id(&id)?;
-    let views = api.store.history(order_id).await?;
-    if views.is_empty() {
+    let history = api.store.history(order_id).await?;
+    if history.version() == 0 {
         return Err(problems::not_found(&id));
     }
-    Ok(Json(HistoryBody { order_id: order_id.0, states: views::states(&views) }))
+    Ok(Json(HistoryBody::of(order_id, &history)))
 }
 
 /// Cancel an order.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::views::{self, StateBody};
 use super::{Api, headers, problems, routes_orders};
+use crate::adapters::postgres::{History, WrittenByNewerRelease};
 use crate::adapters::watch::Watch;
 use crate::domain::OrderId;
 
@@ -38,7 +39,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
         (status = 200, description = "Server-sent events; `data` is one of these", body = StateBody, content_type = "text/event-stream"),
         (status = 204, description = "You have seen the order's end: nothing will follow"),
         (status = 404, description = "There is no such order", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many streams", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many streams, of this customer or of all; or only a newer release can tell more. Try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn stream_order(
@@ -48,13 +49,18 @@ pub(super) async fn stream_order(
 ) -> Result<Response, Problem> {
     let order_id = routes_orders::order_id(&id)?;
     let after = headers::last_event_id(&headers)?;
-    let permit = api.watcher.stream_permit()?;
     let view = api.store.view(order_id).await?;
     let view = view.ok_or_else(|| problems::not_found(&id))?;
-    if view.progress.ended_at.is_some() && end_is_known(&api, order_id, after).await? {
+    let permit = api.watcher.stream_permit(&view.placement.customer_id)?;
+    let history = api.store.history(order_id).await?;
+    let last = views::states(&history.views).pop();
+    if last.as_ref().is_some_and(|state| state.is_end() && state.version <= after) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let follower = Follower {
+    if !history.unfolded.is_empty() && last.is_none_or(|state| state.version <= after) {
+        return Err(WrittenByNewerRelease.into());
+    }
+    let mut follower = Follower {
         until: Instant::now() + api.stream_lifetime,
         watch: permit.watch(order_id),
         api,
@@ -64,16 +70,11 @@ pub(super) async fn stream_order(
         pending: Vec::new(),
         ended: false,
     };
+    follower.read(&history);
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
     let mut response = Sse::new(follower.into_stream()).keep_alive(keep_alive).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// Whether the client has seen the end of an order that has ended.
-async fn end_is_known(api: &Api, order_id: OrderId, after: i64) -> Result<bool, Problem> {
-    let views = api.store.history(order_id).await?;
-    Ok(views::states(&views).last().is_some_and(|state| state.is_end() && state.version <= after))
 }
 
 /// One stream: what it has sent, and what it waits for.
@@ -88,6 +89,7 @@ struct Follower {
     sent_to: i64,
     /// Read but not yet sent, newest first.
     pending: Vec<StateBody>,
+    /// Nothing follows what is pending, or this release can't tell it.
     ended: bool,
 }
 
@@ -110,24 +112,28 @@ impl Follower {
         loop {
             if let Some(state) = self.pending.pop() {
                 self.sent_to = state.version;
-                self.ended = state.is_end();
                 return Some(state);
             }
             if self.ended {
                 return None;
             }
-            let seen = tokio::time::timeout_at(self.until, self.watch.beyond(self.read_to)).await.ok()??;
-            let views = match self.api.store.history(self.order_id).await {
-                Ok(views) => views,
+            tokio::time::timeout_at(self.until, self.watch.beyond(self.read_to)).await.ok()??;
+            match self.api.store.history(self.order_id).await {
+                Ok(history) => self.read(&history),
                 Err(error) => {
                     tracing::warn!(%error, order_id = %self.order_id, "an event stream ended early");
                     return None;
                 }
-            };
-            self.read_to = views.last().map_or(seen.version, |view| view.version);
-            self.pending = views::states(&views);
-            self.pending.retain(|state| state.version > self.sent_to);
-            self.pending.reverse();
+            }
         }
+    }
+
+    /// Takes what the client does not know yet.
+    fn read(&mut self, history: &History) {
+        self.read_to = history.version();
+        self.pending = views::states(&history.views);
+        self.ended = !history.unfolded.is_empty() || self.pending.last().is_some_and(StateBody::is_end);
+        self.pending.retain(|state| state.version > self.sent_to);
+        self.pending.reverse();
     }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::adapters::postgres::Listed;
-use crate::domain::{CancellationReason, OrderView, Progress, Recipient};
+use crate::adapters::postgres::{History, Listed, Unfolded};
+use crate::domain::{CancellationReason, OrderId, OrderView, Progress, Recipient};
 
 /// An order.
 #[derive(Serialize, ToSchema)]
@@ -135,9 +135,26 @@ pub(super) struct StateBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HistoryBody {
     /// Its id.
-    pub(super) order_id: Uuid,
+    order_id: Uuid,
     /// Oldest first.
-    pub(super) states: Vec<StateBody>,
+    states: Vec<StateBody>,
+    /// The events from the first one on that only a newer release knows, oldest first; absent if there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unfolded: Vec<UnfoldedBody>,
+}
+
+/// An event of which no state is shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UnfoldedBody {
+    /// The version that the order had after it.
+    version: i64,
+    /// Its stored type.
+    #[serde(rename = "type")]
+    kind: String,
+    /// When it happened.
+    occurred_at: DateTime<Utc>,
+    /// Whether this release knows it.
+    known: bool,
 }
 
 impl From<&Progress> for ProgressBody {
@@ -204,6 +221,20 @@ impl From<&Listed> for ListedBody {
             placed_at: listed.placed_at,
             version: listed.version,
         }
+    }
+}
+
+impl HistoryBody {
+    pub(super) fn of(order_id: OrderId, history: &History) -> Self {
+        let unfolded = history.unfolded.iter().map(UnfoldedBody::from).collect();
+        Self { order_id: order_id.0, states: states(&history.views), unfolded }
+    }
+}
+
+impl From<&Unfolded> for UnfoldedBody {
+    fn from(event: &Unfolded) -> Self {
+        let Unfolded { version, kind, occurred_at, known } = event.clone();
+        Self { version, kind, occurred_at, known }
     }
 }
 

@@ -58,6 +58,50 @@ pub struct Watched {
     pub ended: bool,
 }
 
+/// The past of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// After each event, up to the first one that only a newer release knows.
+    pub views: Vec<OrderView>,
+    /// That one and all behind it: which state follows from them, this release can't know.
+    pub unfolded: Vec<Unfolded>,
+}
+
+/// An event of which no state is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfolded {
+    pub version: i64,
+    /// The stored type.
+    pub kind: String,
+    pub occurred_at: DateTime<Utc>,
+    /// Whether this release knows it.
+    pub known: bool,
+}
+
+/// The state asked for follows from an event that only a newer release knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a newer release has written events of this order that this one does not know")]
+pub struct WrittenByNewerRelease;
+
+impl History {
+    /// The order as it was then; none before it was placed.
+    ///
+    /// # Errors
+    /// When only a newer release can tell.
+    pub fn at(&self, as_of: DateTime<Utc>) -> Result<Option<&OrderView>, WrittenByNewerRelease> {
+        if self.unfolded.first().is_some_and(|event| event.occurred_at <= as_of) {
+            return Err(WrittenByNewerRelease);
+        }
+        Ok(self.views.iter().rev().find(|view| view.updated_at <= as_of))
+    }
+
+    /// The version of the last event.
+    pub fn version(&self) -> i64 {
+        let folded = self.views.last().map_or(0, |view| view.version);
+        self.unfolded.last().map_or(folded, |event| event.version)
+    }
+}
+
 #[derive(FromRow)]
 struct ListRow {
     order_id: Uuid,
@@ -83,6 +127,7 @@ struct ViewRow {
 
 #[derive(FromRow)]
 struct EventRow {
+    version: i64,
     #[sqlx(rename = "type")]
     kind: String,
     schema_version: i32,
@@ -161,9 +206,9 @@ impl OrderStore {
     ///
     /// # Errors
     /// When the database refuses or does not answer, or the stream is corrupt.
-    pub async fn history(&self, order_id: OrderId) -> Result<Vec<OrderView>, StoreError> {
+    pub async fn history(&self, order_id: OrderId) -> Result<History, StoreError> {
         let rows: Vec<EventRow> = sqlx::query_as(
-            "SELECT type, schema_version, data, occurred_at
+            "SELECT version, type, schema_version, data, occurred_at
              FROM order_events
              WHERE order_id = $1
              ORDER BY version",
@@ -171,14 +216,21 @@ impl OrderStore {
         .bind(order_id.0)
         .fetch_all(self.database.statement(Operation::Request))
         .await?;
+        let corrupt = |error: &dyn std::fmt::Display| StoreError::corrupt(order_id, error);
         let mut events: Vec<(OrderEvent, DateTime<Utc>)> = Vec::with_capacity(rows.len());
-        for EventRow { kind, schema_version, data, occurred_at } in rows {
-            let event = stored::read(StoredEvent { kind, schema_version, data })
-                .map_err(|error| StoreError::corrupt(order_id, error))?;
-            events.push((event, occurred_at));
+        let mut unfolded = Vec::new();
+        for EventRow { version, kind, schema_version, data, occurred_at } in rows {
+            match stored::read(StoredEvent { kind: kind.clone(), schema_version, data }) {
+                Ok(event) if unfolded.is_empty() => events.push((event, occurred_at)),
+                Ok(_) => unfolded.push(Unfolded { version, kind, occurred_at, known: true }),
+                Err(error) if error.is_newer() => {
+                    unfolded.push(Unfolded { version, kind, occurred_at, known: false });
+                }
+                Err(error) => return Err(corrupt(&error)),
+            }
         }
-        replay(order_id, events.iter().map(|(event, at)| (event, *at)))
-            .map_err(|error| StoreError::corrupt(order_id, error))
+        let views = replay(order_id, events.iter().map(|(event, at)| (event, *at)));
+        Ok(History { views: views.map_err(|error| corrupt(&error))?, unfolded })
     }
 
     /// A page of orders, newest first. A corrupt row is reported and left out: it would fail every page that it is on.
