@@ -1,8 +1,11 @@
 //! Work under leases: taken from a store, done at a foreign system, recorded in the store. One loop for all of it, which takes
-//! nothing while the other side does not answer (docs/adr/0024).
+//! nothing while the other side does not answer (docs/adr/0024), and gives nobody more than a share of its places
+//! (docs/adr/0036).
 
+mod calls;
 mod pause;
 mod record;
+mod room;
 mod worker;
 
 use std::fmt::Debug;
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use room::{Holder, Room};
 pub use worker::LeaseWorker;
 
 /// The first cool-down of a worker whose calls had no answer; doubled after each probe without an answer.
@@ -52,6 +56,19 @@ pub trait LeasedWork: Send + Sync + 'static {
     /// # Errors
     /// When the store does not answer.
     async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Self::Item>>;
+
+    /// The same within `room`: work that is somebody's takes a place there for each item. Other work has no holders.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn lease_within(&self, room: &mut Room) -> anyhow::Result<Vec<Self::Item>> {
+        if room.is_for_others() { Ok(Vec::new()) } else { self.lease(room.free()).await }
+    }
+
+    /// Who holds the place of this item while it is under way.
+    fn holders(&self, _: &Self::Item) -> Vec<Holder> {
+        Vec::new()
+    }
 
     /// Whether an item is due, or waits for another attempt. Asked while calls have no answer.
     ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use service::leases::{Contact, LeasedWork};
+use service::leases::{Contact, Holder, LeasedWork, Room};
 use telemetry::spans;
 use tracing::Instrument;
 
@@ -41,7 +41,15 @@ impl LeasedWork for SagaSteps {
     }
 
     async fn lease(&self, limit: usize) -> anyhow::Result<Vec<Leased>> {
-        self.store.lease(limit).await.context("leasing the due steps of sagas")
+        self.lease_within(&mut Room::of(limit)).await
+    }
+
+    async fn lease_within(&self, room: &mut Room) -> anyhow::Result<Vec<Leased>> {
+        self.store.lease_within(room).await.context("leasing the due steps of sagas")
+    }
+
+    fn holders(&self, leased: &Leased) -> Vec<Holder> {
+        leased.holders.clone()
     }
 
     async fn is_waiting(&self) -> anyhow::Result<bool> {
@@ -49,7 +57,7 @@ impl LeasedWork for SagaSteps {
     }
 
     async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {
-        let Leased { payment, task, lease_id, trace } = leased;
+        let Leased { payment, task, lease_id, trace, holders: _ } = leased;
         let step = task.step();
         let span = spans::step(&step.to_string(), &payment.order_id.0, &trace);
         let call = async move {

@@ -10,6 +10,7 @@ use backoff::Backoff;
 use chrono::{DateTime, Utc};
 use contracts::{Cause, TraceContext};
 use events::LastEvent;
+use service::leases::Holder;
 use uuid::Uuid;
 
 use crate::domain::{Answer, OrderId, Payment, PaymentEvent, RefundId, Refusal, Report, Step, Task};
@@ -41,7 +42,15 @@ pub struct Leased {
     pub lease_id: Uuid,
     /// The trace that the step continues.
     pub trace: TraceContext,
+    /// Who holds the worker's place meanwhile.
+    pub holders: Vec<Holder>,
 }
+
+/// The kind of holder of a worker's places that a payment method is.
+pub(crate) const PAYMENT_METHOD: &str = "payment method";
+
+/// The same of a customer.
+pub(crate) const CUSTOMER: &str = "customer";
 
 /// The table of the payments and their steps.
 pub(crate) const PAYMENTS: &str = "payments";
@@ -96,14 +105,29 @@ impl SagaJob {
     /// Leases the step that is due. `None` when nothing is due.
     pub fn lease(&mut self, lease_id: Uuid, now: DateTime<Utc>, policy: LeasePolicy) -> Option<Leased> {
         let task = self.payment.due()?;
-        let payment = self.payment.clone();
+        let (payment, holders) = (self.payment.clone(), self.holders());
         self.payment.begin_call();
         self.lease_id = Some(lease_id);
         self.due_at = Some(now + policy.lease);
         self.attempts = self.attempts.saturating_add(1);
         self.updated_at = now;
         let trace = self.cause.as_ref().map(|cause| cause.trace.clone()).unwrap_or_default();
-        Some(Leased { payment, task, lease_id, trace })
+        Some(Leased { payment, task, lease_id, trace, holders })
+    }
+
+    /// Who holds a place while its next step is performed: its payment method, its customer, and retries as a whole. A retry
+    /// counts twice for the former, so that they leave retries of others a place.
+    pub fn holders(&self) -> Vec<Holder> {
+        let method = self.payment.state.charge().map(|charge| charge.method.token().to_owned());
+        let method = method.map(|name| Holder { kind: PAYMENT_METHOD, name });
+        let customer = self.cause.as_ref().and_then(|cause| cause.user_id.clone());
+        let customer = customer.map(|name| Holder { kind: CUSTOMER, name });
+        let mut holders: Vec<Holder> = method.into_iter().chain(customer).collect();
+        if self.attempts > 0 {
+            holders.extend(holders.clone());
+            holders.push(Holder::retries());
+        }
+        holders
     }
 
     /// Applies what a worker brought back, unless its lease has ended.

@@ -9,7 +9,7 @@ use payment::adapters::provider::BuiltInProvider;
 use payment::application::provider::{CallError, LedgerEntry};
 use payment::application::provider::{CallResult, Provider};
 use payment::domain::{Answer, Charge, PaymentId, Step, TransactionId};
-use service::leases::Settings;
+use service::leases::{Room, Settings};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
@@ -130,4 +130,65 @@ async fn orders_that_time_out_pause_no_other_payment() {
         stack.until_paid(other).await;
     }
     worker.kill().await;
+}
+
+/// The orders of which a worker with eight free places leases the steps.
+async fn leased(stack: &Stack) -> Vec<Uuid> {
+    let mut room = Room::shared(8, 8, [].into_iter());
+    let leased = stack.store().lease_within(&mut room).await.expect("leasing");
+    leased.iter().map(|leased| leased.payment.order_id.0).collect()
+}
+
+/// How many of the first ones are among the others.
+fn among(orders: &[Uuid], leased: &[Uuid]) -> usize {
+    orders.iter().filter(|order_id| leased.contains(order_id)).count()
+}
+
+/// Orders with a payment method each.
+async fn charge_each(stack: &Stack, count: usize) -> Vec<Uuid> {
+    let mut orders = Vec::new();
+    for _ in 0..count {
+        orders.extend(stack.charge_many(1, &format!("tok_{}", new_id().simple())).await);
+    }
+    orders
+}
+
+async fn update(stack: &Stack, change: &'static str, orders: &[Uuid]) {
+    sqlx::query(change).bind(orders).execute(stack.pool()).await.expect("updating");
+}
+
+const OF_ONE_CUSTOMER: &str = "UPDATE payments SET user_id = 'customer-1' WHERE order_id = ANY($1)";
+const RETRIED: &str = "UPDATE payments SET attempts = 1 WHERE order_id = ANY($1)";
+
+#[tokio::test]
+async fn a_customer_takes_half_of_the_places_whatever_it_pays_with() {
+    let stack = Stack::start().await;
+    let mine = charge_each(&stack, 40).await;
+    update(&stack, OF_ONE_CUSTOMER, &mine).await;
+    let theirs = charge_each(&stack, 3).await;
+    let leased = leased(&stack).await;
+    assert_eq!((among(&mine, &leased), among(&theirs, &leased)), (4, 3));
+}
+
+#[tokio::test]
+async fn retries_take_half_of_the_places_whosever_they_are() {
+    let stack = Stack::start().await;
+    let retried = charge_each(&stack, 40).await;
+    update(&stack, RETRIED, &retried).await;
+    let new = charge_each(&stack, 3).await;
+    let leased = leased(&stack).await;
+    assert_eq!((among(&retried, &leased), among(&new, &leased)), (4, 3));
+}
+
+#[tokio::test]
+async fn retries_of_one_customer_leave_places_to_retries_of_others() {
+    let stack = Stack::start().await;
+    let mine = charge_each(&stack, 40).await;
+    update(&stack, OF_ONE_CUSTOMER, &mine).await;
+    let theirs = charge_each(&stack, 3).await;
+    for orders in [&mine, &theirs] {
+        update(&stack, RETRIED, orders).await;
+    }
+    let leased = leased(&stack).await;
+    assert_eq!((among(&mine, &leased), among(&theirs, &leased)), (2, 2));
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::pause::Pause;
+use super::calls::{Calls, Ended};
+use super::pause::{Allowed, Pause};
 use super::record::record;
 use super::{Contact, LeasedWork, Settings};
 use crate::{Progress, Worker};
@@ -22,9 +22,6 @@ pub struct LeaseWorker<W> {
     pause: Pause,
 }
 
-/// What is under way.
-type Calls<W> = JoinSet<(Contact, <W as LeasedWork>::Outcome)>;
-
 impl<W: LeasedWork> LeaseWorker<W> {
     /// A worker that looks for items when `wake` says so, and from time to time.
     pub fn new(work: W, wake: Arc<Notify>, settings: Settings) -> Self {
@@ -34,32 +31,34 @@ impl<W: LeasedWork> LeaseWorker<W> {
     /// Leases what may be taken now; says whether more may be due.
     async fn take(&mut self, calls: &mut Calls<W>, progress: &Progress) -> anyhow::Result<bool> {
         let free = self.settings.concurrency.saturating_sub(calls.len());
-        let limit = self.pause.allows(free, calls.len(), Instant::now());
-        let items = if limit == 0 { Vec::new() } else { self.work.lease(limit).await? };
-        self.pause.took(items.len());
+        let allowed = self.pause.allows(free, calls.len(), Instant::now());
+        let (limit, mut room) = match allowed {
+            Allowed::Any(limit) => (limit, calls.room(limit, self.settings.concurrency)),
+            Allowed::OfOthers(limit) => {
+                let room = calls.room(limit, self.settings.concurrency);
+                (limit, room.for_others_than(self.pause.suspects()))
+            }
+        };
+        let items = if limit == 0 { Vec::new() } else { self.work.lease_within(&mut room).await? };
+        self.pause.took(allowed, items.len());
         // What waits for a second attempt is not due, and yet no sign of health while calls have no answer.
         let is_idle = items.is_empty() && calls.is_empty();
         if is_idle && !(self.pause.is_unanswered() && self.work.is_waiting().await?) {
             progress.idle();
         }
         let is_full = items.len() == limit && limit > 0;
-        self.start(calls, items);
-        Ok(is_full)
-    }
-
-    fn start(&self, calls: &mut Calls<W>, items: Vec<W::Item>) {
-        for item in items {
-            calls.spawn(Arc::clone(&self.work).perform(item));
-        }
+        calls.start(items);
+        // Further items of whoever has its share become due when one of its calls ends.
+        Ok(is_full || room.has_full())
     }
 
     /// Counts what was answered, and takes or leaves further work by it.
-    fn hear(&mut self, contacts: &[Contact], progress: &Progress) {
+    fn hear(&mut self, ended: &[Ended<W::Outcome>], progress: &Progress) {
         let (worker, was_paused) = (self.work.name(), self.pause.reason().is_some());
-        for contact in contacts {
-            self.pause.record(*contact, Instant::now());
+        for Ended { contact, holders, .. } in ended {
+            self.pause.record(*contact, holders, Instant::now());
         }
-        if contacts.contains(&Contact::Answered) {
+        if ended.iter().any(|ended| ended.contact == Contact::Answered) {
             progress.moved();
         }
         match self.pause.reason() {
@@ -77,26 +76,10 @@ impl<W: LeasedWork> LeaseWorker<W> {
             }
         }
     }
+}
 
-    /// Waits for a call to end and takes all that have ended by then. `None` when none is under way.
-    async fn next(&self, calls: &mut Calls<W>) -> Option<(Vec<Contact>, Vec<W::Outcome>)> {
-        let (mut contacts, mut outcomes) = (Vec::new(), Vec::new());
-        let mut add = |ended: Result<(Contact, W::Outcome), JoinError>| match ended {
-            Ok((contact, outcome)) => {
-                contacts.push(contact);
-                outcomes.push(outcome);
-            }
-            Err(error) => {
-                tracing::error!(worker = self.work.name(), %error, "a call panicked; its item is retried when its lease expires");
-                contacts.push(Contact::NoAnswer);
-            }
-        };
-        add(calls.join_next().await?);
-        while let Some(ended) = calls.try_join_next() {
-            add(ended);
-        }
-        Some((contacts, outcomes))
-    }
+fn outcomes<O>(ended: Vec<Ended<O>>) -> Vec<O> {
+    ended.into_iter().filter_map(|ended| ended.outcome).collect()
 }
 
 #[async_trait]
@@ -107,7 +90,7 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
 
     async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.work.prepare().await?;
-        let mut calls = Calls::<W>::new();
+        let mut calls = Calls::new(Arc::clone(&self.work));
         let mut poll = tokio::time::interval(self.settings.poll_interval);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = true;
@@ -118,18 +101,18 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                Some((contacts, outcomes)) = self.next(&mut calls) => {
-                    self.hear(&contacts, &progress);
+                Some(ended) = calls.next() => {
+                    self.hear(&ended, &progress);
                     let go_on = !shutdown.is_cancelled() && self.pause.reason().is_none();
-                    let next = record(&*self.work, &outcomes, go_on, self.settings.record_timeout).await?;
-                    self.start(&mut calls, next);
+                    let next = record(&*self.work, &outcomes(ended), go_on, self.settings.record_timeout).await?;
+                    calls.start(next);
                 }
                 () = self.wake.notified() => more = true,
                 _ = poll.tick() => more = true,
             }
         }
-        while let Some((_, outcomes)) = self.next(&mut calls).await {
-            record(&*self.work, &outcomes, false, self.settings.record_timeout).await?;
+        while let Some(ended) = calls.next().await {
+            record(&*self.work, &outcomes(ended), false, self.settings.record_timeout).await?;
         }
         Ok(())
     }
@@ -139,6 +122,8 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
+
+    use tokio::task::JoinSet;
 
     use super::*;
 

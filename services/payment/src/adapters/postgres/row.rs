@@ -101,6 +101,11 @@ impl PaymentRow {
         row
     }
 
+    /// When its step is due, with its order: their order is that of the queue.
+    pub(super) fn due(&self) -> Option<(DateTime<Utc>, Uuid)> {
+        self.due_at.map(|due_at| (due_at, self.order_id))
+    }
+
     fn put_state(&mut self, state: &State) {
         if let Some(charge) = state.charge() {
             self.amount_minor = Some(charge.money.amount_minor);

@@ -3,18 +3,21 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use contracts::clock::{new_id, now};
 use contracts::{Cause, TraceContext};
 use database::{Database, Operation, Transaction};
 use events::{PublishError, Publisher};
 use outbox::{Message, Numbered};
+use service::leases::{Holder, Room};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::payments::{lock, set_corrupt_aside, update};
 use super::row::PaymentRow;
 use crate::adapters::contract;
 use crate::adapters::metrics;
-use crate::application::saga_job::{LeasePolicy, Leased, Performed, SagaJob};
+use crate::application::saga_job::{CUSTOMER, LeasePolicy, Leased, PAYMENT_METHOD, Performed, SagaJob};
 use crate::domain::{OrderId, PaymentEvent, RefundId};
 
 #[derive(Clone, Debug)]
@@ -32,7 +35,12 @@ impl SagaStore {
 
     /// Leases at most `limit` due steps; steps leased by others are skipped until their lease ends.
     pub async fn lease(&self, limit: usize) -> Result<Vec<Leased>, PublishError> {
-        self.database.transaction(Operation::Worker, |tx| self.lease_due(tx, limit)).await
+        self.lease_within(&mut Room::of(limit)).await
+    }
+
+    /// The same, oldest first, of those that may take a place.
+    pub async fn lease_within(&self, room: &mut Room) -> Result<Vec<Leased>, PublishError> {
+        self.database.transaction(Operation::Worker, |tx| self.lease_due(tx, room)).await
     }
 
     /// Whether a step is due, or waits for another attempt.
@@ -55,19 +63,9 @@ impl SagaStore {
         Ok(leased)
     }
 
-    async fn lease_due(&self, mut tx: Transaction, limit: usize) -> Result<Vec<Leased>, PublishError> {
+    async fn lease_due(&self, mut tx: Transaction, room: &mut Room) -> Result<Vec<Leased>, PublishError> {
         let (now, lease_id) = (now(), new_id());
-        let rows: Vec<PaymentRow> = sqlx::query_as(
-            "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
-                 capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
-                 lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
-             FROM payments WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED",
-        )
-        .bind(now)
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&mut *tx)
-        .await?;
-        let mut jobs = set_corrupt_aside(&mut tx, rows.into_iter().map(PaymentRow::into_job), now).await?;
+        let mut jobs = take_due(&mut tx, room, now).await?;
         let leased = jobs.iter_mut().filter_map(|job| job.lease(lease_id, now, self.policy)).collect();
         update(&mut tx, jobs.iter(), &Numbered::default()).await?;
         tx.commit().await?;
@@ -132,4 +130,54 @@ impl SagaStore {
         let publication = job.last_event.publish(&cause, publish);
         publication.map(|publication| self.outbox.encode(&publication)).transpose()
     }
+}
+
+/// Locks the oldest due steps that find a place. A page that fills no room had a step whose holder has its share by then, or a
+/// corrupt one, and the next page leaves out the steps of those holders: few pages, however many steps they have.
+async fn take_due(
+    conn: &mut PgConnection,
+    room: &mut Room,
+    now: DateTime<Utc>,
+) -> Result<Vec<SagaJob>, sqlx::Error> {
+    let (mut jobs, mut after) = (Vec::new(), None);
+    loop {
+        let wanted = room.free();
+        let rows = due_page(conn, room, now, after).await?;
+        let is_last = rows.len() < wanted;
+        after = rows.last().and_then(PaymentRow::due);
+        let found = set_corrupt_aside(conn, rows.into_iter().map(PaymentRow::into_job), now).await?;
+        jobs.extend(found.into_iter().filter(|job| room.take(&job.holders())));
+        if is_last || room.free() == 0 {
+            return Ok(jobs);
+        }
+    }
+}
+
+async fn due_page(
+    conn: &mut PgConnection,
+    room: &Room,
+    now: DateTime<Utc>,
+    after: Option<(DateTime<Utc>, Uuid)>,
+) -> Result<Vec<PaymentRow>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+             capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
+             lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+         FROM payments
+         WHERE due_at <= $1
+             AND ($2::timestamptz IS NULL OR (due_at, order_id) > ($2, $3::uuid))
+             AND COALESCE(payment_method, '') <> ALL($4)
+             AND COALESCE(user_id, '') <> ALL($5)
+             AND (attempts = 0 OR NOT $6)
+         ORDER BY due_at, order_id LIMIT $7 FOR UPDATE SKIP LOCKED",
+    )
+    .bind(now)
+    .bind(after.map(|(due_at, _)| due_at))
+    .bind(after.map(|(_, order_id)| order_id))
+    .bind(room.full(PAYMENT_METHOD))
+    .bind(room.full(CUSTOMER))
+    .bind(!room.full(Holder::RETRY).is_empty())
+    .bind(i64::try_from(room.free()).unwrap_or(i64::MAX))
+    .fetch_all(conn)
+    .await
 }
