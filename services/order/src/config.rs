@@ -17,9 +17,9 @@ pub struct Config {
     pub deadline_batch_size: u32,
     /// Interval at which orders with waiting requests or streams are read.
     pub watch_poll_interval_ms: u32,
-    /// Maximum number of requests per replica that wait for an order's end (`Prefer: wait`).
+    /// Maximum number of requests per replica that wait for an order's end (`Prefer: wait`); of one customer, a tenth.
     pub max_waiters: u32,
-    /// Maximum number of event streams per replica.
+    /// Maximum number of event streams per replica; of one customer, a tenth.
     pub max_streams: u32,
     /// Time after which an event stream ends; its reader resumes it by `Last-Event-ID`.
     pub stream_lifetime_ms: u32,

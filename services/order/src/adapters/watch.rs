@@ -1,6 +1,8 @@
 //! Waiting for orders: one poller per replica reads all orders that requests wait for, so that any replica answers and the
 //! database sees one statement, however many wait.
 
+mod places;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +10,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use service::Progress;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::{OrderStore, Watched};
 use crate::config::Config;
-use crate::domain::OrderId;
+use crate::domain::{CustomerId, OrderId};
+use places::{Place, Places};
+
+pub use places::TooManyWaiters;
 
 /// The next poll comes no sooner, however often the poller is woken.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -31,8 +36,8 @@ pub struct Watcher {
 struct Shared {
     orders: Mutex<HashMap<OrderId, Watches>>,
     wake: Notify,
-    waits: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    waits: Arc<Places>,
+    streams: Arc<Places>,
     poll: Duration,
     closing: CancellationToken,
 }
@@ -44,16 +49,11 @@ struct Watches {
     count: usize,
 }
 
-/// The limit of this replica is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this replica's limit of waiting requests is reached")]
-pub struct TooManyWaiters;
-
 /// A permit to wait, one of a limited number.
 #[derive(Debug)]
 pub struct WaitPermit {
     watcher: Watcher,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// One order being watched. Dropping it ends the watch.
@@ -67,13 +67,13 @@ pub struct Watch {
 impl Watcher {
     /// Nobody waits yet; waiting ends when `closing` is cancelled.
     pub fn new(config: &Config, closing: CancellationToken) -> Self {
-        let limit = |count: u32| Arc::new(Semaphore::new(usize::try_from(count).unwrap_or(usize::MAX >> 3)));
+        let places = |count: u32| Arc::new(Places::new(usize::try_from(count).unwrap_or(usize::MAX)));
         Self {
             shared: Arc::new(Shared {
                 orders: Mutex::default(),
                 wake: Notify::new(),
-                waits: limit(config.max_waiters),
-                streams: limit(config.max_streams),
+                waits: places(config.max_waiters),
+                streams: places(config.max_streams),
                 poll: Duration::from_millis(u64::from(config.watch_poll_interval_ms)),
                 closing,
             }),
@@ -83,17 +83,17 @@ impl Watcher {
     /// For a request that waits for an order's end (`max_waiters`).
     ///
     /// # Errors
-    /// When the limit is reached.
-    pub fn wait_permit(&self) -> Result<WaitPermit, TooManyWaiters> {
-        self.permit(&self.shared.waits)
+    /// When the limit, or this customer's share of it, is reached.
+    pub fn wait_permit(&self, customer_id: &CustomerId) -> Result<WaitPermit, TooManyWaiters> {
+        self.permit(&self.shared.waits, customer_id)
     }
 
-    /// For an event stream (`max_streams`).
+    /// For an event stream of an order of this customer (`max_streams`).
     ///
     /// # Errors
-    /// When the limit is reached.
-    pub fn stream_permit(&self) -> Result<WaitPermit, TooManyWaiters> {
-        self.permit(&self.shared.streams)
+    /// When the limit, or this customer's share of it, is reached.
+    pub fn stream_permit(&self, customer_id: &CustomerId) -> Result<WaitPermit, TooManyWaiters> {
+        self.permit(&self.shared.streams, customer_id)
     }
 
     /// Polls at once: something was committed in this process.
@@ -101,9 +101,8 @@ impl Watcher {
         self.shared.wake.notify_one();
     }
 
-    fn permit(&self, limit: &Arc<Semaphore>) -> Result<WaitPermit, TooManyWaiters> {
-        let permit = Arc::clone(limit).try_acquire_owned().map_err(|_| TooManyWaiters)?;
-        Ok(WaitPermit { watcher: self.clone(), _permit: permit })
+    fn permit(&self, places: &Arc<Places>, customer_id: &CustomerId) -> Result<WaitPermit, TooManyWaiters> {
+        Ok(WaitPermit { watcher: self.clone(), _place: Places::take(places, customer_id)? })
     }
 
     fn orders(&self) -> MutexGuard<'_, HashMap<OrderId, Watches>> {
@@ -231,10 +230,14 @@ mod tests {
 
     use super::*;
 
+    fn customer() -> CustomerId {
+        CustomerId::trusted("17850".to_owned())
+    }
+
     #[test]
     fn an_order_whose_last_two_watches_end_at_the_same_moment_is_watched_no_longer() {
         let watcher = Watcher::new(&Config::default(), CancellationToken::new());
-        let watch = || watcher.wait_permit().unwrap().watch(OrderId(Uuid::nil()));
+        let watch = || watcher.wait_permit(&customer()).unwrap().watch(OrderId(Uuid::nil()));
         let (first, second) = (watch(), watch());
         // Between the end of the first watch and the release of its receiver the second one ends.
         let receiver = first.receiver.clone();
@@ -252,7 +255,7 @@ mod tests {
         let (together, left) = (Barrier::new(2), AtomicUsize::new(0));
         let watch_and_leave = || {
             for _ in 0..TIMES {
-                let watch = watcher.wait_permit().unwrap().watch(OrderId(Uuid::nil()));
+                let watch = watcher.wait_permit(&customer()).unwrap().watch(OrderId(Uuid::nil()));
                 together.wait();
                 drop(watch);
                 together.wait();

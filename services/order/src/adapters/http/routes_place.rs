@@ -33,7 +33,7 @@ use crate::domain::{OrderId, Placement};
     tag = "orders",
     params(
         ("Idempotency-Key" = String, Header, description = "1 to 255 printable ASCII characters, per customer; lives as long as the order"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240, at most 30) holds the answer until the order has ended or N seconds are over"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240, at most 30) holds the answer until the order has ended or N seconds are over; not held, and no `Preference-Applied`, while too many wait, of all or of this customer"),
     ),
     request_body = PlaceOrderRequest,
     responses(
@@ -47,7 +47,7 @@ use crate::domain::{OrderId, Placement};
         (status = 413, description = "The body has more than 1 MiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not announced as application/json", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The order is invalid (all faults are listed) or too large, or the key came with another request", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Out of reach, or too many wait; try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Out of reach; try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn place_order(
@@ -59,7 +59,8 @@ pub(super) async fn place_order(
 ) -> Result<Response, Problem> {
     let placement = request::parse(body).map_err(Problem::validation)?;
     let wait = match preferred_wait(&headers) {
-        Some(timeout) => Some((timeout, api.watcher.wait_permit()?)),
+        // Without a place the order is placed all the same, and its end is not waited for.
+        Some(timeout) => api.watcher.wait_permit(&placement.customer_id).ok().map(|permit| (timeout, permit)),
         None => None,
     };
     let key = CustomerKey {
