@@ -8,12 +8,13 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use system::System;
+use system::{System, request};
 use testkit::wait::eventually;
+use tidings::client::Answer;
 use tidings::services::ServiceName;
 use tidings::up::options::Options;
 use uuid::Uuid;
@@ -94,6 +95,30 @@ async fn write_as_the_next_release(order: &mut PgConnection, schema_id: i64) -> 
     Ok(())
 }
 
+/// Sends the request of an order again under its key, which every release answers with that order.
+async fn replay_order(system: &System, key: &str, first: Uuid) {
+    let replayed = eventually("order takes orders", Duration::from_secs(60), async || {
+        match system.client(ServiceName::Order)?.place_order(key, &request("TEAPOT", 1, "tok_visa")).await {
+            Answer::Done { body, replayed } => Ok((body.order_id, replayed)),
+            Answer::Rejected(why) => Ok((Uuid::nil(), !why.is_empty())),
+            Answer::Unknown(why) => Err(anyhow!(why)),
+        }
+    })
+    .await;
+    assert_eq!(replayed, (first, true), "{key}");
+}
+
+/// Replenishes under a key; says whether the key had done so before.
+async fn replenish(system: &System, key: &str) -> bool {
+    eventually("inventory takes replenishments", Duration::from_secs(60), async || {
+        match system.client(ServiceName::Inventory)?.replenish("TEAPOT", key, 100).await {
+            Answer::Done { replayed, .. } => Ok(replayed),
+            Answer::Rejected(why) | Answer::Unknown(why) => Err(anyhow!(why)),
+        }
+    })
+    .await
+}
+
 async fn place(system: &System, quantity: u64, payment_method: &str) -> Uuid {
     eventually("order takes orders", Duration::from_secs(60), async || {
         system.place("TEAPOT", quantity, payment_method).await
@@ -125,8 +150,10 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
     }
     let options = Options { binaries: Some(installed.path().to_owned()), ..system::options() };
     let system = System::start_on(&options).await;
-    system.replenish("TEAPOT", 100).await?;
-    let before = system.place("TEAPOT", 1, "tok_visa").await?;
+    assert!(!replenish(&system, "of-today").await);
+    let placing =
+        system.client(ServiceName::Order)?.place_order("of-today", &request("TEAPOT", 1, "tok_visa"));
+    let before = placing.await.into_result()?.order_id;
     assert_eq!(system.ended(before).await.end().as_deref(), Some("confirmed"));
 
     // The next release was here: it migrated, registered its schema, and wrote events with it.
@@ -148,6 +175,14 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
             "with the older {service}"
         );
     }
+    // Keys of today's release replay on the older one.
+    replay_order(&system, "of-today", before).await;
+    assert!(replenish(&system, "of-today").await);
+    // And the other way round, see below.
+    let placing =
+        system.client(ServiceName::Order)?.place_order("of-before", &request("TEAPOT", 1, "tok_visa"));
+    let of_before = placing.await.into_result()?.order_id;
+    assert!(!replenish(&system, "of-before").await);
     let mut placed = Vec::new();
     for (quantity, method, end) in [
         (1, "tok_visa", "confirmed"),
@@ -165,11 +200,23 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
     )
     .fetch_one(&mut order)
     .await?;
-    assert_eq!(newer, 8, "orders published with the next release's schema");
+    assert_eq!(newer, 9, "orders published with the next release's schema");
     let report = system.verify().await?;
     assert!(report.holds(), "{report}");
+
+    // The update is made again: keys of the older release, and those of before it, replay on today's.
+    let updated = [ServiceName::Order, ServiceName::Inventory];
+    for service in updated {
+        install(service, &today, installed.path())?;
+        assert!(system.stack().watch(service).kill());
+    }
+    for (key, order_id) in [("of-today", before), ("of-before", of_before)] {
+        replay_order(&system, key, order_id).await;
+        assert!(replenish(&system, key).await, "{key}");
+    }
     for service in ServiceName::ALL {
-        assert_eq!(system.stack().watch(service).deaths(), 1, "{service} died of it");
+        let killed = 1 + u32::from(updated.contains(&service));
+        assert_eq!(system.stack().watch(service).deaths(), killed, "{service} died of it");
     }
     system.stop().await
 }
