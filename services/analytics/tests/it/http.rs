@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use crate::support::{Analytics, cancelled, confirmed, fell_low, placed, replenished};
 
-async fn get(analytics: &Analytics, path: &str) -> (StatusCode, Value) {
+pub(crate) async fn get(analytics: &Analytics, path: &str) -> (StatusCode, Value) {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let response = http::routes(analytics.database().clone(), Arc::default()).oneshot(request).await.unwrap();
     let status = response.status();

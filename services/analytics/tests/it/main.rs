@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, whose helpers clippy does not take for tests")]
 
 mod arrivals;
+mod best_sellers;
 mod contention;
 mod http;
 mod interleavings;
