@@ -4,6 +4,7 @@
 mod arrivals;
 mod best_sellers;
 mod contention;
+mod giving_up;
 mod http;
 mod interleavings;
 mod rebuild_schemas;

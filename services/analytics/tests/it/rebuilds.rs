@@ -36,7 +36,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(Codec::offline(Topics::default())).await
     }
 
@@ -204,7 +204,7 @@ const CRASHES: &str = "
     CREATE TRIGGER crash BEFORE UPDATE ON generations FOR EACH ROW WHEN (NEW.state = 'live') EXECUTE FUNCTION crash()";
 
 /// Confirmed, cancelled and open orders, with some facts on the topics twice.
-fn events_of(orders: usize) -> Vec<AnyEvent> {
+pub(crate) fn events_of(orders: usize) -> Vec<AnyEvent> {
     let mut events = vec![replenished("mug", 1, 30), fell_low("mug", 2, 9)];
     for number in 0..orders {
         let order = new_id();
