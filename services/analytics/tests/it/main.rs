@@ -9,4 +9,5 @@ mod http;
 mod interleavings;
 mod rebuild_schemas;
 mod rebuilds;
+mod sums;
 mod support;
