@@ -274,11 +274,29 @@ fn stock_runs_low_once_per_downward_crossing() {
 }
 
 #[test]
-fn a_new_sku_with_few_units_has_crossed_nothing() {
+fn a_new_sku_with_few_units_is_announced_as_low_once() {
     for (threshold, reorder_threshold) in [(THRESHOLD, None), (0, Some(5))] {
         let change = StockLevel::empty(threshold).replenish(&sku("mug"), 3, reorder_threshold).unwrap();
-        assert_eq!(change.events, [StockEvent::Replenished { quantity: 3 }]);
+        assert_eq!(change.events, [StockEvent::Replenished { quantity: 3 }, StockEvent::FellLow]);
+        let sold_out = change.level.reserve(&sku("mug"), 3).unwrap();
+        assert_eq!(sold_out.events, []);
     }
+}
+
+#[test]
+fn a_release_that_reaches_the_threshold_is_announced() {
+    let given = given(&[("mug", 15)], 2)
+        .when(1, &placed(&[("mug", 3)]))
+        .when(2, &placed(&[("mug", 4)]))
+        .then_low(&reserved(&[("mug", 4)]), &["mug"]);
+    let announced = |given: &Given| {
+        let Ok(Some(decision)) = &given.seen else { panic!("{:?}", given.seen) };
+        decision.levels.iter().map(|change| change.events.len()).sum::<usize>()
+    };
+    let given = given.when(2, &OrderFact::Cancelled).books("mug", (12, 3, 0));
+    assert_eq!(announced(&given), 1, "the level is not low any more");
+    let given = given.when(1, &OrderFact::Cancelled).books("mug", (15, 0, 0));
+    assert_eq!(announced(&given), 0, "it was not low before");
 }
 
 #[test]

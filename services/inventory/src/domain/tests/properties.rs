@@ -101,7 +101,7 @@ proptest! {
                 let changes = changes.iter().filter(|change| change.sku == *sku);
                 let events = changes.flat_map(|change| &change.events);
                 let published = events.filter(|event| **event == StockEvent::FellLow);
-                let crossed = before.get(sku).is_some_and(|before| !before.is_low()) && level.is_low();
+                let crossed = before.get(sku).is_none_or(|before| !before.is_low()) && level.is_low();
                 prop_assert_eq!(published.count(), usize::from(crossed));
             }
         }
