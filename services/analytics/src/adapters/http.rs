@@ -92,8 +92,8 @@ async fn revenue(
     }))
 }
 
-/// What sold best in confirmed orders, best first, ties by SKU. Amounts of different currencies are never added: a SKU
-/// sold in two currencies has an entry for each.
+/// What sold best in confirmed orders, best first, ties by SKU: by units over all currencies or in one, or by revenue in
+/// one. Amounts of different currencies are neither added nor compared, so `by=revenue` requires a currency.
 #[utoipa::path(
     get, path = "/analytics/best-sellers", tag = "analytics", params(BestSellerQuery),
     responses(
@@ -105,12 +105,16 @@ async fn best_sellers(
     State(store): State<ReadModelStore>,
     Query(query): Query<BestSellerQuery>,
 ) -> Result<Json<Vec<BestSellerView>>, Problem> {
-    let (ranking, currency, limit) = query.parts()?;
+    let (ranking, limit) = query.parts()?;
     let sold = match ranking {
-        Ranking::Units => store.best_sellers_by_units(currency.as_deref(), limit).await,
-        Ranking::Revenue => store.best_sellers_by_revenue(currency.as_deref(), limit).await,
+        Ranking::Units => {
+            let sold = store.best_sellers(limit).await?;
+            let view = |(sku, units)| BestSellerView::over_all_currencies(sku, units);
+            return Ok(Json(sold.into_iter().map(view).collect()));
+        }
+        Ranking::UnitsIn(currency) => store.best_sellers_by_units(&currency, limit).await?,
+        Ranking::RevenueIn(currency) => store.best_sellers_by_revenue(&currency, limit).await?,
     };
-    let sold = sold?;
     Ok(Json(sold.into_iter().map(BestSellerView::from).collect()))
 }
 

@@ -36,14 +36,14 @@ async fn confirmed_orders_are_revenue_best_sellers_and_times_and_cancelled_ones_
         .iter()
         .map(|b| (b.sku.as_str(), b.currency.as_str(), b.units, b.revenue_minor))
         .collect();
-    // Three lamps and three British mugs: a tie, broken by SKU.
+    // Three lamps and three British mugs: a tie, broken by SKU. Then those sold for dollars.
     assert_eq!(
         ranks,
         [
-            ("mug", "USD", 9, 2700),
             ("lamp", "GBP", 3, 2700),
             ("mug", "GBP", 3, 700),
-            ("BANK CHARGES", "GBP", 1, 1500)
+            ("BANK CHARGES", "GBP", 1, 1500),
+            ("mug", "USD", 9, 2700)
         ]
     );
     assert_eq!(

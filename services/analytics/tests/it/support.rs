@@ -29,6 +29,7 @@ pub(crate) struct Analytics {
 pub(crate) struct Seen {
     pub(crate) funnel: BTreeMap<&'static str, i64>,
     pub(crate) revenue: BTreeMap<String, Revenue>,
+    /// By units, one currency after the other.
     pub(crate) best_sellers: Vec<BestSeller>,
     pub(crate) times: Vec<(i64, i64)>,
     pub(crate) alerts: Vec<StandingAlert>,
@@ -68,10 +69,15 @@ impl Analytics {
         let funnel = store.funnel().await.unwrap();
         let reached = funnel.into_iter().filter(|(_, orders)| *orders > 0);
         let times = store.time_to_confirm().await.unwrap();
+        let revenue = store.revenue().await.unwrap();
+        let mut best_sellers = Vec::new();
+        for currency in revenue.keys() {
+            best_sellers.extend(store.best_sellers_by_units(currency, 100).await.unwrap());
+        }
         Seen {
             funnel: reached.map(|(stage, orders): (Stage, i64)| (stage.name(), orders)).collect(),
-            revenue: store.revenue().await.unwrap(),
-            best_sellers: store.best_sellers_by_units(None, 100).await.unwrap(),
+            revenue,
+            best_sellers,
             times: times.into_iter().map(|(bound, orders)| (bound.0, orders)).collect(),
             alerts: store.standing_alerts(100).await.unwrap(),
         }

@@ -101,27 +101,35 @@ impl RevenueQuery {
     }
 }
 
-/// What one SKU sold in one currency.
+/// What one SKU sold in one currency, or its units in all.
 #[derive(Serialize, ToSchema)]
 pub(super) struct BestSellerView {
     sku: String,
-    /// ISO 4217.
-    currency: String,
+    /// ISO 4217; absent over all currencies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<String>,
     units: i64,
-    /// In minor units of the currency.
-    revenue_minor: i64,
+    /// In minor units of the currency; absent over all currencies, whose amounts are never added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revenue_minor: Option<i64>,
+}
+
+impl BestSellerView {
+    pub(super) const fn over_all_currencies(sku: String, units: i64) -> Self {
+        Self { sku, currency: None, units, revenue_minor: None }
+    }
 }
 
 impl From<BestSeller> for BestSellerView {
     fn from(BestSeller { sku, currency, units, revenue_minor }: BestSeller) -> Self {
-        Self { sku, currency, units, revenue_minor }
+        Self { sku, currency: Some(currency), units, revenue_minor: Some(revenue_minor) }
     }
 }
 
 /// What best sellers are ranked by.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ranking {
+enum By {
     #[default]
     Units,
     Revenue,
@@ -134,16 +142,32 @@ pub(super) struct BestSellerQuery {
     /// `units` (by default) or `revenue`.
     #[serde(default)]
     #[param(inline)]
-    by: Ranking,
+    by: By,
     /// How many, 1 to 1,000; 10 by default.
     limit: Option<u32>,
-    /// ISO 4217; all currencies if absent.
+    /// ISO 4217. Required with `by=revenue`. If absent, units are those of all currencies together.
     currency: Option<String>,
 }
 
+/// Which best sellers are asked for.
+pub(super) enum Ranking {
+    /// Over all currencies.
+    Units,
+    UnitsIn(String),
+    RevenueIn(String),
+}
+
 impl BestSellerQuery {
-    pub(super) fn parts(self) -> Result<(Ranking, Option<String>, i64), Problem> {
-        Ok((self.by, checked_currency(self.currency)?, checked_limit(self.limit, 10)?))
+    pub(super) fn parts(self) -> Result<(Ranking, i64), Problem> {
+        let ranking = match (self.by, checked_currency(self.currency)?) {
+            (By::Units, None) => Ranking::Units,
+            (By::Units, Some(currency)) => Ranking::UnitsIn(currency),
+            (By::Revenue, Some(currency)) => Ranking::RevenueIn(currency),
+            (By::Revenue, None) => {
+                return Err(invalid("currency is required with by=revenue".to_owned()));
+            }
+        };
+        Ok((ranking, checked_limit(self.limit, 10)?))
     }
 }
 

@@ -67,17 +67,28 @@ impl ReadModelStore {
         Ok(rows.into_iter().map(entry).collect())
     }
 
-    /// In one currency, or in each.
+    /// Over all currencies.
+    pub async fn best_sellers(&self, limit: i64) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT sku, sum(units)::bigint FROM best_sellers
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
+             GROUP BY sku ORDER BY sum(units) DESC, sku LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(self.database.statement(Operation::Request))
+        .await
+    }
+
+    /// In one currency.
     pub async fn best_sellers_by_units(
         &self,
-        currency: Option<&str>,
+        currency: &str,
         limit: i64,
     ) -> Result<Vec<BestSeller>, sqlx::Error> {
         sqlx::query_as(
             "SELECT sku, currency, units, revenue_minor FROM best_sellers
-             WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
-               AND ($1::text IS NULL OR currency = $1)
-             ORDER BY units DESC, sku, currency LIMIT $2",
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND currency = $1
+             ORDER BY units DESC, sku LIMIT $2",
         )
         .bind(currency)
         .bind(limit)
@@ -85,17 +96,16 @@ impl ReadModelStore {
         .await
     }
 
-    /// In one currency, or in each.
+    /// In one currency: amounts of several can't be compared.
     pub async fn best_sellers_by_revenue(
         &self,
-        currency: Option<&str>,
+        currency: &str,
         limit: i64,
     ) -> Result<Vec<BestSeller>, sqlx::Error> {
         sqlx::query_as(
             "SELECT sku, currency, units, revenue_minor FROM best_sellers
-             WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
-               AND ($1::text IS NULL OR currency = $1)
-             ORDER BY revenue_minor DESC, sku, currency LIMIT $2",
+             WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND currency = $1
+             ORDER BY revenue_minor DESC, sku LIMIT $2",
         )
         .bind(currency)
         .bind(limit)
