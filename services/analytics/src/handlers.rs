@@ -5,6 +5,7 @@ mod order_confirmed;
 mod order_placed;
 mod payment_completed;
 mod stock_level_low;
+mod stock_level_restored;
 mod stock_replenished;
 mod stock_reserved;
 
@@ -15,6 +16,7 @@ pub use order_confirmed::order_confirmed;
 pub use order_placed::order_placed;
 pub use payment_completed::payment_completed;
 pub use stock_level_low::stock_level_low;
+pub use stock_level_restored::stock_level_restored;
 pub use stock_replenished::stock_replenished;
 pub use stock_reserved::stock_reserved;
 

@@ -10,7 +10,7 @@ use analytics::handlers;
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use events::Subscribe as _;
 use inbox::Subscriptions;
 use service::{Definition, Deps, Service};
@@ -25,6 +25,7 @@ fn subscriptions() -> Subscriptions<Batch> {
         .on::<OrderConfirmed>(handlers::order_confirmed)
         .on::<OrderCancelled>(handlers::order_cancelled)
         .on::<StockLevelLow>(handlers::stock_level_low)
+        .on::<StockLevelRestored>(handlers::stock_level_restored)
         .on::<StockReplenished>(handlers::stock_replenished)
 }
 

@@ -67,6 +67,8 @@ pub enum AnyEvent {
     StockReserved(reservation::StockReserved),
     /// `tidings.stock.StockLevelLow`
     StockLevelLow(stock::StockLevelLow),
+    /// `tidings.stock.StockLevelRestored`
+    StockLevelRestored(stock::StockLevelRestored),
     /// `tidings.stock.StockReplenished`
     StockReplenished(stock::StockReplenished),
 }
@@ -86,6 +88,7 @@ impl AnyEvent {
             Self::StockReleased(event) => event.event_id(),
             Self::StockReserved(event) => event.event_id(),
             Self::StockLevelLow(event) => event.event_id(),
+            Self::StockLevelRestored(event) => event.event_id(),
             Self::StockReplenished(event) => event.event_id(),
         }
     }
@@ -104,6 +107,7 @@ impl AnyEvent {
             Self::StockReleased(event) => event.occurred_at(),
             Self::StockReserved(event) => event.occurred_at(),
             Self::StockLevelLow(event) => event.occurred_at(),
+            Self::StockLevelRestored(event) => event.occurred_at(),
             Self::StockReplenished(event) => event.occurred_at(),
         }
     }
@@ -122,6 +126,7 @@ impl AnyEvent {
             Self::StockReleased(event) => event.key(),
             Self::StockReserved(event) => event.key(),
             Self::StockLevelLow(event) => event.key(),
+            Self::StockLevelRestored(event) => event.key(),
             Self::StockReplenished(event) => event.key(),
         }
     }
@@ -140,6 +145,7 @@ impl AnyEvent {
             Self::StockReleased(event) => event.sequence(),
             Self::StockReserved(event) => event.sequence(),
             Self::StockLevelLow(event) => event.sequence(),
+            Self::StockLevelRestored(event) => event.sequence(),
             Self::StockReplenished(event) => event.sequence(),
         }
     }
@@ -158,6 +164,7 @@ impl AnyEvent {
             Self::StockReleased(_) => reservation::StockReleased::TYPE,
             Self::StockReserved(_) => reservation::StockReserved::TYPE,
             Self::StockLevelLow(_) => stock::StockLevelLow::TYPE,
+            Self::StockLevelRestored(_) => stock::StockLevelRestored::TYPE,
             Self::StockReplenished(_) => stock::StockReplenished::TYPE,
         }
     }
@@ -176,6 +183,7 @@ impl AnyEvent {
             Self::StockReleased(_) => reservation::StockReleased::TOPIC,
             Self::StockReserved(_) => reservation::StockReserved::TOPIC,
             Self::StockLevelLow(_) => stock::StockLevelLow::TOPIC,
+            Self::StockLevelRestored(_) => stock::StockLevelRestored::TOPIC,
             Self::StockReplenished(_) => stock::StockReplenished::TOPIC,
         }
     }
@@ -200,6 +208,7 @@ impl AnyEvent {
     pub fn sku(&self) -> Option<&str> {
         match self {
             Self::StockLevelLow(event) => Some(&event.sku),
+            Self::StockLevelRestored(event) => Some(&event.sku),
             Self::StockReplenished(event) => Some(&event.sku),
             _ => None,
         }
@@ -221,6 +230,9 @@ impl AnyEvent {
             reservation::StockReleased::TYPE => Some(apache_avro::from_value(value).map(Self::StockReleased)),
             reservation::StockReserved::TYPE => Some(apache_avro::from_value(value).map(Self::StockReserved)),
             stock::StockLevelLow::TYPE => Some(apache_avro::from_value(value).map(Self::StockLevelLow)),
+            stock::StockLevelRestored::TYPE => {
+                Some(apache_avro::from_value(value).map(Self::StockLevelRestored))
+            }
             stock::StockReplenished::TYPE => Some(apache_avro::from_value(value).map(Self::StockReplenished)),
             _ => None,
         }
@@ -294,6 +306,12 @@ pub(crate) const SOURCES: &[Source] = &[
         version: 1,
         topic: stock::StockLevelLow::TOPIC,
         text: include_str!("../../../avro/stock/StockLevelLow.v1.avsc"),
+    },
+    Source {
+        event_type: stock::StockLevelRestored::TYPE,
+        version: 1,
+        topic: stock::StockLevelRestored::TOPIC,
+        text: include_str!("../../../avro/stock/StockLevelRestored.v1.avsc"),
     },
     Source {
         event_type: stock::StockReplenished::TYPE,

@@ -14,7 +14,7 @@ pub enum Topic {
     Reservations,
     /// Key: order id. `PaymentCompleted`, `PaymentDeclined`, `PaymentRefunded`.
     Payments,
-    /// Key: SKU. `StockReplenished`, `StockLevelLow`.
+    /// Key: SKU. `StockReplenished`, `StockLevelLow`, `StockLevelRestored`.
     Stock,
 }
 

@@ -135,7 +135,8 @@ fn fields(event: &AnyEvent) -> Vec<(String, AnyEvent)> {
         PaymentDeclined,
         PaymentRefunded,
         StockReplenished,
-        StockLevelLow
+        StockLevelLow,
+        StockLevelRestored
     )
 }
 

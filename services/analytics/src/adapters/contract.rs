@@ -3,7 +3,7 @@
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 
 use crate::domain::{Cart, CartLine, OrderFact, OrderId, Reason, StockFact};
 
@@ -48,6 +48,17 @@ pub fn stock_level_low(event: &StockLevelLow) -> (&str, StockFact) {
         available: event.available,
         threshold: event.threshold,
         fell_low: true,
+    };
+    (&event.sku, fact)
+}
+
+pub fn stock_level_restored(event: &StockLevelRestored) -> (&str, StockFact) {
+    let fact = StockFact {
+        sequence: event.sequence,
+        at: event.occurred_at,
+        available: event.available,
+        threshold: event.threshold,
+        fell_low: false,
     };
     (&event.sku, fact)
 }

@@ -127,8 +127,8 @@ async fn time_to_confirm(State(store): State<ReadModelStore>) -> Result<Json<Tim
     Ok(Json(TimesView::new(&buckets)))
 }
 
-/// The SKUs that are low, the newest alert first. An alert is raised when the level falls below the reorder threshold
-/// and lifted by a replenishment that reaches it.
+/// The SKUs that are low, the newest alert first. An alert is raised when the level falls below the reorder threshold,
+/// or begins below it, and lifted by a replenishment or a released reservation that reaches it.
 #[utoipa::path(
     get, path = "/analytics/stock-alerts", tag = "analytics", params(AlertQuery),
     responses(

@@ -9,7 +9,7 @@ pub struct StockFact {
     pub at: DateTime<Utc>,
     pub available: i64,
     pub threshold: i64,
-    /// Whether the level has just fallen below the threshold; otherwise it was replenished.
+    /// Whether the level has just fallen below the threshold; otherwise it has risen.
     pub fell_low: bool,
 }
 
@@ -19,7 +19,7 @@ pub struct Alert {
     pub sequence: i64,
     pub available: i64,
     pub threshold: i64,
-    /// Raised when the level falls below the threshold, and lifted by a replenishment that reaches it.
+    /// Raised when the level falls below the threshold, and lifted by what brings it back: a replenishment or a release.
     pub raised_at: Option<DateTime<Utc>>,
     pub times_raised: i64,
 }

@@ -7,7 +7,9 @@ use inbox::HandlerError;
 use inbox::testing::permutations;
 use uuid::Uuid;
 
-use crate::support::{Analytics, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved};
+use crate::support::{
+    Analytics, Seen, cancelled, confirmed, fell_low, paid, placed, replenished, reserved, restored,
+};
 
 #[tokio::test]
 async fn confirmed_orders_are_revenue_best_sellers_and_times_and_cancelled_ones_are_not() {
@@ -120,4 +122,20 @@ async fn alerts_follow_the_skus_sequence_whatever_arrives_again() {
     assert_eq!(analytics.seen().await.alerts, open_alerts);
     analytics.apply(&[more, low]).await.unwrap();
     assert!(analytics.seen().await.alerts.is_empty());
+}
+
+#[tokio::test]
+async fn an_alert_ends_with_a_release_that_reaches_the_threshold() {
+    let analytics = Analytics::start().await;
+    let low = fell_low("mug", 2, 9);
+    analytics.apply(&[replenished("mug", 1, 30), low.clone()]).await.unwrap();
+    assert_eq!(analytics.seen().await.alerts.len(), 1);
+    analytics.apply(&[restored("mug", 3, 12), low]).await.unwrap();
+    assert!(analytics.seen().await.alerts.is_empty());
+    analytics.apply(&[fell_low("mug", 4, 8)]).await.unwrap();
+    let alerts = analytics.seen().await.alerts;
+    assert_eq!(
+        alerts.iter().map(|alert| (alert.available, alert.times_raised)).collect::<Vec<_>>(),
+        [(8, 2)]
+    );
 }

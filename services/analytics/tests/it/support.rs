@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced};
 use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, clock};
 use database::Database;
 use events::Subscribe as _;
@@ -93,6 +93,7 @@ pub(crate) fn subscriptions() -> Subscriptions<Batch> {
         .on::<OrderConfirmed>(handlers::order_confirmed)
         .on::<OrderCancelled>(handlers::order_cancelled)
         .on::<StockLevelLow>(handlers::stock_level_low)
+        .on::<StockLevelRestored>(handlers::stock_level_restored)
         .on::<StockReplenished>(handlers::stock_replenished)
 }
 
@@ -201,6 +202,18 @@ pub(crate) fn replenished(sku: &str, sequence: i64, available: i64) -> AnyEvent 
 
 pub(crate) fn fell_low(sku: &str, sequence: i64, available: i64) -> AnyEvent {
     StockLevelLow {
+        event_id: clock::new_id(),
+        occurred_at: at(sequence),
+        sku: sku.to_owned(),
+        sequence,
+        available,
+        threshold: 10,
+    }
+    .into_any()
+}
+
+pub(crate) fn restored(sku: &str, sequence: i64, available: i64) -> AnyEvent {
+    StockLevelRestored {
         event_id: clock::new_id(),
         occurred_at: at(sequence),
         sku: sku.to_owned(),

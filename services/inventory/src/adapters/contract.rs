@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::reservation::{self, ReservedLine, StockRejected, StockReleased, StockReserved};
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use contracts::{AnyEvent, Event};
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ pub const PUBLISHES: &[&str] = &[
     StockReleased::TYPE,
     StockReplenished::TYPE,
     StockLevelLow::TYPE,
+    StockLevelRestored::TYPE,
 ];
 
 /// # Errors
@@ -86,6 +87,9 @@ pub fn stock_event(
         }
         StockEvent::FellLow => {
             StockLevelLow { event_id, occurred_at, sku, sequence, available, threshold }.into_any()
+        }
+        StockEvent::Restored => {
+            StockLevelRestored { event_id, occurred_at, sku, sequence, available, threshold }.into_any()
         }
     }
 }

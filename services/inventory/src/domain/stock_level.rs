@@ -29,8 +29,10 @@ pub enum StockEvent {
     Replenished {
         quantity: i64,
     },
-    /// The available units have just fallen below the threshold.
+    /// The available units have just fallen below the threshold, or the first ones are below it.
     FellLow,
+    /// Units that were released have just brought the available ones back to the threshold.
+    Restored,
 }
 
 /// A SKU's new level, and the events to publish about it.
@@ -108,7 +110,12 @@ impl StockLevel {
     /// Makes reserved units available again; refused if there are fewer.
     pub fn release(&self, sku: &Sku, quantity: i64) -> Result<LevelChange, Refusal> {
         let reserved = self.take_reserved(sku, quantity)?;
-        Ok(self.change(sku, Books { reserved, available: self.0.available + quantity, ..self.0 }))
+        let mut change =
+            self.change(sku, Books { reserved, available: self.0.available + quantity, ..self.0 });
+        if self.is_low() && !change.level.is_low() {
+            change.events.push(StockEvent::Restored);
+        }
+        Ok(change)
     }
 
     fn take_reserved(&self, sku: &Sku, quantity: i64) -> Result<i64, Refusal> {
@@ -119,11 +126,12 @@ impl StockLevel {
         Ok(reserved - quantity)
     }
 
-    /// A level that falls low publishes it once, at its crossing of the threshold. Also a raised threshold is crossed, but not
-    /// by a SKU's first units.
+    /// A level that falls low publishes it once, at its crossing of the threshold. Also a raised threshold is crossed, and a SKU
+    /// whose first units are below it.
     fn change(&self, sku: &Sku, books: Books) -> LevelChange {
         let level = Self(books);
-        let fell_low = !self.is_low() && level.is_low() && self.0.replenished > 0;
+        let was_low = self.is_low() && self.0.replenished > 0;
+        let fell_low = !was_low && level.is_low();
         LevelChange {
             sku: sku.clone(),
             level,

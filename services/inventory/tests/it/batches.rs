@@ -4,7 +4,7 @@ use contracts::AnyEvent;
 use contracts::clock::new_id;
 use inbox::HandlerError;
 
-use crate::support::{Inventory, Row, cancelled, confirmed, placed};
+use crate::support::{Inventory, Row, THRESHOLD, cancelled, confirmed, placed};
 
 #[tokio::test]
 async fn a_batch_stores_its_orders_and_skus_and_publishes_in_sequence() {
@@ -33,7 +33,7 @@ async fn a_batch_stores_its_orders_and_skus_and_publishes_in_sequence() {
     assert_eq!(inventory.sequences(&kept.to_string()).await, named(&["StockReserved"]));
     assert_eq!(inventory.sequences(&returned.to_string()).await, named(&["StockReserved", "StockReleased"]));
     assert_eq!(inventory.sequences("85123A").await, named(&["StockReplenished", "StockLevelLow"]));
-    assert_eq!(inventory.sequences("BANK CHARGES").await, named(&["StockReplenished"]));
+    assert_eq!(inventory.sequences("BANK CHARGES").await, named(&["StockReplenished", "StockLevelLow"]));
     let AnyEvent::StockRejected(rejected) = &inventory.published(&short.to_string()).await[0].2 else {
         panic!("not rejected")
     };
@@ -58,6 +58,21 @@ async fn the_lines_of_a_reservation_are_published_summed_and_under_one_reservati
     };
     assert_eq!(reserved.lines.iter().map(|l| (l.sku.as_str(), l.quantity)).collect::<Vec<_>>(), [("mug", 5)]);
     assert_eq!((reserved.reservation_id, &reserved.lines), (released.reservation_id, &released.lines));
+}
+
+#[tokio::test]
+async fn a_low_level_is_published_from_its_first_units_to_the_release_that_ends_it() {
+    let inventory = Inventory::start().await;
+    inventory.replenish("mug", THRESHOLD - 1, "k-1").await;
+    inventory.replenish("mug", 1, "k-2").await;
+    let [one, two] = [new_id(), new_id()];
+    inventory.apply(&[placed(one, &[("mug", 2)]), placed(two, &[("mug", 1)])]).await.unwrap();
+    inventory.apply(&[cancelled(one), cancelled(two)]).await.unwrap();
+    let published: Vec<String> = inventory.sequences("mug").await.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        published,
+        ["StockReplenished", "StockLevelLow", "StockReplenished", "StockLevelLow", "StockLevelRestored"]
+    );
 }
 
 #[tokio::test]

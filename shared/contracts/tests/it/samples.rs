@@ -6,7 +6,7 @@ use contracts::order::{
 };
 use contracts::payment::{PaymentCompleted, PaymentDeclined, PaymentRefunded};
 use contracts::reservation::{ReservedLine, Shortage, StockRejected, StockReleased, StockReserved};
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use contracts::{AnyEvent, Event};
 use uuid::Uuid;
 
@@ -118,6 +118,8 @@ pub(crate) fn all() -> Vec<AnyEvent> {
             threshold: 5,
         }
         .into_any(),
-        StockLevelLow { event_id, occurred_at, sku, sequence, available: 4, threshold: 5 }.into_any(),
+        StockLevelLow { event_id, occurred_at, sku: sku.clone(), sequence, available: 4, threshold: 5 }
+            .into_any(),
+        StockLevelRestored { event_id, occurred_at, sku, sequence, available: 6, threshold: 5 }.into_any(),
     ]
 }

@@ -53,7 +53,8 @@ async fn until_the_end(follower: &mut Follower, order_id: Uuid, say: &Say) -> an
             | AnyEvent::PaymentDeclined(_)
             | AnyEvent::PaymentRefunded(_)
             | AnyEvent::StockReplenished(_)
-            | AnyEvent::StockLevelLow(_) => {}
+            | AnyEvent::StockLevelLow(_)
+            | AnyEvent::StockLevelRestored(_) => {}
         }
     }
 }
@@ -77,7 +78,7 @@ fn detail(event: &AnyEvent) -> String {
         AnyEvent::OrderConfirmed(e) => format!("by payment {}", e.payment_id),
         AnyEvent::OrderCancelled(e) => format!("{:?}", e.reason),
         AnyEvent::StockReserved(e) => {
-            let units: i64 = e.lines.iter().map(|line| line.quantity).sum();
+            let units: i128 = e.lines.iter().map(|line| i128::from(line.quantity)).sum();
             format!("{units} units held")
         }
         AnyEvent::StockReleased(_) => "units given back".to_owned(),
@@ -87,5 +88,6 @@ fn detail(event: &AnyEvent) -> String {
         AnyEvent::PaymentRefunded(e) => format!("{} {} given back", money(e.amount_minor), e.currency),
         AnyEvent::StockReplenished(e) => format!("{} more of {}", e.quantity, e.sku),
         AnyEvent::StockLevelLow(e) => format!("{} of {} left", e.available, e.sku),
+        AnyEvent::StockLevelRestored(e) => format!("{} of {} again", e.available, e.sku),
     }
 }

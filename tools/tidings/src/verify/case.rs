@@ -154,6 +154,7 @@ impl<'a> Case<'a> {
             }
             AnyEvent::StockReplenished(e) => self.skus.entry(&e.sku).or_default().push(occurrence),
             AnyEvent::StockLevelLow(e) => self.skus.entry(&e.sku).or_default().push(occurrence),
+            AnyEvent::StockLevelRestored(e) => self.skus.entry(&e.sku).or_default().push(occurrence),
         }
     }
 

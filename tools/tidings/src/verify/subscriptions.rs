@@ -4,7 +4,7 @@
 use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::{PaymentCompleted, PaymentDeclined, PaymentRefunded};
 use contracts::reservation::{StockRejected, StockReserved};
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use contracts::{Event, Topic};
 
 use crate::services::ServiceName;
@@ -28,6 +28,7 @@ pub const fn of(service: ServiceName) -> &'static [&'static str] {
             PaymentCompleted::TYPE,
             StockReplenished::TYPE,
             StockLevelLow::TYPE,
+            StockLevelRestored::TYPE,
         ],
     }
 }

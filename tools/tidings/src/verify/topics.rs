@@ -260,6 +260,7 @@ pub const ALL: &[(Topic, &str)] = &[
     (Topic::Payments, contracts::payment::PaymentRefunded::TYPE),
     (Topic::Stock, contracts::stock::StockReplenished::TYPE),
     (Topic::Stock, contracts::stock::StockLevelLow::TYPE),
+    (Topic::Stock, contracts::stock::StockLevelRestored::TYPE),
 ];
 
 /// The full names of all events on the business topics.

@@ -99,10 +99,15 @@ proptest! {
             let changes = apply(&mut rows, input);
             for (sku, level) in &rows.stock {
                 let changes = changes.iter().filter(|change| change.sku == *sku);
-                let events = changes.flat_map(|change| &change.events);
-                let published = events.filter(|event| **event == StockEvent::FellLow);
+                let events: Vec<StockEvent> = changes.flat_map(|change| change.events.clone()).collect();
+                let published = events.iter().filter(|event| **event == StockEvent::FellLow);
                 let crossed = before.get(sku).is_none_or(|before| !before.is_low()) && level.is_low();
                 prop_assert_eq!(published.count(), usize::from(crossed));
+                let rose = before.get(sku).is_some_and(StockLevel::is_low) && !level.is_low();
+                let told = events.iter().filter(|event| **event != StockEvent::FellLow).count();
+                prop_assert!(!rose || told == 1, "a replenishment or a release tells of it: {events:?}");
+                let restored = events.contains(&StockEvent::Restored);
+                prop_assert!(rose || !restored, "{events:?}");
             }
         }
     }

@@ -4,7 +4,7 @@ use contracts::Event;
 use contracts::order::{CancellationReason, OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::{PaymentCompleted, PaymentDeclined, PaymentRefunded};
 use contracts::reservation::{Shortage, StockRejected, StockReleased, StockReserved};
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use uuid::Uuid;
 
 use crate::verify::case::{self, Case, Occurrence, OrderEvents};
@@ -174,6 +174,12 @@ fn levels(sku: &str, events: &[Occurrence<'_>], out: &mut Comparisons) {
             let is_low = (0..low.threshold).contains(&low.available);
             out.holds(Check::Timelines, is_low && threshold.is_none_or(|it| it == low.threshold), || {
                 format!("event {id} of SKU {sku}: {} available is not below {threshold:?}", low.available)
+            });
+        }
+        if let Some(rose) = StockLevelRestored::from_any(it.event) {
+            let is_so = rose.available >= rose.threshold && threshold.is_none_or(|it| it == rose.threshold);
+            out.holds(Check::Timelines, is_so, || {
+                format!("event {id} of SKU {sku}: {} available is still below {threshold:?}", rose.available)
             });
         }
         if let Some(replenished) = StockReplenished::from_any(it.event) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use contracts::stock::{StockLevelLow, StockReplenished};
+use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use contracts::{Event, Topic};
 
 use super::ANALYTICS;
@@ -34,6 +34,8 @@ pub(in crate::verify) fn skus(case: &Case<'_>, out: &mut Comparisons) {
             } else if let Some(came) = StockReplenished::from_any(it.event) {
                 (available, threshold) = (came.available, came.threshold);
                 raised_at = raised_at.filter(|_| came.available < came.threshold);
+            } else if let Some(rose) = StockLevelRestored::from_any(it.event) {
+                (available, threshold, raised_at) = (rose.available, rose.threshold, None);
             }
         }
         let subject = format!("analytics' SKU {sku}");
