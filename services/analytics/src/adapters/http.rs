@@ -41,7 +41,7 @@ pub fn routes(database: Database, rebuilder: Arc<Notify>) -> Router {
         .route("/analytics/time-to-confirm", get(time_to_confirm))
         .route("/analytics/stock-alerts", get(stock_alerts))
         .route("/analytics/rebuilds", post(begin_rebuild))
-        .route("/analytics/rebuilds/{generation}", get(show_rebuild))
+        .route("/analytics/rebuilds/{generation}", get(show_rebuild).delete(give_up_rebuild))
         .with_state(Api { database, rebuilder })
 }
 
@@ -55,7 +55,16 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         title = "Tidings: analytics",
         description = "Read models of what happened. They follow the events, and so lag behind them a little."
     ),
-    paths(funnel, revenue, best_sellers, time_to_confirm, stock_alerts, begin_rebuild, show_rebuild),
+    paths(
+        funnel,
+        revenue,
+        best_sellers,
+        time_to_confirm,
+        stock_alerts,
+        begin_rebuild,
+        show_rebuild,
+        give_up_rebuild
+    ),
     components(schemas(Problem, Fault))
 )]
 struct Description;
@@ -161,7 +170,7 @@ async fn begin_rebuild(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(rebuild.into())))
 }
 
-/// The state of a rebuild.
+/// The state of a rebuild, and why its last try failed.
 #[utoipa::path(
     get, path = "/analytics/rebuilds/{generation}", tag = "rebuilds",
     params(("generation" = i32, Path, description = "The number of the generation")),
@@ -178,4 +187,29 @@ async fn show_rebuild(
         Some(rebuild) => Ok(Json(rebuild.into())),
         None => Err(Problem::not_found(format!("there is no generation {generation}"))),
     }
+}
+
+/// Gives a rebuild up: what is served stays as it is, the rows of the rebuild are deleted, and another one can be begun.
+#[utoipa::path(
+    delete, path = "/analytics/rebuilds/{generation}", tag = "rebuilds",
+    params(("generation" = i32, Path, description = "The number of the generation")),
+    responses(
+        (status = 200, description = "The rebuild, which is `failed` now", body = RebuildView),
+        (status = 404, description = "There is no such generation", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn give_up_rebuild(
+    State(api): State<Api>,
+    Path(generation): Path<i32>,
+) -> Result<Json<RebuildView>, Problem> {
+    let given_up = rebuilds::give_up(&api.database, generation).await?;
+    let Some(rebuild) = rebuilds::find(&api.database, generation).await? else {
+        return Err(Problem::not_found(format!("there is no generation {generation}")));
+    };
+    if given_up {
+        return Ok(Json(rebuild.into()));
+    }
+    let ended = Problem::new(StatusCode::CONFLICT, "rebuild-ended", "The rebuild has ended");
+    Err(ended.detail(format!("generation {generation} is {}", rebuild.state)))
 }

@@ -4,6 +4,7 @@
 //! positions but the dead letters. The swap holds those positions, reads what is left, and flips in one transaction.
 //! Records that are on a topic twice count once, because each order's row knows what was counted.
 
+mod error_policy;
 mod reader;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use contracts::{DecodeError, Envelope, Topic, clock};
-use database::{Operation, Transaction};
+use database::{Operation, Transaction, Verdict};
 use inbox::progress::{self, Applied};
 use inbox::{Context, Received, Rejection, Subscriptions, UnitOfWork};
 use messaging::{Batch, TopicPartition, ends};
@@ -44,6 +45,8 @@ enum Impossible {
     /// A dead letter that was left out has been redriven or discarded since.
     #[error("event {event_id} was redriven during the rebuild: request the rebuild again")]
     Redriven { event_id: Uuid },
+    #[error("generation {generation} was given up on request")]
+    GivenUp { generation: i32 },
 }
 
 const NAME: &str = "rebuilder";
@@ -90,10 +93,32 @@ impl Rebuilder {
             tracing::info!(generation, "the rebuilt read models are live");
             return Ok(());
         };
-        // Transient errors are retried from the stored positions; only the impossible is given up.
-        let Some(impossible) = error.downcast_ref::<Impossible>() else { return Err(error) };
-        tracing::error!(generation, "the rebuild is given up: {impossible}");
-        Ok(rebuilds::fail(&self.deps.database, generation, &impossible.to_string()).await?)
+        if let Some(Impossible::GivenUp { .. }) = error.downcast_ref() {
+            tracing::info!(generation, "the rebuild was given up on request");
+            return Ok(());
+        }
+        if self.deps.shutdown.is_cancelled() {
+            return Err(error);
+        }
+        let (verdict, reason) = (error_policy::verdict(&error), error_policy::described(&error));
+        if verdict != Verdict::Data && !self.has_met_too_many(generation, verdict, &reason).await {
+            // Tried again from the stored positions.
+            return Err(error);
+        }
+        tracing::error!(generation, reason, "the rebuild has failed");
+        Ok(rebuilds::fail(&self.deps.database, generation, &reason).await?)
+    }
+
+    /// Stores the error for those who ask. Whether it is of unknown kind and has been met too often.
+    async fn has_met_too_many(&self, generation: i32, verdict: Verdict, reason: &str) -> bool {
+        let is_unknown = verdict == Verdict::Unknown;
+        match rebuilds::record_error(&self.deps.database, generation, reason, is_unknown).await {
+            Ok(unknown_errors) => is_unknown && unknown_errors >= error_policy::UNKNOWN_TRIES,
+            Err(error) => {
+                tracing::warn!(generation, %error, reason, "the error of the rebuild can't be stored");
+                false
+            }
+        }
     }
 
     async fn make(&self, generation: i32, leader: &mut PgConnection) -> anyhow::Result<()> {
@@ -171,6 +196,8 @@ impl Rebuilder {
                 let position =
                     rebuilds::position(&mut transaction, generation, partition).await?.unwrap_or(0);
                 ensure!(position == from, "another replica rebuilds generation {generation}");
+                let is_building = rebuilds::hold_building(&mut transaction, generation).await?;
+                ensure!(is_building, Impossible::GivenUp { generation });
                 self.apply(&mut transaction, generation, partition, &batch).await?;
                 transaction.commit().await?;
                 Ok(batch.to)
@@ -250,6 +277,8 @@ impl Rebuilder {
         let swapping = async |mut transaction: Transaction| -> anyhow::Result<()> {
             progress::hold(&mut transaction).await?;
             rebuilds::hold_live(&mut transaction).await?;
+            let is_building = rebuilds::hold_building(&mut transaction, generation).await?;
+            ensure!(is_building, Impossible::GivenUp { generation });
             // Read under the locks: a partition's first position was not there to be locked.
             for Applied { partition, next_offset } in progress::applied(&mut transaction).await? {
                 let position = rebuilds::position(&mut transaction, generation, &partition).await?;

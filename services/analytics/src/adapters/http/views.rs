@@ -253,11 +253,15 @@ pub(super) struct RebuildView {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// Why its last try failed; it is tried again while it is `building`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
 }
 
 impl From<Rebuild> for RebuildView {
-    fn from(Rebuild { generation, state, started_at, live_since, detail }: Rebuild) -> Self {
-        Self { generation, state, started_at, live_since, detail }
+    fn from(rebuild: Rebuild) -> Self {
+        let Rebuild { generation, state, started_at, live_since, detail, last_error } = rebuild;
+        Self { generation, state, started_at, live_since, detail, last_error }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Rebuild {
     pub live_since: Option<DateTime<Utc>>,
     /// Why it failed.
     pub detail: Option<String>,
+    /// Why its last try failed, while it is repeated.
+    pub last_error: Option<String>,
 }
 
 /// Begins a generation, unless one is being built already; gives that one.
@@ -43,7 +45,8 @@ pub async fn begin(database: &Database, now: DateTime<Utc>) -> Result<Option<Reb
 /// When the database fails.
 pub async fn building(database: &Database) -> Result<Option<Rebuild>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT generation, state, started_at, live_since, detail FROM generations WHERE state = 'building'",
+        "SELECT generation, state, started_at, live_since, detail, last_error
+         FROM generations WHERE state = 'building'",
     )
     .fetch_optional(database.statement(Operation::Request))
     .await
@@ -53,7 +56,8 @@ pub async fn building(database: &Database) -> Result<Option<Rebuild>, sqlx::Erro
 /// When the database fails.
 pub async fn find(database: &Database, generation: i32) -> Result<Option<Rebuild>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT generation, state, started_at, live_since, detail FROM generations WHERE generation = $1",
+        "SELECT generation, state, started_at, live_since, detail, last_error
+         FROM generations WHERE generation = $1",
     )
     .bind(generation)
     .fetch_optional(database.statement(Operation::Request))
@@ -142,6 +146,20 @@ pub(in crate::adapters) async fn hold_live(conn: &mut PgConnection) -> Result<()
     Ok(())
 }
 
+/// Whether a generation is still being built. If so, nobody can give it up until the transaction ends.
+pub(in crate::adapters) async fn hold_building(
+    conn: &mut PgConnection,
+    generation: i32,
+) -> Result<bool, sqlx::Error> {
+    let held: Option<i32> = sqlx::query_scalar(
+        "SELECT generation FROM generations WHERE generation = $1 AND state = 'building' FOR SHARE",
+    )
+    .bind(generation)
+    .fetch_optional(conn)
+    .await?;
+    Ok(held.is_some())
+}
+
 /// Readers see `generation` from the commit on.
 pub(in crate::adapters) async fn swap(
     conn: &mut PgConnection,
@@ -149,15 +167,51 @@ pub(in crate::adapters) async fn swap(
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE generations SET state = 'retired' WHERE state = 'live'").execute(&mut *conn).await?;
-    sqlx::query("UPDATE generations SET state = 'live', live_since = $2 WHERE generation = $1")
-        .bind(generation)
-        .bind(now)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "UPDATE generations SET state = 'live', live_since = $2, last_error = NULL WHERE generation = $1",
+    )
+    .bind(generation)
+    .bind(now)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
-/// Gives a generation up.
+/// Gives a generation up, unless it has ended. Its builder stops at its next transaction.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_up(database: &Database, generation: i32) -> Result<bool, sqlx::Error> {
+    let given_up = sqlx::query(
+        "UPDATE generations SET state = 'failed', detail = 'given up on request'
+         WHERE generation = $1 AND state = 'building'",
+    )
+    .bind(generation)
+    .execute(database.statement(Operation::Request))
+    .await?;
+    Ok(given_up.rows_affected() == 1)
+}
+
+/// Stores why a generation is tried again. Returns how many errors of unknown kind it has met.
+pub(in crate::adapters) async fn record_error(
+    database: &Database,
+    generation: i32,
+    error: &str,
+    is_unknown: bool,
+) -> Result<i32, sqlx::Error> {
+    let met: Option<i32> = sqlx::query_scalar(
+        "UPDATE generations SET last_error = $2, unknown_errors = unknown_errors + $3::boolean::integer
+         WHERE generation = $1 AND state = 'building' RETURNING unknown_errors",
+    )
+    .bind(generation)
+    .bind(error)
+    .bind(is_unknown)
+    .fetch_optional(database.statement(Operation::Worker))
+    .await?;
+    Ok(met.unwrap_or(0))
+}
+
+/// Ends a generation that can't be built.
 pub(in crate::adapters) async fn fail(
     database: &Database,
     generation: i32,
@@ -196,5 +250,20 @@ pub(in crate::adapters) async fn forget(database: &Database) -> Result<u64, sqlx
     )
     .execute(database.statement(Operation::Worker))
     .await?;
-    Ok(orders.rows_affected() + sellers.rows_affected() + alerts.rows_affected())
+    let left_out = sqlx::query(
+        "DELETE FROM rebuild_dead_letters WHERE (generation, event_id) IN (
+             SELECT d.generation, d.event_id FROM rebuild_dead_letters d JOIN generations g USING (generation)
+             WHERE g.state <> 'building' LIMIT 5000)",
+    )
+    .execute(database.statement(Operation::Worker))
+    .await?;
+    // One row per partition.
+    let positions = sqlx::query(
+        "DELETE FROM rebuild_positions p USING generations g
+         WHERE g.generation = p.generation AND g.state <> 'building'",
+    )
+    .execute(database.statement(Operation::Worker))
+    .await?;
+    let deleted = [orders, sellers, alerts, left_out, positions];
+    Ok(deleted.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum())
 }
