@@ -17,6 +17,7 @@ pub mod requests;
 pub mod shape;
 pub mod sources;
 pub mod sql;
+pub mod sums;
 pub mod targets;
 
 use std::fmt;

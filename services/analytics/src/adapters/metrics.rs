@@ -38,7 +38,7 @@ impl Sampler for RevenueSampler {
 }
 
 /// From minor units: a yen has none, a euro a hundred, a dinar a thousand.
-pub fn in_units(currency: &str, minor: i64) -> f64 {
+pub fn in_units(currency: &str, minor: i128) -> f64 {
     let digits = Currency::from_code(currency).and_then(Currency::exponent).unwrap_or(0);
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
     let minor = minor as f64;

@@ -23,14 +23,14 @@ impl Bound {
 
     /// The bound below which the fraction `percent / 100` of all durations lies, from buckets in ascending order.
     pub fn percentile(buckets: &[(Self, i64)], percent: i64) -> Option<Self> {
-        let count: i64 = buckets.iter().map(|(_, orders)| orders).sum();
+        let count: i128 = buckets.iter().map(|(_, orders)| i128::from(*orders)).sum();
         // The rank of the percentile, rounded up: the nearest-rank method.
-        let rank = (count.saturating_mul(percent) + 99) / 100;
+        let rank = (count * i128::from(percent) + 99) / 100;
         let mut seen = 0;
         buckets
             .iter()
             .find(|(_, orders)| {
-                seen += orders;
+                seen += i128::from(*orders);
                 seen >= rank.max(1)
             })
             .map(|(bound, _)| *bound)

@@ -43,19 +43,19 @@ impl Stage {
     }
 }
 
-/// Confirmed orders of one currency.
+/// Confirmed orders of one currency. No sum of orders outgrows 128 bits: each order is bounded by 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revenue {
     pub orders: i64,
-    pub units: i64,
-    pub revenue_minor: i64,
+    pub units: i128,
+    pub revenue_minor: i128,
 }
 
 /// Confirmed sales of one SKU in one currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sales {
-    pub units: i64,
-    pub revenue_minor: i64,
+    pub units: i128,
+    pub revenue_minor: i128,
 }
 
 /// Additions to the counters, each in the order in which its rows are locked.
@@ -93,13 +93,13 @@ impl Tally {
         let revenue = self.revenue.entry(cart.currency.clone()).or_default();
         revenue.orders += 1;
         for line in &cart.lines {
-            // Sums that can't be counted are refused before.
-            let minor = line.quantity.saturating_mul(line.unit_price_minor);
-            revenue.units = revenue.units.saturating_add(line.quantity);
-            revenue.revenue_minor = revenue.revenue_minor.saturating_add(minor);
+            let units = i128::from(line.quantity);
+            let minor = units * i128::from(line.unit_price_minor);
+            revenue.units += units;
+            revenue.revenue_minor += minor;
             let sales = self.sales.entry((cart.currency.clone(), line.sku.clone())).or_default();
-            sales.units = sales.units.saturating_add(line.quantity);
-            sales.revenue_minor = sales.revenue_minor.saturating_add(minor);
+            sales.units += units;
+            sales.revenue_minor += minor;
         }
     }
 }

@@ -48,7 +48,10 @@ async fn twelve_partitions_add_to_the_same_counters_without_a_deadlock_or_a_lost
     let seen = analytics.seen().await;
     assert_eq!(seen.funnel, [("placed", orders), ("confirmed", orders)].into());
     let revenue = seen.revenue["GBP"];
-    assert_eq!((revenue.orders, revenue.units, revenue.revenue_minor), (orders, units, units * 100));
+    assert_eq!(
+        (revenue.orders, revenue.units, revenue.revenue_minor),
+        (orders, i128::from(units), i128::from(units) * 100)
+    );
     let sold: i64 = sqlx::query_scalar("SELECT sum(units)::bigint FROM best_sellers")
         .fetch_one(analytics.pool())
         .await

@@ -2,7 +2,7 @@
 
 use architecture::{
     circles, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
-    readmes, requests, shape, sources, targets,
+    readmes, requests, shape, sources, sums, targets,
 };
 use service_list::ServiceName;
 
@@ -67,6 +67,13 @@ fn every_test_has_a_target_that_runs_it() {
 fn every_crate_of_the_workspace_is_built_unoptimised() {
     let workspace = std::fs::read_to_string(sources::root().join("Cargo.toml")).unwrap();
     let violations = profiles::violations(&workspace, &sources::manifests().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn sums_of_money_and_units_never_become_other_numbers() {
+    let workspace = std::fs::read_to_string(sources::root().join("Cargo.toml")).unwrap();
+    let violations = sums::violations(&workspace, &sources::rust_files().unwrap()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 

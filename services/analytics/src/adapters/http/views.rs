@@ -67,9 +67,10 @@ pub(super) struct RevenueView {
     /// ISO 4217.
     currency: String,
     orders: i64,
-    units: i64,
-    /// In minor units of the currency.
-    revenue_minor: i64,
+    /// A number of any size: it may exceed 2^53 and 64 bits.
+    units: i128,
+    /// In minor units of the currency. A number of any size: it may exceed 2^53 and 64 bits.
+    revenue_minor: i128,
 }
 
 impl RevenueView {
@@ -108,14 +109,16 @@ pub(super) struct BestSellerView {
     /// ISO 4217; absent over all currencies.
     #[serde(skip_serializing_if = "Option::is_none")]
     currency: Option<String>,
-    units: i64,
-    /// In minor units of the currency; absent over all currencies, whose amounts are never added.
+    /// A number of any size: it may exceed 2^53 and 64 bits.
+    units: i128,
+    /// In minor units of the currency; absent over all currencies, whose amounts are never added. A number of any size: it
+    /// may exceed 2^53 and 64 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    revenue_minor: Option<i64>,
+    revenue_minor: Option<i128>,
 }
 
 impl BestSellerView {
-    pub(super) const fn over_all_currencies(sku: String, units: i64) -> Self {
+    pub(super) const fn over_all_currencies(sku: String, units: i128) -> Self {
         Self { sku, currency: None, units, revenue_minor: None }
     }
 }

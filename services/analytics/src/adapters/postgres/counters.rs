@@ -7,6 +7,11 @@ use sqlx::PgConnection;
 
 use crate::domain::{Revenue, Sales, Tally};
 
+/// Numbers of 128 bits are bound as text, which PostgreSQL turns into `numeric`.
+fn numerics<T>(rows: impl Iterator<Item = T>, figure: fn(T) -> i128) -> Vec<String> {
+    rows.map(|row| figure(row).to_string()).collect()
+}
+
 /// Adds what a batch has counted.
 pub(super) async fn add(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
     if !tally.funnel.is_empty() {
@@ -35,45 +40,60 @@ async fn add_funnel(conn: &mut PgConnection, generation: i32, tally: &Tally) -> 
 }
 
 async fn add_revenue(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
-    let column = |figure: fn(&Revenue) -> i64| tally.revenue.values().map(figure).collect::<Vec<_>>();
+    let revenue = || tally.revenue.values();
     sqlx::query(
-        "INSERT INTO revenue (generation, currency, orders, units, revenue_minor)
-         SELECT $1, n.currency, n.orders, n.units, n.revenue_minor
-         FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-             AS n (currency, orders, units, revenue_minor)
+        "INSERT INTO revenue AS r
+             (generation, currency, orders, units, units_carried, revenue_minor, revenue_minor_carried)
+         SELECT $1, n.currency, n.orders, kept(n.units), n.units - kept(n.units),
+             kept(n.minor), n.minor - kept(n.minor)
+         FROM unnest($2::text[], $3::bigint[], $4::text[]::numeric[], $5::text[]::numeric[])
+             AS n (currency, orders, units, minor)
          ORDER BY n.currency
          ON CONFLICT (generation, currency) DO UPDATE
-         SET orders = revenue.orders + excluded.orders, units = revenue.units + excluded.units,
-             revenue_minor = revenue.revenue_minor + excluded.revenue_minor",
+         SET orders = r.orders + excluded.orders,
+             units = kept(r.units::numeric + excluded.units),
+             units_carried = r.units_carried + excluded.units_carried
+                 + r.units + excluded.units - kept(r.units::numeric + excluded.units),
+             revenue_minor = kept(r.revenue_minor::numeric + excluded.revenue_minor),
+             revenue_minor_carried = r.revenue_minor_carried + excluded.revenue_minor_carried
+                 + r.revenue_minor + excluded.revenue_minor
+                 - kept(r.revenue_minor::numeric + excluded.revenue_minor)",
     )
     .bind(generation)
     .bind(tally.revenue.keys().cloned().collect::<Vec<_>>())
-    .bind(column(|revenue| revenue.orders))
-    .bind(column(|revenue| revenue.units))
-    .bind(column(|revenue| revenue.revenue_minor))
+    .bind(revenue().map(|revenue| revenue.orders).collect::<Vec<_>>())
+    .bind(numerics(revenue(), |revenue: &Revenue| revenue.units))
+    .bind(numerics(revenue(), |revenue: &Revenue| revenue.revenue_minor))
     .execute(conn)
     .await?;
     Ok(())
 }
 
 async fn add_sales(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
-    let column = |figure: fn(&Sales) -> i64| tally.sales.values().map(figure).collect::<Vec<_>>();
+    let sales = || tally.sales.values();
     let (currencies, skus): (Vec<String>, Vec<String>) = tally.sales.keys().cloned().unzip();
     sqlx::query(
-        "INSERT INTO best_sellers (generation, currency, sku, units, revenue_minor)
-         SELECT $1, n.currency, n.sku, n.units, n.revenue_minor
-         FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[])
-             AS n (currency, sku, units, revenue_minor)
+        "INSERT INTO best_sellers AS b
+             (generation, currency, sku, units, units_carried, revenue_minor, revenue_minor_carried)
+         SELECT $1, n.currency, n.sku, kept(n.units), n.units - kept(n.units),
+             kept(n.minor), n.minor - kept(n.minor)
+         FROM unnest($2::text[], $3::text[], $4::text[]::numeric[], $5::text[]::numeric[])
+             AS n (currency, sku, units, minor)
          ORDER BY n.currency, n.sku
          ON CONFLICT (generation, currency, sku) DO UPDATE
-         SET units = best_sellers.units + excluded.units,
-             revenue_minor = best_sellers.revenue_minor + excluded.revenue_minor",
+         SET units = kept(b.units::numeric + excluded.units),
+             units_carried = b.units_carried + excluded.units_carried
+                 + b.units + excluded.units - kept(b.units::numeric + excluded.units),
+             revenue_minor = kept(b.revenue_minor::numeric + excluded.revenue_minor),
+             revenue_minor_carried = b.revenue_minor_carried + excluded.revenue_minor_carried
+                 + b.revenue_minor + excluded.revenue_minor
+                 - kept(b.revenue_minor::numeric + excluded.revenue_minor)",
     )
     .bind(generation)
     .bind(currencies)
     .bind(skus)
-    .bind(column(|sales| sales.units))
-    .bind(column(|sales| sales.revenue_minor))
+    .bind(numerics(sales(), |sales: &Sales| sales.units))
+    .bind(numerics(sales(), |sales: &Sales| sales.revenue_minor))
     .execute(conn)
     .await?;
     Ok(())

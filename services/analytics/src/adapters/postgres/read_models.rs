@@ -8,13 +8,29 @@ use database::{Database, Operation};
 use crate::domain::{Bound, Revenue, Stage};
 
 /// Sales of one SKU in one currency, of confirmed orders.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BestSeller {
     pub sku: String,
     /// ISO 4217.
     pub currency: String,
-    pub units: i64,
-    pub revenue_minor: i64,
+    pub units: i128,
+    pub revenue_minor: i128,
+}
+
+/// SKU, units and revenue, as text: sums are `numeric`.
+type SalesRow = (String, String, String);
+
+fn best_sellers(rows: Vec<SalesRow>, currency: &str) -> Result<Vec<BestSeller>, sqlx::Error> {
+    let best_seller = |(sku, units, revenue_minor): SalesRow| {
+        let (units, revenue_minor) = (sum(&units)?, sum(&revenue_minor)?);
+        Ok(BestSeller { sku, currency: currency.to_owned(), units, revenue_minor })
+    };
+    rows.into_iter().map(best_seller).collect()
+}
+
+/// A sum of money or units.
+fn sum(text: &str) -> Result<i128, sqlx::Error> {
+    text.parse().map_err(|error| sqlx::Error::Decode(format!("the sum {text}: {error}").into()))
 }
 
 /// A SKU that is low.
@@ -56,27 +72,31 @@ impl ReadModelStore {
 
     /// Revenue per currency.
     pub async fn revenue(&self) -> Result<BTreeMap<String, Revenue>, sqlx::Error> {
-        let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
-            "SELECT currency, orders, units, revenue_minor FROM revenue
+        let rows: Vec<(String, i64, String, String)> = sqlx::query_as(
+            "SELECT currency, orders, (units_carried + units)::text, (revenue_minor_carried + revenue_minor)::text
+             FROM revenue
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
         )
         .fetch_all(self.database.statement(Operation::Request))
         .await?;
-        let entry =
-            |(currency, orders, units, revenue_minor)| (currency, Revenue { orders, units, revenue_minor });
-        Ok(rows.into_iter().map(entry).collect())
+        let entry = |(currency, orders, units, revenue_minor): (String, i64, String, String)| {
+            let (units, revenue_minor) = (sum(&units)?, sum(&revenue_minor)?);
+            Ok((currency, Revenue { orders, units, revenue_minor }))
+        };
+        rows.into_iter().map(entry).collect()
     }
 
     /// Over all currencies.
-    pub async fn best_sellers(&self, limit: i64) -> Result<Vec<(String, i64)>, sqlx::Error> {
-        sqlx::query_as(
-            "SELECT sku, sum(units)::bigint FROM best_sellers
+    pub async fn best_sellers(&self, limit: i64) -> Result<Vec<(String, i128)>, sqlx::Error> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT sku, sum(units_carried + units)::text FROM best_sellers
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
-             GROUP BY sku ORDER BY sum(units) DESC, sku LIMIT $1",
+             GROUP BY sku ORDER BY sum(units_carried + units) DESC, sku LIMIT $1",
         )
         .bind(limit)
         .fetch_all(self.database.statement(Operation::Request))
-        .await
+        .await?;
+        rows.into_iter().map(|(sku, units)| Ok((sku, sum(&units)?))).collect()
     }
 
     /// In one currency.
@@ -85,15 +105,17 @@ impl ReadModelStore {
         currency: &str,
         limit: i64,
     ) -> Result<Vec<BestSeller>, sqlx::Error> {
-        sqlx::query_as(
-            "SELECT sku, currency, units, revenue_minor FROM best_sellers
+        let rows: Vec<SalesRow> = sqlx::query_as(
+            "SELECT sku, (units_carried + units)::text, (revenue_minor_carried + revenue_minor)::text
+             FROM best_sellers
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND currency = $1
-             ORDER BY units DESC, sku LIMIT $2",
+             ORDER BY units_carried + units DESC, sku LIMIT $2",
         )
         .bind(currency)
         .bind(limit)
         .fetch_all(self.database.statement(Operation::Request))
-        .await
+        .await?;
+        best_sellers(rows, currency)
     }
 
     /// In one currency: amounts of several can't be compared.
@@ -102,15 +124,17 @@ impl ReadModelStore {
         currency: &str,
         limit: i64,
     ) -> Result<Vec<BestSeller>, sqlx::Error> {
-        sqlx::query_as(
-            "SELECT sku, currency, units, revenue_minor FROM best_sellers
+        let rows: Vec<SalesRow> = sqlx::query_as(
+            "SELECT sku, (units_carried + units)::text, (revenue_minor_carried + revenue_minor)::text
+             FROM best_sellers
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND currency = $1
-             ORDER BY revenue_minor DESC, sku LIMIT $2",
+             ORDER BY revenue_minor_carried + revenue_minor DESC, sku LIMIT $2",
         )
         .bind(currency)
         .bind(limit)
         .fetch_all(self.database.statement(Operation::Request))
-        .await
+        .await?;
+        best_sellers(rows, currency)
     }
 
     /// Confirmed orders per bucket, in ascending order.

@@ -66,14 +66,17 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
     )
     .fetch_all(&mut *conn)
     .await?;
-    let revenue: Vec<(String, i64, i64, i64)> = sqlx::query_as(
-        "SELECT r.currency, r.orders, r.units, r.revenue_minor
+    // Sums of money and units are `numeric`.
+    let revenue: Vec<(String, String, String, String)> = sqlx::query_as(
+        "SELECT r.currency, r.orders::text, (r.units_carried + r.units)::text,
+             (r.revenue_minor_carried + r.revenue_minor)::text
          FROM revenue r JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
     .fetch_all(&mut *conn)
     .await?;
-    let sales: Vec<(String, i64, i64)> = sqlx::query_as(
-        "SELECT b.currency || ' ' || b.sku, b.units, b.revenue_minor
+    let sales: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT b.currency || ' ' || b.sku, (b.units_carried + b.units)::text,
+             (b.revenue_minor_carried + b.revenue_minor)::text
          FROM best_sellers b JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
     .fetch_all(&mut *conn)
@@ -97,12 +100,22 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
         .fetch_all(conn)
         .await?,
         funnel: funnel.into_iter().map(|(stage, orders)| (stage, orders.into())).collect(),
-        revenue: revenue.into_iter().map(|(of, a, b, c)| (of, [a, b, c].map(i128::from))).collect(),
-        best_sellers: sales.into_iter().map(|(of, a, b)| (of, [a, b].map(i128::from))).collect(),
+        revenue: revenue
+            .into_iter()
+            .map(|(of, a, b, c)| Ok((of, [sum(&a)?, sum(&b)?, sum(&c)?])))
+            .collect::<sqlx::Result<_>>()?,
+        best_sellers: sales
+            .into_iter()
+            .map(|(of, a, b)| Ok((of, [sum(&a)?, sum(&b)?])))
+            .collect::<sqlx::Result<_>>()?,
         time_to_confirm: times.into_iter().map(|(bound, orders)| (bound, orders.into())).collect(),
         alerts: alerts.into_iter().map(|row| (row.sku.clone(), row)).collect(),
         ..Rows::default()
     })
+}
+
+fn sum(text: &str) -> sqlx::Result<i128> {
+    text.parse().map_err(|error| sqlx::Error::Decode(format!("the sum {text}: {error}").into()))
 }
 
 impl Rows {
