@@ -8,6 +8,7 @@
 
 mod bodies;
 mod body_memory;
+mod conventions;
 mod disconnects;
 mod edge;
 mod hosts;
