@@ -45,6 +45,23 @@ pub enum PostgresError {
         /// What it said.
         detail: String,
     },
+    /// Something else stands where a server would keep its files.
+    #[error("{dir} exists and is no database cluster: move it away, or keep the data elsewhere")]
+    Occupied {
+        /// Where the files would be.
+        dir: String,
+    },
+    /// The account of the server can't reach its files.
+    #[error(
+        "user {user}, under whom PostgreSQL runs because it refuses to be root, can't enter {dir}: let others enter it and the \
+         directories above it (chmod o+x), or keep the data elsewhere"
+    )]
+    Closed {
+        /// Where the files would be.
+        dir: String,
+        /// The number of the user.
+        user: u32,
+    },
     /// The server ended, or did not answer in time.
     #[error("PostgreSQL in {dir} did not start: {detail}")]
     NotReady {

@@ -140,7 +140,7 @@ struct Parts {
     /// A PostgreSQL server instead of a private one; the databases tidings_order, ... are created if missing.
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
-    /// Keeps the private PostgreSQL's files here across runs.
+    /// Keeps the private PostgreSQL's files across runs, in the directory `postgres` below this one.
     #[arg(long, value_name = "DIR", requires = "kafka", conflicts_with = "postgres")]
     data: Option<PathBuf>,
     /// The services' ports: 8080 to 8084, or free ones.

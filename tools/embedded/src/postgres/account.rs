@@ -1,9 +1,9 @@
 //! The account under which PostgreSQL runs: PostgreSQL refuses to be root.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::PostgresError;
 
@@ -41,11 +41,29 @@ impl Account {
         command
     }
 
-    /// Gives a path to this account.
+    /// Refuses a directory that this account can't enter.
+    pub(super) fn enter(&self, dir: &Path) -> Result<(), PostgresError> {
+        let Some((user, _)) = self.switch_to else { return Ok(()) };
+        let entered = self
+            .command("/bin/sh")
+            .args(["-c", r#"cd "$1""#, "enter"])
+            .arg(dir)
+            .current_dir("/")
+            .stderr(Stdio::null())
+            .status()
+            .map_err(PostgresError::io("running /bin/sh"))?;
+        if entered.success() {
+            Ok(())
+        } else {
+            Err(PostgresError::Closed { dir: dir.display().to_string(), user })
+        }
+    }
+
+    /// Gives a path, which is ours to give, to this account.
     pub(super) fn own(&self, path: &Path) -> Result<(), PostgresError> {
         match self.switch_to {
             None => Ok(()),
-            Some((user, group)) => chown(path, Some(user), Some(group))
+            Some((user, group)) => lchown(path, Some(user), Some(group))
                 .map_err(PostgresError::io(format!("giving {} to user {user}", path.display()))),
         }
     }

@@ -4,7 +4,7 @@
 //! is gone, it stops the server.
 
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -56,7 +56,8 @@ exit "$code"
 pub enum Storage {
     /// In a directory that is removed when the server ends.
     Temporary,
-    /// Here; what is there is continued. The major version stays that of the files.
+    /// In a directory `postgres` below this one, which is made if it is missing and otherwise stays as it is: its owner, its
+    /// rights, what else is in it. What is there is continued. The major version stays that of the files.
     Kept(PathBuf),
 }
 
@@ -193,22 +194,15 @@ impl Cluster {
     ) -> Result<Self, PostgresError> {
         let (dir, temporary) = match storage {
             Storage::Temporary => (std::env::temp_dir().join(format!("tidings-postgres-{}", secret())), true),
-            Storage::Kept(dir) => (
-                std::path::absolute(dir)
-                    .map_err(PostgresError::io(format!("resolving {}", dir.display())))?,
-                false,
-            ),
+            Storage::Kept(dir) => (kept_dir(dir)?, false),
         };
         let existing = cluster_version(&dir.join("data"));
         let programs = Programs::find(existing.unwrap_or(options.version), &account).await?;
         let mut cluster = Self { account, programs, dir, temporary, password: secret() };
         if existing.is_some() {
             cluster.password = cluster.kept_password()?;
-        } else if let Err(error) = cluster.create(options) {
-            if temporary {
-                let _ = std::fs::remove_dir_all(&cluster.dir);
-            }
-            return Err(error);
+        } else {
+            cluster.create(options)?;
         }
         Ok(cluster)
     }
@@ -224,12 +218,32 @@ impl Cluster {
             .map_err(PostgresError::io(format!("reading {}", file.display())))
     }
 
+    /// Makes the directory and everything in it; what was made goes again if that fails. Nothing that exists changes hands.
     fn create(&self, options: &PostgresOptions) -> Result<(), PostgresError> {
-        std::fs::create_dir_all(&self.dir)
-            .map_err(PostgresError::io(format!("creating {}", self.dir.display())))?;
-        std::fs::set_permissions(&self.dir, std::fs::Permissions::from_mode(0o700))
-            .map_err(PostgresError::io(format!("closing {} to others", self.dir.display())))?;
+        let creating = |dir: &Path| PostgresError::io(format!("creating {}", dir.display()));
+        let above = self.dir.parent().filter(|above| !above.exists());
+        if let Some(above) = above {
+            std::fs::create_dir_all(above).map_err(creating(above))?;
+        }
+        match std::fs::DirBuilder::new().mode(0o700).create(&self.dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(PostgresError::Occupied { dir: self.dir.display().to_string() });
+            }
+            Err(error) => return Err(creating(&self.dir)(error)),
+        }
+        let filled = self.fill(options);
+        if filled.is_err() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+            // Only if it is empty, as it was made.
+            let _ = above.map(std::fs::remove_dir);
+        }
+        filled
+    }
+
+    fn fill(&self, options: &PostgresOptions) -> Result<(), PostgresError> {
         self.account.own(&self.dir)?;
+        self.account.enter(&self.dir)?;
         let file = self.password_file();
         std::fs::OpenOptions::new()
             .write(true)
@@ -318,6 +332,14 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Where the files are below a directory of somebody's. Release 0.2.0 kept them in the directory itself.
+fn kept_dir(given: &Path) -> Result<PathBuf, PostgresError> {
+    let given =
+        std::path::absolute(given).map_err(PostgresError::io(format!("resolving {}", given.display())))?;
+    let of_release_0_2 = given.join("password").exists() && cluster_version(&given.join("data")).is_some();
+    Ok(if of_release_0_2 { given } else { given.join("postgres") })
 }
 
 fn server_settings(port: u16, options: &PostgresOptions) -> Vec<(String, String)> {
