@@ -86,6 +86,13 @@ impl Database {
         &self.pool.manager().options
     }
 
+    /// Its name; libpq's default is that of the user.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let options = self.options();
+        options.get_database().unwrap_or_else(|| options.get_username())
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn status(&self) -> Status {

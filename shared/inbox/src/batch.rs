@@ -129,7 +129,7 @@ impl Applier {
         loop {
             let attempt = |tx| self.attempt(tx, partition, batch, items, spans, &rejected);
             let attempt = self.database.transaction(Operation::Batch, attempt);
-            match unless_it_panics(attempt.instrument(spans.transaction())).await? {
+            match unless_it_panics(attempt.instrument(spans.transaction(self.database.name()))).await? {
                 Attempt::Done(outcome) => return Ok(outcome),
                 Attempt::Rejected { event_id, rejection } => {
                     if rejected.insert(event_id, rejection).is_some() {

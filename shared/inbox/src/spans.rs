@@ -49,8 +49,8 @@ impl BatchSpans {
         &self.batch
     }
 
-    /// The span of one try at the batch's transaction; a child of the current span.
-    pub(crate) fn transaction(&self) -> Span {
+    /// The span of one try at the batch's transaction on the database of this name; a child of the current span.
+    pub(crate) fn transaction(&self, database: &str) -> Span {
         if self.messages.is_empty() {
             return Span::none();
         }
@@ -60,6 +60,7 @@ impl BatchSpans {
             otel.kind = "client",
             otel.status_code = field::Empty,
             db.system.name = "postgresql",
+            db.namespace = database,
             db.operation.name = "transaction",
         )
     }

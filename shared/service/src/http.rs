@@ -1,5 +1,6 @@
 //! What every HTTP edge shares: problem details (RFC 9457), JSON bodies, limits.
 
+mod attributes;
 mod body;
 mod bounds;
 pub(crate) mod dead_letters;

@@ -18,14 +18,15 @@ pub fn outcome(span: &Span, outcome: &'static str) {
     span.record("tidings.outcome", outcome);
 }
 
-/// A transaction of the service's own database, a child of the current span.
-pub fn transaction(what: &'static str) -> Span {
+/// A transaction of the service's own database, of this name; a child of the current span.
+pub fn transaction(what: &'static str, database: &str) -> Span {
     tracing::info_span!(
         "transaction",
         otel.name = format!("transaction: {what}"),
         otel.kind = "client",
         otel.status_code = field::Empty,
         db.system.name = "postgresql",
+        db.namespace = database,
         db.operation.name = "transaction",
         tidings.order_id = field::Empty,
     )

@@ -116,7 +116,7 @@ async fn replenish(
     Json(body): Json<Field<Replenishment>>,
 ) -> Result<Response, Problem> {
     let command = command(&sku, key, body).map_err(Problem::validation)?;
-    let span = spans::transaction("replenish stock");
+    let span = spans::transaction("replenish stock", api.store.database_name());
     let cause = Cause {
         correlation_id: correlation_id_of("inventory", &[&command.idempotency_key]),
         causation_id: None,

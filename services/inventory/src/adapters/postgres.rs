@@ -46,6 +46,11 @@ impl StockStore {
         Self { database, outbox }
     }
 
+    /// The name that spans give its database.
+    pub fn database_name(&self) -> &str {
+        self.database.name()
+    }
+
     /// Runs a use case in a transaction, within the bound of a request.
     ///
     /// # Errors

@@ -97,6 +97,11 @@ impl OrderStore {
         Self { database, outbox }
     }
 
+    /// The name that spans give its database.
+    pub fn database_name(&self) -> &str {
+        self.database.name()
+    }
+
     /// Runs a use case in a transaction, within the bound of `operation`.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::Problem;
+use super::attributes;
 use super::body::{Bodies, read_whole};
 use super::guard::guard;
 use super::index::Index;
@@ -129,16 +130,19 @@ async fn observe(request: Request, next: Next) -> Response {
         http.route = route,
         http.response.status_code = field::Empty,
         otel.status_code = field::Empty,
+        url.scheme = field::Empty,
+        url.path = field::Empty,
+        server.address = field::Empty,
+        server.port = field::Empty,
+        error.type = field::Empty,
     );
+    attributes::request(&span, &request);
     telemetry::set_parent(&span, &callers_trace(request.headers()));
     let started = tokio::time::Instant::now();
     let _unanswered = Unanswered::one();
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
-    span.record("http.response.status_code", status.as_u16());
-    if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
-    }
+    attributes::response(&span, status);
     let labels = [("method", method.to_owned()), ("route", route), ("status", status.as_u16().to_string())];
     metrics::counter!("http_requests_total", &labels).increment(1);
     metrics::histogram!("http_request_duration_seconds", &labels[..2])

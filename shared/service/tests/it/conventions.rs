@@ -50,3 +50,26 @@ async fn spans_of_requests_and_transactions_have_the_attributes_of_the_conventio
         &[("db.system.name", "postgresql"), ("db.namespace", &database)],
     );
 }
+
+#[tokio::test]
+async fn what_a_client_does_wrong_is_no_error_in_the_log() {
+    let stack = Stack::start().await;
+    let service = stack.service(&[]).await;
+    let echo = format!("{}/echo", service.url);
+    let json =
+        |body: &'static str| client().post(&echo).header("content-type", "application/json").body(body);
+    for (request, status) in [
+        (json("{"), 400),
+        (json(r#"{"text":7}"#), 422),
+        (client().post(&echo).body("text"), 415),
+        (client().delete(&echo), 405),
+        (client().get(format!("{}/nowhere", service.url)), 404),
+        (client().get(format!("{}/things/7", service.url)), 400),
+        (client().get(format!("{}/page?limit=%00", service.url)), 400),
+    ] {
+        assert_eq!(service.send(request).await.0, status);
+    }
+    let log = service.log();
+    assert!(log.contains("INFO"), "levels are shown: {log}");
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+}

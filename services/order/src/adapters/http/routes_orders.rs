@@ -120,7 +120,7 @@ pub(super) async fn cancel_order(
     let order_id = order_id(&id)?;
     // The cancellation belongs to the order's trace, whoever asks for it in whichever trace.
     let trace = api.store.trace(order_id).await?;
-    let transaction = spans::transaction("cancel order");
+    let transaction = spans::transaction("cancel order", api.store.database_name());
     telemetry::set_parent(&transaction, &trace);
     spans::link(&Span::current(), &transaction);
     transaction.record("tidings.order_id", display(order_id));

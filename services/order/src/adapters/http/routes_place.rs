@@ -89,7 +89,7 @@ async fn place(
     placement: Placement,
     key: CustomerKey,
 ) -> Result<(OrderId, Answer, bool), Problem> {
-    let transaction = spans::transaction("place order");
+    let transaction = spans::transaction("place order", api.store.database_name());
     let trace = trace_of(&transaction);
     let cause = Cause {
         correlation_id: correlation_id_of("order", &[placement.customer_id.as_str(), &key.key]),
