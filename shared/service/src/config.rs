@@ -5,6 +5,8 @@ mod error;
 mod load;
 mod nearest;
 mod redact;
+#[cfg(test)]
+mod tests;
 mod source;
 
 use std::fmt;

@@ -100,7 +100,7 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
 }
 
 /// Where the database is.
-fn options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, DatabaseError> {
+pub(crate) fn options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, DatabaseError> {
     let options = config.url.parse::<PgConnectOptions>().map_err(DatabaseError::Url)?;
     Ok(options.application_name(&format!("tidings-{name}")))
 }
