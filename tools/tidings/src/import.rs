@@ -9,6 +9,9 @@ pub mod report;
 pub mod rules;
 pub mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -149,6 +149,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_another_encoding_is_an_error_that_names_the_line_and_the_option() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("latin1.csv");
+        let row = b"1,A,x,1,t,1.00,7,UK\n2,B,caf\xe9,1,t,1.00,7,UK\n";
+        std::fs::write(&path, [HEADER.as_bytes(), row].concat()).unwrap();
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(error.contains("line 3") && error.contains("--encoding"), "{error}");
+    }
+
+    #[test]
     fn a_gzipped_file_is_read_by_its_name_and_a_truncated_one_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

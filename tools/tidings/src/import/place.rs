@@ -108,8 +108,21 @@ async fn repeat<T, F: Future<Output = Answer<T>>>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::import::rules::Line;
+
+    #[test]
+    fn every_invoice_has_a_key_that_a_header_takes_and_no_other_has() {
+        let invoices = ["536365".into(), "Größe-1".into(), "Größe-2".into(), "請求書".into(), "9".repeat(300), "9".repeat(301)];
+        let keys: BTreeSet<String> = invoices.iter().map(|invoice: &String| order_key(invoice)).collect();
+        assert_eq!(keys.len(), invoices.len(), "{keys:?}");
+        for (key, again) in invoices.iter().map(|invoice| (order_key(invoice), order_key(invoice))) {
+            assert!(key.is_ascii() && key.len() <= 255 && key.starts_with("invoice-"), "{key}");
+            assert_eq!(key, again);
+        }
+    }
 
     #[test]
     fn an_order_is_sent_as_the_api_expects_it() {

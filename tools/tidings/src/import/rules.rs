@@ -202,6 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn an_invoice_of_two_customers_is_no_order() {
+        let of = |customer: &str| Row { customer_id: Some(customer.to_owned()), ..row("A", 1, "1") };
+        assert_eq!(reasons("1", vec![of("17850"), of("13047")]), ["several_customers"]);
+        let without = anonymous(row("A", 1, "1"));
+        let both = reasons("1", vec![of("17850"), without, of("13047")]);
+        assert_eq!(both, ["missing_customer", "several_customers"]);
+        assert!(judge(invoice("1", vec![of("17850"), of("17850")])).is_ok());
+    }
+
+    #[test]
     fn every_reason_is_named_once_an_invoice() {
         let rows = vec![
             anonymous(row("A", -1, "0")),
