@@ -163,6 +163,18 @@ mod tests {
     }
 
     #[test]
+    fn another_process_that_has_got_the_id_of_a_dead_one_is_no_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tidings.json");
+        let mut state = serde_json::to_value(system(std::process::id())).unwrap();
+        state["start_ticks"] = 1.into();
+        fs::write(&path, state.to_string()).unwrap();
+        refuse_second(&path).unwrap();
+        let _alive = StateFile::create(&path, &system(std::process::id())).unwrap();
+        refuse_second(&path).unwrap_err();
+    }
+
+    #[test]
     fn a_second_system_is_refused_and_a_dead_ones_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tidings.json");

@@ -1,0 +1,3 @@
+//! The command as a process.
+
+mod pipes;
