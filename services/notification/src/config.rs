@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use backoff::Backoff;
+use redaction::Secret;
 use serde::{Deserialize, Serialize};
 use service::leases::{COOL_DOWN, Settings};
 
@@ -16,7 +17,7 @@ use crate::adapters::postgres::mails::RetryPolicy;
 pub struct Config {
     /// `smtp://[user:password@]host[:port]`, with `?tls=required` for STARTTLS, or `smtps://...`. If empty, mails are recorded
     /// and not sent.
-    pub smtp_url: String,
+    pub smtp_url: Secret,
     /// The sender, `Name <address>`.
     pub from: String,
     /// Domain of Message-IDs.
@@ -40,7 +41,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            smtp_url: String::new(),
+            smtp_url: Secret::default(),
             from: "Tidings <orders@tidings.example>".to_owned(),
             message_id_domain: "tidings.example".to_owned(),
             concurrency: 16,

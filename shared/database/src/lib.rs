@@ -10,6 +10,7 @@ mod session;
 mod sqlstate;
 mod statement;
 mod stuck;
+mod url;
 
 pub use conversation::{Connection, Transaction};
 pub use operation::{Bounds, Operation};
@@ -18,3 +19,4 @@ pub use session::{MIGRATION_TIMEOUT, SessionError};
 pub use sqlstate::{Verdict, verdict};
 pub use statement::Statement;
 pub use stuck::StuckSessions;
+pub use url::{UrlError, connect_options};

@@ -5,9 +5,9 @@ mod error;
 mod load;
 mod nearest;
 mod redact;
+mod source;
 #[cfg(test)]
 mod tests;
-mod source;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use database::Bounds;
 use inbox::ConsumerConfig;
 use messaging::KafkaConfig;
 use outbox::RelayConfig;
+use redaction::Secret;
 use serde::{Deserialize, Serialize};
 use telemetry::TelemetryConfig;
 
@@ -24,7 +25,7 @@ pub use error::ConfigError;
 pub use load::Settings;
 
 /// The sections that every service has.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Common {
     /// The HTTP edge.
     pub http: HttpConfig,
@@ -46,6 +47,12 @@ pub struct Common {
     pub lifecycle: LifecycleConfig,
 }
 
+impl fmt::Debug for Common {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact::debug(self))
+    }
+}
+
 impl Common {
     pub(crate) fn database_bounds(&self) -> Bounds {
         let request_ms = self.database.request_timeout_ms.min(self.http.request_timeout_ms / 4 * 3);
@@ -62,7 +69,7 @@ impl Common {
         Self {
             http: HttpConfig { listen: listen.to_owned(), ..HttpConfig::default() },
             database: DatabaseConfig {
-                url: format!("postgres://127.0.0.1:5432/tidings_{name}"),
+                url: format!("postgres://127.0.0.1:5432/tidings_{name}").into(),
                 ..DatabaseConfig::default()
             },
             kafka: KafkaConfig { client_id: name.to_owned(), ..KafkaConfig::default() },
@@ -122,7 +129,7 @@ impl Default for HttpConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// Connection URL. It may have a password; `url_file` keeps the whole URL in a file.
-    pub url: String,
+    pub url: Secret,
     /// Whether a start applies the migrations. If not, `--migrate` applies them as a step of its own, and a start only
     /// checks the schema.
     pub migrate: bool,
@@ -165,7 +172,7 @@ impl DatabaseConfig {
 impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
-            url: "postgres://127.0.0.1:5432/tidings".to_owned(),
+            url: Secret::from("postgres://127.0.0.1:5432/tidings"),
             migrate: true,
             max_connections: 16,
             work_timeout_ms: 12_000,
@@ -181,7 +188,7 @@ impl Default for DatabaseConfig {
 impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseConfig")
-            .field("url", &redact::url(&self.url))
+            .field("url", &self.url)
             .field("migrate", &self.migrate)
             .field("max_connections", &self.max_connections)
             .finish_non_exhaustive()
@@ -189,27 +196,18 @@ impl fmt::Debug for DatabaseConfig {
 }
 
 /// `[registry]`: the schema registry with the Confluent API.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistrySection {
     /// Base URL of the registry.
-    pub url: String,
+    pub url: Secret,
     /// Whether a start registers missing schemas. If not, it only looks them up, and fails if one is missing.
     pub auto_register_schemas: bool,
 }
 
 impl Default for RegistrySection {
     fn default() -> Self {
-        Self { url: "http://127.0.0.1:8085".to_owned(), auto_register_schemas: true }
-    }
-}
-
-impl fmt::Debug for RegistrySection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistrySection")
-            .field("url", &redact::url(&self.url))
-            .field("auto_register_schemas", &self.auto_register_schemas)
-            .finish()
+        Self { url: Secret::from("http://127.0.0.1:8085"), auto_register_schemas: true }
     }
 }
 

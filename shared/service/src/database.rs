@@ -1,6 +1,6 @@
 //! The service's database: connections with bounds, migrations, and what must hold before anything is promised.
 
-use database::{Database, SessionError, Verdict};
+use database::{Database, SessionError, UrlError, Verdict, connect_options};
 use sqlx::Connection;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
@@ -17,7 +17,7 @@ const MIGRATION_LOCK: i64 = 0x0074_6964_696e_6773;
 pub(crate) enum DatabaseError {
     /// The URL can't be parsed. It is not shown: it may contain a password.
     #[error("database.url is no PostgreSQL URL")]
-    Url(#[source] sqlx::Error),
+    Url(#[source] UrlError),
     /// It can't be reached, or refuses us.
     #[error("connecting to database {database} on {host}:{port}")]
     Connect {
@@ -101,7 +101,7 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
 
 /// Where the database is.
 pub(crate) fn options(name: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, DatabaseError> {
-    let options = config.url.parse::<PgConnectOptions>().map_err(DatabaseError::Url)?;
+    let options = connect_options(config.url.expose()).map_err(DatabaseError::Url)?;
     Ok(options.application_name(&format!("tidings-{name}")))
 }
 

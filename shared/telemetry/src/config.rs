@@ -1,5 +1,6 @@
 //! What a deployment chooses about telemetry: the section `[telemetry]`.
 
+use redaction::Secret;
 use serde::{Deserialize, Serialize};
 
 /// How log lines look.
@@ -34,7 +35,7 @@ pub struct TelemetryConfig {
     /// Format of log lines.
     pub log_format: LogFormat,
     /// URL of the collector, such as `http://127.0.0.1:4318`. If empty, nothing is recorded or exported.
-    pub otlp_endpoint: String,
+    pub otlp_endpoint: Secret,
     /// Protocol of the collector: protobuf over HTTP (port 4318) or gRPC (port 4317).
     pub otlp_protocol: OtlpProtocol,
     /// Time limit of an export.
@@ -51,7 +52,7 @@ impl Default for TelemetryConfig {
         Self {
             log_filter: "info,sqlx=warn,librdkafka=error".to_owned(),
             log_format: LogFormat::Text,
-            otlp_endpoint: String::new(),
+            otlp_endpoint: Secret::default(),
             otlp_protocol: OtlpProtocol::Http,
             otlp_timeout_ms: 5_000,
             otlp_max_queue_size: 8_192,

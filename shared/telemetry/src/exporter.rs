@@ -88,7 +88,7 @@ impl InRuntime {
         waiting: Arc<AtomicUsize>,
     ) -> Result<Self, ExporterBuildError> {
         let timeout = Duration::from_millis(config.otlp_timeout_ms);
-        let endpoint = config.otlp_endpoint.trim_end_matches('/');
+        let endpoint = config.otlp_endpoint.expose().trim_end_matches('/');
         let builder = OtlpExporter::builder();
         let inner = match config.otlp_protocol {
             OtlpProtocol::Http => {

@@ -24,21 +24,18 @@ const MOST_LINKS: u32 = 2_048;
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The log filter can't be parsed.
-    #[error("telemetry.log_filter = {filter:?} is no filter: {detail}")]
+    #[error("telemetry.log_filter is no filter: {detail}")]
     Filter {
-        /// The filter as configured.
-        filter: String,
         /// What is wrong with it.
         detail: String,
     },
     /// The exporter refuses its configuration.
-    #[error("telemetry.otlp_endpoint = {endpoint:?} can't be used")]
+    #[error("telemetry.otlp_endpoint = {endpoint:?} can't be used: {detail}")]
     Exporter {
         /// The endpoint as configured.
-        endpoint: String,
-        /// What the exporter said.
-        #[source]
-        source: opentelemetry_otlp::ExporterBuildError,
+        endpoint: redaction::Secret,
+        /// What the exporter said, without the endpoint.
+        detail: String,
     },
     /// No share of anything.
     #[error("telemetry.traces_sample_ratio = {ratio} is not between 0 and 1")]
@@ -90,10 +87,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     opentelemetry::global::set_text_map_propagator(
         opentelemetry_sdk::propagation::TraceContextPropagator::new(),
     );
-    let filter = EnvFilter::try_new(&config.log_filter).map_err(|error| TelemetryError::Filter {
-        filter: config.log_filter.clone(),
-        detail: error.to_string(),
-    })?;
+    let filter = EnvFilter::try_new(&config.log_filter)
+        .map_err(|error| TelemetryError::Filter { detail: error.to_string() })?;
     let log_limiter = Arc::new(LogLimiter::default());
     let logs = logs::layer(config.log_format, filter, Arc::clone(&log_limiter));
     // Spans reach the traces whatever the log filter says: a quieter log must not cut traces.
@@ -113,16 +108,19 @@ fn tracer_provider(
         return Err(TelemetryError::Ratio { ratio: config.traces_sample_ratio });
     }
     // Without an exporter nothing is recorded: a span is then no more than its context.
-    let ratio = if config.otlp_endpoint.is_empty() { 0.0 } else { config.traces_sample_ratio };
+    let ratio = if config.otlp_endpoint.expose().is_empty() { 0.0 } else { config.traces_sample_ratio };
     let resource = Resource::builder().with_service_name(service).build();
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
         .with_max_links_per_span(MOST_LINKS);
-    if config.otlp_endpoint.is_empty() {
+    if config.otlp_endpoint.expose().is_empty() {
         return Ok(builder.build());
     }
-    let processor = Bounded::new(config, tokio::runtime::Handle::current())
-        .map_err(|source| TelemetryError::Exporter { endpoint: config.otlp_endpoint.clone(), source })?;
+    let processor = Bounded::new(config, tokio::runtime::Handle::current()).map_err(|error| {
+        let endpoint = config.otlp_endpoint.clone();
+        let detail = error.to_string().replace(endpoint.expose(), redaction::REDACTED);
+        TelemetryError::Exporter { endpoint, detail }
+    })?;
     Ok(builder.with_span_processor(processor).build())
 }

@@ -10,14 +10,15 @@ use crate::sources::Source;
 const SYSTEM: &str = "tidings";
 
 /// A crate that others can take, and the libraries that it may build on.
-const LIBRARIES: [(&str, &[&str]); 7] = [
+const LIBRARIES: [(&str, &[&str]); 8] = [
     ("shared/backoff", &[]),
     ("shared/cloudevents", &[]),
     ("shared/database", &[]),
     ("shared/inbox", &["backoff", "cloudevents", "database", "messaging", "metric-table"]),
-    ("shared/messaging", &["metric-table"]),
+    ("shared/messaging", &["metric-table", "redaction"]),
     ("shared/metric-table", &[]),
     ("shared/outbox", &["backoff", "cloudevents", "database", "messaging", "metric-table"]),
+    ("shared/redaction", &[]),
 ];
 
 /// Dependencies of libraries on something that is none, libraries that are not in the list, and texts that name the system.

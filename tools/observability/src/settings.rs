@@ -100,7 +100,7 @@ fn kind(ty: &Type, items: &[Item]) -> Option<Kind> {
     match last.ident.to_string().as_str() {
         "bool" => Some(Kind::Flag),
         "u16" | "u32" | "u64" | "usize" | "i32" | "i64" | "f64" => Some(Kind::Number),
-        "String" => Some(Kind::Text),
+        "String" | "Secret" => Some(Kind::Text),
         "BTreeMap" => Some(Kind::Table),
         "Option" => match &last.arguments {
             syn::PathArguments::AngleBracketed(given) => match given.args.first()? {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// One service's edge under its base URL.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     base: String,
     http: reqwest::Client,
@@ -81,15 +81,21 @@ pub enum Answer<T> {
     Unknown(String),
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.shown()).finish_non_exhaustive()
+    }
+}
+
 impl Client {
     /// A client of the service at `base`, such as `http://127.0.0.1:8080`.
     ///
     /// # Errors
     /// When `base` is no URL or the HTTP client can't be built.
     pub fn try_new(base: &str) -> anyhow::Result<Self> {
-        let url: reqwest::Url = base.parse().with_context(|| format!("{base:?} is not a URL"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            bail!("{base:?} is not an http URL");
+        let url: reqwest::Url = base.parse().with_context(|| format!("{} is not a URL", shown(base)))?;
+        if !matches!(url.scheme(), "http" | "https") || !redaction::is_url(base) {
+            bail!("{} is not an http URL", shown(base));
         }
         let http = contracts::http::client()
             .connect_timeout(Duration::from_secs(5))
@@ -102,6 +108,11 @@ impl Client {
     /// Where this client talks to.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The same as it may be printed.
+    pub fn shown(&self) -> String {
+        redaction::url(&self.base)
     }
 
     /// Posts `body` to `path` under this Idempotency-Key.
@@ -194,6 +205,11 @@ async fn answer<T: DeserializeOwned>(sent: reqwest::Result<Response>) -> Answer<
     if is_transient { Answer::Unknown(why) } else { Answer::Rejected(why) }
 }
 
+/// What was taken for a URL, as it may be printed.
+fn shown(base: &str) -> String {
+    format!("{:?}", redaction::text(base))
+}
+
 /// An error with what caused it; reqwest's own text stops at "error sending request".
 fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
@@ -227,6 +243,17 @@ mod tests {
         assert_eq!(encode("BANK CHARGES"), "BANK%20CHARGES");
         assert_eq!(encode("a/b?c"), "a%2Fb%3Fc");
         assert_eq!(encode("gift_0001_20"), "gift_0001_20");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for base in ["ftp://u:hunter2@h", "u:hunter2@h", "http://u:12/hunter2@h", "http://u:hunter2"] {
+            let error = format!("{:#}", Client::try_new(base).unwrap_err());
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let client = Client::try_new("http://u:hunter2@h:1/").unwrap();
+        assert_eq!(client.base(), "http://u:hunter2@h:1");
+        assert!(!format!("{client:?} {}", client.shown()).contains("hunter2"));
     }
 
     #[test]

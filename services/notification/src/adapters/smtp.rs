@@ -41,8 +41,12 @@ impl fmt::Debug for SmtpMailer {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SmtpConfigError {
-    #[error("notification.smtp_url is no SMTP URL such as smtp://mail:587?tls=required")]
-    Url(#[source] lettre::transport::smtp::Error),
+    /// The library's error is not shown: it repeats a part of the URL, which may be one of its password.
+    #[error(
+        "notification.smtp_url is no SMTP URL such as smtp://mail:587?tls=required; in its password, each character other than a \
+         letter, a digit and -._~ has to be percent-encoded (/ is %2F, ? is %3F, # is %23)"
+    )]
+    Url,
     #[error("notification.from is no address such as Tidings <orders@example.org>")]
     From(#[source] lettre::address::AddressError),
 }
@@ -123,8 +127,11 @@ pub fn mailer(
         return Ok(Arc::new(NoTransport));
     }
     let pool = PoolConfig::new().max_size(connections);
+    if !redaction::is_url(url) {
+        return Err(SmtpConfigError::Url);
+    }
     let builder =
-        Transport::from_url(url).map_err(SmtpConfigError::Url)?.timeout(Some(timeout)).pool_config(pool);
+        Transport::from_url(url).map_err(|_| SmtpConfigError::Url)?.timeout(Some(timeout)).pool_config(pool);
     let transport = Mutex::new(Arc::new(builder.clone().build()));
     let from = from.parse().map_err(SmtpConfigError::From)?;
     Ok(Arc::new(SmtpMailer { builder, transport, from }))

@@ -145,11 +145,11 @@ impl Registry {
 /// The URL without the user and password that may stand in it.
 pub(super) fn without_credentials(url: &str) -> String {
     match reqwest::Url::parse(url) {
-        Ok(mut parsed) if parsed.has_authority() => {
+        Ok(mut parsed) if parsed.has_authority() && redaction::is_url(url) => {
             // Both refuse only URLs that can't have credentials.
             let _ = parsed.set_username("");
             let _ = parsed.set_password(None);
-            parsed.as_str().trim_end_matches('/').to_owned()
+            redaction::url(parsed.as_str().trim_end_matches('/'))
         }
         Ok(_) | Err(_) => "(no URL)".to_owned(),
     }
@@ -205,5 +205,6 @@ mod tests {
         let printed = format!("{:?}", RegistryConfig { url, auto_register_schemas: true });
         assert!(!printed.contains("secret"), "{printed}");
         assert_eq!(without_credentials("order:secret"), "(no URL)");
+        assert_eq!(without_credentials("https://order:12/secret@registry.example/apis"), "(no URL)");
     }
 }

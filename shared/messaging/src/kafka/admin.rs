@@ -66,7 +66,7 @@ async fn create(config: &KafkaConfig, topics: &[&TopicSpec]) -> Result<(), BusEr
     let mut client = config.client(&client_id);
     config.extend(&mut client);
     let admin: AdminClient<Events> =
-        client.create_with_context(Events::new(&client_id)).map_err(|error| configuration(&error))?;
+        client.create_with_context(Events::new(&client_id)).map_err(|error| configuration(config, &error))?;
     let new_topics: Vec<_> = topics.iter().map(|spec| new_topic(spec)).collect();
     let options = AdminOptions::new()
         .request_timeout(Some(config.request_timeout()))

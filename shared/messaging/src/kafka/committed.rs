@@ -24,7 +24,7 @@ pub(crate) async fn committed(
     let client: BaseConsumer<Quiet> = config
         .of_group(client_id, group)
         .create_with_context(Quiet::new(client_id))
-        .map_err(|error| configuration(&error))?;
+        .map_err(|error| configuration(config, &error))?;
     let (timeout, (answer, answered)) = (config.request_timeout(), oneshot::channel());
     let ask = move || {
         let offsets_read =

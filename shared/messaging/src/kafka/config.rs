@@ -1,12 +1,14 @@
 //! How to reach the brokers, and which librdkafka properties a deployment may choose.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use redaction::REDACTED;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::properties::{self, LEAST_MESSAGE_BYTES, MESSAGE_MAX_BYTES};
+use super::properties::{self, LEAST_MESSAGE_BYTES, MESSAGE_MAX_BYTES, shown};
 use crate::bus::BusError;
 
 /// The broker section of a service's configuration.
@@ -57,8 +59,14 @@ impl KafkaConfig {
     /// Refuses properties that are not a choice.
     ///
     /// # Errors
-    /// When the bus depends on a property, or that was not examined.
+    /// When the bus depends on a property, or that was not examined, or when no broker is named.
     pub fn check(&self) -> Result<(), BusError> {
+        // librdkafka would log what it can't resolve: the address may be a URL with a password that belongs elsewhere.
+        if !self.bootstrap_servers.split(',').map(str::trim).all(is_server) {
+            return Err(BusError::Configuration(
+                "kafka.bootstrap_servers is not HOST:PORT[,HOST:PORT]; a user and a password belong in kafka.properties".into(),
+            ));
+        }
         for (name, value) in &self.properties {
             properties::check(name, value).map_err(BusError::Configuration)?;
         }
@@ -86,6 +94,14 @@ impl KafkaConfig {
             }
         }
         Ok(self)
+    }
+
+    /// A text of the client library without the values of properties that are not shown.
+    pub(crate) fn without_values(&self, text: String) -> String {
+        let hidden = self.properties.iter().filter(|(name, value)| shown(name, value) != **value);
+        hidden
+            .filter(|(_, value)| !value.is_empty())
+            .fold(text, |text, (_, value)| text.replace(value, REDACTED))
     }
 
     pub(crate) fn request_timeout(&self) -> Duration {
@@ -189,7 +205,7 @@ impl KafkaConfig {
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaConfig")
-            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("bootstrap_servers", &redaction::text(&self.bootstrap_servers))
             .field("client_id", &self.client_id)
             .field("fetch_wait_max_ms", &self.fetch_wait_max_ms)
             .field("request_timeout_ms", &self.request_timeout_ms)
@@ -209,18 +225,28 @@ fn redacted<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S)
     redact(properties).serialize(serializer)
 }
 
-/// Hides the values of properties that are secret by their names.
-fn redact(properties: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    const SECRET: [&str; 8] =
-        ["password", "secret", "token", "credential", "jaas", "oauthbearer.config", "key.pem", "private"];
-    properties
-        .iter()
-        .map(|(name, value)| {
-            let lower = name.to_ascii_lowercase();
-            let secret = SECRET.iter().any(|word| lower.contains(word));
-            (name.as_str(), if secret { "(redacted)" } else { value.as_str() })
-        })
-        .collect()
+/// The properties as they may be printed.
+fn redact(properties: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
+    properties.iter().map(|(name, value)| (name.as_str(), shown(name, value))).collect()
+}
+
+/// `HOST`, `HOST:PORT`, or the same behind a security protocol (`SASL_SSL://HOST:PORT`).
+fn is_server(text: &str) -> bool {
+    let server = match text.split_once("://") {
+        Some((protocol, server)) if properties::is_security_protocol(protocol) => server,
+        Some(_) => return false,
+        None => text,
+    };
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (server, None),
+    };
+    let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(is_of_host),
+    };
+    is_host && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -238,6 +264,19 @@ mod tests {
 
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("PLAIN"), "{shown}");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_and_not_shown() {
+        for servers in ["postgres://u:hunter2@db:5432/x", "u:hunter2@broker:9092", "broker:hunter2", ""] {
+            let refused = KafkaConfig::new(servers).check().unwrap_err().to_string();
+            assert!(refused.contains("kafka.bootstrap_servers"), "{refused}");
+            assert!(!format!("{refused} {:?}", KafkaConfig::new(servers)).contains("hunter2"), "{refused}");
+        }
+        for servers in ["broker:9092", "a:1,b:2", "SASL_SSL://a.example:9093, b", "[::1]:9092", "127.0.0.1:9"]
+        {
+            KafkaConfig::new(servers).check().unwrap();
+        }
     }
 
     fn checked(name: &str, value: &str) -> Result<(), String> {

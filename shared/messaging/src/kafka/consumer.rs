@@ -46,12 +46,12 @@ impl KafkaConsumer {
         let context =
             GroupContext::new(Events::new(client_id), Arc::clone(&assignment), Arc::clone(&watchdog));
         let client: BaseConsumer<GroupContext> =
-            settings.create_with_context(context).map_err(|error| configuration(&error))?;
+            settings.create_with_context(context).map_err(|error| configuration(config, &error))?;
         let topics: Vec<&str> = match subscription {
             Subscription::Topics(topics) => topics.iter().map(String::as_str).collect(),
             Subscription::Pattern(pattern) => vec![pattern],
         };
-        client.subscribe(&topics).map_err(|error| configuration(&error))?;
+        client.subscribe(&topics).map_err(|error| configuration(config, &error))?;
         let limits = BufferLimits { records: config.buffer_records, bytes: config.buffer_bytes };
         let poller = Poller::new(client, limits);
         let (stop, (leave, left)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());

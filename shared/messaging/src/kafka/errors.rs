@@ -1,7 +1,9 @@
 //! What an error of the broker means for a record, decided in one place.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaConfRes;
 
+use super::config::KafkaConfig;
 use crate::bus::{BusError, DeliveryError, Refusal};
 
 /// The fate of a record. Refused is what the broker objects to in the record itself; all else is worth another try at once.
@@ -53,10 +55,38 @@ fn ends_producer(code: RDKafkaErrorCode) -> bool {
 
 /// A question that the broker did not answer.
 pub(crate) fn unavailable(broker: &str, action: &str, error: &KafkaError) -> BusError {
-    BusError::Unavailable { broker: broker.to_owned(), action: action.to_owned(), detail: error.to_string() }
+    let broker = redaction::text(broker);
+    BusError::Unavailable { broker, action: action.to_owned(), detail: error.to_string() }
 }
 
-/// A client that could not be made.
-pub(crate) fn configuration(error: &KafkaError) -> BusError {
-    BusError::Configuration(error.to_string())
+/// A client that could not be made. librdkafka repeats the value of a property that it refuses.
+pub(crate) fn configuration(config: &KafkaConfig, error: &KafkaError) -> BusError {
+    BusError::Configuration(match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, name, _) => {
+            format!("there is no property {name}")
+        }
+        KafkaError::ClientConfig(_, _, name, _) => format!("the value of {name} is not one that it can have"),
+        other => config.without_values(other.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_cannot_be_made_names_the_property_and_not_its_value() {
+        for name in ["sasl.pasword", "sasl.mechanism", "ssl.key.pem", "security.protocol", "ssl.ca.location"]
+        {
+            let mut config = KafkaConfig::default();
+            config.properties.insert(name.into(), "hunter2".into());
+            let client: Result<rdkafka::consumer::BaseConsumer, _> = config.metadata("test").create();
+            let refused = match client {
+                Ok(_) => continue,
+                Err(error) => configuration(&config, &error).to_string(),
+            };
+            assert!(!refused.contains("hunter2"), "{name}: {refused}");
+            assert!(!refused.is_empty(), "{name}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ impl MetadataClient {
         let client = config
             .metadata(&client_id)
             .create_with_context(Quiet::new(&client_id))
-            .map_err(|error| configuration(&error))?;
+            .map_err(|error| configuration(config, &error))?;
         Ok(Self {
             client: Arc::new(client),
             brokers: config.bootstrap_servers.as_str().into(),

@@ -31,8 +31,10 @@ impl KafkaProducer {
     pub(crate) fn try_new(config: &KafkaConfig, client_id: &str) -> Result<Self, BusError> {
         let context =
             Deliveries { events: Events::new(client_id), open: AtomicUsize::new(0), settled: Notify::new() };
-        let client: BaseProducer<Deliveries> =
-            config.producer(client_id).create_with_context(context).map_err(|error| configuration(&error))?;
+        let client: BaseProducer<Deliveries> = config
+            .producer(client_id)
+            .create_with_context(context)
+            .map_err(|error| configuration(config, &error))?;
         let client = Arc::new(client);
         let thread = {
             let client = Arc::clone(&client);

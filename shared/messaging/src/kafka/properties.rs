@@ -1,6 +1,10 @@
 //! Which of librdkafka's properties a deployment may choose: those by which brokers are reached, and those that trade latency,
 //! throughput and memory. All others are refused, because a promise of the bus depends on them, or because that was not examined.
 
+use std::path::Path;
+
+use redaction::REDACTED;
+
 /// The smallest limit of one message that a deployment may choose: what librdkafka has by default, and `topics.max_message_bytes` too.
 pub(crate) const LEAST_MESSAGE_BYTES: usize = 1_000_000;
 
@@ -65,6 +69,25 @@ const TUNING: &[&str] = &[
     "topic.metadata.refresh.sparse",
 ];
 
+/// Values that may be printed.
+const PROTOCOLS: &[&str] = &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+const MECHANISMS: &[&str] = &["PLAIN", "GSSAPI", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+const WORDS: &[&str] = &[
+    "true",
+    "false",
+    "none",
+    "gzip",
+    "snappy",
+    "lz4",
+    "zstd",
+    "inherit",
+    "any",
+    "v4",
+    "v6",
+    "use_all_dns_ips",
+    "resolve_canonical_bootstrap_servers_only",
+];
+
 /// Why a property is not a choice.
 fn reason(name: &str) -> &'static str {
     match name {
@@ -112,11 +135,34 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), String> {
     if name == MESSAGE_MAX_BYTES {
         return match value.parse::<usize>() {
             Ok(bytes) if bytes >= LEAST_MESSAGE_BYTES => Ok(()),
-            _ => Err(format!("{name} is {value}: it has to be a number of at least {LEAST_MESSAGE_BYTES}")),
+            Ok(bytes) => Err(format!("{name} is {bytes}: it has to be at least {LEAST_MESSAGE_BYTES}")),
+            Err(_) => Err(format!("{name} is not a number of at least {LEAST_MESSAGE_BYTES}")),
         };
     }
     let is_choice = SECURITY.iter().any(|family| name.starts_with(family))
         || REACHING.contains(&name)
         || TUNING.contains(&name);
     if is_choice { Ok(()) } else { Err(format!("{name} is not a choice: {}", reason(name))) }
+}
+
+/// The value as it may be printed: one that this property can have and that is no secret. All else may be a secret in the wrong
+/// place, such as the password of a property whose name is misspelt.
+pub(crate) fn shown(name: &str, value: &str) -> String {
+    let is_one_of = |values: &[&str]| values.iter().any(|known| known.eq_ignore_ascii_case(value));
+    let is_examined = name == MESSAGE_MAX_BYTES || REACHING.contains(&name) || TUNING.contains(&name);
+    let is_shown = match name {
+        "security.protocol" => is_security_protocol(value),
+        "sasl.mechanism" | "sasl.mechanisms" => is_one_of(MECHANISMS),
+        "ssl.ca.location" | "ssl.certificate.location" | "ssl.key.location" => {
+            return redaction::path(Path::new(value));
+        }
+        _ if is_examined => value.parse::<f64>().is_ok() || is_one_of(WORDS),
+        _ => false,
+    };
+    if is_shown { value.to_owned() } else { REDACTED.to_owned() }
+}
+
+/// Whether it is one of Kafka's security protocols.
+pub(crate) fn is_security_protocol(text: &str) -> bool {
+    PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(text))
 }

@@ -1,5 +1,6 @@
 //! From sources to settings; whatever is unknown or of the wrong type is an error that names the culprit.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use contracts::http::AllowedHosts;
@@ -7,6 +8,7 @@ use figment::error::Kind;
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
+use redaction::REDACTED;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,12 +19,18 @@ use super::{CommandLine, Common, redact};
 use crate::Definition;
 
 /// The configuration of a service, from all its sources.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings<C> {
     /// The sections that every service has.
     pub common: Common,
     /// The service's own section.
     pub own: C,
+}
+
+impl<C: Serialize> fmt::Debug for Settings<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.common, redact::debug(&self.own))
+    }
 }
 
 impl<C: DeserializeOwned + Serialize + Default> Settings<C> {
@@ -73,9 +81,20 @@ fn section<T: DeserializeOwned>(figment: &Figment, name: &str) -> Result<T, Conf
         }
         match &error.kind {
             Kind::UnknownField(_, known) => unknown_setting(&error, known),
-            _ => ConfigError::from(error),
+            kind => ConfigError::invalid(written(&error), kind),
         }
     })
+}
+
+/// The setting in which a wrong value stands: its variable, or its key and the file.
+fn written(error: &figment::Error) -> String {
+    let source = error.metadata.as_ref().map_or("", |metadata| &metadata.name);
+    match error.path.split_first() {
+        Some((section, keys)) if source == ENVIRONMENT && !keys.is_empty() => {
+            variable(section, &keys.join("__"))
+        }
+        _ => format!("{} in {source}", error.path.join(".")),
+    }
 }
 
 /// A key that its section lacks, as it was written: in the environment or in a file.
@@ -130,13 +149,26 @@ impl Common {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let listen =
-            |reason| ConfigError::Senseless { key: "http.listen", value: self.http.listen.clone(), reason };
-        let address: SocketAddr = self
-            .http
-            .listen
-            .parse()
-            .map_err(|_| listen("an address and a port are needed, such as 127.0.0.1:8080"))?;
+        let senseless = |key, reason| ConfigError::Senseless { key, value: REDACTED.to_owned(), reason };
+        let address: SocketAddr = self.http.listen.parse().map_err(|_| {
+            senseless("http.listen", "an address and a port are needed, such as 127.0.0.1:8080")
+        })?;
+        for (key, url) in [
+            ("registry.url", self.registry.url.expose()),
+            ("telemetry.otlp_endpoint", self.telemetry.otlp_endpoint.expose()),
+        ] {
+            if !url.is_empty() && !redaction::is_url(url) {
+                return Err(senseless(
+                    key,
+                    "a URL is needed; in its password, each character other than a letter, a digit and -._~ has to be \
+                     percent-encoded (/ is %2F, ? is %3F, # is %23)",
+                ));
+            }
+        }
+        let listen = |reason| {
+            let value = self.http.listen.clone();
+            ConfigError::Senseless { key: "http.listen", value, reason }
+        };
         if !address.ip().is_loopback() && !self.http.allow_insecure {
             return Err(listen(
                 "there is no authentication, so only loopback addresses are allowed; behind a network policy or proxy, \
@@ -223,7 +255,7 @@ mod tests {
         assert_eq!(settings.common.http.max_in_flight, 9);
         assert_eq!(settings.common.http.max_body_bytes, 8);
         assert_eq!(settings.common.http.listen, "127.0.0.1:8080");
-        assert_eq!(settings.common.database.url, "postgres://127.0.0.1:5432/tidings_probe");
+        assert_eq!(settings.common.database.url.expose(), "postgres://127.0.0.1:5432/tidings_probe");
         assert_eq!(settings.common.kafka.properties["sasl.mechanism"], "PLAIN");
     }
 
@@ -297,14 +329,16 @@ mod tests {
             load("", &[("TIDINGS_DATABASE__URL_FILE", path)]).unwrap(),
             load(&format!("[database]\nurl_file = '{path}'"), &[]).unwrap(),
         ] {
-            assert_eq!(settings.common.database.url, "postgres://u:hunter2@db/x");
+            assert_eq!(settings.common.database.url.expose(), "postgres://u:hunter2@db/x");
             let shown = format!("{settings:?}{}", settings.print("probe").unwrap());
             assert!(!shown.contains("hunter2"), "{shown}");
         }
         let both =
             refused("", &[("TIDINGS_DATABASE__URL_FILE", path), ("TIDINGS_DATABASE__URL", "postgres://x/y")]);
         assert!(both.contains("url_file"), "{both}");
-        assert!(refused("", &[("TIDINGS_PROBE__TOKEN_FILE", "/no/such/file")]).contains("/no/such/file"));
+        let missing = secret.path().with_extension("missing").display().to_string();
+        let unreadable = refused("", &[("TIDINGS_PROBE__TOKEN_FILE", &missing)]);
+        assert!(unreadable.contains("token_file") && unreadable.contains(&missing), "{unreadable}");
     }
 
     #[test]
@@ -313,7 +347,7 @@ mod tests {
             ("[htttp]\nlisten = ''", [("", "")], "[htttp]"),
             ("[http]\nlistne = ''", [("", "")], "listne"),
             ("[http]\nmax_in_flight = 'many'", [("", "")], "max_in_flight"),
-            ("[http", [("", "")], "http"),
+            ("[http", [("", "")], "line 1, column"),
             ("", [("TIDINGS_HTTP__LISTNE", "x")], "listne"),
             ("", [("TIDINGS_HTTP_LISTEN", "x")], "TIDINGS_HTTP__LISTEN"),
             ("", [("TIDINGS_HTTP__MAX_IN_FLIGHT", "many")], "TIDINGS_HTTP__MAX_IN_FLIGHT"),

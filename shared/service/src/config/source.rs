@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use figment::providers::Format;
 use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Error, Metadata, Profile, Provider};
-use serde::de::DeserializeOwned;
 
 use super::error::ConfigError;
 use super::nearest::{nearest, nearest_setting};
@@ -18,19 +16,6 @@ pub(super) const ENVIRONMENT: &str = "environment";
 
 /// The suffix of a key whose value is the path of a file that holds the setting.
 pub(super) const FILE_SUFFIX: &str = "_file";
-
-/// TOML for figment, whose own feature for it brings another version of the parser.
-struct Toml;
-
-impl Format for Toml {
-    type Error = toml::de::Error;
-
-    const NAME: &'static str = "TOML";
-
-    fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Self::Error> {
-        toml::from_str(text)
-    }
-}
 
 /// A file or the environment, ready to be merged.
 #[derive(Debug)]
@@ -54,10 +39,7 @@ impl Source {
     pub(super) fn file(path: &Path, defaults: &Dict) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let mut data = Toml::string(&text)
-            .data()
-            .map_err(|error| ConfigError::Invalid(Box::new(error.with_path(&path.display().to_string()))))?;
-        let mut dict = data.remove(&Profile::Default).unwrap_or_default();
+        let mut dict: Dict = toml::from_str(&text).map_err(|error| not_toml(path, &text, &error))?;
         for section in dict.keys() {
             if !defaults.contains_key(section) {
                 let meant = match nearest(section, defaults.keys().map(String::as_str)) {
@@ -97,6 +79,18 @@ impl Source {
         let metadata = Metadata::named(ENVIRONMENT)
             .interpolater(|_, keys| format!("{PREFIX}{}", keys.join("__").to_ascii_uppercase()));
         Ok(Self { metadata, dict })
+    }
+}
+
+/// Where the text is no TOML.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+    let line_begins = before.rfind('\n').map_or(0, |end| end + 1);
+    ConfigError::NotToml {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_begins..].chars().count() + 1,
+        detail: error.message().to_owned(),
     }
 }
 
@@ -181,8 +175,10 @@ fn read_files(dict: &mut Dict, defaults: &Dict) -> Result<(), ConfigError> {
             return Err(ConfigError::Twice { key: stem, file_key: key });
         }
         let path = std::path::PathBuf::from(path);
-        let content =
-            std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path, source })?;
+        let content = std::fs::read_to_string(&path).map_err(|source| {
+            let path = redaction::path(&path);
+            ConfigError::UnreadableValue { key: key.clone(), path, source }
+        })?;
         dict.insert(stem, Value::from(content.trim_end_matches(['\r', '\n'])));
     }
     Ok(())

@@ -82,7 +82,7 @@ async fn codec(
     retry: Retry,
 ) -> anyhow::Result<Arc<Codec>> {
     let registry = RegistryConfig {
-        url: config.registry.url.clone(),
+        url: config.registry.url.expose().to_owned(),
         auto_register_schemas: config.registry.auto_register_schemas,
     };
     // The codec waits by itself, call by call.

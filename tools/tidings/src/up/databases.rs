@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
 /// How long the server may take for what is asked of all its databases.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The SQLSTATE of a server, a role or a database that has as many connections as it may have.
+const TOO_MANY_CONNECTIONS: &str = "53300";
 
 /// The URL of one database of the server at `base`; parameters behind a `?` stay.
 pub fn database_url(base: &str, database: &str) -> String {
@@ -20,14 +22,16 @@ pub fn database_url(base: &str, database: &str) -> String {
 
 /// A URL as it may be printed: without its parameters too, which can hold a password.
 pub fn without_password(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or_default();
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, rest)), Some((_, host))) => {
-            let user = rest.split(['@', ':']).next().unwrap_or_default();
-            format!("{scheme}://{user}@{host}")
-        }
-        _ => url.to_owned(),
-    }
+    let shown = redaction::url(url).replace(&format!(":{}@", redaction::REDACTED), "@");
+    shown.split('?').next().unwrap_or_default().to_owned()
+}
+
+/// Refuses the URL of a server that can't be parsed, before a part of its password is taken for a host or a database.
+///
+/// # Errors
+/// When it is no PostgreSQL URL. It is not shown.
+pub fn check(base: &str) -> anyhow::Result<()> {
+    database::connect_options(base).map(drop).context("--postgres is no PostgreSQL URL")
 }
 
 async fn bounded<T>(base: &str, asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -36,9 +40,15 @@ async fn bounded<T>(base: &str, asking: impl Future<Output = anyhow::Result<T>>)
 }
 
 async fn connect(url: &str) -> anyhow::Result<PgConnection> {
-    let options: PgConnectOptions =
-        url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(url)))?;
-    options.connect().await.with_context(|| format!("connecting to {}", without_password(url)))
+    let options = database::connect_options(url)
+        .with_context(|| format!("{} is no PostgreSQL URL", without_password(url)))?;
+    options.connect().await.map_err(|error| {
+        let is_full = error.as_database_error().and_then(|error| error.code()).as_deref() == Some(TOO_MANY_CONNECTIONS);
+        let full = "it takes no more connections: close some, or raise max_connections (or the role's or the database's CONNECTION LIMIT)";
+        let error = anyhow::Error::new(error);
+        let error = if is_full { error.context(full) } else { error };
+        error.context(format!("connecting to {}", without_password(url)))
+    })
 }
 
 /// Asks the server itself.

@@ -43,6 +43,9 @@ impl Foundation {
         database_names: &[String],
         say: &Say,
     ) -> anyhow::Result<(Self, Addresses)> {
+        if let Some(url) = &options.postgres {
+            databases::check(url)?;
+        }
         if let Some(real) = &options.kafka {
             reachable::kafka(&real.bootstrap_servers).await?;
             reachable::registry(&real.registry).await?;
@@ -65,8 +68,8 @@ impl Foundation {
                 url
             }
         };
-        databases::create_missing(&postgres, database_names).await?;
         let pools = connections::pools(&postgres, database_names.len()).await?;
+        databases::create_missing(&postgres, database_names).await?;
         let (kafka, registry) = match &options.kafka {
             Some(real) => {
                 let kafka =

@@ -45,19 +45,20 @@ pub(super) async fn kafka(address: &str) -> Result<(), UnreachableError> {
     for server in address.split(',').map(str::trim) {
         let port = server.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() {
-            let (address, server) = (address.to_owned(), server.to_owned());
+            let (address, server) = (redaction::text(address), redaction::text(server));
             return Err(UnreachableError::Address { address, server });
         }
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await {
             Ok(Ok(_)) => is_connected = true,
-            Ok(Err(error)) => reasons.push(format!("{server}: {error}")),
+            Ok(Err(error)) => reasons.push(format!("{}: {error}", redaction::text(server))),
             Err(_) => {
+                let server = redaction::text(server);
                 reasons.push(format!("{server}: no answer within {} s", CONNECT_TIMEOUT.as_secs()));
             }
         }
     }
     if !is_connected {
-        let (address, reasons) = (address.to_owned(), reasons.join("; "));
+        let (address, reasons) = (redaction::text(address), reasons.join("; "));
         return Err(UnreachableError::NoConnection { address, reasons });
     }
     let config = KafkaConfig {
@@ -67,7 +68,7 @@ pub(super) async fn kafka(address: &str) -> Result<(), UnreachableError> {
     };
     let asking = async { KafkaBus::try_new(config)?.ping(ANSWER_TIMEOUT).await };
     asking.await.map_err(|error| UnreachableError::NotABroker {
-        address: address.to_owned(),
+        address: redaction::text(address),
         detail: error.to_string(),
     })
 }
@@ -77,7 +78,7 @@ pub(super) async fn kafka(address: &str) -> Result<(), UnreachableError> {
 /// # Errors
 /// When none does within 10 s.
 pub(super) async fn registry(url: &str) -> Result<(), UnreachableError> {
-    let refused = |detail: String| UnreachableError::Registry { url: url.to_owned(), detail };
+    let refused = |detail: String| UnreachableError::Registry { url: redaction::text(url), detail };
     let client = Client::try_new(url).map_err(|error| refused(error.to_string()))?;
     let answer = timeout(ANSWER_TIMEOUT, client.get::<Value>("/subjects")).await;
     match answer {
@@ -118,6 +119,10 @@ mod tests {
             let error = kafka(&servers).await.unwrap_err().to_string();
             assert!(error.contains(&format!("--kafka {servers}: no connection ({address}: ")), "{error}");
         }
+        let error = kafka("u:hunter2@broker").await.unwrap_err().to_string();
+        assert!(error.contains("is not HOST:PORT") && !error.contains("hunter2"), "{error}");
+        let error = registry("u:12/hunter2@registry").await.unwrap_err().to_string();
+        assert!(error.contains("--registry") && !error.contains("hunter2"), "{error}");
         let error = kafka("localhost").await.unwrap_err().to_string();
         assert!(error.contains("\"localhost\" is not HOST:PORT"), "{error}");
         let error = registry(&format!("http://{address}")).await.unwrap_err().to_string();

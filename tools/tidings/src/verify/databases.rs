@@ -7,7 +7,6 @@ use anyhow::Context;
 use contracts::Codec;
 use contracts::topics::{Topic, Topics};
 use futures::TryStreamExt;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
@@ -100,13 +99,15 @@ pub(super) async fn said<T, E: Into<anyhow::Error>>(
 }
 
 pub(super) async fn open(postgres: &str, service: ServiceName) -> anyhow::Result<PgConnection> {
+    database::connect_options(&postgres.replace("{service}", service.as_str()))
+        .context("--postgres is no PostgreSQL URL")?;
     let url = if postgres.contains("{service}") {
         postgres.replace("{service}", service.as_str())
     } else {
         database_url(postgres, &service.database())
     };
-    let options: PgConnectOptions =
-        url.parse().with_context(|| format!("{} is not a PostgreSQL URL", without_password(&url)))?;
+    let options = database::connect_options(&url)
+        .with_context(|| format!("{} is no PostgreSQL URL", without_password(&url)))?;
     let options = options.application_name("tidings verify");
     let connecting = || format!("connecting to {}", without_password(&url));
     let conn = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
