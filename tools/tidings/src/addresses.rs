@@ -17,7 +17,7 @@ pub struct Address {
     pub note: String,
 }
 
-/// All parts: the services, then what they run on. The database's address has its password only `with_password`.
+/// All parts: the services, then what they run on. Addresses have their passwords only `with_password`.
 pub fn of(system: &RunningSystem, with_password: bool) -> Vec<Address> {
     let address = |name: &str, address: &str, note: String| Address {
         name: name.to_owned(),
@@ -35,9 +35,10 @@ pub fn of(system: &RunningSystem, with_password: bool) -> Vec<Address> {
     let database = if with_password { system.postgres.clone() } else { without_password(&system.postgres) };
     addresses.push(address("database", &database, "databases tidings_order, ...".to_owned()));
     addresses.push(address("kafka", &system.kafka, format!("topics {}.*", system.topics_prefix)));
-    addresses.push(address("registry", &system.registry, String::new()));
+    let url = |url: &str| if with_password { url.to_owned() } else { redaction::url(url) };
+    addresses.push(address("registry", &url(&system.registry), String::new()));
     if let Some(traces) = &system.traces {
-        addresses.push(address("traces", traces, "tidings trace ORDER_ID".to_owned()));
+        addresses.push(address("traces", &url(traces), "tidings trace ORDER_ID".to_owned()));
     }
     addresses.push(address("logs", &system.logs.display().to_string(), String::new()));
     addresses
@@ -50,12 +51,12 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// What the command prints: all parts, or the address of the one called `name`.
+/// What the command prints: all parts of the running system `system`, or the address of the one called `name`.
 ///
 /// # Errors
 /// When no system runs, or it has no such part.
-pub fn run(name: Option<&str>, with_password: bool) -> anyhow::Result<String> {
-    let system = RunningSystem::find()?.context("no system runs here; `tidings up` starts one")?;
+pub fn run(system: Option<&str>, name: Option<&str>, with_password: bool) -> anyhow::Result<String> {
+    let system = RunningSystem::find(system)?.context("no system runs here; `tidings up` starts one")?;
     print(&of(&system, with_password), name)
 }
 
@@ -80,6 +81,7 @@ mod tests {
         let services = ["payment", "order", "loyalty", "analytics"];
         RunningSystem {
             pid: 1,
+            start_ticks: None,
             services: services.map(|name| (name.to_owned(), format!("http://127.0.0.1/{name}"))).into(),
             postgres: "postgres://me:hunter2@127.0.0.1:5432/postgres".to_owned(),
             kafka: "127.0.0.1:9092".to_owned(),

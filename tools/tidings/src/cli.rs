@@ -11,11 +11,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::state::RunningSystem;
+use crate::state::{self, RunningSystem};
 use crate::up::configuration::OtlpProtocol;
 use crate::up::options::{self, Collector, RealKafka};
 use crate::up::ports::Ports;
-use crate::{demo, up};
+use crate::{demo, output, up};
 
 /// Where a service listens unless something else is said.
 const DEFAULT_ORDER_URL: &str = "http://127.0.0.1:8080";
@@ -28,6 +28,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     command: Command,
+    /// The system's name, if you run several at once: `up` and `demo` start it under this name, all others find it by it.
+    #[arg(long, global = true, value_name = "NAME", value_parser = state::name)]
+    name: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,12 +96,12 @@ impl SchemasArgs {
         match self.command {
             SchemasCommand::Check { dir } => {
                 let report = contracts::gate::check(&dir);
-                println!("{report}");
+                output::line(&report)?;
                 Ok(code(report.faults().next().is_none()))
             }
             SchemasCommand::Publish { dir } => {
                 for file in contracts::gate::publish(&dir)? {
-                    println!("{}", file.display());
+                    output::line(file.display())?;
                 }
                 Ok(code(true))
             }
@@ -111,6 +114,7 @@ impl SchemasArgs {
 #[command(after_help = "Examples:
   tidings up                                            everything embedded: nothing to install but PostgreSQL
   tidings up --ports auto                               beside something that uses ports 8080 to 8084
+  tidings up --ports auto --name blue                   beside another system; `tidings verify --name blue` looks at this one
   tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --data ./data
   tidings up --kafka 127.0.0.1:9092 --registry http://127.0.0.1:8085 --postgres postgres://me@127.0.0.1:5432
   tidings up --otlp http://127.0.0.1:4318 --jaeger http://127.0.0.1:16686
@@ -174,10 +178,12 @@ enum PortsArg {
     Auto,
 }
 
-impl From<Parts> for options::Options {
-    fn from(parts: Parts) -> Self {
+impl Parts {
+    fn options(self, name: Option<String>) -> options::Options {
+        let parts = self;
         let kafka = parts.kafka.zip(parts.registry);
-        Self {
+        options::Options {
+            name,
             kafka: kafka.map(|(bootstrap_servers, registry)| RealKafka { bootstrap_servers, registry }),
             postgres: parts.postgres,
             data: parts.data,
@@ -204,18 +210,19 @@ impl Cli {
     /// # Errors
     /// When the command could not be carried out.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let name = self.name.as_deref();
         match self.command {
             Command::Up(args) => {
-                up::run(&args.parts.into()).await?;
+                up::run(&args.parts.options(self.name)).await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Demo(args) => demo::run(&args.parts.into(), args.exit).await,
+            Command::Demo(args) => demo::run(&args.parts.options(self.name), args.exit).await,
             Command::Schemas(args) => args.run(),
-            Command::Addresses(args) => args.run(),
-            Command::Import(args) => args.run().await,
-            Command::Load(args) => args.run().await,
-            Command::Trace(args) => args.run().await,
-            Command::Verify(args) => args.run().await,
+            Command::Addresses(args) => args.run(name),
+            Command::Import(args) => args.run(name).await,
+            Command::Load(args) => args.run(name).await,
+            Command::Trace(args) => args.run(name).await,
+            Command::Verify(args) => args.run(name).await,
         }
     }
 }
@@ -260,6 +267,15 @@ mod tests {
         assert!(!parse(&["--otlp-protocol", "grpc"]));
         assert!(!parse(&["--jaeger", "http://j"]));
         assert!(Cli::try_parse_from(["tidings", "trace", "no-id"]).is_err());
+    }
+
+    #[test]
+    fn every_command_finds_a_system_by_its_name() {
+        for command in [&["up"][..], &["addresses"], &["load"], &["verify"], &["import", "f.csv"]] {
+            let parse = |name| Cli::try_parse_from([&["tidings"], command, &["--name", name]].concat());
+            assert_eq!(parse("blue").unwrap().name.as_deref(), Some("blue"), "{command:?}");
+            assert!(parse("../blue").is_err(), "{command:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use contracts::Codec;
+use contracts::clock;
 use contracts::codec::RegistryConfig;
 use contracts::topics::Topics;
 use futures::{StreamExt, stream};
@@ -75,16 +76,18 @@ pub async fn run(options: &Options, exit: bool) -> anyhow::Result<ExitCode> {
 async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool> {
     let order = stack.client(ServiceName::Order)?;
     let inventory = stack.client(ServiceName::Inventory)?;
+    // A process id repeats in containers; the keys of another demo's orders would be answered with those.
+    let run = clock::new_id();
     for (sku, quantity) in orders::STOCK {
-        let key = format!("demo-{}-{sku}", std::process::id());
+        let key = format!("demo-{run}-{sku}");
         inventory.replenish(sku, &key, quantity).await.into_result().context("replenishing")?;
     }
-    follow_one_order(stack, &order, started, say).await?;
+    follow_one_order(stack, &order, run, started, say).await?;
 
     let progress = Arc::new(Progress::default());
     let placing_done = CancellationToken::new();
     let placing = async {
-        let placed = place_all(&order, &progress).await;
+        let placed = place_all(&order, run, &progress).await;
         placing_done.cancel();
         placed
     };
@@ -102,7 +105,13 @@ async fn show(stack: &Stack, started: Instant, say: &Say) -> anyhow::Result<bool
     Ok(has_every_end && have_ended && report.holds())
 }
 
-async fn follow_one_order(stack: &Stack, order: &Client, started: Instant, say: &Say) -> anyhow::Result<()> {
+async fn follow_one_order(
+    stack: &Stack,
+    order: &Client,
+    run: Uuid,
+    started: Instant,
+    say: &Say,
+) -> anyhow::Result<()> {
     let system = stack.system();
     let registry = RegistryConfig { url: system.registry.clone(), auto_register_schemas: false };
     let topics = Topics::new(system.topics_prefix.clone());
@@ -110,7 +119,7 @@ async fn follow_one_order(stack: &Stack, order: &Client, started: Instant, say: 
     let mut follower = Follower::begin(&system.kafka, codec).await?;
     say(String::new());
     let request = orders::request(0, Plan::Confirmed);
-    let placed = place(order, 0, &request).await?;
+    let placed = place(order, &order_key(run, 0), &request).await?;
     say(format!("POST /orders  202  order {placed}"));
     timeline::print(&mut follower, placed, say).await?;
     say(format!("the first order was confirmed {} after the start", duration(started.elapsed())));
@@ -130,24 +139,28 @@ async fn show_trace(system: &RunningSystem, order: &Client, order_id: Uuid, say:
     }
 }
 
+/// The Idempotency-Key of an order: that of no other run.
+fn order_key(run: Uuid, number: usize) -> String {
+    format!("demo-{run}-{number}")
+}
+
 /// Places one order, repeating it while its outcome is unknown.
-async fn place(order: &Client, number: usize, request: &Value) -> anyhow::Result<Uuid> {
-    let key = format!("demo-{}-{number}", std::process::id());
+async fn place(order: &Client, key: &str, request: &Value) -> anyhow::Result<Uuid> {
     for _ in 0..10 {
-        match order.place_order(&key, request).await {
+        match order.place_order(key, request).await {
             Answer::Done { body, .. } => return Ok(body.order_id),
             Answer::Rejected(why) => bail!("the order service rejected an order: {why}"),
             Answer::Unknown(_) => tokio::time::sleep(Duration::from_millis(300)).await,
         }
     }
-    bail!("the order service at {} does not answer", order.base())
+    bail!("the order service at {} does not answer", order.shown())
 }
 
-async fn place_all(order: &Client, progress: &Progress) -> anyhow::Result<()> {
+async fn place_all(order: &Client, run: Uuid, progress: &Progress) -> anyhow::Result<()> {
     let placed: Vec<anyhow::Result<()>> = stream::iter(orders::plans().into_iter().enumerate())
         .map(async |(index, plan)| {
             let number = index + 1;
-            let order_id = place(order, number, &orders::request(number, plan)).await?;
+            let order_id = place(order, &order_key(run, number), &orders::request(number, plan)).await?;
             if plan == Plan::Cancelled {
                 let key = format!("demo-cancel-{order_id}");
                 let path = format!("/orders/{order_id}/cancellation");

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::client::{Answer, Client};
 use crate::demo::orders::{self, Plan};
+use crate::output;
 use crate::services::ServiceName;
 use crate::up::StopSignals;
 
@@ -127,7 +128,8 @@ impl Load {
             self.place(number, plans[number % plans.len()]).await?;
             number += 1;
             if reported.elapsed() >= REPORT_EVERY {
-                println!("{}", self.figures);
+                // Whoever reads the figures is not needed for the load.
+                let _ = output::line(self.figures);
                 reported = Instant::now();
             }
         }
@@ -189,18 +191,18 @@ async fn until_known<T>(
             }
             Ok(Answer::Rejected(why)) => {
                 target.has_answered = true;
-                eprintln!("rejected: {why}");
+                output::diagnostic(format_args!("rejected: {why}"));
                 return Ok(None);
             }
             Ok(Answer::Unknown(why)) => why,
             Err(_) => last_error.clone().unwrap_or_else(|| "no answer".to_owned()),
         };
         if Instant::now() + REPEAT_AFTER >= deadline {
-            let (service, url) = (target.service, target.client.base().to_owned());
+            let (service, url) = (target.service, target.client.shown());
             return Err(GaveUp { service, url, bound, figures: *figures, reason });
         }
         if last_error.is_none() {
-            eprintln!("no answer from {}, asking again: {reason}", target.service);
+            output::diagnostic(format_args!("no answer from {}, asking again: {reason}", target.service));
         }
         last_error = Some(reason);
         figures.repeated += 1;

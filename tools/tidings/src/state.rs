@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct RunningSystem {
     /// The process id of `tidings up`.
     pub pid: u32,
+    /// When that process started, in clock ticks after the start of the machine: another process can get its id later.
+    #[serde(default)]
+    pub start_ticks: Option<u64>,
     /// Base URL of each service by its name.
     pub services: BTreeMap<String, String>,
     /// Base URL of the PostgreSQL server, without a database's name.
@@ -37,15 +40,16 @@ pub struct StateFile {
     path: PathBuf,
 }
 
-/// Where the state file of this user stands: the runtime directory, or one of the user's own under `/tmp`.
+/// Where the state file of this user's system `name` stands: the runtime directory, or one of the user's own under `/tmp`.
 ///
 /// # Errors
 /// When that directory belongs to another user.
-pub fn default_path() -> anyhow::Result<PathBuf> {
+pub fn default_path(name: Option<&str>) -> anyhow::Result<PathBuf> {
+    let file = name.map_or_else(|| "tidings.json".to_owned(), |name| format!("tidings-{name}.json"));
     #[expect(clippy::disallowed_methods, reason = "the command's own surroundings, no configuration")]
     let runtime_dir = std::env::var("XDG_RUNTIME_DIR").ok().filter(|dir| Path::new(dir).is_absolute());
     if let Some(dir) = runtime_dir.map(PathBuf::from).filter(|dir| dir.is_dir()) {
-        return Ok(dir.join("tidings.json"));
+        return Ok(dir.join(file));
     }
     // Linux shows a process's owner as the owner of its directory under /proc.
     let user = fs::metadata("/proc/self").map(|own| own.uid()).context("who runs this process?")?;
@@ -63,7 +67,28 @@ pub fn default_path() -> anyhow::Result<PathBuf> {
         }
         Err(error) => return Err(error).with_context(|| format!("creating {}", dir.display())),
     }
-    Ok(dir.join("tidings.json"))
+    Ok(dir.join(file))
+}
+
+/// The name of a system, of which a user can have several: a part of a file's name.
+///
+/// # Errors
+/// When it has other characters than letters, digits, `-` and `_`, or more than 40.
+pub fn name(text: &str) -> Result<String, String> {
+    let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if is_name && (1..=40).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 40 letters, digits, - and _".to_owned())
+    }
+}
+
+/// When a process started, in clock ticks after the start of the machine; none if there is no such process.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name, in parentheses, may hold anything. proc_pid_stat(5): starttime is field 22, state is field 3.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(22 - 3)?.parse().ok()
 }
 
 /// Refuses to go on while another system of this user runs.
@@ -73,7 +98,8 @@ pub fn default_path() -> anyhow::Result<PathBuf> {
 pub fn refuse_second(path: &Path) -> anyhow::Result<()> {
     match RunningSystem::read(path)?.filter(RunningSystem::is_alive) {
         Some(other) => bail!(
-            "a system is running already (process {}, orders at {}); stop it first",
+            "a system is running already (process {}, orders at {}); stop it first, or start another one beside it with --name NAME \
+             --ports auto",
             other.pid,
             other.service("order").unwrap_or("?")
         ),
@@ -108,12 +134,12 @@ impl Drop for StateFile {
 }
 
 impl RunningSystem {
-    /// The system that runs, if one does.
+    /// The system of this name that runs, if one does.
     ///
     /// # Errors
     /// When there is a state file that can't be read.
-    pub fn find() -> anyhow::Result<Option<Self>> {
-        Ok(Self::read(&default_path()?)?.filter(Self::is_alive))
+    pub fn find(name: Option<&str>) -> anyhow::Result<Option<Self>> {
+        Ok(Self::read(&default_path(name)?)?.filter(Self::is_alive))
     }
 
     fn read(path: &Path) -> anyhow::Result<Option<Self>> {
@@ -125,7 +151,12 @@ impl RunningSystem {
     }
 
     fn is_alive(&self) -> bool {
-        Path::new(&format!("/proc/{}", self.pid)).exists()
+        match (start_ticks(self.pid), self.start_ticks) {
+            (Some(started), Some(recorded)) => started == recorded,
+            // Recorded by an earlier release.
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
     }
 
     /// A service's base URL.
@@ -141,6 +172,7 @@ mod tests {
     fn system(pid: u32) -> RunningSystem {
         RunningSystem {
             pid,
+            start_ticks: start_ticks(pid),
             services: BTreeMap::from([("order".into(), "http://127.0.0.1:8080".into())]),
             postgres: "postgres://tidings@127.0.0.1:5432".into(),
             kafka: "127.0.0.1:9092".into(),
@@ -172,6 +204,17 @@ mod tests {
         refuse_second(&path).unwrap();
         let _alive = StateFile::create(&path, &system(std::process::id())).unwrap();
         refuse_second(&path).unwrap_err();
+    }
+
+    #[test]
+    fn systems_of_different_names_have_different_files() {
+        let file = |name: Option<&str>| default_path(name).unwrap();
+        assert!(file(None).ends_with("tidings.json"));
+        assert_ne!(file(Some("a")), file(Some("b")));
+        assert!(name("blue-2").is_ok());
+        for refused in ["", "../x", "a b", &"n".repeat(41)] {
+            assert!(name(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ pub mod process;
 mod reachable;
 pub mod stack;
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -21,6 +20,7 @@ use self::options::Options;
 use self::process::Say;
 use self::stack::Stack;
 use crate::addresses;
+use crate::output;
 use crate::state::{self, StateFile};
 
 /// Runs the system until Ctrl-C or SIGTERM.
@@ -54,7 +54,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
 /// # Errors
 /// When it can't be started, or another one runs.
 pub async fn start_registered(options: &Options, say: &Say) -> anyhow::Result<(Stack, StateFile)> {
-    let path = state::default_path()?;
+    let path = state::default_path(options.name.as_deref())?;
     state::refuse_second(&path)?;
     let stack = Stack::start(options, Arc::clone(say)).await?;
     match StateFile::create(&path, stack.system()) {
@@ -80,7 +80,7 @@ pub fn list(stack: &Stack, say: &Say) {
 /// Prints each line, to standard output. A reader that has gone away (`tidings up | head`) stops nothing.
 pub fn to_terminal() -> Say {
     Arc::new(|line| {
-        let _ = writeln!(std::io::stdout(), "{line}");
+        let _ = output::line(line);
     })
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::addresses;
+use crate::{addresses, output};
 
 /// Prints where the parts of the running system are: services, database, broker, registry, traces, logs.
 #[derive(Debug, Args)]
@@ -23,8 +23,8 @@ pub(super) struct AddressesArgs {
 }
 
 impl AddressesArgs {
-    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        println!("{}", addresses::run(self.part.as_deref(), self.with_password)?);
+    pub(super) fn run(&self, system: Option<&str>) -> anyhow::Result<ExitCode> {
+        output::line(addresses::run(system, self.part.as_deref(), self.with_password)?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

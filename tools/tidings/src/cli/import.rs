@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{DEFAULT_INVENTORY_URL, DEFAULT_ORDER_URL, code, service_url};
 use crate::import;
+use crate::output;
 use crate::state::RunningSystem;
 
 /// Places the orders of a CSV file of invoices, and waits until each has ended.
@@ -19,8 +20,9 @@ use crate::state::RunningSystem;
 
 The columns InvoiceNo, StockCode, Quantity, UnitPrice and CustomerID are read. Rows of one InvoiceNo are one
 order, in GBP, paid with tok_visa. An invoice is rejected whole, with every reason, when it is a credit note
-(C...) or an adjustment (another letter), lacks a customer, or has a row whose quantity is not positive or whose
-price is not positive or not whole pence. A second run places nothing twice.
+(C...) or an adjustment (another letter), lacks a customer or has two, or has a row whose quantity is not positive or whose
+price is not positive or not whole pence. A second run places nothing twice: it continues one that was interrupted.
+When nothing is answered for --timeout, the rest is not sent.
 
 Ends with 0 when every order was accepted and has ended, with 1 otherwise.")]
 pub(super) struct ImportArgs {
@@ -44,7 +46,7 @@ pub(super) struct ImportArgs {
     /// Where rejected invoices are listed with their reasons.
     #[arg(long, value_name = "FILE.csv", default_value = "rejects.csv")]
     rejects: PathBuf,
-    /// Seconds to wait for the last orders to end, and for the outcome of one request.
+    /// Seconds to wait for the last orders to end, for the outcome of one request, and for any answer at all.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
     /// Reads and judges the file, and places nothing.
@@ -66,28 +68,28 @@ fn positive(text: &str) -> Result<usize, String> {
 }
 
 impl ImportArgs {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, name: Option<&str>) -> anyhow::Result<ExitCode> {
         if self.dry_run {
             let figures = import::dry_run(&self.file, &self.rejects)?;
             if self.json {
-                println!("{}", serde_json::to_string_pretty(&figures)?);
+                output::line(serde_json::to_string_pretty(&figures)?)?;
             } else {
-                print!("{figures}");
+                output::text(&figures)?;
             }
             return Ok(ExitCode::SUCCESS);
         }
         let json = self.json;
-        let summary = import::run(&self.into_options()?).await?;
+        let summary = import::run(&self.into_options(name)?).await?;
         if json {
-            println!("{}", serde_json::to_string_pretty(&summary)?);
+            output::line(serde_json::to_string_pretty(&summary)?)?;
         } else {
-            print!("{summary}");
+            output::text(&summary)?;
         }
         Ok(code(summary.is_complete()))
     }
 
-    fn into_options(self) -> anyhow::Result<import::Options> {
-        let running = RunningSystem::find()?;
+    fn into_options(self, name: Option<&str>) -> anyhow::Result<import::Options> {
+        let running = RunningSystem::find(name)?;
         let url = |service, default| service_url(running.as_ref(), service, default);
         Ok(import::Options {
             order_url: self.url.unwrap_or_else(|| url("order", DEFAULT_ORDER_URL)),

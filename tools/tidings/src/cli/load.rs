@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{DEFAULT_INVENTORY_URL, DEFAULT_ORDER_URL, service_url};
 use crate::load;
+use crate::output;
 use crate::state::RunningSystem;
 
 /// Places orders steadily, of every kind that the demo knows, until it is stopped.
@@ -44,8 +45,8 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 impl LoadArgs {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let running = RunningSystem::find()?;
+    pub(super) async fn run(self, name: Option<&str>) -> anyhow::Result<ExitCode> {
+        let running = RunningSystem::find(name)?;
         let url = |service, default| service_url(running.as_ref(), service, default);
         let options = load::Options {
             order_url: self.url.unwrap_or_else(|| url("order", DEFAULT_ORDER_URL)),
@@ -54,7 +55,7 @@ impl LoadArgs {
             duration: self.duration.map(Duration::from_secs),
             give_up_after: self.give_up_after.map(Duration::from_secs),
         };
-        println!("{}", load::run(&options).await?);
+        output::line(load::run(&options).await?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

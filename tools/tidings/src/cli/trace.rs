@@ -8,6 +8,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::{DEFAULT_ORDER_URL, code, service_url};
+use crate::output;
 use crate::state::RunningSystem;
 use crate::trace;
 
@@ -42,19 +43,19 @@ pub(super) struct TraceArgs {
 }
 
 impl TraceArgs {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, name: Option<&str>) -> anyhow::Result<ExitCode> {
         let json = self.json;
-        let trace = trace::run(self.order_id, &self.into_options()?).await?;
+        let trace = trace::run(self.order_id, &self.into_options(name)?).await?;
         if json {
-            println!("{}", serde_json::to_string_pretty(&trace)?);
+            output::line(serde_json::to_string_pretty(&trace)?)?;
         } else {
-            print!("{trace}");
+            output::text(&trace)?;
         }
         Ok(code(trace.is_complete()))
     }
 
-    fn into_options(self) -> anyhow::Result<trace::Options> {
-        let running = RunningSystem::find()?;
+    fn into_options(self, name: Option<&str>) -> anyhow::Result<trace::Options> {
+        let running = RunningSystem::find(name)?;
         let order_url = self.url.unwrap_or_else(|| service_url(running.as_ref(), "order", DEFAULT_ORDER_URL));
         let traces_url = self.jaeger.or_else(|| running.as_ref()?.traces.clone()).with_context(|| {
             if running.is_some() {

@@ -11,6 +11,7 @@ use clap::Args;
 use messaging::KafkaConfig;
 use tokio_util::sync::CancellationToken;
 
+use crate::output;
 use crate::state::RunningSystem;
 use crate::up::StopSignals;
 use crate::verify::databases::SILENCE;
@@ -101,13 +102,13 @@ pub(super) struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, name: Option<&str>) -> anyhow::Result<ExitCode> {
         if self.list_checks {
-            print!("{}", verify::page::checks());
+            output::text(verify::page::checks())?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.follow {
-            return self.follow().await;
+            return self.follow(name).await;
         }
         let options = verify::Options {
             wait: self.wait.then(|| Duration::from_secs(self.timeout)),
@@ -118,10 +119,10 @@ impl VerifyArgs {
             },
         };
         let format = self.format;
-        let report = verify::run(&self.target()?, options).await?;
+        let report = verify::run(&self.target(name)?, options).await?;
         match format {
-            Format::Text => print!("{report}"),
-            Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+            Format::Text => output::text(&report)?,
+            Format::Json => output::line(serde_json::to_string_pretty(&report)?)?,
         }
         Ok(match (report.holds(), report.is_violated()) {
             (true, _) => ExitCode::SUCCESS,
@@ -130,7 +131,7 @@ impl VerifyArgs {
         })
     }
 
-    async fn follow(self) -> anyhow::Result<ExitCode> {
+    async fn follow(self, name: Option<&str>) -> anyhow::Result<ExitCode> {
         let (format, options) = (self.format, follow::Options { scrub_rate: self.scrub_rate });
         let stop = CancellationToken::new();
         let mut signals = StopSignals::listen()?;
@@ -154,7 +155,7 @@ impl VerifyArgs {
                 stop.cancel();
             }
         };
-        let target = self.target()?;
+        let target = self.target(name)?;
         let violations = tokio::select! {
             violations = follow::run(&target, options, &stop, output) => violations?,
             violations = stopping => violations,
@@ -163,8 +164,8 @@ impl VerifyArgs {
         Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn target(self) -> anyhow::Result<Target> {
-        let running = RunningSystem::find()?.map(|system| Target::from(&system));
+    fn target(self, name: Option<&str>) -> anyhow::Result<Target> {
+        let running = RunningSystem::find(name)?.map(|system| Target::from(&system));
         let needed = |given: Option<String>, found: fn(&Target) -> &String, option: &str| {
             given
                 .or_else(|| running.as_ref().map(|target| found(target).clone()))
@@ -174,8 +175,10 @@ impl VerifyArgs {
             KafkaConfig::new(needed(self.kafka, |target| &target.kafka.bootstrap_servers, "--kafka")?);
         if let Some(file) = &self.kafka_config {
             kafka.properties = properties(file)?;
-            kafka.check().with_context(|| format!("{}", file.display()))?;
         }
+        let source =
+            || self.kafka_config.as_ref().map_or("--kafka".to_owned(), |file| file.display().to_string());
+        kafka.check().with_context(source)?;
         Ok(Target {
             postgres: needed(self.postgres, |target| &target.postgres, "--postgres")?,
             kafka,
@@ -191,9 +194,7 @@ impl VerifyArgs {
 
 /// One NAME=VALUE a line; empty lines and those that begin with # say nothing. NAME_file=PATH takes the value from a file.
 fn properties(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let read =
-        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
-    let text = read(file)?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let lines = text.lines().map(str::trim).enumerate();
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
@@ -204,7 +205,13 @@ fn properties(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
                 .with_context(|| format!("{}, line {}: no NAME=VALUE", file.display(), number + 1))?;
             let (name, value) = (name.trim_end(), value.trim_start());
             Ok(match name.strip_suffix("_file") {
-                Some(name) => (name.to_owned(), read(Path::new(value))?.trim_end().to_owned()),
+                Some(name) => {
+                    let secret = std::fs::read_to_string(value).with_context(|| {
+                        let path = redaction::path(Path::new(value));
+                        format!("{}, line {}: reading {path}", file.display(), number + 1)
+                    })?;
+                    (name.to_owned(), secret.trim_end().to_owned())
+                }
                 None => (name.to_owned(), value.to_owned()),
             })
         })
@@ -227,6 +234,10 @@ mod tests {
         let expected = [("sasl.password", "a=b"), ("security.protocol", "SASL_SSL")];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(properties(&file).unwrap(), BTreeMap::from(expected));
+
+        std::fs::write(&file, "sasl.password_file=hunter2\n").unwrap();
+        let error_text = format!("{:#}", properties(&file).unwrap_err());
+        assert!(error_text.contains("line 1") && !error_text.contains("hunter2"), "{error_text}");
 
         std::fs::write(&file, "security.protocol=SASL_SSL\nsasl.password hunter2\n").unwrap();
         let error_text = format!("{:#}", properties(&file).unwrap_err());

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::progress::{Books, Progress};
+use crate::output;
 
 /// How often a terminal's bar moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,7 +39,9 @@ impl Bar {
     }
 
     pub(super) fn placing(total: usize, progress: &Arc<Progress>, quiet: bool) -> Self {
-        Self::new("orders", total, progress, quiet, |books| books.ended() + books.rejected + books.unknown)
+        Self::new("orders", total, progress, quiet, |books| {
+            books.ended() + books.rejected + books.unknown
+        })
     }
 
     fn new(
@@ -89,7 +92,7 @@ impl Bar {
             }
             Shows::Lines => {
                 let rate = done as f64 / started.elapsed().as_secs_f64().max(0.001);
-                eprintln!("{} {done}/{} {rate:.0}/s {detail}", self.what, self.total);
+                output::diagnostic(format_args!("{} {done}/{} {rate:.0}/s {detail}", self.what, self.total));
             }
         }
     }

@@ -8,6 +8,8 @@ use super::ports::Ports;
 /// What to run on.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The system's name, if this user runs several.
+    pub name: Option<String>,
     /// A real Kafka with its registry, instead of the embedded ones.
     pub kafka: Option<RealKafka>,
     /// A PostgreSQL server's URL, instead of a private one.

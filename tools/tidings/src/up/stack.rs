@@ -23,7 +23,7 @@ use super::ports;
 use super::process::{Say, Spec, Watch, supervise, tail};
 use crate::client::Client;
 use crate::services::ServiceName;
-use crate::state::RunningSystem;
+use crate::state::{self, RunningSystem};
 
 /// How long the services may take to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
@@ -60,6 +60,7 @@ impl Stack {
         let (foundation, addresses) = Foundation::lay(options, &prefix, &database_names, &say).await?;
         let system = RunningSystem {
             pid: std::process::id(),
+            start_ticks: state::start_ticks(std::process::id()),
             services: members
                 .iter()
                 .map(|member| (member.name.clone(), format!("http://{}", member.port.address())))
