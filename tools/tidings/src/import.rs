@@ -1,6 +1,8 @@
 //! `tidings import`: a file of real invoices becomes orders, each placed once, and is watched to its end.
 
 mod bar;
+mod breaker;
+pub mod encoding;
 pub mod file;
 pub mod place;
 pub mod price;
@@ -13,15 +15,17 @@ pub mod watch;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::bar::Bar;
+use self::encoding::Encoding;
 use self::file::Invoices;
 use self::place::Pace;
 use self::progress::Progress;
@@ -29,11 +33,18 @@ use self::report::{FileFigures, Summary, Took};
 use self::rules::{NewOrder, Reason, judge};
 use crate::client::Client;
 
+/// How long a service may take to be ready before anything is sent.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
 /// What to import, where to, and how hard.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The file, `.csv` or `.csv.gz`.
     pub file: PathBuf,
+    /// How its characters are encoded.
+    pub encoding: Encoding,
     /// order's base URL.
     pub order_url: String,
     /// inventory's base URL, for `replenish`.
@@ -46,7 +57,7 @@ pub struct Options {
     pub replenish: Option<u64>,
     /// Where rejected invoices are listed.
     pub rejects: PathBuf,
-    /// How long to wait for the last ends, and for one request's outcome.
+    /// How long to wait for the last ends, for one request's outcome, and for any answer at all.
     pub timeout: Duration,
     /// Whether to show nothing on the way.
     pub quiet: bool,
@@ -78,18 +89,20 @@ pub fn judge_all(invoices: Invoices) -> Judged {
 ///
 /// # Errors
 /// When the file is broken or the rejects can't be written.
-pub fn dry_run(file: &Path, rejects_file: &Path) -> anyhow::Result<FileFigures> {
-    let (figures, judged, _) = read_and_judge(file, rejects_file, None)?;
+pub fn dry_run(file: &Path, encoding: Encoding, rejects_file: &Path) -> anyhow::Result<FileFigures> {
+    let (figures, judged, _) = read_and_judge(file, encoding, rejects_file, None)?;
     drop(judged);
     Ok(figures)
 }
 
 fn read_and_judge(
     file: &Path,
+    encoding: Encoding,
     rejects_file: &Path,
     limit: Option<usize>,
 ) -> anyhow::Result<(FileFigures, Vec<NewOrder>, BTreeSet<String>)> {
-    let mut invoices = file::read(file)?;
+    refuse_same(file, rejects_file)?;
+    let mut invoices = file::read(file, encoding)?;
     let skus = std::mem::take(&mut invoices.skus);
     let (rows, count) = (invoices.rows, invoices.invoices.len());
     let Judged { mut orders, rejects } = judge_all(invoices);
@@ -110,13 +123,19 @@ fn read_and_judge(
 /// Runs the whole import.
 ///
 /// # Errors
-/// When the file is broken, rejects can't be written, or inventory refuses the replenishment.
+/// When the file is broken, rejects can't be written, a service is not ready, or inventory refuses the replenishment.
 pub async fn run(options: &Options) -> anyhow::Result<Summary> {
     let orders_client = Client::try_new(&options.order_url)?;
     let inventory_client = Client::try_new(&options.inventory_url)?;
-    let (file, rejects, limit) = (options.file.clone(), options.rejects.clone(), options.limit);
+    let (file, rejects) = (options.file.clone(), options.rejects.clone());
+    let (encoding, limit) = (options.encoding, options.limit);
     let (figures, orders, skus) =
-        tokio::task::spawn_blocking(move || read_and_judge(&file, &rejects, limit)).await??;
+        tokio::task::spawn_blocking(move || read_and_judge(&file, encoding, &rejects, limit)).await??;
+    let ready_timeout = options.timeout.min(READY_TIMEOUT);
+    wait_until_ready(&orders_client, "order", "--url", ready_timeout).await?;
+    if options.replenish.is_some() {
+        wait_until_ready(&inventory_client, "inventory", "--inventory-url", ready_timeout).await?;
+    }
 
     let pace = Pace { concurrency: options.concurrency, timeout: options.timeout };
     let progress = Arc::new(Progress::default());
@@ -144,6 +163,39 @@ async fn place_and_watch(
     };
     let (placing, _) = tokio::join!(placing, watch::watch(client, progress, &placing_done, pace.timeout));
     Took { placing, total: started.elapsed() }
+}
+
+/// Asks a service whether it is ready, before the first request goes to it.
+async fn wait_until_ready(
+    client: &Client,
+    service: &str,
+    option: &str,
+    timeout: Duration,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if client.is_ready().await {
+            return Ok(());
+        }
+        if Instant::now() + LOOK_AGAIN >= deadline {
+            bail!(
+                "{service} at {} is not ready after {} s; nothing was placed: start the system (tidings up), or name the service's \
+                 URL ({option})",
+                client.shown(),
+                timeout.as_secs()
+            );
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Refuses to write the rejects over the file itself, by whatever path or link.
+fn refuse_same(file: &Path, rejects: &Path) -> anyhow::Result<()> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    if identity(file).is_some_and(|input| identity(rejects) == Some(input)) {
+        bail!("--rejects {} is the file to be imported; name another file", rejects.display());
+    }
+    Ok(())
 }
 
 /// Writes `InvoiceNo,Reasons`, one line an invoice, its reason codes separated by spaces.

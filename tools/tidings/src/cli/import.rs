@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{DEFAULT_INVENTORY_URL, DEFAULT_ORDER_URL, code, service_url};
 use crate::import;
+use crate::import::encoding::Encoding;
 use crate::output;
 use crate::state::RunningSystem;
 
@@ -40,6 +41,9 @@ pub(super) struct ImportArgs {
     /// Requests in flight at once.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     concurrency: usize,
+    /// How the file's characters are encoded.
+    #[arg(long, value_enum, default_value_t)]
+    encoding: Encoding,
     /// Places at most the first N orders of the file.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -70,7 +74,7 @@ fn positive(text: &str) -> Result<usize, String> {
 impl ImportArgs {
     pub(super) async fn run(self, name: Option<&str>) -> anyhow::Result<ExitCode> {
         if self.dry_run {
-            let figures = import::dry_run(&self.file, &self.rejects)?;
+            let figures = import::dry_run(&self.file, self.encoding, &self.rejects)?;
             if self.json {
                 output::line(serde_json::to_string_pretty(&figures)?)?;
             } else {
@@ -95,6 +99,7 @@ impl ImportArgs {
             order_url: self.url.unwrap_or_else(|| url("order", DEFAULT_ORDER_URL)),
             inventory_url: self.inventory_url.unwrap_or_else(|| url("inventory", DEFAULT_INVENTORY_URL)),
             file: self.file,
+            encoding: self.encoding,
             concurrency: self.concurrency,
             limit: self.limit,
             replenish: self.replenish,

@@ -40,7 +40,7 @@ impl Bar {
 
     pub(super) fn placing(total: usize, progress: &Arc<Progress>, quiet: bool) -> Self {
         Self::new("orders", total, progress, quiet, |books| {
-            books.ended() + books.rejected + books.unknown
+            books.ended() + books.rejected + books.unknown + books.unsent
         })
     }
 

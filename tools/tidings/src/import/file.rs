@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 
+use super::encoding::Encoding;
 use super::price::Price;
 use super::rules::{Invoice, Row};
 
@@ -42,17 +43,17 @@ pub struct Invoices {
 ///
 /// # Errors
 /// When the file can't be read or a row is broken: the message names file and line.
-pub fn read(path: &Path) -> anyhow::Result<Invoices> {
+pub fn read(path: &Path, encoding: Encoding) -> anyhow::Result<Invoices> {
     let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
     let is_gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     let reader: Box<dyn Read> =
         if is_gzip { Box::new(MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
-    parse(reader).with_context(|| format!("{} can't be imported", path.display()))
+    parse(encoding.decode(reader)).with_context(|| format!("{} can't be imported", path.display()))
 }
 
 fn parse(reader: impl Read) -> anyhow::Result<Invoices> {
     let mut csv = csv::ReaderBuilder::new().from_reader(reader);
-    let headers = csv.headers().context("line 1")?.clone();
+    let headers = csv.headers().map_err(|error| broken(error, 1))?.clone();
     for needed in ["InvoiceNo", "StockCode", "Quantity", "UnitPrice", "CustomerID"] {
         if !headers.iter().any(|header| header == needed) {
             bail!(
@@ -66,7 +67,7 @@ fn parse(reader: impl Read) -> anyhow::Result<Invoices> {
     let mut raw = csv::StringRecord::new();
     loop {
         let line = csv.position().line();
-        if !csv.read_record(&mut raw).with_context(|| format!("line {line}"))? {
+        if !csv.read_record(&mut raw).map_err(|error| broken(error, line))? {
             return Ok(found);
         }
         let record: Record = raw.deserialize(Some(&headers)).with_context(|| format!("line {line}"))?;
@@ -83,6 +84,19 @@ fn parse(reader: impl Read) -> anyhow::Result<Invoices> {
             }
         }
     }
+}
+
+/// Why a row can't be read. One that is not UTF-8 is most often in an encoding of another age.
+fn broken(error: csv::Error, line: u64) -> anyhow::Error {
+    let error = match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => {
+            anyhow::anyhow!(
+                "it is not UTF-8; name the file's encoding with --encoding, such as windows-1252 or latin1"
+            )
+        }
+        _ => error.into(),
+    };
+    error.context(format!("line {line}"))
 }
 
 impl Record {
@@ -154,8 +168,9 @@ mod tests {
         let path = dir.path().join("latin1.csv");
         let row = b"1,A,x,1,t,1.00,7,UK\n2,B,caf\xe9,1,t,1.00,7,UK\n";
         std::fs::write(&path, [HEADER.as_bytes(), row].concat()).unwrap();
-        let error = format!("{:#}", read(&path).unwrap_err());
+        let error = format!("{:#}", read(&path, Encoding::Utf8).unwrap_err());
         assert!(error.contains("line 3") && error.contains("--encoding"), "{error}");
+        assert_eq!(read(&path, Encoding::Latin1).unwrap().invoices.len(), 2);
     }
 
     #[test]
@@ -167,10 +182,10 @@ mod tests {
         let bytes = gzip.finish().unwrap();
         let whole = dir.path().join("whole.csv.gz");
         std::fs::write(&whole, &bytes).unwrap();
-        assert_eq!(read(&whole).unwrap().invoices.len(), 2_000);
+        assert_eq!(read(&whole, Encoding::Utf8).unwrap().invoices.len(), 2_000);
         let cut = dir.path().join("cut.csv.gz");
         std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
-        let error = format!("{:#}", read(&cut).unwrap_err());
+        let error = format!("{:#}", read(&cut, Encoding::Utf8).unwrap_err());
         assert!(error.contains("cut.csv.gz") && error.contains("line"), "{error}");
     }
 }

@@ -34,6 +34,8 @@ pub struct Books {
     pub rejected: u64,
     /// Orders whose outcome stayed unknown.
     pub unknown: u64,
+    /// Orders that were not sent, because nothing was answered any more.
+    pub unsent: u64,
     /// Requests repeated because their outcome was unknown.
     pub repeated: u64,
     /// What the service said to the first rejected or unknown ones.
@@ -89,6 +91,11 @@ impl Progress {
         let mut books = self.lock();
         books.unknown += 1;
         books.complain(invoice, why);
+    }
+
+    /// Nothing was answered for so long that the order was not sent.
+    pub fn not_sent(&self) {
+        self.lock().unsent += 1;
     }
 
     /// Of the orders known to be open, `still_open` were so a moment ago.

@@ -25,6 +25,8 @@ pub struct Summary {
     pub rejected: u64,
     /// Orders whose outcome stayed unknown.
     pub unknown: u64,
+    /// Orders that were not sent, because the service did not answer any more.
+    pub unsent: u64,
     /// Requests repeated because their outcome was unknown.
     pub repeated_requests: u64,
     /// How many accepted orders came to which end.
@@ -128,6 +130,7 @@ impl Summary {
             accepted_new: books.accepted - books.replayed,
             rejected: books.rejected,
             unknown: books.unknown,
+            unsent: books.unsent,
             repeated_requests: books.repeated,
             ended: books.ends.clone(),
             open: books.open.len(),
@@ -143,7 +146,7 @@ impl Summary {
 
     /// Whether every order of the file was accepted and every accepted order has ended.
     pub fn is_complete(&self) -> bool {
-        self.open == 0 && self.rejected == 0 && self.unknown == 0
+        self.open == 0 && self.rejected == 0 && self.unknown == 0 && self.unsent == 0
     }
 }
 
@@ -170,6 +173,14 @@ impl fmt::Display for Summary {
                 thousands(self.rejected),
                 thousands(self.unknown),
                 thousands(self.repeated_requests)
+            )?;
+        }
+        if self.unsent > 0 {
+            writeln!(
+                f,
+                "not sent   {}: the service did not answer any more. Once it is ready, the same command continues; nothing is \
+                 placed twice.",
+                thousands(self.unsent)
             )?;
         }
         let ended: u64 = self.ended.values().sum();

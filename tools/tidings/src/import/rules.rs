@@ -39,6 +39,8 @@ pub enum Reason {
     Adjustment,
     /// A row has no customer.
     MissingCustomer,
+    /// Its rows have different customers.
+    SeveralCustomers,
     /// A row has a quantity of zero or less.
     QuantityNotPositive,
     /// A row has a price of zero or less.
@@ -55,6 +57,7 @@ impl Reason {
             Self::CreditNote => "credit_note",
             Self::Adjustment => "adjustment",
             Self::MissingCustomer => "missing_customer",
+            Self::SeveralCustomers => "several_customers",
             Self::QuantityNotPositive => "quantity_not_positive",
             Self::PriceNotPositive => "price_not_positive",
             Self::PriceBelowAPenny => "price_below_a_penny",
@@ -122,11 +125,15 @@ pub fn judge(invoice: Invoice) -> Result<NewOrder, BTreeSet<Reason>> {
         Some(first) if first.is_alphabetic() => drop(reasons.insert(Reason::Adjustment)),
         Some(_) | None => {}
     }
-    let mut customer_id = None;
+    let mut customer_id: Option<String> = None;
     let mut lines = Vec::with_capacity(invoice.rows.len());
     for row in invoice.rows {
         match row.customer_id {
-            Some(customer) => drop(customer_id.get_or_insert(customer)),
+            Some(customer) => match &customer_id {
+                Some(first) if *first != customer => drop(reasons.insert(Reason::SeveralCustomers)),
+                Some(_) => {}
+                None => customer_id = Some(customer),
+            },
             None => drop(reasons.insert(Reason::MissingCustomer)),
         }
         if row.quantity <= 0 {

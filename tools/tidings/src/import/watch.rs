@@ -17,7 +17,8 @@ const ROUND: Duration = Duration::from_millis(200);
 /// How many ended orders are asked for their end at once.
 const CONCURRENT_READS: usize = 8;
 
-/// Watches until every accepted order has ended. Once `placing_done` is cancelled, it waits at most `timeout` more.
+/// Watches until every accepted order has ended. Once `placing_done` is cancelled, it waits at most `timeout` more, and not at all
+/// for a service that has ceased to answer.
 /// Returns whether all have ended.
 pub async fn watch(
     client: &Client,
@@ -35,7 +36,8 @@ pub async fn watch(
         if was_done && progress.read(|books| books.open.is_empty()) {
             return true;
         }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        let has_given_up = was_done && progress.read(|books| books.unsent > 0);
+        if has_given_up || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return false;
         }
         tokio::time::sleep(ROUND).await;
