@@ -1,6 +1,6 @@
 //! How many connections each service may open, so that all of them fit into the server.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use sqlx::PgConnection;
 
 use super::databases;
@@ -56,10 +56,12 @@ impl Pools {
 /// # Errors
 /// When it does not answer, or takes too few connections.
 pub(super) async fn pools(base: &str, services: usize) -> anyhow::Result<Pools> {
-    let limits = databases::ask(base, async |server| Ok(limits(server).await?)).await?;
+    let least = Pools::of(LEAST);
+    let needed = || format!("{services} services need {} connections", least.sum(services) + KEPT);
+    let asked = databases::ask(base, async |server| Ok(limits(server).await?)).await;
+    let limits = asked.with_context(needed)?;
     let Some(pools) = Pools::that_fit(limits, services) else {
         let Limits { max_connections, reserved, used } = limits;
-        let least = Pools::of(LEAST);
         bail!(
             "{} takes {max_connections} connections, of which {reserved} are reserved and {used} are open: {} are left. {services} \
              services need {}: {services} times {LEAST} in a pool and {BESIDE_POOL} beside it, {} for the payment provider, and {KEPT} \
@@ -149,6 +151,31 @@ mod tests {
         assert!((5..=7).contains(&seen.used), "{seen:?}");
         assert_eq!((seen.max_connections, seen.reserved), (100, 3));
         drop(stranger);
+        drop(sessions);
+        postgres.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_with_too_few_connections_or_none_left_is_refused_with_the_number_that_is_needed() {
+        let options = PostgresOptions { max_connections: 20, ..PostgresOptions::for_tests() };
+        let postgres = PrivatePostgres::start(&Storage::Temporary, &options).await.unwrap();
+        let url = postgres.url("postgres");
+        let refused = async || format!("{:#}", pools(&url, SERVICES).await.unwrap_err());
+        let needed = Pools::of(LEAST).sum(SERVICES) + KEPT;
+        let error = refused().await;
+        assert!(
+            error.contains("takes 20 connections") && error.contains(&format!("need {needed}")),
+            "{error}"
+        );
+        assert!(error.contains("Raise max_connections"), "{error}");
+
+        let mut sessions = Vec::new();
+        while let Ok(session) = PgConnection::connect(&url).await {
+            sessions.push(session);
+        }
+        let error = refused().await;
+        assert!(error.contains("takes no more connections") && error.contains("max_connections"), "{error}");
+        assert!(error.contains(&format!("need {needed} connections")), "{error}");
         drop(sessions);
         postgres.stop().await.unwrap();
     }
