@@ -1,3 +1,4 @@
 //! The command as a process.
 
 mod pipes;
+mod secrets;
