@@ -98,8 +98,14 @@ fn parsed(text: &str) -> Option<String> {
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && consists_of(scheme, |byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    // An @ behind the authority: a password with an unescaped / ? or # has ended it too early.
-    if !is_scheme || tail.contains(['@', '#']) {
+    let (path, query) = match tail.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (tail, None),
+    };
+    // An @ behind the authority: a password with an unescaped / ? or # has ended it too early. A parameter may be the password.
+    let mut others =
+        query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.starts_with("password="));
+    if !is_scheme || tail.contains('#') || path.contains('@') || others.any(|pair| pair.contains('@')) {
         return None;
     }
     let (credentials, host) = match authority.rsplit_once('@') {
@@ -111,10 +117,6 @@ fn parsed(text: &str) -> Option<String> {
         Some(None) => format!("{}@", graphic(credentials?)?),
         Some(Some((user, ""))) => format!("{}:@", graphic(user)?),
         Some(Some((user, _))) => format!("{}:{REDACTED}@", graphic(user)?),
-    };
-    let (path, query) = match tail.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (tail, None),
     };
     let query = query.map_or_else(String::new, |query| format!("?{}", parameters(query)));
     Some(format!("{scheme}://{credentials}{}{}{query}", hosts(host)?, graphic(path)?))
@@ -185,6 +187,8 @@ mod tests {
                 "postgres://db/x?password=hunter2&sslmode=require",
                 "postgres://db/x?password=(redacted)&sslmode=require",
             ),
+            ("postgres://me@h/x?password=hunt@er2", "postgres://me@h/x?password=(redacted)"),
+            ("postgres://u:12?a=b&hunter2@db/x", REDACTED),
             ("postgres://db/x?pasword=hunter2", "postgres://db/x?(redacted)"),
             ("postgres://u:hunter/2@db/x", REDACTED),
             ("postgres://u:12/hunter2@db/x", REDACTED),

@@ -16,6 +16,7 @@ use crate::bus::BusError;
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
     /// Bootstrap servers, `host:port[,host:port]`.
+    #[serde(serialize_with = "serialize_servers")]
     pub bootstrap_servers: String,
     /// The client id in the broker's logs and quotas.
     pub client_id: String,
@@ -62,7 +63,7 @@ impl KafkaConfig {
     /// When the bus depends on a property, or that was not examined, or when no broker is named.
     pub fn check(&self) -> Result<(), BusError> {
         // librdkafka would log what it can't resolve: the address may be a URL with a password that belongs elsewhere.
-        if !self.bootstrap_servers.split(',').map(str::trim).all(is_server) {
+        if !are_servers(&self.bootstrap_servers) {
             return Err(BusError::Configuration(
                 "kafka.bootstrap_servers is not HOST:PORT[,HOST:PORT]; a user and a password belong in kafka.properties".into(),
             ));
@@ -205,7 +206,7 @@ impl KafkaConfig {
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaConfig")
-            .field("bootstrap_servers", &redaction::text(&self.bootstrap_servers))
+            .field("bootstrap_servers", &shown_servers(&self.bootstrap_servers))
             .field("client_id", &self.client_id)
             .field("fetch_wait_max_ms", &self.fetch_wait_max_ms)
             .field("request_timeout_ms", &self.request_timeout_ms)
@@ -228,6 +229,19 @@ fn redacted<S: Serializer>(properties: &BTreeMap<String, String>, serializer: S)
 /// The properties as they may be printed.
 fn redact(properties: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
     properties.iter().map(|(name, value)| (name.as_str(), shown(name, value))).collect()
+}
+
+fn serialize_servers<S: Serializer>(servers: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(shown_servers(servers))
+}
+
+/// The brokers' addresses, if they are some.
+fn shown_servers(servers: &str) -> &str {
+    if are_servers(servers) { servers } else { REDACTED }
+}
+
+fn are_servers(text: &str) -> bool {
+    text.split(',').map(str::trim).all(is_server)
 }
 
 /// `HOST`, `HOST:PORT`, or the same behind a security protocol (`SASL_SSL://HOST:PORT`).
