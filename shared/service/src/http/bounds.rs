@@ -26,11 +26,17 @@ pub(super) const RESERVED_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest text, in characters, that an answer repeats of its request.
 const MAX_REPEATED_CHARS: usize = 200;
 
-/// Leaves the beginning of `text`, with an ellipsis if there was more. Whatever an answer, a label, an attribute of a span or a log repeats of a
-/// request goes through here.
+/// The beginning of `text`. Whatever an answer, a label, an attribute of a span or a log repeats of a request goes through
+/// here.
+pub(super) fn bounded(text: &str) -> &str {
+    text.char_indices().nth(MAX_REPEATED_CHARS).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Cuts `text` as [`bounded`] does, and marks the cut.
 pub(super) fn bound_text(text: &mut String) {
-    if let Some((at, _)) = text.char_indices().nth(MAX_REPEATED_CHARS) {
-        text.truncate(at);
+    let end = bounded(text).len();
+    if end < text.len() {
+        text.truncate(end);
         text.push('…');
         text.shrink_to_fit();
     }
