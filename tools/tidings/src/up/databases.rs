@@ -43,7 +43,8 @@ async fn connect(url: &str) -> anyhow::Result<PgConnection> {
     let options = database::connect_options(url)
         .with_context(|| format!("{} is no PostgreSQL URL", without_password(url)))?;
     options.connect().await.map_err(|error| {
-        let is_full = error.as_database_error().and_then(|error| error.code()).as_deref() == Some(TOO_MANY_CONNECTIONS);
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let is_full = code.as_deref() == Some(TOO_MANY_CONNECTIONS);
         let full = "it takes no more connections: close some, or raise max_connections (or the role's or the database's CONNECTION LIMIT)";
         let error = anyhow::Error::new(error);
         let error = if is_full { error.context(full) } else { error };
