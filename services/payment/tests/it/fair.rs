@@ -21,13 +21,9 @@ const NEVER: Duration = Duration::from_hours(1);
 /// Many more than a worker has places.
 const MANY: usize = 520;
 
-/// A provider that has no answer to charges whose token contains `silent`.
+/// A provider that never answers charges by `tok_silent`, and loses the connection of those by `tok_lost`.
 #[derive(Debug)]
 struct Silent(BuiltInProvider);
-
-async fn wait_for_ever<T>() -> Result<T, CallError> {
-    std::future::pending().await
-}
 
 #[async_trait]
 impl Provider for Silent {
@@ -36,10 +32,11 @@ impl Provider for Silent {
     }
 
     async fn authorize(&self, id: PaymentId, charge: &Charge) -> CallResult {
-        if charge.method.token().contains("silent") {
-            return wait_for_ever().await;
+        match charge.method.token() {
+            "tok_silent" => std::future::pending().await,
+            "tok_lost" => Err(CallError::Unknown("the connection ended".to_owned())),
+            _ => self.0.authorize(id, charge).await,
         }
-        self.0.authorize(id, charge).await
     }
 
     async fn check_fraud(&self, id: PaymentId, charge: &Charge, held: &TransactionId) -> CallResult {
@@ -120,9 +117,9 @@ async fn orders_whose_provider_never_answers_take_no_more_than_their_share_of_a_
 #[tokio::test]
 async fn orders_that_time_out_pause_no_other_payment() {
     let stack = Stack::start().await;
-    stack.charge_many(MANY, "tok_silent").await;
-    // Nothing is tried a second time within the test by a worker that is paused.
-    let settings = Settings { call_timeout: Duration::from_millis(100), cool_down: NEVER, ..SETTINGS };
+    stack.charge_many(MANY, "tok_lost").await;
+    // Nothing is tried a second time within the test by a worker that is paused for everybody.
+    let settings = Settings { call_timeout: NEVER, cool_down: NEVER, ..SETTINGS };
     let worker = stack.worker_of(stack.steps(stack.silent_provider(), settings), settings);
     stack.until_tried("calls have had no answer", 8).await;
     for _ in 0..3 {
