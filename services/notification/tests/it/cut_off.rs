@@ -11,7 +11,7 @@ use notification::application::mail::Mail;
 use notification::application::mailer::Sent;
 use service::leases::{COOL_DOWN, Contact, LeasedWork, Settings};
 use testkit::proxy::Proxy;
-use testkit::smtp::{Misbehaviour, SmtpServer};
+use testkit::smtp::{Misbehaviour, Phase, SmtpServer};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
@@ -174,4 +174,28 @@ async fn a_server_that_refuses_is_there_and_pauses_no_mailer() {
     stack.rest().await;
     worker.stop().await;
     assert_eq!(server.taken().len(), 16);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_everybody_pauses_the_mailer_for_all_mails() {
+    let stack = Stack::start().await;
+    let server = SmtpServer::start(&[]).await.unwrap();
+    server.always_answers(Some((Phase::Auth, "535 5.7.8 authentication failed")));
+    let orders = place(&stack, 40).await;
+    let began = Instant::now();
+    let settings = Settings { cool_down: Duration::from_secs(1), ..SETTINGS };
+    let (worker, counts) = counted(&stack, &server.url_with_password(), settings);
+    counts.recorded(SETTINGS.concurrency).await;
+    // What does not happen is seen by time that passes.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let most = most(began.elapsed(), settings.cool_down);
+    assert!(counts.leased() <= most, "{} leased, at most {most}", counts.leased());
+    server.always_answers(None);
+    stack.rest().await;
+    worker.stop().await;
+    for order_id in orders {
+        let rows = stack.mails(order_id).await;
+        assert!(rows.iter().all(|row| row.state == "sent"), "{rows:?}");
+    }
+    assert_eq!(server.taken().len(), 40);
 }

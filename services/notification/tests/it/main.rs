@@ -9,6 +9,7 @@
 mod arrivals;
 mod cut_off;
 mod delivery;
+mod faults;
 mod http;
 mod metrics;
 mod races;

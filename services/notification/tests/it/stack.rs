@@ -34,7 +34,7 @@ use uuid::Uuid;
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A lease that ends only when a test ends it.
-const POLICY: RetryPolicy = RetryPolicy {
+pub(crate) const POLICY: RetryPolicy = RetryPolicy {
     lease: Duration::from_hours(1),
     backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(4)),
     max_attempts: 4,
