@@ -6,6 +6,7 @@
     reason = "helpers of tests assert; their futures are polled once"
 )]
 
+mod addresses;
 mod arrivals;
 mod cut_off;
 mod delivery;

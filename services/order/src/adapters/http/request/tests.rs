@@ -187,3 +187,47 @@ fn names_and_places_are_text_of_any_script_without_what_is_not_seen() {
         }
     }
 }
+
+#[test]
+fn an_address_that_no_mail_reaches_is_refused_with_its_pointer() {
+    let of = |local: usize, domain: usize| {
+        let labels = "a.".repeat((domain - 3) / 2);
+        format!("{}@{}{labels}org", "x".repeat(local), "a".repeat((domain - 3) % 2))
+    };
+    for good in [
+        "ada@example.org",
+        "a.b+c@mail.example.co.uk",
+        "o'neil!#$%&*-/=?^_`{|}~@example.org",
+        "ada@müller.example",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([of(64, 189)])
+    {
+        assert!(parse(&with("/recipient/email", json!(good))).is_ok(), "{good}");
+    }
+    for bad in [
+        ".ada@example.org",
+        "ada.@example.org",
+        "a..da@example.org",
+        "ada\\@example.org",
+        "\"ada\"@example.org",
+        "ada@example.org:25",
+        "ada@[192.0.2.1]",
+        "ada@[IPv6:2001:db8::1]",
+        "ada@192.0.2.1",
+        "ada@localhost",
+        "ada@example.org.",
+        "ada@-example.org",
+        "ada@exa_mple.org",
+        "jörg@example.org",
+        "ada@example.org\r\nRCPT TO:<eve@example.org>",
+        "Ada <ada@example.org>",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([of(65, 100), of(64, 190), of(1, 254), format!("ada@{}.org", "a".repeat(64))])
+    {
+        assert_eq!(pointers(&with("/recipient/email", json!(bad))), ["/recipient/email"], "{bad}");
+    }
+}
