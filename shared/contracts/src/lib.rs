@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod compatibility;
+pub mod email;
 pub mod envelope;
 pub mod event;
 pub mod gate;

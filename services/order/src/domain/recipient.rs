@@ -37,36 +37,20 @@ macro_rules! prints_nothing {
 
 prints_nothing!(Recipient, Address, Email);
 
-/// An e-mail address, checked simply: one `@`, something before it, a domain behind it, no spaces.
+/// An e-mail address as it was written, which the mailer can put into an envelope.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(String);
 
 impl Email {
-    /// The most characters (RFC 5321's limit of a path, without its brackets).
-    pub const MAX: usize = 254;
-
-    /// The address, if it looks like one.
+    /// The address, if it is one that every mail server takes.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it is not.
     pub fn try_new(text: &str) -> Result<Self, InvalidValue> {
-        let printable = Text::<{ Self::MAX }>::try_new(text)?;
-        let valid = match printable.as_str().split_once('@') {
-            Some((local, domain)) => {
-                (1..=64).contains(&local.len())
-                    && !domain.contains('@')
-                    && !text.contains([' ', ',', ';', '<', '>', '"', '(', ')'])
-                    && domain.split('.').all(|label| {
-                        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-                    })
-            }
-            None => false,
-        };
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidValue("must be an e-mail address, such as name@example.org".to_owned()))
+        match contracts::email::Address::try_new(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(invalid) => Err(InvalidValue(invalid.to_string())),
         }
     }
 

@@ -268,7 +268,7 @@ fn values_keep_their_limits() {
     for code in ["gbp", "GB", "GBPP", "ZZZ", ""] {
         assert!(CurrencyCode::try_new(code).is_err(), "{code}");
     }
-    for email in ["ada@example.org", "a.b+c@mail.example.co.uk", "jörg@müller.example"] {
+    for email in ["ada@example.org", "a.b+c@mail.example.co.uk", "joerg@müller.example"] {
         assert!(Email::try_new(email).is_ok(), "{email}");
     }
     for email in ["", "ada", "@example.org", "ada@", "a@b@c", "a b@example.org", "ada@-x.org", "ada@x..org"] {
