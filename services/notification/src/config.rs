@@ -32,7 +32,8 @@ pub struct Config {
     pub backoff_initial_ms: u32,
     /// Maximum pause before a mail is retried.
     pub backoff_max_ms: u32,
-    /// Number of attempts after which a mail has failed. The default spans about four hours.
+    /// Number of attempts, refused for the mail's own sake, after which it has failed. The default spans about four hours. A mail
+    /// server that is away or refuses everybody fails no mail.
     pub max_attempts: u16,
     /// Interval at which due mails are looked up when nothing wakes the worker.
     pub poll_interval_ms: u32,

@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
         let wake = Arc::new(Notify::new());
         let renderer = Renderer::try_new(&config.message_id_domain)?;
         let send_timeout = config.send_timeout();
-        let mailer = smtp::mailer(config.smtp_url.expose(), &config.from, config.concurrency, send_timeout)?;
+        let mailer = smtp::mailer(config.smtp_url.expose(), &config.from, send_timeout)?;
         let store = MailStore::new(deps.database.clone(), config.retry_policy());
         let delivery = MailDelivery { store, mailer, send_timeout };
         Ok(Service::new()

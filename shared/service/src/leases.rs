@@ -25,8 +25,10 @@ pub const COOL_DOWN: Duration = Duration::from_secs(10);
 pub enum Contact {
     /// It did, if only to refuse.
     Answered,
-    /// Nobody did: no connection, a time-out, a connection that ended.
+    /// It serves nobody: no connection, a time-out, a connection that ended, or a refusal of whoever asks.
     NoAnswer,
+    /// It was not asked: the item itself has no call that could be made.
+    NotAsked,
 }
 
 /// What is done under leases.

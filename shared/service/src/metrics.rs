@@ -54,7 +54,8 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "worker_paused",
         &["worker"],
-        "1 while a worker takes no work, except one item per cool-down, because its last calls (mail server, provider) had no answer.",
+        "1 while a worker takes no work, except one item per cool-down, because its last calls (mail server, provider) had no answer, or \
+         were refused whatever they asked for.",
     ),
     Metric::gauge(
         "worker_stalled",

@@ -158,9 +158,9 @@ pub const SYSTEMS: &[System] = &[
     System {
         name: "mail server",
         client: &["lettre"],
-        doors: &[door(
-            "services/notification/src/adapters/smtp.rs",
-            "timeout",
+        doors: &[folder(
+            "services/notification/src/adapters/smtp/",
+            &[("connection.rs", Within("timeout")), ("writing.rs", Never("it writes mails"))],
             "`notification.send_timeout_ms` (10 s); then the mail is retried, and after five such calls the worker pauses",
         )],
     },

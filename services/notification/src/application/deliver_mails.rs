@@ -51,12 +51,9 @@ impl LeasedWork for MailDelivery {
         let send = async move {
             let outcome = tokio::time::timeout(self.send_timeout, self.mailer.send(&mail))
                 .await
-                .unwrap_or_else(|_| Err(SendError::NoAnswer("timeout".to_owned())));
+                .unwrap_or_else(|_| Err(SendError::Transport("timeout".to_owned())));
             log(&mail, &outcome);
-            let contact = match outcome {
-                Ok(_) | Err(SendError::Transient(_) | SendError::Permanent(_)) => Contact::Answered,
-                Err(SendError::NoAnswer(_)) => Contact::NoAnswer,
-            };
+            let contact = outcome.as_ref().map_or_else(SendError::contact, |_| Contact::Answered);
             (contact, Sent { mail, outcome })
         };
         send.instrument(span).await

@@ -89,6 +89,8 @@ pub struct Mail {
     pub html: String,
     /// Number of attempts, this one included.
     pub attempts: i32,
+    /// Number of attempts that the server refused for this mail's own sake.
+    pub refusals: i32,
     pub lease_id: Uuid,
     /// The mail's date.
     pub created_at: DateTime<Utc>,

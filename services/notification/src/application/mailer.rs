@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use service::leases::Contact;
 
 use super::mail::Mail;
 
@@ -18,15 +19,30 @@ pub enum Delivery {
 /// Why a mail was not delivered. Codes only: a server's text may hold the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// No connection, a time-out, a connection that ended.
+    /// No connection, no answer, or a server that refuses whoever asks. It says nothing about the mail, which is retried
+    /// for as long as this lasts.
     #[error("{0}")]
-    NoAnswer(String),
-    /// Rejected; a retry may help.
+    Transport(String),
+    /// The server refuses this mail for now; a retry may help.
     #[error("transient: {0}")]
     Transient(String),
-    /// The server, or the address itself, will never accept it.
+    /// The server will never accept this mail.
     #[error("permanent: {0}")]
     Permanent(String),
+    /// The mail can't be sent to any server; none was asked.
+    #[error("invalid: {0}")]
+    Invalid(String),
+}
+
+impl SendError {
+    /// Whether the server served this client.
+    pub const fn contact(&self) -> Contact {
+        match self {
+            Self::Transport(_) => Contact::NoAnswer,
+            Self::Transient(_) | Self::Permanent(_) => Contact::Answered,
+            Self::Invalid(_) => Contact::NotAsked,
+        }
+    }
 }
 
 #[async_trait]

@@ -88,7 +88,7 @@ impl Stack {
 
     /// Delivery to `url`, or nowhere if that is empty.
     pub(crate) fn delivery(&self, url: &str, settings: Settings) -> MailDelivery {
-        let mailer = mailer(url, "Tidings <orders@tidings.example>", 4, WAIT_TIMEOUT).expect("a mailer");
+        let mailer = mailer(url, "Tidings <orders@tidings.example>", WAIT_TIMEOUT).expect("a mailer");
         self.delivery_by(mailer, settings)
     }
 

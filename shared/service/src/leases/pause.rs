@@ -1,5 +1,5 @@
-//! When to take nothing: after some calls in succession without an answer, but for one item per cool-down, and a few
-//! items of others than those whose calls had no answer.
+//! When to take nothing: after some calls in succession that were not served, but for one item per cool-down, and a few
+//! items of others than those whose calls were not.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -75,6 +75,8 @@ impl Pause {
     pub(super) fn record(&mut self, contact: Contact, holders: &[Holder], now: Instant) {
         match contact {
             Contact::Answered => *self = Self::new(self.first),
+            // The next item may be the probe.
+            Contact::NotAsked => self.is_probing = false,
             Contact::NoAnswer => {
                 self.unanswered = self.unanswered.saturating_add(1);
                 self.suspects.extend(holders.iter().filter(|holder| holder.kind != Holder::RETRY).cloned());
@@ -110,7 +112,7 @@ impl Pause {
     pub(super) fn reason(&self) -> Option<String> {
         self.probe_at.map(|_| {
             let (unanswered, cool_down) = (self.unanswered, self.cool_down());
-            format!("no answer to {unanswered} calls in succession; tries one every {cool_down:?}")
+            format!("the last {unanswered} calls were not served; tries one every {cool_down:?}")
         })
     }
 }
@@ -176,6 +178,18 @@ mod tests {
             pause.record(Contact::NoAnswer, &[], now);
         }
         assert_eq!(pause.allows(8, 0, now + FIRST), Allowed::Any(1));
+    }
+
+    #[test]
+    fn an_item_without_a_call_says_nothing_and_leaves_its_place_to_the_next_probe() {
+        let (mut pause, now) = paused();
+        pause.took(Allowed::Any(1), 1);
+        pause.record(Contact::NotAsked, &[], now + FIRST);
+        assert!(pause.reason().is_some());
+        assert_eq!(pause.allows(8, 0, now + FIRST), Allowed::Any(1));
+        pause.took(Allowed::Any(1), 1);
+        pause.record(Contact::NoAnswer, &[], now + FIRST);
+        assert_eq!(pause.allows(8, 0, now + FIRST * 2), Allowed::Any(0), "the cool-down doubles");
     }
 
     #[test]

@@ -58,19 +58,19 @@ impl<W: LeasedWork> LeaseWorker<W> {
         for Ended { contact, holders, .. } in ended {
             self.pause.record(*contact, holders, Instant::now());
         }
-        if ended.iter().any(|ended| ended.contact == Contact::Answered) {
+        if ended.iter().any(|ended| ended.contact != Contact::NoAnswer) {
             progress.moved();
         }
         match self.pause.reason() {
             Some(reason) => {
                 if !was_paused {
-                    tracing::warn!(worker, reason, "worker paused: its calls are not answered");
+                    tracing::warn!(worker, reason, "worker paused: its calls are not served");
                 }
                 progress.pause(reason);
             }
             None => {
                 if was_paused {
-                    tracing::info!(worker, "worker resumed: its calls are answered again");
+                    tracing::info!(worker, "worker resumed: its calls are served again");
                 }
                 progress.resume();
             }

@@ -76,7 +76,8 @@ pub struct RetryPolicy {
     /// A worker that has not returned by then is considered dead.
     pub lease: Duration,
     pub backoff: Backoff,
-    /// After so many attempts a mail has failed.
+    /// After so many refusals for its own sake a mail has failed. A fault of the transport has no limit: no mail is lost
+    /// by it.
     pub max_attempts: i32,
 }
 
@@ -97,6 +98,7 @@ struct LeasedMail {
     body_text: String,
     body_html: String,
     attempts: i32,
+    refusals: i32,
     traceparent: Option<String>,
     tracestate: Option<String>,
     created_at: DateTime<Utc>,
@@ -111,7 +113,19 @@ struct Outcome<'a> {
     state: &'static str,
     transport: Option<&'static str>,
     last_error: Option<&'a str>,
+    refusals: i32,
     due_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+}
+
+/// An outcome that is stored.
+#[derive(sqlx_macros::FromRow)]
+struct Recorded {
+    order_id: Uuid,
+    kind: String,
+    state: String,
+    last_error: Option<String>,
+    created_at: DateTime<Utc>,
     completed_at: Option<DateTime<Utc>>,
 }
 
@@ -132,7 +146,7 @@ impl MailStore {
              UPDATE mails SET lease_id = $3, due_at = $4, attempts = attempts + 1
              FROM due WHERE mails.order_id = due.order_id AND mails.kind = due.kind
              RETURNING mails.order_id, mails.kind, message_id, recipient_name, recipient_email, subject,
-                       body_text, body_html, attempts, traceparent, tracestate, created_at",
+                       body_text, body_html, attempts, refusals, traceparent, tracestate, created_at",
         )
         .bind(now)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -158,40 +172,46 @@ impl MailStore {
     pub async fn record(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
         let now = now();
         let outcomes: Vec<Outcome<'_>> = sent.iter().map(|sent| self.outcome(sent, now)).collect();
-        let recorded: Vec<(String, DateTime<Utc>, Option<DateTime<Utc>>)> = sqlx::query_as(
+        let recorded: Vec<Recorded> = sqlx::query_as(
             "UPDATE mails SET state = new.state, transport = new.transport, last_error = new.last_error,
-                    due_at = new.due_at, completed_at = new.completed_at, lease_id = NULL
+                    refusals = new.refusals, due_at = new.due_at, completed_at = new.completed_at, lease_id = NULL
              FROM jsonb_populate_recordset(NULL::mails, $1) AS new
              WHERE mails.order_id = new.order_id AND mails.kind = new.kind AND mails.lease_id = new.lease_id
-             RETURNING mails.state, mails.created_at, mails.completed_at",
+             RETURNING mails.order_id, mails.kind, mails.state, mails.last_error, mails.created_at, mails.completed_at",
         )
         .bind(Json(outcomes))
         .fetch_all(self.database.statement(Operation::Worker))
         .await?;
-        for (state, created_at, completed_at) in recorded {
+        for Recorded { order_id, kind, state, last_error, created_at, completed_at } in recorded {
             count(&state, created_at, completed_at);
+            if state == "failed" {
+                tracing::error!(%order_id, kind, error = last_error, "mail failed");
+            }
         }
         Ok(())
     }
 
     fn outcome<'a>(&self, sent: &'a Sent, now: DateTime<Utc>) -> Outcome<'a> {
         let Mail { order_id, kind, lease_id, attempts, .. } = &sent.mail;
+        let refusals = match &sent.outcome {
+            Err(SendError::Transient(_) | SendError::Permanent(_)) => sent.mail.refusals.saturating_add(1),
+            Ok(_) | Err(SendError::Transport(_) | SendError::Invalid(_)) => sent.mail.refusals,
+        };
+        let again = || Some(now + self.policy.backoff.pause(u32::try_from(*attempts).unwrap_or(0)));
         let (state, transport, last_error, due_at) = match &sent.outcome {
             Ok(Delivery::Smtp) => ("sent", Some("smtp"), None, None),
             Ok(Delivery::None) => ("sent", Some("none"), None, None),
-            Err(SendError::Transient(code) | SendError::NoAnswer(code))
-                if *attempts < self.policy.max_attempts =>
-            {
-                let pause = self.policy.backoff.pause(u32::try_from(*attempts).unwrap_or(0));
-                ("pending", None, Some(code.as_str()), Some(now + pause))
+            Err(SendError::Transport(code)) => ("pending", None, Some(code.as_str()), again()),
+            Err(SendError::Transient(code)) if refusals < self.policy.max_attempts => {
+                ("pending", None, Some(code.as_str()), again())
             }
-            Err(SendError::Transient(code) | SendError::NoAnswer(code) | SendError::Permanent(code)) => {
+            Err(SendError::Transient(code) | SendError::Permanent(code) | SendError::Invalid(code)) => {
                 ("failed", None, Some(code.as_str()), None)
             }
         };
         let completed_at = if due_at.is_some() { None } else { Some(now) };
         let (order_id, lease_id) = (order_id.0, *lease_id);
-        Outcome { order_id, kind, lease_id, state, transport, last_error, due_at, completed_at }
+        Outcome { order_id, kind, lease_id, state, transport, last_error, refusals, due_at, completed_at }
     }
 }
 
@@ -206,6 +226,7 @@ impl LeasedMail {
             text: self.body_text,
             html: self.body_html,
             attempts: self.attempts,
+            refusals: self.refusals,
             lease_id,
             created_at: self.created_at,
             trace: TraceContext { traceparent: self.traceparent, tracestate: self.tracestate },

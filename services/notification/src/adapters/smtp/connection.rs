@@ -1,0 +1,166 @@
+//! A connection to the SMTP server, command by command: what an answer means depends on the command.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Tls, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::{Error, SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::reply::{Command, Reply};
+use super::writing::Written;
+use crate::application::mailer::SendError;
+
+/// How long a server may take to say goodbye.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The server of the configuration.
+pub(super) struct Server {
+    host: String,
+    port: u16,
+    tls: Tls,
+    credentials: Option<Credentials>,
+    name: ClientId,
+    /// The bound of making a connection; that of the whole delivery is its caller's.
+    timeout: Duration,
+}
+
+pub(super) struct Connection(AsyncSmtpConnection);
+
+/// Why a URL names no server. It holds a password, so none of it is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    #[error(
+        "it is no URL; in its password, each character other than a letter, a digit and -._~ has to be percent-encoded \
+         (/ is %2F, ? is %3F, # is %23)"
+    )]
+    Syntax,
+    #[error("it names no host")]
+    NoHost,
+    #[error("it is neither smtp://, with tls=required or tls=opportunistic or no tls, nor smtps://")]
+    Scheme,
+    #[error("its user or password is not UTF-8 in percent-encoding")]
+    Credentials,
+    #[error("its host has no name that a certificate could be for")]
+    Host,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// The server of a URL: `smtp[s]://[user:password@]host[:port][/name][?tls=required|opportunistic]`.
+    pub(super) fn try_new(url: &str, timeout: Duration) -> Result<Self, InvalidUrl> {
+        if !redaction::is_url(url) {
+            return Err(InvalidUrl::Syntax);
+        }
+        let url = Url::parse(url).map_err(|_| InvalidUrl::Syntax)?;
+        let host = url.host_str().ok_or(InvalidUrl::NoHost)?.to_owned();
+        let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, value)| value.into_owned());
+        let parameters = || TlsParameters::new(host.clone()).map_err(|_| InvalidUrl::Host);
+        let (tls, port) = match (url.scheme(), tls.as_deref()) {
+            ("smtp", None) => (Tls::None, SMTP_PORT),
+            ("smtp", Some("required")) => (Tls::Required(parameters()?), SUBMISSION_PORT),
+            ("smtp", Some("opportunistic")) => (Tls::Opportunistic(parameters()?), SUBMISSION_PORT),
+            ("smtps", _) => (Tls::Wrapper(parameters()?), SUBMISSIONS_PORT),
+            _ => return Err(InvalidUrl::Scheme),
+        };
+        let decode = |text: &str| {
+            let decoded = percent_decode_str(text).decode_utf8().map_err(|_| InvalidUrl::Credentials)?;
+            Ok(decoded.into_owned())
+        };
+        let credentials = match url.password() {
+            Some(password) => Some(Credentials::new(decode(url.username())?, decode(password)?)),
+            None => None,
+        };
+        let name = match url.path().trim_matches('/') {
+            "" => ClientId::default(),
+            name => ClientId::Domain(name.to_owned()),
+        };
+        let port = url.port().unwrap_or(port);
+        Ok(Self { host, port, tls, credentials, name, timeout })
+    }
+
+    /// A new connection, ready for mails. Whatever is refused until then is no mail's fault.
+    pub(super) async fn connect(&self) -> Result<Connection, SendError> {
+        let of = |command| move |error: Error| failure(command, &error);
+        let wrapped = match &self.tls {
+            Tls::Wrapper(parameters) => Some(parameters.clone()),
+            Tls::None | Tls::Opportunistic(_) | Tls::Required(_) => None,
+        };
+        let address = (self.host.as_str(), self.port);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(address, Some(self.timeout), &self.name, wrapped, None)
+                .await
+                .map_err(of(Command::Connect))?;
+        match &self.tls {
+            Tls::Opportunistic(parameters) if connection.can_starttls() => {
+                connection.starttls(parameters.clone(), &self.name).await.map_err(of(Command::StartTls))?;
+            }
+            Tls::Required(parameters) => {
+                connection.starttls(parameters.clone(), &self.name).await.map_err(of(Command::StartTls))?;
+            }
+            Tls::None | Tls::Opportunistic(_) | Tls::Wrapper(_) => {}
+        }
+        if let Some(credentials) = &self.credentials {
+            connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(of(Command::Auth))?;
+        }
+        Ok(Connection(connection))
+    }
+}
+
+impl Connection {
+    /// Sends a mail.
+    pub(super) async fn send(&mut self, mail: &Written) -> Result<(), SendError> {
+        let of = |command| move |error: Error| failure(command, &error);
+        let Self(connection) = self;
+        let sender = Mail::new(mail.envelope.from().cloned(), Vec::new());
+        connection.command(sender).await.map_err(of(Command::Mail))?;
+        for recipient in mail.envelope.to() {
+            let recipient = Rcpt::new(recipient.clone(), Vec::new());
+            connection.command(recipient).await.map_err(of(Command::Recipient))?;
+        }
+        connection.command(Data).await.map_err(of(Command::Data))?;
+        connection.message(&mail.content).await.map_err(of(Command::Data))?;
+        Ok(())
+    }
+
+    /// Whether an idle connection still works.
+    pub(super) async fn answers(&mut self) -> bool {
+        self.0.test_connected().await
+    }
+
+    pub(super) async fn close(mut self) {
+        if tokio::time::timeout(QUIT_TIMEOUT, self.0.abort()).await.is_err() {
+            tracing::debug!("the mail server did not answer QUIT");
+        }
+    }
+}
+
+/// Without a code there was no answer: a connection that ends in the middle may have been a proxy's, with no server behind
+/// it.
+fn failure(command: Command, error: &Error) -> SendError {
+    match error.status() {
+        Some(code) => {
+            let text = error.source().map(ToString::to_string).unwrap_or_default();
+            Reply::new(&code.to_string(), &text).failure(command)
+        }
+        // The server has answered, and lacks what the configuration needs.
+        None if error.is_client() => SendError::Transport(format!("{command}: not supported by the server")),
+        None => SendError::Transport("no answer".to_owned()),
+    }
+}
