@@ -6,8 +6,9 @@ use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentRefunded;
 use events::Subscribe as _;
 use inbox::Subscriptions;
+use notification::adapters::http::{self, Http};
 use notification::adapters::postgres::{batch::BatchDeps, mails::MailStore, migrator};
-use notification::adapters::{http, metrics, rendering::Renderer, smtp};
+use notification::adapters::{metrics, rendering::Renderer, smtp};
 use notification::application::deliver_mails::MailDelivery;
 use notification::config::Config;
 use notification::handlers;
@@ -38,7 +39,7 @@ fn main() -> anyhow::Result<()> {
         let delivery = MailDelivery { store, mailer, send_timeout };
         Ok(Service::new()
             .consumes(subscriptions, BatchDeps { renderer, wake: Arc::clone(&wake) })
-            .worker(LeaseWorker::new(delivery, wake, config.worker()))
-            .http(http::routes(deps.database.clone()), http::openapi()))
+            .worker(LeaseWorker::new(delivery, Arc::clone(&wake), config.worker()))
+            .http(http::routes(Http { database: deps.database.clone(), wake }), http::openapi()))
     })
 }

@@ -1,9 +1,11 @@
 //! What a mail is made of, from the draft to its delivery. These types hold personal data, so none of them prints it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use contracts::TraceContext;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::domain::{Money, Notification, OrderId};
@@ -71,6 +73,47 @@ pub struct Draft {
     /// The trace that the delivery continues.
     pub trace: TraceContext,
     pub created_at: DateTime<Utc>,
+}
+
+/// Which mail: an order has at most one of each kind.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct MailId {
+    pub order_id: Uuid,
+    pub kind: String,
+}
+
+/// The most letters of a kind.
+const KIND_MAX_CHARS: usize = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a notification is that of its order and its kind, joined by a dot")]
+pub struct InvalidMailId;
+
+impl fmt::Display for MailId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.order_id, self.kind)
+    }
+}
+
+impl FromStr for MailId {
+    type Err = InvalidMailId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMailId> {
+        let (order_id, kind) = text.split_once('.').ok_or(InvalidMailId)?;
+        let order_id = order_id.parse().map_err(|_| InvalidMailId)?;
+        let is_kind = (1..=KIND_MAX_CHARS).contains(&kind.len())
+            && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if is_kind { Ok(Self { order_id, kind: kind.to_owned() }) } else { Err(InvalidMailId) }
+    }
+}
+
+impl TryFrom<String> for MailId {
+    type Error = InvalidMailId;
+
+    fn try_from(text: String) -> Result<Self, InvalidMailId> {
+        text.parse()
+    }
 }
 
 /// The table of the mails and their outcomes.
