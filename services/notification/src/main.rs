@@ -6,6 +6,7 @@ use contracts::order::{OrderCancelled, OrderConfirmed, OrderPlaced};
 use contracts::payment::PaymentRefunded;
 use events::Subscribe as _;
 use inbox::Subscriptions;
+use notification::adapters::backlog_sampler::BacklogSampler;
 use notification::adapters::http::{self, Http};
 use notification::adapters::postgres::{batch::BatchDeps, mails::MailStore, migrator};
 use notification::adapters::{metrics, rendering::Renderer, smtp};
@@ -40,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Ok(Service::new()
             .consumes(subscriptions, BatchDeps { renderer, wake: Arc::clone(&wake) })
             .worker(LeaseWorker::new(delivery, Arc::clone(&wake), config.worker()))
+            .sampler(BacklogSampler::new(deps.database.clone()))
             .http(http::routes(Http { database: deps.database.clone(), wake }), http::openapi()))
     })
 }

@@ -1,5 +1,6 @@
 //! The edges: HTTP, SQL, the provider, integration events ⇄ domain.
 
+pub mod backlog_sampler;
 pub mod contract;
 pub mod http;
 pub mod metrics;

@@ -6,6 +6,7 @@ use contracts::order::{OrderCancelled, OrderPlaced};
 use contracts::reservation::StockReserved;
 use events::Subscribe as _;
 use inbox::Subscriptions;
+use payment::adapters::backlog_sampler::BacklogSampler;
 use payment::adapters::http::{self, Http};
 use payment::adapters::postgres::{batch::BatchDeps, migrator, saga::SagaStore};
 use payment::adapters::{contract, metrics, provider::BuiltInProvider};
@@ -40,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Ok(Service::new()
             .consumes(subscriptions, BatchDeps { wake: Arc::clone(&wake) })
             .worker(LeaseWorker::new(steps, wake, settings))
+            .sampler(BacklogSampler::new(deps.database.clone()))
             .http(http::routes(Http { database: deps.database.clone(), provider }), http::openapi()))
     })
 }

@@ -1,5 +1,6 @@
 //! Notification's tables in PostgreSQL.
 
+pub mod backlog;
 pub mod batch;
 pub mod mails;
 mod orders;

@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use super::mail::{MAILS, Mail};
 use super::mailer::{Delivery, Mailer, SendError, Sent};
+use crate::adapters::metrics::count_attempt;
 use crate::adapters::postgres::mails::MailStore;
 
 /// The delivery of mails. Any number of workers may perform it, in any number of processes.
@@ -53,6 +54,7 @@ impl LeasedWork for MailDelivery {
                 .await
                 .unwrap_or_else(|_| Err(SendError::Transport("timeout".to_owned())));
             log(&mail, &outcome);
+            count_attempt(&outcome);
             let contact = outcome.as_ref().map_or_else(SendError::contact, |_| Contact::Answered);
             (contact, Sent { mail, outcome })
         };

@@ -1,5 +1,6 @@
 //! Payment's tables in PostgreSQL.
 
+pub mod backlog;
 pub mod batch;
 mod payments;
 pub mod reads;

@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::provider::{CallError, Provider};
 use super::saga_job::{Leased, PAYMENTS, Performed};
+use crate::adapters::metrics::{count_call, count_refused_refund};
 use crate::adapters::postgres::saga::SagaStore;
 use crate::domain::{Answer, NextStep, Payment, Report, State, Step, Task};
 
@@ -62,6 +63,9 @@ impl LeasedWork for SagaSteps {
         let span = spans::step(&step.to_string(), &payment.order_id.0, &trace);
         let call = async move {
             let (contact, report) = perform(self.provider.as_ref(), &payment, task, self.call_timeout).await;
+            if let (Step::Refund, Report::Answered(Answer::Declined { .. })) = (step, &report) {
+                count_refused_refund();
+            }
             (contact, Performed { order_id: payment.order_id, lease_id, step, report })
         };
         call.instrument(span).await
@@ -82,7 +86,8 @@ pub async fn perform(
 ) -> (Contact, Report) {
     let step = task.step();
     if let Task::LookUpThenAsk(_) | Task::LookUp(_) = task {
-        match bounded(payment, step, timeout, provider.look_up(payment.payment_id, step)).await {
+        let outcome = |found: &Option<Answer>| if found.is_some() { "found" } else { "absent" };
+        match bounded(payment, step, timeout, outcome, provider.look_up(payment.payment_id, step)).await {
             Ok(Some(answer)) => return (Contact::Answered, Report::Answered(answer)),
             Ok(None) => {}
             Err(error) => return (error.contact(), Report::Unknown),
@@ -119,7 +124,7 @@ async fn ask(
         NextStep::Refund { capture } => provider.refund(id, charge, capture),
         NextStep::ResolveAuthorization | NextStep::ResolveCapture { .. } => return Err(nothing_to_ask(step)),
     };
-    bounded(payment, step, timeout, call).await
+    bounded(payment, step, timeout, Answer::name, call).await
 }
 
 fn nothing_to_ask(step: Step) -> CallError {
@@ -130,11 +135,13 @@ async fn bounded<T>(
     payment: &Payment,
     step: Step,
     timeout: Duration,
+    outcome: impl FnOnce(&T) -> &'static str,
     call: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     let answer = tokio::time::timeout(timeout, call)
         .await
         .unwrap_or_else(|_| Err(CallError::Unknown(format!("no answer within {timeout:?}"))));
+    count_call(step, answer.as_ref().map_or_else(CallError::name, outcome));
     if let Err(error) = &answer {
         tracing::warn!(order_id = %payment.order_id.0, payment_id = %payment.payment_id.0, %step, %error, "provider call without an answer; the step is resolved by its key");
     }

@@ -28,6 +28,16 @@ pub enum CallError {
 pub type CallResult = Result<Answer, CallError>;
 
 impl CallError {
+    /// The name in metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Unreachable(_) => "unreachable",
+            Self::Failed(_) => "failed",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
     pub const fn contact(&self) -> Contact {
         match self {
             Self::Unavailable(_) | Self::Failed(_) => Contact::Answered,

@@ -8,6 +8,7 @@
 )]
 
 mod arrivals;
+mod backlog;
 mod corrupt_rows;
 mod crash_points;
 mod crashes;

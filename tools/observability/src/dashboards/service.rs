@@ -1,5 +1,6 @@
 //! One page a service.
 
+mod backlogs;
 mod workers;
 
 use super::model::{Dashboard, Panel, Query, Row};
@@ -90,30 +91,8 @@ impl Page {
                     )],
                 )]
             }
-            "payment" => vec![Panel::graph(
-                "Payments per second",
-                "reqps",
-                "By outcome; a refunded payment was completed before.",
-                vec![self.rate("payments_total", "outcome", "{{outcome}}")],
-            )],
-            "notification" => vec![
-                Panel::graph(
-                    "Mails per second",
-                    "reqps",
-                    "Sent, or failed for good.",
-                    vec![self.rate("mails_ended_total", "status", "{{status}}")],
-                ),
-                Panel::graph(
-                    "Time from event to mail",
-                    "s",
-                    "",
-                    self.quantiles(
-                        "mails_time_to_end_seconds",
-                        "status",
-                        ["half, {{status}}", "99 %, {{status}}"],
-                    ),
-                ),
-            ],
+            "payment" => self.payments(),
+            "notification" => self.mails(),
             "analytics" => vec![Panel::graph(
                 "Revenue",
                 "short",

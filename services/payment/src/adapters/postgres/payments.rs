@@ -83,7 +83,12 @@ pub(super) async fn update<'a>(
              last_message_id = link.last_message_id,
              due_at = new.due_at, lease_id = new.lease_id, attempts = new.attempts,
              correlation_id = new.correlation_id, causation_id = new.causation_id, user_id = new.user_id,
-             traceparent = new.traceparent, tracestate = new.tracestate, updated_at = new.updated_at
+             traceparent = new.traceparent, tracestate = new.tracestate, updated_at = new.updated_at,
+             step_began_at = CASE
+                 WHEN new.due_at IS NULL THEN NULL
+                 WHEN payments.state = new.state AND payments.step_began_at IS NOT NULL THEN payments.step_began_at
+                 ELSE new.updated_at
+             END
          FROM jsonb_populate_recordset(NULL::payments, $1) AS new
          JOIN unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS link (order_id, last_message_id, message_id_before)
              USING (order_id)
