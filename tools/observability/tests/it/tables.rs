@@ -6,7 +6,7 @@ use observability::catalogue::all;
 use telemetry::metrics::Kind;
 
 /// Labels whose values are few. Ids, SKUs and customers can't be among them.
-const LABELS: [&str; 17] = [
+const LABELS: [&str; 18] = [
     "cause",
     "change",
     "currency",
@@ -19,6 +19,7 @@ const LABELS: [&str; 17] = [
     "service",
     "state",
     "status",
+    "step",
     "table",
     "topic",
     "version",
