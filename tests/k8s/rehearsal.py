@@ -23,6 +23,8 @@ POSTGRES = urlsplit(os.environ["TIDINGS_TEST_POSTGRES"])
 OVERLAY = Overlay("production", read(RUN / "production.yaml"))
 # Seconds. Longer than a member may stay out of its group before it is replaced.
 WAIT_TIMEOUT = 180
+# Where the overlay mounts the certificates of the brokers' authority.
+KAFKA_CA = "/run/secrets/kafka-ca"
 outcomes = []
 
 
@@ -103,10 +105,22 @@ def mount_secrets(deployment):
             (folder / item["path"]).write_text(made[item["key"]])
 
 
+def authorities():
+    """The certificates that Strimzi's Secret has while the authority is replaced: `ca.crt` is the next one, brokers have the last one."""
+    folder = RUN / "secrets" / "kafka-ca"
+    folder.mkdir()
+    (folder / "ca.crt").write_text((RUN / "certificates/next.crt").read_text())
+    (folder / "ca-2026-01-01T00-00-00Z.crt").write_text((RUN / "certificates/ca.crt").read_text())
+    (folder / "ca.password").write_text("of-the-trust-store")
+
+
 def started_as_in_production(deployment, container, port, **others):
     """A container's process, in its own environment but for this machine's addresses in place of the cluster's."""
     service, folder = name(deployment), RUN / "secrets" / name(deployment)
-    variables = {key: value.replace(MOUNT, str(folder)) for key, value in environment(OVERLAY, deployment, container).items()}
+    moved = {MOUNT: str(folder), KAFKA_CA: str(RUN / "secrets" / "kafka-ca")}
+    variables = environment(OVERLAY, deployment, container)
+    for there, where in moved.items():
+        variables = {key: value.replace(there, where) for key, value in variables.items()}
     variables |= {"TIDINGS_KAFKA__BOOTSTRAP_SERVERS": BROKER, "TIDINGS_REGISTRY__URL": REGISTRY}
     variables |= {"TIDINGS_HTTP__LISTEN": f"0.0.0.0:{port}", "TIDINGS_TELEMETRY__OTLP_ENDPOINT": ""} | others
     with open(RUN / f"{service}-{container['name']}.log", "a", encoding="utf-8") as log:
@@ -147,6 +161,7 @@ def verify():
             (folder / item["path"]).write_text(made[item["key"]])
     here = {
         "/run/secrets/verify": str(folder),
+        KAFKA_CA: str(RUN / "secrets" / "kafka-ca"),
         "/etc/tidings": str(folder),
         "{service}-database-rw:5432": f"{POSTGRES.hostname}:{POSTGRES.port}",
         "tidings-kafka-bootstrap:9093": BROKER,
@@ -234,6 +249,7 @@ def rehearse(running):
 
 def main():
     (RUN / "secrets").mkdir(mode=0o700)
+    authorities()
     prepare_broker()
     prepare_databases()
     running = {}

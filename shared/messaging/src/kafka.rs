@@ -2,6 +2,7 @@
 
 mod admin;
 mod assignment;
+mod authorities;
 mod buffer;
 mod committed;
 mod config;

@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use redaction::REDACTED;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::authorities;
 use super::properties::{self, LEAST_MESSAGE_BYTES, MESSAGE_MAX_BYTES, shown};
 use crate::bus::BusError;
 
@@ -198,7 +199,12 @@ impl KafkaConfig {
     /// The deployment's own properties.
     pub(crate) fn extend(&self, client: &mut ClientConfig) {
         for (name, value) in &self.properties {
-            client.set(name, value);
+            if name == authorities::LOCATION {
+                let (name, value) = authorities::trusted(value);
+                client.set(name, value);
+            } else {
+                client.set(name, value);
+            }
         }
     }
 }
@@ -265,6 +271,7 @@ fn is_server(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::authorities::tests::{NEW, OLD};
     use super::*;
 
     #[test]
@@ -323,6 +330,28 @@ mod tests {
             let refused = checked(name, value).expect_err(name);
             assert!(refused.contains(name) && refused.contains(reason), "{name}: {refused}");
         }
+    }
+
+    #[test]
+    fn clients_trust_all_authorities_of_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        for (file, certificate) in [("ca.crt", NEW), ("ca-2026-01-01T00-00-00Z.crt", OLD)] {
+            std::fs::write(directory.path().join(file), certificate).unwrap();
+        }
+        let location = directory.path().display().to_string();
+        let properties = BTreeMap::from([
+            ("security.protocol".to_owned(), "ssl".to_owned()),
+            ("ssl.ca.location".to_owned(), location),
+        ]);
+        let config = KafkaConfig { properties, ..KafkaConfig::default() };
+        let client = config.consumer("test", "test");
+        let pem = client.get("ssl.ca.pem").unwrap();
+        assert!(pem.contains(OLD) && pem.contains(NEW) && client.get("ssl.ca.location").is_none(), "{pem}");
+        // librdkafka reads them all, and refuses what it can't read.
+        client.create::<rdkafka::consumer::BaseConsumer>().unwrap();
+        let mut broken = client.clone();
+        broken.set("ssl.ca.pem", format!("{pem}-----BEGIN CERTIFICATE-----\nnone\n"));
+        assert!(broken.create::<rdkafka::consumer::BaseConsumer>().is_err());
     }
 
     #[test]
