@@ -1,6 +1,7 @@
 //! The rules that hold for the whole source tree, as functions from text to violations.
 
 pub mod circles;
+pub mod compose;
 pub mod dependencies;
 pub mod diagram;
 pub mod doors;

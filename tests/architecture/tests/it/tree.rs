@@ -1,7 +1,7 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
+    circles, compose, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
     readmes, requests, shape, sources, sums, targets,
 };
 use service_list::ServiceName;
@@ -16,6 +16,13 @@ fn services_never_depend_on_services_and_shared_crates_on_nothing_above_them() {
 fn libraries_know_nothing_of_the_system() {
     let violations =
         libraries::violations(&sources::manifests().unwrap(), &sources::rust_files().unwrap()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn containers_are_bounded_and_have_no_rights_that_they_do_not_need() {
+    let text = std::fs::read_to_string(sources::root().join(compose::FILE)).unwrap();
+    let violations = compose::violations(&text).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
