@@ -1,5 +1,7 @@
 //! The system on one page: whether anything is stuck, then how it flows.
 
+use crate::catalogue::SERVICES;
+
 use super::model::{Dashboard, Panel, Query, Row};
 
 /// The page.
@@ -25,9 +27,9 @@ fn stuck() -> Row {
             Panel::number(
                 "Services without a leading relay",
                 "short",
-                "Their messages wait.",
+                "Their messages wait. A service without a replica counts.",
                 1.0,
-                "count(sum by (job) (outbox_relay_leader) == 0) or vector(0)",
+                &format!("{} - (count(sum by (job) (outbox_relay_leader) > 0) or vector(0))", SERVICES.len()),
             ),
             Panel::number(
                 "Largest lag of a partition",
