@@ -4,6 +4,7 @@ mod attributes;
 mod body;
 mod bounds;
 pub(crate) mod dead_letters;
+mod description;
 mod edge;
 mod extract;
 mod fields;

@@ -76,7 +76,7 @@ async fn list_stock(
 /// The level of one SKU.
 #[utoipa::path(
     get, path = "/stock/{sku}", tag = "stock",
-    params(("sku" = String, Path, description = "The SKU, percent-encoded")),
+    params(("sku" = String, Path, description = "The SKU, percent-encoded", min_length = 1, max_length = 64)),
     responses(
         (status = 200, description = "The level", body = StockView),
         (status = 404, description = "The SKU is not kept", body = Problem, content_type = "application/problem+json"),
@@ -98,8 +98,8 @@ async fn show_stock(
 #[utoipa::path(
     post, path = "/stock/{sku}/replenishments", tag = "stock",
     params(
-        ("sku" = String, Path, description = "The SKU, percent-encoded"),
-        ("Idempotency-Key" = String, Header, description = "Names this replenishment; 1 to 255 printable ASCII characters"),
+        ("sku" = String, Path, description = "The SKU, percent-encoded", min_length = 1, max_length = 64),
+        ("Idempotency-Key" = String, Header, description = "Names this replenishment; 1 to 255 printable ASCII characters", min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$"),
     ),
     request_body = Replenishment,
     responses(

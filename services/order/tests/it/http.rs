@@ -334,3 +334,14 @@ fn every_route_is_described() {
         assert!(schemas.contains_key(schema), "{schema} of {:?}", schemas.keys());
     }
 }
+
+#[tokio::test]
+async fn the_description_of_a_request_is_as_strict_as_its_parser() {
+    let stack = Stack::start().await;
+    let api = stack.replica.get("/openapi.json").await.json();
+    for request in ["PlaceOrderRequest", "LineRequest", "RecipientRequest", "AddressRequest"] {
+        assert_eq!(api["components"]["schemas"][request]["additionalProperties"], false, "{request}: {api}");
+    }
+    // A later release may add fields to answers.
+    assert!(api["components"]["schemas"]["OrderBody"]["additionalProperties"].is_null(), "{api}");
+}

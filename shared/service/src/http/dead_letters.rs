@@ -41,6 +41,7 @@ pub(crate) fn routes(operations: Operations) -> Router {
 pub(super) struct Page {
     /// Only letters behind this one: `next_cursor` of the page before.
     #[serde(default)]
+    #[param(minimum = 0, default = 0)]
     cursor: i64,
 }
 
@@ -124,7 +125,7 @@ pub(super) async fn list(
     post,
     path = "/dead-letters/{id}/redrive",
     tag = "operations",
-    params(("id" = i64, Path, description = "Any dead letter of the key")),
+    params(("id" = i64, Path, description = "Any dead letter of the key", minimum = 1)),
     responses(
         (status = 200, description = "What became of them", body = RedrivenBody),
         (status = 404, description = "There is no such dead letter", body = Problem),

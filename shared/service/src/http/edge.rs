@@ -19,7 +19,6 @@ use tracing::{Instrument, field};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::Problem;
 use super::attributes;
 use super::body::{Bodies, read_whole};
 use super::guard::guard;
@@ -28,6 +27,7 @@ use super::limits::{Limits, limit};
 use super::media_type::identity_only;
 use super::methods;
 use super::outlive::outlive;
+use super::{Problem, description};
 use crate::config::HttpConfig;
 use crate::health::{self, Health};
 
@@ -52,6 +52,7 @@ pub fn edge(
     metrics: Metrics,
     tasks: TaskTracker,
 ) -> Router {
+    description::complete(&mut openapi);
     openapi.merge(CommonRoutes::openapi());
     let index = Index::new(&openapi.info);
     // The configuration is checked where it is read; of a list that is none, no name is allowed.

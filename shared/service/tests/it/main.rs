@@ -13,6 +13,7 @@ mod disconnects;
 mod edge;
 mod hosts;
 mod lifecycle;
+mod openapi;
 mod raw;
 mod repeated_input;
 mod secure;

@@ -1,8 +1,8 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, compose, dependencies, diagram, doors, layers, libraries, links, listed, names, printed, profiles, prose,
-    readmes, requests, shape, sources, sums, targets,
+    circles, compose, dependencies, diagram, doors, layers, libraries, links, listed, names, printed,
+    profiles, prose, readmes, requests, shape, sources, sums, targets,
 };
 use service_list::ServiceName;
 

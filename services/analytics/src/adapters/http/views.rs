@@ -93,6 +93,7 @@ pub(super) enum RevenueAnswer {
 #[serde(deny_unknown_fields)]
 pub(super) struct RevenueQuery {
     /// ISO 4217, such as GBP; all currencies if absent.
+    #[param(pattern = "^[A-Z]{3}$")]
     currency: Option<String>,
 }
 
@@ -147,8 +148,10 @@ pub(super) struct BestSellerQuery {
     #[param(inline)]
     by: By,
     /// How many, 1 to 1,000; 10 by default.
+    #[param(minimum = 1, maximum = 1000, default = 10)]
     limit: Option<u32>,
     /// ISO 4217. Required with `by=revenue`. If absent, units are those of all currencies together.
+    #[param(pattern = "^[A-Z]{3}$")]
     currency: Option<String>,
 }
 
@@ -234,6 +237,7 @@ impl From<StandingAlert> for AlertView {
 #[serde(deny_unknown_fields)]
 pub(super) struct AlertQuery {
     /// How many, 1 to 1,000; 100 by default.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 

@@ -60,8 +60,10 @@ pub(super) struct StockPage {
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
     /// How many levels, 1 to 1,000; 100 by default.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(max_length = 64)]
     cursor: Option<String>,
 }
 

@@ -24,13 +24,16 @@ const MAX_LIMIT: i64 = 100;
 #[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     /// Only this customer's.
+    #[param(min_length = 1, max_length = 100)]
     customer_id: Option<String>,
     /// Only those that stand there: `placed`, `confirmed` or `cancelled`.
+    #[param(pattern = "^(placed|confirmed|cancelled)$")]
     status: Option<String>,
     /// At most so many: 1 to 100.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
     /// `next_cursor` of the page before.
+    #[param(min_length = 32, max_length = 32, pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
 }
 

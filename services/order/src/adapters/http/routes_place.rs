@@ -32,7 +32,7 @@ use crate::domain::{OrderId, Placement};
     path = "/orders",
     tag = "orders",
     params(
-        ("Idempotency-Key" = String, Header, description = "1 to 255 printable ASCII characters, per customer; lives as long as the order"),
+        ("Idempotency-Key" = String, Header, description = "1 to 255 printable ASCII characters, per customer; lives as long as the order", min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$"),
         ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240, at most 30) holds the answer until the order has ended or N seconds are over; not held, and no `Preference-Applied`, while too many wait, of all or of this customer"),
     ),
     request_body = PlaceOrderRequest,

@@ -33,7 +33,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
     tag = "orders",
     params(
         ("order_id" = String, Path, description = "The order"),
-        ("Last-Event-ID" = Option<i64>, Header, description = "The last id that you got"),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The last id that you got", minimum = 0),
     ),
     responses(
         (status = 200, description = "Server-sent events; `data` is one of these", body = StateBody, content_type = "text/event-stream"),
