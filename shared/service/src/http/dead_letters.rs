@@ -41,7 +41,7 @@ pub(crate) fn routes(operations: Operations) -> Router {
 pub(super) struct Page {
     /// Only letters behind this one: `next_cursor` of the page before.
     #[serde(default)]
-    #[param(minimum = 0, default = 0)]
+    #[param(default = 0)]
     cursor: i64,
 }
 
