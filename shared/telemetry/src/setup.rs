@@ -100,6 +100,12 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     Ok(Telemetry { metrics, log_limiter, provider })
 }
 
+/// The exporter's error without the endpoint, which may have a password.
+fn refused(endpoint: &redaction::Secret, error: &opentelemetry_otlp::ExporterBuildError) -> TelemetryError {
+    let detail = error.to_string().replace(endpoint.expose(), redaction::REDACTED);
+    TelemetryError::Exporter { endpoint: endpoint.clone(), detail }
+}
+
 fn tracer_provider(
     service: &'static str,
     config: &TelemetryConfig,
@@ -117,10 +123,7 @@ fn tracer_provider(
     if config.otlp_endpoint.expose().is_empty() {
         return Ok(builder.build());
     }
-    let processor = Bounded::new(config, tokio::runtime::Handle::current()).map_err(|error| {
-        let endpoint = config.otlp_endpoint.clone();
-        let detail = error.to_string().replace(endpoint.expose(), redaction::REDACTED);
-        TelemetryError::Exporter { endpoint, detail }
-    })?;
+    let processor = Bounded::new(config, tokio::runtime::Handle::current())
+        .map_err(|error| refused(&config.otlp_endpoint, &error))?;
     Ok(builder.with_span_processor(processor).build())
 }
