@@ -101,7 +101,7 @@ impl SchemasArgs {
             }
             SchemasCommand::Publish { dir } => {
                 for file in contracts::gate::publish(&dir)? {
-                    output::line(file.display())?;
+                    output::line(&file.display())?;
                 }
                 Ok(code(true))
             }

@@ -129,7 +129,7 @@ impl Load {
             number += 1;
             if reported.elapsed() >= REPORT_EVERY {
                 // Whoever reads the figures is not needed for the load.
-                let _ = output::line(self.figures);
+                let _ = output::line(&self.figures);
                 reported = Instant::now();
             }
         }
@@ -191,7 +191,7 @@ async fn until_known<T>(
             }
             Ok(Answer::Rejected(why)) => {
                 target.has_answered = true;
-                output::diagnostic(format_args!("rejected: {why}"));
+                output::diagnostic(&format_args!("rejected: {why}"));
                 return Ok(None);
             }
             Ok(Answer::Unknown(why)) => why,
@@ -202,7 +202,7 @@ async fn until_known<T>(
             return Err(GaveUp { service, url, bound, figures: *figures, reason });
         }
         if last_error.is_none() {
-            output::diagnostic(format_args!("no answer from {}, asking again: {reason}", target.service));
+            output::diagnostic(&format_args!("no answer from {}, asking again: {reason}", target.service));
         }
         last_error = Some(reason);
         figures.repeated += 1;

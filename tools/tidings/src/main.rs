@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            tidings::output::diagnostic(format_args!("tidings: {error:#}"));
+            tidings::output::diagnostic(&format_args!("tidings: {error:#}"));
             ExitCode::from(1)
         }
     }

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write as _};
 ///
 /// # Errors
 /// When it can't be written although somebody reads.
-pub(crate) fn text(text: impl Display) -> io::Result<()> {
+pub(crate) fn text(text: &(impl Display + ?Sized)) -> io::Result<()> {
     let mut output = io::stdout().lock();
     quietly(write!(output, "{text}").and_then(|()| output.flush()))
 }
@@ -17,12 +17,12 @@ pub(crate) fn text(text: impl Display) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`text`].
-pub(crate) fn line(line: impl Display) -> io::Result<()> {
-    text(format_args!("{line}\n"))
+pub(crate) fn line(line: &(impl Display + ?Sized)) -> io::Result<()> {
+    text(&format_args!("{line}\n"))
 }
 
 /// Says something beside the output. If it can't be written, nobody can be told.
-pub fn diagnostic(line: impl Display) {
+pub fn diagnostic(line: &(impl Display + ?Sized)) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

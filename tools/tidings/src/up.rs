@@ -80,7 +80,7 @@ pub fn list(stack: &Stack, say: &Say) {
 /// Prints each line, to standard output. A reader that has gone away (`tidings up | head`) stops nothing.
 pub fn to_terminal() -> Say {
     Arc::new(|line| {
-        let _ = output::line(line);
+        let _ = output::line(&line);
     })
 }
 

@@ -24,7 +24,7 @@ pub(super) struct AddressesArgs {
 
 impl AddressesArgs {
     pub(super) fn run(&self, system: Option<&str>) -> anyhow::Result<ExitCode> {
-        output::line(addresses::run(system, self.part.as_deref(), self.with_password)?)?;
+        output::line(&addresses::run(system, self.part.as_deref(), self.with_password)?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -76,7 +76,7 @@ impl ImportArgs {
         if self.dry_run {
             let figures = import::dry_run(&self.file, self.encoding, &self.rejects)?;
             if self.json {
-                output::line(serde_json::to_string_pretty(&figures)?)?;
+                output::line(&serde_json::to_string_pretty(&figures)?)?;
             } else {
                 output::text(&figures)?;
             }
@@ -85,7 +85,7 @@ impl ImportArgs {
         let json = self.json;
         let summary = import::run(&self.into_options(name)?).await?;
         if json {
-            output::line(serde_json::to_string_pretty(&summary)?)?;
+            output::line(&serde_json::to_string_pretty(&summary)?)?;
         } else {
             output::text(&summary)?;
         }

@@ -55,7 +55,7 @@ impl LoadArgs {
             duration: self.duration.map(Duration::from_secs),
             give_up_after: self.give_up_after.map(Duration::from_secs),
         };
-        output::line(load::run(&options).await?)?;
+        output::line(&load::run(&options).await?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -47,7 +47,7 @@ impl TraceArgs {
         let json = self.json;
         let trace = trace::run(self.order_id, &self.into_options(name)?).await?;
         if json {
-            output::line(serde_json::to_string_pretty(&trace)?)?;
+            output::line(&serde_json::to_string_pretty(&trace)?)?;
         } else {
             output::text(&trace)?;
         }

@@ -104,7 +104,7 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     pub(super) async fn run(self, name: Option<&str>) -> anyhow::Result<ExitCode> {
         if self.list_checks {
-            output::text(verify::page::checks())?;
+            output::text(&verify::page::checks())?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.follow {
@@ -122,7 +122,7 @@ impl VerifyArgs {
         let report = verify::run(&self.target(name)?, options).await?;
         match format {
             Format::Text => output::text(&report)?,
-            Format::Json => output::line(serde_json::to_string_pretty(&report)?)?,
+            Format::Json => output::line(&serde_json::to_string_pretty(&report)?)?,
         }
         Ok(match (report.holds(), report.is_violated()) {
             (true, _) => ExitCode::SUCCESS,

@@ -92,7 +92,7 @@ impl Bar {
             }
             Shows::Lines => {
                 let rate = done as f64 / started.elapsed().as_secs_f64().max(0.001);
-                output::diagnostic(format_args!("{} {done}/{} {rate:.0}/s {detail}", self.what, self.total));
+                output::diagnostic(&format_args!("{} {done}/{} {rate:.0}/s {detail}", self.what, self.total));
             }
         }
     }
