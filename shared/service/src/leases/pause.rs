@@ -32,7 +32,7 @@ pub(super) struct Pause {
     probe_at: Option<Instant>,
     is_probing: bool,
     /// Whose calls had no answer. It may be they that have none, and not everybody.
-    suspects: HashSet<Holder>,
+    concerned: HashSet<Holder>,
     /// During a pause: how many items of others may still be taken, to tell which it is.
     others: usize,
 }
@@ -42,14 +42,14 @@ pub(super) struct Pause {
 pub(super) enum Allowed {
     /// So many items.
     Any(usize),
-    /// So many items of others than the suspects.
+    /// So many items of others than those whose calls had no answer.
     OfOthers(usize),
 }
 
 impl Pause {
     pub(super) fn new(first: Duration) -> Self {
-        let suspects = HashSet::new();
-        Self { unanswered: 0, first, probes: 0, probe_at: None, is_probing: false, suspects, others: 0 }
+        let concerned = HashSet::new();
+        Self { unanswered: 0, first, probes: 0, probe_at: None, is_probing: false, concerned, others: 0 }
     }
 
     /// How many of `free` items may be taken now, while so many are under way. A probe is alone: what was under way when the
@@ -58,7 +58,7 @@ impl Pause {
         match self.probe_at {
             None => Allowed::Any(free),
             Some(at) if under_way == 0 && now >= at => Allowed::Any(free.min(1)),
-            Some(_) if self.suspects.is_empty() => Allowed::Any(0),
+            Some(_) if self.concerned.is_empty() => Allowed::Any(0),
             Some(_) => Allowed::OfOthers(free.min(self.others)),
         }
     }
@@ -79,7 +79,7 @@ impl Pause {
             Contact::NotAsked => self.is_probing = false,
             Contact::NoAnswer => {
                 self.unanswered = self.unanswered.saturating_add(1);
-                self.suspects.extend(holders.iter().filter(|holder| holder.kind != Holder::RETRY).cloned());
+                self.concerned.extend(holders.iter().filter(|holder| holder.kind != Holder::RETRY).cloned());
                 if self.probe_at.is_none() && self.unanswered >= UNANSWERED {
                     self.probe_at = Some(now + self.cool_down());
                     self.others = OTHERS;
@@ -94,8 +94,8 @@ impl Pause {
     }
 
     /// Those whose calls had no answer.
-    pub(super) const fn suspects(&self) -> &HashSet<Holder> {
-        &self.suspects
+    pub(super) const fn concerned(&self) -> &HashSet<Holder> {
+        &self.concerned
     }
 
     /// Whether nothing has been answered since a call that had no answer.
@@ -165,6 +165,9 @@ mod tests {
             now += cool_down;
             assert_eq!(pause.allows(8, 0, now), Allowed::Any(1));
             pause.took(Allowed::Any(1), 1);
+            // The worker looks again while the probe is under way.
+            assert_eq!(pause.allows(7, 1, now), Allowed::Any(0));
+            pause.took(Allowed::Any(0), 0);
             pause.record(Contact::NoAnswer, &[], now);
             cool_down = (cool_down * 2).min(LONGEST);
         }
@@ -213,8 +216,8 @@ mod tests {
         for _ in 0..UNANSWERED {
             pause.record(Contact::NoAnswer, &[silent.clone(), Holder::retries()], now);
         }
-        assert_eq!(pause.suspects(), &HashSet::from([silent]), "retries are anybody's");
-        // Also while calls of the suspects are under way.
+        assert_eq!(pause.concerned(), &HashSet::from([silent]), "retries are anybody's");
+        // Also while calls of those are under way.
         assert_eq!(pause.allows(8, 3, now), Allowed::OfOthers(OTHERS));
         for left in (0..OTHERS).rev() {
             pause.took(Allowed::OfOthers(1), 1);

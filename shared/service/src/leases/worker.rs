@@ -36,7 +36,7 @@ impl<W: LeasedWork> LeaseWorker<W> {
             Allowed::Any(limit) => (limit, calls.room(limit, self.settings.concurrency)),
             Allowed::OfOthers(limit) => {
                 let room = calls.room(limit, self.settings.concurrency);
-                (limit, room.for_others_than(self.pause.suspects()))
+                (limit, room.for_others_than(self.pause.concerned()))
             }
         };
         let items = if limit == 0 { Vec::new() } else { self.work.lease_within(&mut room).await? };
