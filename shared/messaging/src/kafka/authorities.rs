@@ -35,7 +35,7 @@ fn certificates(directory: &Path) -> Option<String> {
             }
             // Fewer authorities are trusted, never more.
             Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "cannot read an authority's certificate")
+                tracing::warn!(file = %file.display(), %error, "cannot read an authority's certificate");
             }
         }
     }

@@ -11,8 +11,9 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBui
 const PROBLEM: &str = "application/problem+json";
 
 /// What the edge or the runtime may answer to any request of a service's own routes.
-const COMMON: [(&str, &str, &str); 7] = [
+const COMMON: [(&str, &str, &str); 8] = [
     ("400", "BadRequest", "The request can't be understood: its query, path, body or header Host"),
+    ("408", "BodyTimeout", "The body did not arrive in time; nothing was done"),
     ("413", "BodyTooLarge", "The body is too large"),
     ("415", "UnsupportedMediaType", "The body is not application/json in UTF-8 without content coding"),
     ("421", "MisdirectedRequest", "The request is for another host (`http.allowed_hosts`)"),
