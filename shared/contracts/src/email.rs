@@ -63,7 +63,12 @@ impl Address {
     /// When it is none, or none that every mail server takes.
     pub fn try_new(text: &str) -> Result<Self, InvalidAddress> {
         // The mapping of UTS 46 would drop what is invisible.
-        check(text, MAX_OCTETS).map_err(InvalidAddress::Text)?;
+        check(text, MAX_OCTETS).map_err(|invalid| match invalid {
+            InvalidText::TooLong { .. } => InvalidAddress::TooLong,
+            InvalidText::Empty | InvalidText::OuterSpace | InvalidText::NotPrintable { .. } => {
+                InvalidAddress::Text(invalid)
+            }
+        })?;
         let (local_part, domain) = text.rsplit_once('@').ok_or(InvalidAddress::NoAddress)?;
         check_local_part(local_part)?;
         let domain = ascii_domain(domain)?;
