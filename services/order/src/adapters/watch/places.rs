@@ -89,7 +89,8 @@ mod tests {
         taken.pop();
         taken.push(Places::take(&places, &customer("late")).unwrap());
         taken.clear();
-        assert_eq!((places.taken().count, places.taken().by_customer.len()), (0, 0));
+        let left = places.taken();
+        assert_eq!((left.count, left.by_customer.len()), (0, 0));
     }
 
     #[test]
