@@ -9,6 +9,9 @@ pub use secret::Secret;
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "(redacted)";
 
+/// Schemes of URLs. Another one may be a user whose password begins with `//`.
+const SCHEMES: [&str; 7] = ["grpc", "http", "https", "postgres", "postgresql", "smtp", "smtps"];
+
 /// What a parameter can be. The name of any other one is hidden too: it may be a part of a password.
 #[derive(Clone, Copy)]
 enum Parameter {
@@ -95,8 +98,7 @@ pub fn path(path: &Path) -> String {
 
 fn parsed(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
-    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && consists_of(scheme, |byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_scheme = SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
     let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (path, query) = match tail.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -210,6 +212,7 @@ mod tests {
             ("Shop <orders@shop.example>", "Shop <orders@shop.example>"),
             ("127.0.0.1:9092,broker:9092", "127.0.0.1:9092,broker:9092"),
             ("u:hunter2@db:5432", REDACTED),
+            ("u://hunter2@db:5432", REDACTED),
             ("SSL://u:hunt/er2@db:5432", REDACTED),
         ] {
             assert_eq!(text(given), shown, "{given}");
