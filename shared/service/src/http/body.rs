@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Problem;
 use super::bounds::{BODY_TIMEOUT, MAX_BODY_BYTES_HELD};
-use super::limits::overloaded;
+use super::limits::{HeldBytes, overloaded};
 
 /// How many times the limit is read and thrown away for a client that may then see its 413.
 const DRAIN_FACTOR: u64 = 16;
@@ -25,12 +25,6 @@ pub(super) struct Bodies {
     limit: usize,
     /// A permit per byte.
     held: Arc<Semaphore>,
-}
-
-/// The bytes of a request's body, counted among those held until this is dropped.
-#[derive(Clone, Debug)]
-pub(super) struct HeldBytes {
-    _permit: Arc<Option<OwnedSemaphorePermit>>,
 }
 
 impl Bodies {
@@ -71,7 +65,7 @@ impl Bodies {
         match refused {
             _ if length > self.limit as u64 => Err(Problem::too_large(self.limit)),
             Some(problem) => Err(problem),
-            None => Ok((kept.bytes.freeze(), HeldBytes { _permit: Arc::new(kept.permit) })),
+            None => Ok((kept.bytes.freeze(), HeldBytes::new(kept.permit))),
         }
     }
 

@@ -12,7 +12,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Problem;
-use super::body::HeldBytes;
 use crate::config::HttpConfig;
 
 /// The longest wait that a client may prefer.
@@ -54,6 +53,18 @@ struct Admitted {
 struct Held {
     _permit: OwnedSemaphorePermit,
     _bytes: Option<HeldBytes>,
+}
+
+/// The bytes of a request's body, counted among those held until this is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct HeldBytes {
+    _permit: Arc<Option<OwnedSemaphorePermit>>,
+}
+
+impl HeldBytes {
+    pub(super) fn new(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _permit: Arc::new(permit) }
+    }
 }
 
 impl InFlight {
