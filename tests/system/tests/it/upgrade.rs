@@ -95,17 +95,15 @@ async fn write_as_the_next_release(order: &mut PgConnection, schema_id: i64) -> 
     Ok(())
 }
 
-/// Sends the request of an order again under its key, which every release answers with that order.
-async fn replay_order(system: &System, key: &str, first: Uuid) {
-    let replayed = eventually("order takes orders", Duration::from_secs(60), async || {
+/// Places an order under a key; says which it is, and whether the key had placed it before.
+async fn place_under(system: &System, key: &str) -> (Uuid, bool) {
+    eventually("order takes orders", Duration::from_secs(60), async || {
         match system.client(ServiceName::Order)?.place_order(key, &request("TEAPOT", 1, "tok_visa")).await {
             Answer::Done { body, replayed } => Ok((body.order_id, replayed)),
-            Answer::Rejected(why) => Ok((Uuid::nil(), !why.is_empty())),
-            Answer::Unknown(why) => Err(anyhow!(why)),
+            Answer::Rejected(why) | Answer::Unknown(why) => Err(anyhow!(why)),
         }
     })
-    .await;
-    assert_eq!(replayed, (first, true), "{key}");
+    .await
 }
 
 /// Replenishes under a key; says whether the key had done so before.
@@ -151,9 +149,7 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
     let options = Options { binaries: Some(installed.path().to_owned()), ..system::options() };
     let system = System::start_on(&options).await;
     assert!(!replenish(&system, "of-today").await);
-    let placing =
-        system.client(ServiceName::Order)?.place_order("of-today", &request("TEAPOT", 1, "tok_visa"));
-    let before = placing.await.into_result()?.order_id;
+    let (before, _) = place_under(&system, "of-today").await;
     assert_eq!(system.ended(before).await.end().as_deref(), Some("confirmed"));
 
     // The next release was here: it migrated, registered its schema, and wrote events with it.
@@ -176,12 +172,10 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
         );
     }
     // Keys of today's release replay on the older one.
-    replay_order(&system, "of-today", before).await;
+    assert_eq!(place_under(&system, "of-today").await, (before, true));
     assert!(replenish(&system, "of-today").await);
     // And the other way round, see below.
-    let placing =
-        system.client(ServiceName::Order)?.place_order("of-before", &request("TEAPOT", 1, "tok_visa"));
-    let of_before = placing.await.into_result()?.order_id;
+    let (of_before, _) = place_under(&system, "of-before").await;
     assert!(!replenish(&system, "of-before").await);
     let mut placed = Vec::new();
     for (quantity, method, end) in [
@@ -211,7 +205,7 @@ async fn the_previous_release_runs_on_the_next_ones_databases_and_reads_its_even
         assert!(system.stack().watch(service).kill());
     }
     for (key, order_id) in [("of-today", before), ("of-before", of_before)] {
-        replay_order(&system, key, order_id).await;
+        assert_eq!(place_under(&system, key).await, (order_id, true), "{key}");
         assert!(replenish(&system, key).await, "{key}");
     }
     for service in ServiceName::ALL {
