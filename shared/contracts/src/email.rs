@@ -65,9 +65,10 @@ impl Address {
         // The mapping of UTS 46 would drop what is invisible.
         check(text, MAX_OCTETS).map_err(|invalid| match invalid {
             InvalidText::TooLong { .. } => InvalidAddress::TooLong,
-            InvalidText::Empty | InvalidText::OuterSpace | InvalidText::NotPrintable { .. } => {
-                InvalidAddress::Text(invalid)
-            }
+            InvalidText::Empty
+            | InvalidText::OuterSpace
+            | InvalidText::NotPrintable { .. }
+            | InvalidText::DotSegment => InvalidAddress::Text(invalid),
         })?;
         let (local_part, domain) = text.rsplit_once('@').ok_or(InvalidAddress::NoAddress)?;
         check_local_part(local_part)?;
