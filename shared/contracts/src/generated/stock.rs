@@ -53,7 +53,8 @@ impl Event for StockLevelLow {
     }
 }
 
-/// The available units of an article reached its threshold again by a release; once per such crossing. A replenishment says so itself.
+/// The available units of an article reached its threshold again by a release; once per such crossing.
+/// A replenishment says so itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLevelRestored {
     /// The event's id, a UUIDv7; consumers apply each id once.
