@@ -182,8 +182,8 @@ mod tests {
             ("postgres://db:5432/x", "postgres://db:5432/x"),
             ("postgres://[::1]:5432/x", "postgres://[::1]:5432/x"),
             (
-                "postgres://u:p@{service}-db/tidings_{service}",
-                "postgres://u:(redacted)@{service}-db/tidings_{service}",
+                "postgres://u:p@{service}-db/data_{service}",
+                "postgres://u:(redacted)@{service}-db/data_{service}",
             ),
             (
                 "postgres://db/x?password=hunter2&sslmode=require",

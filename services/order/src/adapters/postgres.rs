@@ -2,6 +2,7 @@
 
 mod batch;
 mod deadlines;
+mod error;
 mod heads;
 mod idempotency;
 mod reads;
@@ -11,77 +12,23 @@ mod writes;
 use std::future::Future;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use database::{Database, Operation, Verdict};
+use database::{Database, Operation};
 use events::{PublishError, Publisher};
-use outbox::{AppendError, Message};
+use outbox::Message;
 use sqlx::PgConnection;
 
 pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
+pub use error::StoreError;
 pub use reads::{History, ListQuery, Listed, Page, Unfolded, Watched, WrittenByNewerRelease};
 
 use super::contract::{Announcements, announce};
 use super::metrics::Counts;
-use crate::application::{Answer, CustomerKey, Outcome, PlaceOutcome, Transaction, Work, WorkError};
-use crate::domain::{OrderId, Refusal};
+use crate::application::{Answer, CustomerKey, Outcome, PlaceOutcome, Transaction, Work};
+use crate::domain::OrderId;
 
 pub fn migrator() -> sqlx::migrate::Migrator {
     sqlx_macros::migrate!("./migrations")
-}
-
-/// Why the database could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The domain refuses.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// A row holds what no code of ours can have written.
-    #[error("order {order_id} is corrupt: {detail}")]
-    Corrupt { order_id: OrderId, detail: String },
-    /// The event that announces the change can't be published.
-    #[error(transparent)]
-    Append(PublishError),
-    /// The database refused or did not answer.
-    #[error("the order database: {0}")]
-    Database(#[from] sqlx::Error),
-}
-
-impl StoreError {
-    fn corrupt(order_id: OrderId, detail: impl std::fmt::Display) -> Self {
-        Self::Corrupt { order_id, detail: detail.to_string() }
-    }
-
-    /// Whether some order's rows are at fault, and not the database as a whole.
-    pub(super) fn is_of_rows(&self) -> bool {
-        match self {
-            Self::Refused(_) | Self::Corrupt { .. } | Self::Append(_) => true,
-            Self::Database(error) => matches!(database::verdict(error), Verdict::Data | Verdict::Unknown),
-        }
-    }
-}
-
-impl From<WorkError> for StoreError {
-    fn from(error: WorkError) -> Self {
-        match error {
-            WorkError::Refused(refusal) => Self::Refused(refusal),
-            WorkError::Corrupt { order_id, impossible } => Self::corrupt(order_id, impossible),
-        }
-    }
-}
-
-impl From<AppendError> for StoreError {
-    fn from(error: AppendError) -> Self {
-        PublishError::from(error).into()
-    }
-}
-
-impl From<PublishError> for StoreError {
-    fn from(error: PublishError) -> Self {
-        match error {
-            PublishError::Database(error) => Self::Database(error),
-            PublishError::Append(_) | PublishError::Encode { .. } => Self::Append(error),
-        }
-    }
 }
 
 /// The order database. Cheap to clone. Its reads fail when the database refuses or does not answer.

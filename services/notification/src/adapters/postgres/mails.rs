@@ -194,7 +194,7 @@ impl MailStore {
     fn outcome<'a>(&self, sent: &'a Sent, now: DateTime<Utc>) -> Outcome<'a> {
         let Mail { order_id, kind, lease_id, attempts, .. } = &sent.mail;
         let refusals = match &sent.outcome {
-            Err(SendError::Transient(_) | SendError::Permanent(_)) => sent.mail.refusals.saturating_add(1),
+            Err(SendError::Transient(_) | SendError::Permanent(_)) => sent.mail.refusals + 1,
             Ok(_) | Err(SendError::Transport(_) | SendError::Invalid(_)) => sent.mail.refusals,
         };
         let again = || Some(now + self.policy.backoff.pause(u32::try_from(*attempts).unwrap_or(0)));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::{Connection, Server};
+use super::Connection;
+use super::server::Server;
 use super::writing::Written;
 use crate::application::mailer::SendError;
 

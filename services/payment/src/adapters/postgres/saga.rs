@@ -17,7 +17,8 @@ use super::payments::{lock, set_corrupt_aside, update};
 use super::row::PaymentRow;
 use crate::adapters::contract;
 use crate::adapters::metrics;
-use crate::application::saga_job::{CUSTOMER, LeasePolicy, Leased, PAYMENT_METHOD, Performed, SagaJob};
+use crate::application::holders::{CUSTOMER, PAYMENT_METHOD};
+use crate::application::saga_job::{LeasePolicy, Leased, Performed, SagaJob};
 use crate::domain::{OrderId, PaymentEvent, RefundId};
 
 #[derive(Clone, Debug)]

@@ -1,23 +1,18 @@
-//! A connection to the SMTP server, command by command: what an answer means depends on the command.
+//! The SMTP server of the configuration, and a connection to it that is ready for mails.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Tls, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error, SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::reply::{Command, Reply};
-use super::writing::Written;
+use super::reply::Command;
+use super::{Connection, failure};
 use crate::application::mailer::SendError;
-
-/// How long a server may take to say goodbye.
-const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The server of the configuration.
 pub(super) struct Server {
@@ -29,8 +24,6 @@ pub(super) struct Server {
     /// The bound of making a connection; that of the whole delivery is its caller's.
     timeout: Duration,
 }
-
-pub(super) struct Connection(AsyncSmtpConnection);
 
 /// Why a URL names no server. It holds a password, so none of it is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,12 +46,6 @@ pub enum InvalidUrl {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 
@@ -120,47 +107,5 @@ impl Server {
             connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(of(Command::Auth))?;
         }
         Ok(Connection(connection))
-    }
-}
-
-impl Connection {
-    /// Sends a mail.
-    pub(super) async fn send(&mut self, mail: &Written) -> Result<(), SendError> {
-        let of = |command| move |error: Error| failure(command, &error);
-        let Self(connection) = self;
-        let sender = Mail::new(mail.envelope.from().cloned(), Vec::new());
-        connection.command(sender).await.map_err(of(Command::Mail))?;
-        for recipient in mail.envelope.to() {
-            let recipient = Rcpt::new(recipient.clone(), Vec::new());
-            connection.command(recipient).await.map_err(of(Command::Recipient))?;
-        }
-        connection.command(Data).await.map_err(of(Command::Data))?;
-        connection.message(&mail.content).await.map_err(of(Command::Data))?;
-        Ok(())
-    }
-
-    /// Whether an idle connection still works.
-    pub(super) async fn answers(&mut self) -> bool {
-        self.0.test_connected().await
-    }
-
-    pub(super) async fn close(mut self) {
-        if tokio::time::timeout(QUIT_TIMEOUT, self.0.abort()).await.is_err() {
-            tracing::debug!("the mail server did not answer QUIT");
-        }
-    }
-}
-
-/// Without a code there was no answer: a connection that ends in the middle may have been a proxy's, with no server behind
-/// it.
-fn failure(command: Command, error: &Error) -> SendError {
-    match error.status() {
-        Some(code) => {
-            let text = error.source().map(ToString::to_string).unwrap_or_default();
-            Reply::new(&code.to_string(), &text).failure(command)
-        }
-        // The server has answered, and lacks what the configuration needs.
-        None if error.is_client() => SendError::Transport(format!("{command}: not supported by the server")),
-        None => SendError::Transport("no answer".to_owned()),
     }
 }
