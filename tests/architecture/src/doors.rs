@@ -159,8 +159,12 @@ pub const SYSTEMS: &[System] = &[
         name: "mail server",
         client: &["lettre"],
         doors: &[folder(
-            "services/notification/src/adapters/smtp/",
-            &[("connection.rs", Within("timeout")), ("writing.rs", Never("it writes mails"))],
+            "services/notification/src/adapters/",
+            &[
+                ("smtp.rs", Within("timeout")),
+                ("smtp/server.rs", Within("timeout")),
+                ("smtp/writing.rs", Never("it writes mails")),
+            ],
             "`notification.send_timeout_ms` (10 s); then the mail is retried, and after five such calls the worker pauses",
         )],
     },
