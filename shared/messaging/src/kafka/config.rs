@@ -196,15 +196,22 @@ impl KafkaConfig {
         Duration::from_millis(given.unwrap_or(60_000)) * 2
     }
 
-    /// The deployment's own properties.
-    pub(crate) fn extend(&self, client: &mut ClientConfig) {
-        for (name, value) in &self.properties {
+    /// The deployment's own properties, as a client of librdkafka takes them: a directory of authorities is read into
+    /// `ssl.ca.pem`. For each new client anew.
+    pub fn client_properties(&self) -> impl Iterator<Item = (String, String)> {
+        self.properties.iter().map(|(name, value)| {
             if name == authorities::LOCATION {
                 let (name, value) = authorities::trusted(value);
-                client.set(name, value);
+                (name.to_owned(), value)
             } else {
-                client.set(name, value);
+                (name.clone(), value.clone())
             }
+        })
+    }
+
+    pub(crate) fn extend(&self, client: &mut ClientConfig) {
+        for (name, value) in self.client_properties() {
+            client.set(name, value);
         }
     }
 }

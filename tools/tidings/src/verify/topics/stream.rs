@@ -95,7 +95,7 @@ impl Streams {
 
 /// A consumer that belongs to no group.
 fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
-    let mut config = ClientConfig::from_iter(kafka.properties.clone());
+    let mut config = ClientConfig::from_iter(kafka.client_properties());
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
         // Needed for assigning partitions; no member joins it, and nothing is committed.
