@@ -9,7 +9,9 @@ pub mod http;
 pub mod leases;
 mod metrics;
 mod migrations;
+mod places;
 pub mod runtime;
 
 pub use metrics::METRICS;
+pub use places::{Place, Places};
 pub use runtime::{Definition, Deps, Progress, Sampler, Service, Worker, longest_stop, run, run_with};

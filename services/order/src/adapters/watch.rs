@@ -1,30 +1,33 @@
 //! Waiting for orders: one poller per replica reads all orders that requests wait for, so that any replica answers and the
 //! database sees one statement, however many wait.
 
-mod places;
-
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use service::Progress;
+use service::{Place, Places, Progress};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::{OrderStore, Watched};
 use crate::config::Config;
 use crate::domain::{CustomerId, OrderId};
-use places::{Place, Places};
-
-pub use places::TooManyWaiters;
 
 /// The next poll comes no sooner, however often the poller is woken.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How often the poller reports progress while nobody waits.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One customer takes no more than one of so many parts of the waits, and of the streams (docs/adr/0036).
+const PARTS: usize = 10;
+
+/// The limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this replica's limit of waiting requests, or this customer's share of it, is reached")]
+pub struct TooManyWaiters;
 
 /// Who waits for which order on this replica. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,8 +39,8 @@ pub struct Watcher {
 struct Shared {
     orders: Mutex<HashMap<OrderId, Watches>>,
     wake: Notify,
-    waits: Arc<Places>,
-    streams: Arc<Places>,
+    waits: Places<CustomerId>,
+    streams: Places<CustomerId>,
     poll: Duration,
     closing: CancellationToken,
 }
@@ -53,7 +56,7 @@ struct Watches {
 #[derive(Debug)]
 pub struct WaitPermit {
     watcher: Watcher,
-    _place: Place,
+    _place: Place<CustomerId>,
 }
 
 /// One order being watched. Dropping it ends the watch.
@@ -67,7 +70,7 @@ pub struct Watch {
 impl Watcher {
     /// Nobody waits yet; waiting ends when `closing` is cancelled.
     pub fn new(config: &Config, closing: CancellationToken) -> Self {
-        let places = |count: u32| Arc::new(Places::new(usize::try_from(count).unwrap_or(usize::MAX)));
+        let places = |count: u32| Places::new(usize::try_from(count).unwrap_or(usize::MAX), PARTS);
         Self {
             shared: Arc::new(Shared {
                 orders: Mutex::default(),
@@ -101,8 +104,13 @@ impl Watcher {
         self.shared.wake.notify_one();
     }
 
-    fn permit(&self, places: &Arc<Places>, customer_id: &CustomerId) -> Result<WaitPermit, TooManyWaiters> {
-        Ok(WaitPermit { watcher: self.clone(), _place: Places::take(places, customer_id)? })
+    fn permit(
+        &self,
+        places: &Places<CustomerId>,
+        customer_id: &CustomerId,
+    ) -> Result<WaitPermit, TooManyWaiters> {
+        let place = places.take(customer_id).ok_or(TooManyWaiters)?;
+        Ok(WaitPermit { watcher: self.clone(), _place: place })
     }
 
     fn orders(&self) -> MutexGuard<'_, HashMap<OrderId, Watches>> {

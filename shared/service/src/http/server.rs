@@ -1,6 +1,6 @@
 //! Serves connections, a bounded number at a time, until stopped; then finishes the requests in flight.
 
-mod places;
+mod peers;
 mod progress;
 
 use std::net::SocketAddr;
@@ -16,13 +16,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::places::{Places, Reserve};
+use self::peers::{Reserve, peer};
 use self::progress::Progressing;
 use super::bounds::{
     MAX_HEAD_BYTES, RESERVED_CONNECTIONS, RESERVED_HEADER_TIMEOUT, RESERVED_TIMEOUT, WRITE_TIMEOUT,
 };
 use super::limits::overloaded;
 use crate::config::HttpConfig;
+use crate::places::Places;
+
+/// One peer has no more than one of so many parts of the connections.
+const PARTS: usize = 2;
 
 /// A pause after an error of the listener itself, such as no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,7 +39,7 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
     grace: Duration,
 ) {
-    let places = Places::new(config.max_connections);
+    let places = Places::new(config.max_connections, PARTS);
     let mut reserve = Reserve::new(RESERVED_CONNECTIONS);
     let header_timeout = Duration::from_millis(config.header_timeout_ms);
     let reserved_app = app.clone().layer(middleware::from_fn(only_operations));
@@ -51,7 +55,7 @@ pub(crate) async fn serve(
             continue;
         };
         let shutdown = shutdown.clone();
-        if let Some(place) = places.take(address.ip()) {
+        if let Some(place) = places.take(&peer(address.ip())) {
             let app = app.clone();
             connections.spawn(async move {
                 let serving = Serving { app, header_timeout, keep_alive: true };
