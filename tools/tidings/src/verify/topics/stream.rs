@@ -95,6 +95,10 @@ impl Streams {
 
 /// A consumer that belongs to no group.
 fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
+    client(kafka).create().context("a Kafka consumer")
+}
+
+fn client(kafka: &KafkaConfig) -> ClientConfig {
     let mut config = ClientConfig::from_iter(kafka.client_properties());
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
@@ -106,7 +110,7 @@ fn consumer(kafka: &KafkaConfig) -> anyhow::Result<BaseConsumer> {
         .set("fetch.wait.max.ms", "50")
         // What is fetched ahead, in bounds.
         .set("queued.max.messages.kbytes", "16384");
-    config.create().context("a Kafka consumer")
+    config
 }
 
 /// A partition's full topic name, what it is, and what of it is read.
@@ -202,5 +206,25 @@ fn record(topic: Topic, message: &impl Message) -> Record {
         value: message.payload().map(<[u8]>::to_vec),
         timestamp_ms: message.timestamp().to_millis(),
         event: not_decoded(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reader_trusts_the_authorities_that_services_trust() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["ca.crt", "ca-2026-01-01T00-00-00Z.crt"] {
+            std::fs::write(directory.path().join(name), name).unwrap();
+        }
+        let location = directory.path().display().to_string();
+        let mut kafka = KafkaConfig::new("127.0.0.1:9092");
+        kafka.properties.insert("ssl.ca.location".to_owned(), location);
+        let client = client(&kafka);
+        assert_eq!(client.get("ssl.ca.location"), None);
+        let trusted = client.get("ssl.ca.pem").unwrap_or_default();
+        assert_eq!(trusted.lines().collect::<Vec<_>>(), ["ca-2026-01-01T00-00-00Z.crt", "ca.crt"]);
     }
 }
