@@ -57,14 +57,14 @@ test-outside: build-tests ## A system of its own on the libraries alone (part of
 test-with-libraries:
 	DATABASE_URL="$$TIDINGS_TEST_POSTGRES" cargo test --manifest-path tests/outside/Cargo.toml --target-dir target $(LOCKED)
 
-# Cargo verifies each against the packages of the others. With the settings of [profile.dev], so that dependencies are shared.
+# With the settings of [profile.dev], so that dependencies are shared.
 package: export CARGO_PROFILE_DEV_OPT_LEVEL = 1
 package: export CARGO_PROFILE_DEV_CODEGEN_UNITS = 1
 package: export CARGO_PROFILE_DEV_DEBUG = false
 package: export CARGO_PROFILE_DEV_BUILD_OVERRIDE_OPT_LEVEL = 0
 package: export CARGO_PROFILE_DEV_BUILD_OVERRIDE_CODEGEN_UNITS = 16
 package: bootstrap ## The libraries as crates.io would get them, each built from its package
-	cargo package $(LOCKED) --allow-dirty $(addprefix --package ,$(LIBRARIES))
+	tools/package.sh $(LIBRARIES)
 
 doc: export RUSTDOCFLAGS = --deny warnings
 doc: bootstrap ## The documentation of the libraries and of what services are built with, in target/doc
