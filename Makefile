@@ -16,12 +16,12 @@ PROGRAMS := order inventory payment notification analytics tidings
 LIBRARIES = $(shell grep -L '^publish' shared/*/Cargo.toml | xargs grep -hm1 '^name' | cut -d '"' -f 2)
 
 # Whatever is compiled for tests, Clippy checks on the way: both share one compilation of the dependencies.
-test test-kafka test-jaeger test-upgrade test-k8s test-mutations test-outside verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
+test test-kafka test-jaeger test-upgrade test-openapi test-k8s test-mutations test-outside verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
 
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -95,6 +95,9 @@ test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER n
 test-upgrade: build-tests ## The previous release on this one's databases (builds it once, from git)
 	tests/components/with-previous-release target/debug/with-postgres \
 		cargo test --workspace $(LOCKED) --no-fail-fast --test system -- upgrade::
+
+test-openapi: build-tests ## What the services answer, compared with their OpenAPI descriptions (needs Python; fetches schemathesis once)
+	tests/openapi/run
 
 test-k8s: build-tests ## The manifests of k8s/: rules, a real API server, production's settings (needs Go, npm, Java, Maven, Python, psql)
 	tests/k8s/run

@@ -40,7 +40,7 @@ struct Selection {
     #[param(inline)]
     status: Option<Status>,
     /// With `status`: only mails behind this one, `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\\.[a-z_]{1,32}$")]
     cursor: Option<MailId>,
 }
 
@@ -176,7 +176,7 @@ async fn failed(database: &Database, cursor: Option<&MailId>) -> Result<FailedPa
 #[utoipa::path(
     post,
     path = "/notifications/{id}/retry",
-    params(("id" = String, Path, description = "The notification's `id`")),
+    params(("id" = String, Path, description = "The notification's `id`", pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\\.[a-z_]{1,32}$")),
     responses(
         (status = 200, description = "The mail, which is pending again", body = NotificationView),
         (status = 400, description = "This is no id of a notification", body = Problem, content_type = "application/problem+json"),

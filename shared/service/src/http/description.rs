@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
+use utoipa::openapi::schema::{AdditionalProperties, SchemaType, Type};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
 
 /// The media type of a problem (RFC 9457).
@@ -39,6 +39,7 @@ pub(super) fn complete(openapi: &mut OpenApi) {
                 operation.responses.responses.entry((*status).to_owned()).or_insert_with(response);
             }
             operation.responses.responses.values_mut().for_each(as_problem);
+            operation.parameters.iter_mut().flatten().for_each(not_null);
             if let Some(body) = &operation.request_body {
                 references(&serde_json::to_value(body).unwrap_or_default(), &mut strict);
             }
@@ -86,6 +87,16 @@ fn as_problem(response: &mut RefOr<Response>) {
 fn problem(description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     ResponseBuilder::new().description(description).content(PROBLEM, content).build()
+}
+
+/// A parameter is absent or has a value: text can't be null.
+fn not_null(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter else {
+        return;
+    };
+    if let SchemaType::Array(types) = &mut schema.schema_type {
+        types.retain(|of| *of != Type::Null);
+    }
 }
 
 /// The names of the schemas that stand in this part of a description.

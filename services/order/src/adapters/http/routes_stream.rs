@@ -12,7 +12,7 @@ use futures::stream::{self, Stream};
 use service::http::{Path, Problem};
 use tokio::time::Instant;
 
-use super::views::{self, StateBody};
+use super::views::{self, StateBody, StateEvent};
 use super::{Api, headers, problems, routes_orders};
 use crate::adapters::postgres::{History, WrittenByNewerRelease};
 use crate::adapters::watch::Watch;
@@ -36,7 +36,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
         ("Last-Event-ID" = Option<i64>, Header, description = "The last id that you got", minimum = 0),
     ),
     responses(
-        (status = 200, description = "Server-sent events; `data` is one of these", body = StateBody, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events, each of them", body = StateEvent, content_type = "text/event-stream"),
         (status = 204, description = "You have seen the order's end: nothing will follow"),
         (status = 404, description = "There is no such order", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Too many streams, of this customer or of all; or only a newer release can tell more. Try again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
@@ -96,14 +96,8 @@ struct Follower {
 impl Follower {
     fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, |mut follower| async move {
-            let state = follower.next().await?;
-            let event = Event::default()
-                .id(state.version.to_string())
-                .event(state.stage())
-                .retry(RECONNECT)
-                .json_data(&state)
-                .ok()?;
-            Some((Ok(event), follower))
+            let event = StateEvent::of(&follower.next().await?, RECONNECT).ok()?;
+            Some((Ok(event.into()), follower))
         })
     }
 

@@ -1,5 +1,8 @@
 //! The JSON of orders.
 
+use std::time::Duration;
+
+use axum::response::sse::Event;
 use chrono::{DateTime, Utc};
 use contracts::TraceContext;
 use serde::Serialize;
@@ -131,6 +134,19 @@ pub(super) struct StateBody {
     progress: ProgressBody,
 }
 
+/// A state as a server-sent event.
+#[derive(Debug, ToSchema)]
+pub(super) struct StateEvent {
+    /// The version with which the order came into this state.
+    id: String,
+    /// The stage.
+    event: &'static str,
+    /// In how many milliseconds a client resumes a stream that broke.
+    retry: u64,
+    /// The state as in the history, as JSON.
+    data: String,
+}
+
 /// The states that an order was in.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HistoryBody {
@@ -255,11 +271,27 @@ pub(super) fn states(views: &[OrderView]) -> Vec<StateBody> {
     states
 }
 
-impl StateBody {
-    pub(super) const fn stage(&self) -> &'static str {
-        self.progress.stage
+impl StateEvent {
+    /// # Errors
+    /// When the state is no JSON.
+    pub(super) fn of(state: &StateBody, retry: Duration) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            id: state.version.to_string(),
+            event: state.progress.stage,
+            retry: u64::try_from(retry.as_millis()).unwrap_or(u64::MAX),
+            data: serde_json::to_string(state)?,
+        })
     }
+}
 
+impl From<StateEvent> for Event {
+    fn from(event: StateEvent) -> Self {
+        let StateEvent { id, event, retry, data } = event;
+        Self::default().id(id).event(event).retry(Duration::from_millis(retry)).data(data)
+    }
+}
+
+impl StateBody {
     pub(super) const fn is_end(&self) -> bool {
         self.progress.ended_at.is_some()
     }
