@@ -16,7 +16,7 @@ pub use conversation::{Connection, Transaction};
 pub use operation::{Bounds, Operation};
 pub use pool::{Database, Status};
 pub use session::{MIGRATION_TIMEOUT, SessionError};
-pub use sqlstate::{Verdict, verdict};
+pub use sqlstate::{Verdict, is_of_locks, verdict};
 pub use statement::Statement;
 pub use stuck::StuckSessions;
 pub use url::{UrlError, connect_options};

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest that a group waits for a lock that somebody else holds.
+const GROUP_LOCK: Duration = Duration::from_millis(50);
+
 /// What a conversation is for: its bound, and the label `operation` of its metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -11,6 +14,8 @@ pub enum Operation {
     Worker,
     /// What a client waits for.
     Request,
+    /// What several clients wait for: a lock that one of them needs must not delay the others.
+    Group,
     /// Gauges and health.
     Sample,
     /// Table partitions, and checks at the start.
@@ -19,7 +24,8 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Batch, Self::Worker, Self::Request, Self::Sample, Self::Maintenance];
+    pub const ALL: [Self; 6] =
+        [Self::Batch, Self::Worker, Self::Request, Self::Group, Self::Sample, Self::Maintenance];
 
     /// The metrics' label.
     #[must_use]
@@ -28,6 +34,7 @@ impl Operation {
             Self::Batch => "batch",
             Self::Worker => "worker",
             Self::Request => "request",
+            Self::Group => "group",
             Self::Sample => "sample",
             Self::Maintenance => "maintenance",
         }
@@ -36,8 +43,14 @@ impl Operation {
     pub(crate) const fn bound(self, bounds: Bounds) -> Duration {
         match self {
             Self::Batch | Self::Worker | Self::Maintenance => bounds.work,
-            Self::Request | Self::Sample => bounds.request,
+            Self::Request | Self::Group | Self::Sample => bounds.request,
         }
+    }
+
+    /// The longest wait for a lock.
+    pub(crate) fn lock(self, bounds: Bounds) -> Duration {
+        let longest = lock(self.bound(bounds));
+        if self == Self::Group { longest.min(GROUP_LOCK) } else { longest }
     }
 }
 

@@ -11,7 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, timeout};
 
 use crate::connect;
-use crate::operation::{Bounds, Operation, lock, statement};
+use crate::operation::{Bounds, Operation, statement};
 
 /// How long a connection may have been idle and still be lent unasked: the server may have ended it meanwhile.
 const PING_AFTER: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ impl Database {
             .queue_mode(QueueMode::Lifo);
         #[expect(clippy::expect_used, reason = "only a pool with time-outs of its own needs a runtime")]
         let pool = builder.build().expect("a pool without time-outs");
-        let begin = Operation::ALL.map(|operation| begin(operation.bound(bounds)));
+        let begin = Operation::ALL.map(|operation| begin(operation, bounds));
         Self { pool, bounds, begin: Arc::new(begin) }
     }
 
@@ -152,10 +152,10 @@ impl Pooled {
 }
 
 /// How a transaction begins: its time-outs in the same message.
-fn begin(bound: Duration) -> String {
+fn begin(operation: Operation, bounds: Bounds) -> String {
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
-        statement(bound).as_millis(),
-        lock(bound).as_millis()
+        statement(operation.bound(bounds)).as_millis(),
+        operation.lock(bounds).as_millis()
     )
 }

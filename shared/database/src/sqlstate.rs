@@ -100,6 +100,17 @@ pub fn verdict(error: &sqlx::Error) -> Verdict {
     }
 }
 
+/// What a statement fails with because of another transaction's locks: serialization failure, deadlock, and a lock that was not
+/// to be had in time. Without what needs the lock, the rest of the transaction succeeds.
+const LOCKS: [&str; 3] = ["40001", "40P01", "55P03"];
+
+/// Whether another transaction's locks are the cause.
+#[must_use]
+pub fn is_of_locks(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| LOCKS.contains(&&*code))
+}
+
 fn of_code(code: &str) -> Verdict {
     let of = |table: &[(&str, Verdict)], wanted: &str| {
         table.iter().find(|(known, _)| *known == wanted).map(|(_, verdict)| *verdict)

@@ -31,7 +31,7 @@ pub const METRICS: &[Metric] = &[
         "database_timeouts_total",
         &["operation"],
         "Conversations with the database that exceeded their bound, so that their connection was dropped: `batch`, `worker`, `request`, \
-         `sample` or `maintenance`.",
+         `group`, `sample` or `maintenance`.",
     ),
     Metric::histogram(
         "http_request_duration_seconds",
