@@ -147,9 +147,15 @@ impl Problem {
 }
 
 impl From<sqlx::Error> for Problem {
-    /// 503 while the database can't be reached or is too busy, 500 for anything else; the cause goes to the log.
     fn from(error: sqlx::Error) -> Self {
-        if crate::database::is_transient(&error) {
+        Self::from(&error)
+    }
+}
+
+impl From<&sqlx::Error> for Problem {
+    /// 503 while the database can't be reached or is too busy, 500 for anything else; the cause goes to the log.
+    fn from(error: &sqlx::Error) -> Self {
+        if crate::database::is_transient(error) {
             tracing::warn!(%error, "the database did not serve a request");
             Self::unavailable("the database did not answer in time; whether anything was done is unknown")
         } else {

@@ -4,6 +4,7 @@ mod check_health;
 pub mod config;
 pub mod corrupt_rows;
 mod database;
+pub mod group_commit;
 pub mod health;
 pub mod http;
 pub mod leases;
