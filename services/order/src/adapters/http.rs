@@ -15,6 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use chrono::TimeDelta;
+use service::group_commit::GroupCommit;
 use utoipa::OpenApi;
 
 use super::postgres::OrderStore;
@@ -24,6 +25,7 @@ use crate::config::Config;
 /// What the handlers share.
 #[derive(Clone, Debug)]
 struct Api {
+    placings: GroupCommit<OrderStore>,
     store: OrderStore,
     watcher: Watcher,
     deadline: TimeDelta,
@@ -49,6 +51,7 @@ pub struct OrderApi;
 /// The order API's routes.
 pub fn routes(store: OrderStore, watcher: Watcher, config: &Config) -> Router {
     let api = Api {
+        placings: GroupCommit::new(store.clone()),
         store,
         watcher,
         deadline: TimeDelta::milliseconds(i64::from(config.deadline_ms)),

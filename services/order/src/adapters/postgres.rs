@@ -5,6 +5,8 @@ mod deadlines;
 mod error;
 mod heads;
 mod idempotency;
+mod order_events;
+mod order_views;
 mod reads;
 mod rows;
 mod writes;
@@ -13,18 +15,19 @@ use std::future::Future;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use database::{Database, Operation};
-use events::{PublishError, Publisher};
-use outbox::Message;
+use events::Publisher;
+use service::group_commit::Commit;
 use sqlx::PgConnection;
 
 pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
 pub use error::StoreError;
 pub use reads::{History, ListQuery, Listed, Page, Unfolded, Watched, WrittenByNewerRelease};
+pub use writes::Announced;
 
-use super::contract::{Announcements, announce};
 use super::metrics::Counts;
-use crate::application::{Answer, CustomerKey, Outcome, PlaceOutcome, Transaction, Work};
+use crate::application::place_order::place_orders;
+use crate::application::{CustomerKey, Outcome, PlaceOutcome, Placing, Transaction, Work};
 use crate::domain::OrderId;
 
 pub fn migrator() -> sqlx::migrate::Migrator {
@@ -58,8 +61,43 @@ impl OrderStore {
         operation: Operation,
         use_case: impl FnOnce(PgTransaction) -> F,
     ) -> Result<T, StoreError> {
-        let begun = |transaction| use_case(PgTransaction::new(transaction, self.outbox.clone()));
+        let begun = |transaction| {
+            use_case(PgTransaction { transaction, outbox: self.outbox.clone(), counts: Counts::default() })
+        };
         self.database.transaction(operation, begun).await
+    }
+
+    /// What was decided, with its events encoded.
+    ///
+    /// # Errors
+    /// When an event can't be published.
+    pub fn announce(&self, outcome: Outcome) -> Result<Announced, StoreError> {
+        Ok(Announced::new(outcome, &self.outbox)?)
+    }
+}
+
+/// Requests to place orders, in one transaction (docs/adr/0040).
+impl Commit for OrderStore {
+    type Item = Placing<Announced>;
+    type Key = CustomerKey;
+    type Answer = PlaceOutcome;
+    type Error = StoreError;
+
+    fn key(placing: &Placing<Announced>) -> &CustomerKey {
+        &placing.key
+    }
+
+    fn bytes(placing: &Placing<Announced>) -> usize {
+        placing.answer.body.len() + placing.prepared.bytes()
+    }
+
+    async fn commit(&self, placings: &[Placing<Announced>]) -> Result<Vec<PlaceOutcome>, StoreError> {
+        let operation = if placings.len() > 1 { Operation::Group } else { Operation::Request };
+        self.transaction(operation, |transaction| place_orders(transaction, placings)).await
+    }
+
+    fn is_of_one(error: &StoreError) -> bool {
+        error.is_of_rows() || matches!(error, StoreError::Database(error) if database::is_of_locks(error))
     }
 }
 
@@ -71,14 +109,9 @@ pub struct PgTransaction {
     counts: Counts,
 }
 
-impl PgTransaction {
-    fn new(transaction: database::Transaction, outbox: Publisher) -> Self {
-        Self { transaction, outbox, counts: Counts::default() }
-    }
-}
-
 impl Transaction for PgTransaction {
     type Error = StoreError;
+    type Prepared = Announced;
 
     async fn lock(&mut self, order_ids: &[OrderId]) -> Result<Work, StoreError> {
         lock(&mut self.transaction, order_ids).await
@@ -95,19 +128,22 @@ impl Transaction for PgTransaction {
 
     async fn remember(
         &mut self,
-        key: &CustomerKey,
-        order_id: OrderId,
-        answer: &Answer,
-    ) -> Result<Option<PlaceOutcome>, StoreError> {
-        if idempotency::insert(&mut self.transaction, key, order_id, answer).await? {
-            return Ok(None);
-        }
-        idempotency::stored(&mut self.transaction, key).await.map(Some)
+        placings: &[Placing<Announced>],
+    ) -> Result<Vec<Option<PlaceOutcome>>, StoreError> {
+        let new = idempotency::insert(&mut self.transaction, placings).await?;
+        let others: Vec<_> = placings.iter().filter(|placing| !new.contains(&placing.order_id)).collect();
+        let mut earlier = idempotency::stored(&mut self.transaction, &others).await?;
+        Ok(placings.iter().map(|placing| earlier.remove(&placing.order_id)).collect())
+    }
+
+    async fn store_prepared(&mut self, prepared: &[&Announced]) -> Result<(), StoreError> {
+        let announced = Announced::all(prepared);
+        self.counts = announced.counts();
+        announced.store(&mut self.transaction, &self.outbox).await
     }
 
     async fn store(&mut self, outcome: Outcome) -> Result<(), StoreError> {
-        self.counts = Counts::of(&outcome.changes.journal);
-        store(&mut self.transaction, outcome, &self.outbox).await
+        self.store_prepared(&[&Announced::new(outcome, &self.outbox)?]).await
     }
 
     async fn clear_deadlines(&mut self, order_ids: &[OrderId]) -> Result<(), StoreError> {
@@ -134,19 +170,6 @@ pub async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Work
 ///
 /// # Errors
 /// When an event can't be published, or the database refuses.
-pub async fn store(
-    conn: &mut PgConnection,
-    mut outcome: Outcome,
-    outbox: &Publisher,
-) -> Result<(), StoreError> {
-    if outcome.heads.is_empty() {
-        return Ok(());
-    }
-    let Announcements { event_ids, publications } = announce(&mut outcome);
-    let messages = publications.iter().map(|publication| outbox.encode(publication));
-    let messages = messages.collect::<Result<Vec<Message>, PublishError>>()?;
-    let numbered = outbox.number(&mut *conn, messages).await?;
-    writes::write(&mut *conn, &outcome, &event_ids, &numbered).await?;
-    outbox.append(conn, &numbered).await?;
-    Ok(())
+pub async fn store(conn: &mut PgConnection, outcome: Outcome, outbox: &Publisher) -> Result<(), StoreError> {
+    Announced::new(outcome, outbox)?.store(conn, outbox).await
 }

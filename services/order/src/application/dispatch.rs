@@ -22,7 +22,7 @@ pub struct Recorded {
 }
 
 /// What the handlers make of a transaction's events: rows in memory, which the adapter writes set-based.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// The events, for the event stream and the outbox.
     pub journal: Vec<Recorded>,

@@ -2,18 +2,14 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
 use crate::domain::{CustomerId, OrderId};
 
-/// A customer's key for one request. The request has personal data and a payment token, and is not printed.
-#[derive(Clone, PartialEq)]
+/// A customer's key for one request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CustomerKey {
     /// Whose key: others may use the same.
     pub customer_id: CustomerId,
     pub key: String,
-    /// The parsed request: the same key must come with the same, also through another release.
-    pub request: Value,
 }
 
 /// An answer as it was given, to the byte. Its body has personal data, and is not printed.
@@ -33,16 +29,6 @@ pub enum PlaceOutcome {
     Replayed { order_id: OrderId, answer: Answer },
     /// The key has placed an order by another request.
     KeyReused,
-}
-
-impl fmt::Debug for CustomerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { customer_id, key, request: _ } = self;
-        f.debug_struct("CustomerKey")
-            .field("customer_id", customer_id)
-            .field("key", key)
-            .finish_non_exhaustive()
-    }
 }
 
 impl fmt::Debug for Answer {

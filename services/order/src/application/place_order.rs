@@ -1,5 +1,7 @@
 //! A customer places an order.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::Cause;
 
@@ -9,15 +11,19 @@ use super::transaction::Transaction;
 use super::work::{Correlation, Outcome, Stream, Work, WorkError};
 use crate::domain::{Command, ImpossibleTransition, OrderId, OrderView, Placement, decide};
 
-/// An order that is decided but not yet stored.
-#[derive(Debug)]
-pub struct Placing {
-    /// As people will see it once it is committed.
-    pub view: OrderView,
-    outcome: Outcome,
+/// A request whose order is decided and its answer written, but not yet stored.
+#[derive(Clone, Debug)]
+pub struct Placing<P> {
+    pub key: CustomerKey,
+    pub order_id: OrderId,
+    /// The parsed request: the same key must come with the same, also through another release.
+    pub request: Arc<Placement>,
+    pub answer: Answer,
+    pub prepared: P,
 }
 
-/// Decides about a new order. Nothing is loaded: an order's id is nobody else's, so that no lock is needed before.
+/// Decides about a new order: as people will see it, and what is stored. Nothing is loaded: an order's id is nobody else's, so that no
+/// lock is needed before.
 ///
 /// # Errors
 /// When the domain refuses.
@@ -27,7 +33,7 @@ pub fn prepare(
     deadline: TimeDelta,
     cause: &Cause,
     now: DateTime<Utc>,
-) -> Result<Placing, WorkError> {
+) -> Result<(OrderView, Outcome), WorkError> {
     let correlation = Correlation { correlation_id: cause.correlation_id, trace: cause.trace.clone() };
     let stream = Stream::new(order_id, placement.customer_id.clone(), correlation, now);
     let mut work = Work::new(vec![stream]);
@@ -35,7 +41,7 @@ pub fn prepare(
     work.apply(order_id, |order| decide(order, command, now), cause, now)?;
     let outcome = work.finish();
     match outcome.changes.views.get(&order_id) {
-        Some(ViewChange::Placed(view)) => Ok(Placing { view: view.clone(), outcome }),
+        Some(ViewChange::Placed(view)) => Ok((view.clone(), outcome)),
         Some(ViewChange::Progressed { .. }) | None => {
             let impossible = ImpossibleTransition { state: "unplaced", event: "nothing" };
             Err(WorkError::Corrupt { order_id, impossible })
@@ -43,21 +49,21 @@ pub fn prepare(
     }
 }
 
-/// Stores the order and the answer to its request, unless the key has placed one before.
+/// Stores these orders with the answers to their requests, except those whose keys have placed one before. No key comes twice.
 ///
 /// # Errors
-/// When the database fails, or the order's event can't be published.
-pub async fn place_order<T: Transaction>(
+/// When the database fails.
+pub async fn place_orders<T: Transaction>(
     mut transaction: T,
-    placing: Placing,
-    key: &CustomerKey,
-    answer: &Answer,
-) -> Result<PlaceOutcome, T::Error> {
+    placings: &[Placing<T::Prepared>],
+) -> Result<Vec<PlaceOutcome>, T::Error> {
     // First of all: a request that came second waits here until the first has committed.
-    if let Some(earlier) = transaction.remember(key, placing.view.order_id, answer).await? {
-        return Ok(earlier);
+    let earlier = transaction.remember(placings).await?;
+    let new = placings.iter().zip(&earlier).filter(|(_, earlier)| earlier.is_none());
+    let new: Vec<&T::Prepared> = new.map(|(placing, _)| &placing.prepared).collect();
+    if !new.is_empty() {
+        transaction.store_prepared(&new).await?;
+        transaction.commit().await?;
     }
-    transaction.store(placing.outcome).await?;
-    transaction.commit().await?;
-    Ok(PlaceOutcome::Placed)
+    Ok(earlier.into_iter().map(|earlier| earlier.unwrap_or(PlaceOutcome::Placed)).collect())
 }

@@ -4,7 +4,8 @@ use std::future::Future;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::idempotency::{Answer, CustomerKey, PlaceOutcome};
+use super::idempotency::PlaceOutcome;
+use super::place_order::Placing;
 use super::work::{Outcome, Work, WorkError};
 use crate::domain::OrderId;
 
@@ -12,6 +13,8 @@ use crate::domain::OrderId;
 pub trait Transaction: Sized + Send {
     /// How the database fails, or a decision.
     type Error: From<WorkError> + Send;
+    /// What was decided, as it is stored.
+    type Prepared: Send + Sync;
 
     /// Loads these orders and locks their heads until the end of the transaction. Unknown orders are left out.
     fn lock(&mut self, order_ids: &[OrderId]) -> impl Future<Output = Result<Work, Self::Error>> + Send;
@@ -25,13 +28,17 @@ pub trait Transaction: Sized + Send {
         grace: TimeDelta,
     ) -> impl Future<Output = Result<Vec<OrderId>, Self::Error>> + Send;
 
-    /// Keeps the answer to the request of this key; gives what became of the key's request, if it came before.
+    /// Keeps the answers to these requests; gives what became of each whose key came before.
     fn remember(
         &mut self,
-        key: &CustomerKey,
-        order_id: OrderId,
-        answer: &Answer,
-    ) -> impl Future<Output = Result<Option<PlaceOutcome>, Self::Error>> + Send;
+        placings: &[Placing<Self::Prepared>],
+    ) -> impl Future<Output = Result<Vec<Option<PlaceOutcome>>, Self::Error>> + Send;
+
+    /// As `store`, for all of these.
+    fn store_prepared(
+        &mut self,
+        prepared: &[&Self::Prepared],
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Stores what was decided: heads, events, read model, deadlines, outbox.
     fn store(&mut self, outcome: Outcome) -> impl Future<Output = Result<(), Self::Error>> + Send;

@@ -86,7 +86,7 @@ pub enum WorkError {
 }
 
 /// What a transaction writes.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// The heads that changed, sorted by order.
     pub heads: Vec<Stream>,

@@ -8,8 +8,8 @@ use order::adapters::contract::announce;
 use order::application::cancel_order::cancel_order;
 use order::application::expire_orders::expire_orders;
 use order::application::{
-    Answer, CustomerKey, DeadlineChange, Outcome, PlaceOutcome, Recorded, Stream, Transaction, ViewChange,
-    Work, WorkError, place_order,
+    Answer, CustomerKey, DeadlineChange, Outcome, PlaceOutcome, Placing, Recorded, Stream, Transaction,
+    ViewChange, Work, WorkError, place_order,
 };
 use order::domain::{
     CancellationReason, CurrencyCode, CustomerId, Fact, Line, Order, OrderId, PaymentMethod, Placement,
@@ -72,6 +72,7 @@ struct InMemory<'a> {
 
 impl Transaction for InMemory<'_> {
     type Error = WorkError;
+    type Prepared = Outcome;
 
     async fn lock(&mut self, _: &[OrderId]) -> Result<Work, WorkError> {
         Ok(Work::new(self.tables.head.iter().cloned().collect()))
@@ -89,11 +90,14 @@ impl Transaction for InMemory<'_> {
 
     async fn remember(
         &mut self,
-        _: &CustomerKey,
-        _: OrderId,
-        _: &Answer,
-    ) -> Result<Option<PlaceOutcome>, WorkError> {
-        Ok(None)
+        placings: &[Placing<Outcome>],
+    ) -> Result<Vec<Option<PlaceOutcome>>, WorkError> {
+        Ok(placings.iter().map(|_| None).collect())
+    }
+
+    async fn store_prepared(&mut self, prepared: &[&Outcome]) -> Result<(), WorkError> {
+        self.stored = prepared.iter().copied().cloned().next();
+        Ok(())
     }
 
     async fn store(&mut self, outcome: Outcome) -> Result<(), WorkError> {
@@ -152,12 +156,14 @@ fn placed() -> Tables {
         None,
     )
     .unwrap();
-    let placing = place_order::prepare(ORDER, placement, TimeDelta::minutes(15), &cause(), at(0)).unwrap();
-    let key = CustomerKey { customer_id, key: "key".to_owned(), request: serde_json::Value::Null };
+    let (view, prepared) =
+        place_order::prepare(ORDER, placement, TimeDelta::minutes(15), &cause(), at(0)).unwrap();
+    let key = CustomerKey { customer_id, key: "key".to_owned() };
     let answer = Answer { status_code: 202, etag: String::new(), body: String::new() };
+    let placing = Placing { key, order_id: ORDER, request: view.placement, answer, prepared };
     let mut tables = Tables::default();
-    let outcome = run(place_order::place_order(begin(&mut tables), placing, &key, &answer));
-    assert_eq!(outcome, Ok(PlaceOutcome::Placed));
+    let outcome = run(place_order::place_orders(begin(&mut tables), &[placing]));
+    assert_eq!(outcome, Ok(vec![PlaceOutcome::Placed]));
     tables
 }
 

@@ -9,6 +9,8 @@ mod deadlines;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod idempotency;

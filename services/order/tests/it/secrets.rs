@@ -1,11 +1,13 @@
 //! What prints an order prints neither its payment token nor who gets it.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Cause, TraceContext};
 use order::adapters::contract::publication;
 use order::adapters::stored;
 use order::application::place_order::prepare;
-use order::application::{Answer, CustomerKey, Recorded};
+use order::application::{Answer, CustomerKey, Placing, Recorded};
 use order::domain::{
     Address, Command, CurrencyCode, CustomerId, Email, Line, OrderEvent, OrderId, PaymentMethod, Placement,
     Quantity, Recipient, Sku, Text, UnitPrice,
@@ -50,17 +52,18 @@ fn nothing_that_holds_an_order_prints_its_token_or_its_recipient() {
     let event = OrderEvent::OrderPlaced(Box::new(placement()));
     let recorded =
         Recorded { order_id, version: 1, occurred_at: now, event: event.clone(), cause: cause.clone() };
-    let request = serde_json::to_value(placement()).unwrap();
-    let answer = Answer { status_code: 202, etag: "\"1\"".to_owned(), body: request.to_string() };
-    let key = CustomerKey { customer_id: placement().customer_id, key: "key".to_owned(), request };
+    let body = serde_json::to_string(&placement()).unwrap();
+    let answer = Answer { status_code: 202, etag: "\"1\"".to_owned(), body };
+    let key = CustomerKey { customer_id: placement().customer_id, key: "key".to_owned() };
+    let prepared = prepare(order_id, placement(), TimeDelta::zero(), &cause, now).unwrap();
+    let placing = Placing { key, order_id, request: Arc::new(placement()), answer, prepared };
     let printed = [
         format!("{:?}", placement()),
         format!("{:?}", Command::Place { placement: Box::new(placement()), due_at: now }),
         format!("{:?}", publication(&recorded, Uuid::nil(), 1).unwrap()),
         format!("{recorded:?}"),
         format!("{:?}", stored::store(&event).unwrap()),
-        format!("{:?}", prepare(order_id, placement(), TimeDelta::zero(), &cause, now).unwrap()),
-        format!("{answer:?} {key:?}"),
+        format!("{placing:?}"),
     ];
     for printed in printed {
         let found = SECRETS.iter().find(|secret| printed.contains(**secret));

@@ -65,6 +65,8 @@ pub(crate) struct Replica {
     pub(crate) store: OrderStore,
     pub(crate) watcher: Watcher,
     pub(crate) shutdown: CancellationToken,
+    /// The handlers at work.
+    pub(crate) requests: TaskTracker,
     router: Router,
     _tasks: JoinSet<()>,
 }
@@ -280,9 +282,10 @@ impl Replica {
         tasks.spawn(async move { poller.run(Progress::new("watch"), stop).await.unwrap() });
         let health = Health::new("order", database, Arc::clone(bus) as Arc<dyn Bus>, shutdown.clone());
         let routes = routes(store.clone(), watcher.clone(), config);
+        let requests = TaskTracker::new();
         let router =
-            edge(routes, OrderApi::openapi(), &settings.http, health, METRICS.clone(), TaskTracker::new());
-        Self { outbox, store, watcher, shutdown, router, _tasks: tasks }
+            edge(routes, OrderApi::openapi(), &settings.http, health, METRICS.clone(), requests.clone());
+        Self { outbox, store, watcher, shutdown, requests, router, _tasks: tasks }
     }
 
     pub(crate) fn batch_deps(&self) -> BatchDeps {

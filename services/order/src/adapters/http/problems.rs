@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use events::PublishError;
 use outbox::AppendError;
+use service::group_commit::Failure;
 use service::http::Problem;
 
 use crate::adapters::postgres::{StoreError, WrittenByNewerRelease};
@@ -35,8 +36,22 @@ impl From<WrittenByNewerRelease> for Problem {
     }
 }
 
+/// Of a request whose group was not committed.
+pub(super) fn of_group(failure: Failure<StoreError>) -> Problem {
+    match failure {
+        Failure::Failed(error) => Problem::from(&*error),
+        Failure::Panicked => Problem::internal(),
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
         match error {
             StoreError::Refused(refusal @ Refusal::AlreadyConfirmed) => {
                 Self::new(StatusCode::CONFLICT, "order-confirmed", "The order was confirmed")

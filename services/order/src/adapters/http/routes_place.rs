@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::envelope::correlation_id_of;
 use contracts::{Cause, clock};
-use database::Operation;
 use service::http::{Field, IDEMPOTENT_REPLAYED, IdempotencyKey, InFlight, Json, Problem, preferred_wait};
 use telemetry::spans;
 use telemetry::trace::trace_of;
@@ -17,10 +16,10 @@ use tracing::field::display;
 
 use super::request::{self, PlaceOrderRequest};
 use super::views::OrderBody;
-use super::{Api, headers};
+use super::{Api, headers, problems};
 use crate::adapters::postgres::StoreError;
 use crate::adapters::watch::WaitPermit;
-use crate::application::{Answer, CustomerKey, PlaceOutcome, place_order};
+use crate::application::{Answer, CustomerKey, PlaceOutcome, Placing, place_order};
 use crate::domain::{OrderId, Placement};
 
 /// Place an order.
@@ -63,11 +62,7 @@ pub(super) async fn place_order(
         Some(timeout) => api.watcher.wait_permit(&placement.customer_id).ok().map(|permit| (timeout, permit)),
         None => None,
     };
-    let key = CustomerKey {
-        customer_id: placement.customer_id.clone(),
-        key,
-        request: serde_json::to_value(&placement).map_err(|_| Problem::internal())?,
-    };
+    let key = CustomerKey { customer_id: placement.customer_id.clone(), key };
     let (order_id, answer, replayed) = place(&api, placement, key).await?;
     let (answer, applied) = match wait {
         Some((timeout, permit)) => {
@@ -99,12 +94,13 @@ async fn place(
     };
     let order_id = OrderId(clock::new_id());
     transaction.record("tidings.order_id", display(order_id));
-    let placing = place_order::prepare(order_id, placement, api.deadline, &cause, clock::now())
+    let (view, outcome) = place_order::prepare(order_id, placement, api.deadline, &cause, clock::now())
         .map_err(StoreError::from)?;
-    let answer = answer(&OrderBody::of(&placing.view, &trace), placing.view.version)?;
-    let use_case = |transaction| place_order::place_order(transaction, placing, &key, &answer);
-    let outcome = api.store.transaction(Operation::Request, use_case).instrument(transaction).await;
-    match outcome? {
+    let answer = answer(&OrderBody::of(&view, &trace), view.version)?;
+    let prepared = api.store.announce(outcome)?;
+    let placing = Placing { key, order_id, request: view.placement, answer: answer.clone(), prepared };
+    let outcome = api.placings.commit(placing).instrument(transaction).await;
+    match outcome.map_err(problems::of_group)? {
         PlaceOutcome::Placed => {
             api.watcher.wake();
             Ok((order_id, answer, false))

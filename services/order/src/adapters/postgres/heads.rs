@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::rows::{HeadRow, HeadState};
 use crate::application::Stream;
-use crate::domain::OrderId;
+use crate::domain::{OrderId, Terms};
 
 /// Locks the heads of all these orders at once, in the order of their ids: two batches never wait for each other
 /// crosswise. What a row says after the wait for its lock is the newest committed state.
@@ -30,33 +30,39 @@ pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Resu
     rows.into_iter().map(Stream::try_from).collect()
 }
 
-/// Inserts the head of a new order.
+/// Inserts the heads of new orders.
 pub(super) async fn insert(
     conn: &mut PgConnection,
-    head: &Stream,
+    heads: &[&Stream],
     numbered: &Numbered,
 ) -> Result<(), sqlx::Error> {
-    let state = HeadState::of(&head.order);
-    let terms = head.order.terms();
+    if heads.is_empty() {
+        return Ok(());
+    }
+    let states: Vec<HeadState<'_>> = heads.iter().map(|head| HeadState::of(&head.order)).collect();
+    let terms: Vec<Option<&Terms>> = heads.iter().map(|head| head.order.terms()).collect();
+    let traces = || heads.iter().map(|head| &head.correlation.trace);
     sqlx::query(
         "INSERT INTO orders (order_id, customer_id, correlation_id, traceparent, tracestate, version,
                              last_sequence, last_message_id, updated_at, currency, total_minor, status, due_at,
                              stock_rejected, payment_declined)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, false, false)",
+         SELECT *, false, false
+         FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+                     $8::bigint[], $9::timestamptz[], $10::text[], $11::bigint[], $12::text[], $13::timestamptz[])",
     )
-    .bind(head.order_id.0)
-    .bind(head.customer_id.as_str())
-    .bind(head.correlation.correlation_id)
-    .bind(head.correlation.trace.traceparent.as_deref())
-    .bind(head.correlation.trace.tracestate.as_deref())
-    .bind(head.version)
-    .bind(head.last_event.sequence)
-    .bind(last_message_id(head, numbered))
-    .bind(head.updated_at)
-    .bind(terms.map(|terms| terms.currency.as_str()))
-    .bind(terms.map(|terms| terms.total_minor))
-    .bind(state.status)
-    .bind(state.due_at)
+    .bind(heads.iter().map(|head| head.order_id.0).collect::<Vec<Uuid>>())
+    .bind(heads.iter().map(|head| head.customer_id.as_str()).collect::<Vec<&str>>())
+    .bind(heads.iter().map(|head| head.correlation.correlation_id).collect::<Vec<Uuid>>())
+    .bind(traces().map(|trace| trace.traceparent.as_deref()).collect::<Vec<Option<&str>>>())
+    .bind(traces().map(|trace| trace.tracestate.as_deref()).collect::<Vec<Option<&str>>>())
+    .bind(heads.iter().map(|head| head.version).collect::<Vec<i64>>())
+    .bind(heads.iter().map(|head| head.last_event.sequence).collect::<Vec<i64>>())
+    .bind(heads.iter().map(|head| last_message_id(head, numbered)).collect::<Vec<Option<i64>>>())
+    .bind(heads.iter().map(|head| head.updated_at).collect::<Vec<DateTime<Utc>>>())
+    .bind(terms.iter().map(|terms| terms.map(|terms| terms.currency.as_str())).collect::<Vec<Option<&str>>>())
+    .bind(terms.iter().map(|terms| terms.map(|terms| terms.total_minor)).collect::<Vec<Option<i64>>>())
+    .bind(states.iter().map(|state| state.status).collect::<Vec<Option<&str>>>())
+    .bind(states.iter().map(|state| state.due_at).collect::<Vec<Option<DateTime<Utc>>>>())
     .execute(conn)
     .await?;
     Ok(())
