@@ -7,6 +7,7 @@ mod contention;
 mod giving_up;
 mod http;
 mod interleavings;
+mod partitions;
 mod rebuild_schemas;
 mod rebuilds;
 mod sums;

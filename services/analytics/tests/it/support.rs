@@ -11,9 +11,9 @@ use contracts::payment::PaymentCompleted;
 use contracts::reservation::StockReserved;
 use contracts::stock::{StockLevelLow, StockLevelRestored, StockReplenished};
 use contracts::{AnyEvent, Cause, Envelope, Event, TraceContext, clock};
-use database::Database;
+use database::{Database, Operation, Transaction};
 use events::Subscribe as _;
-use inbox::{HandlerError, Subscriptions};
+use inbox::{Context, HandlerError, Received, Subscriptions, UnitOfWork as _};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use testkit::postgres::TestDatabase;
@@ -104,6 +104,39 @@ pub(crate) async fn apply_through(
 ) -> Result<(), HandlerError> {
     inbox::testing::apply(database, &subscriptions(), &generation, events.iter().map(enveloped).collect())
         .await
+}
+
+/// These events, as if they stood on a partition of the topic of orders.
+pub(crate) fn received_at(partition: i32, events: &[AnyEvent]) -> Vec<Received<AnyEvent>> {
+    let one = |(offset, event)| {
+        let (envelope, event) = enveloped(event);
+        Received { topic: "tidings.orders".to_owned(), partition, offset, envelope, event }
+    };
+    (0..).zip(events).map(one).collect()
+}
+
+/// As `apply_through`, of one partition.
+pub(crate) async fn apply_at(
+    database: &Database,
+    generation: Generation,
+    partition: i32,
+    events: &[AnyEvent],
+) -> Result<(), HandlerError> {
+    let received = received_at(partition, events);
+    let applying = async |mut tx: Transaction| {
+        let mut batch = Batch::load(&generation, &mut tx, &received).await?;
+        let subscriptions = subscriptions();
+        for one in &received {
+            let context = Context { envelope: &one.envelope, now: clock::now() };
+            subscriptions
+                .handle(&mut batch, &one.event, context)
+                .map_err(|rejection| HandlerError::Rejected { event_id: one.envelope.event_id, rejection })?;
+        }
+        batch.store(&generation, &mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    };
+    database.transaction(Operation::Batch, applying).await
 }
 
 fn enveloped(event: &AnyEvent) -> (Envelope, AnyEvent) {
