@@ -38,16 +38,18 @@ const COUNTERS: [(ServiceName, &str); 5] = [
         ServiceName::Inventory,
         "UPDATE stock SET committed = committed / $1 * $2, available = replenished - committed / $1 * $2",
     ),
-    (ServiceName::Analytics, "UPDATE funnel SET orders = orders / $1 * $2"),
+    (ServiceName::Analytics, "UPDATE funnel_by_partition SET orders = orders / $1 * $2"),
     (
         ServiceName::Analytics,
-        "UPDATE revenue SET orders = orders / $1 * $2, units = units / $1 * $2, revenue_minor = revenue_minor / $1 * $2",
+        "UPDATE revenue_by_partition
+         SET orders = orders / $1 * $2, units = div(units, $1) * $2, revenue_minor = div(revenue_minor, $1) * $2",
     ),
     (
         ServiceName::Analytics,
-        "UPDATE best_sellers SET units = units / $1 * $2, revenue_minor = revenue_minor / $1 * $2",
+        "UPDATE best_sellers_by_partition
+         SET units = div(units, $1) * $2, revenue_minor = div(revenue_minor, $1) * $2",
     ),
-    (ServiceName::Analytics, "UPDATE time_to_confirm SET orders = orders / $1 * $2"),
+    (ServiceName::Analytics, "UPDATE time_to_confirm_by_partition SET orders = orders / $1 * $2"),
 ];
 
 /// A table's rows of orders, as COPY writes them.

@@ -270,7 +270,7 @@ fn changed(name: &str, kind: &str) -> String {
         "uuid" => format!(
             "(overlay({name}::text placing translate(right({name}::text, 1), '0123456789abcdef', '123456789abcdef0') from 36))::uuid"
         ),
-        "bigint" | "integer" | "smallint" => format!("{name} + 1"),
+        "bigint" | "integer" | "smallint" | "numeric" => format!("{name} + 1"),
         "boolean" => format!("NOT {name}"),
         "timestamp with time zone" => format!("{name} + interval '1000 days'"),
         "bytea" => format!("'\\x78'::bytea || {name}"),
@@ -285,7 +285,7 @@ fn changed(name: &str, kind: &str) -> String {
 fn from_nothing(kind: &str) -> String {
     match kind {
         "uuid" => "'01234567-89ab-7def-8123-456789abcdef'",
-        "bigint" | "integer" | "smallint" => "1",
+        "bigint" | "integer" | "smallint" | "numeric" => "1",
         "boolean" => "true",
         "timestamp with time zone" => "now()",
         "bytea" => "'\\x78'",

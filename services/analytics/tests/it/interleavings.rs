@@ -6,7 +6,7 @@ use contracts::clock::new_id;
 use testkit::interleave::every_interleaving;
 use uuid::Uuid;
 
-use crate::support::{Analytics, apply_through, confirmed, paid, placed, reserved};
+use crate::support::{Analytics, apply_at, confirmed, paid, placed, reserved};
 
 /// What is said of an order.
 type Facts = fn(Uuid) -> Vec<AnyEvent>;
@@ -19,9 +19,9 @@ async fn race(left: Facts, right: Facts, milestones: i64) {
 /// As `race`, with an order of which `before` is known already.
 async fn race_after(before: Facts, left: Facts, right: Facts, milestones: i64) {
     let analytics = Analytics::start().await;
-    let apply = |events: Facts| {
+    let apply = |partition: i32, events: Facts| {
         move |order: Uuid, database: database::Database| async move {
-            apply_through(&database, Generation::Live, &events(order)).await.unwrap();
+            apply_at(&database, Generation::Live, partition, &events(order)).await.unwrap();
         }
     };
     let known = analytics.database().clone();
@@ -31,11 +31,11 @@ async fn race_after(before: Facts, left: Facts, right: Facts, milestones: i64) {
         5_000,
         async || {
             let order = new_id();
-            apply_through(&known, Generation::Live, &before(order)).await.unwrap();
+            apply_at(&known, Generation::Live, 0, &before(order)).await.unwrap();
             order
         },
-        apply(left),
-        apply(right),
+        apply(0, left),
+        apply(1, right),
         |_, schedule| {
             schedules.set(schedules.get() + 1);
             let (analytics, expected) = (&analytics, schedules.get());

@@ -225,7 +225,10 @@ async fn a_rebuild_counts_the_same_and_then_goes_on_counting() {
     live.publish(&events_of(30)).await;
     let before = live.quiet().await;
     assert_eq!(before.revenue["GBP"].orders, 10);
-    sqlx::query("UPDATE revenue SET units = units + 1").execute(live.analytics.pool()).await.unwrap();
+    sqlx::query("UPDATE revenue_by_partition SET units = units + 1")
+        .execute(live.analytics.pool())
+        .await
+        .unwrap();
 
     let rebuild = live.rebuild().await;
     assert_eq!((rebuild.generation, rebuild.state.as_str()), (2, "live"), "{rebuild:?}");
@@ -235,6 +238,28 @@ async fn a_rebuild_counts_the_same_and_then_goes_on_counting() {
     let after = live.quiet().await;
     assert_eq!(after.revenue["GBP"].orders, 11);
     assert_eq!(live.dead_lettered().await, 0);
+}
+
+#[tokio::test]
+async fn the_rows_of_a_retired_generation_are_deleted() {
+    let live = Live::start().await;
+    live.publish(&events_of(30)).await;
+    let before = live.quiet().await;
+    assert_eq!(live.rebuild().await.state, "live");
+    // Without a generation to make, it deletes.
+    Rebuilder::new(&live.deps, subscriptions(), Arc::new(Notify::new())).make_next().await.unwrap();
+    let left: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT generation FROM orders UNION ALL SELECT generation FROM stock_alerts
+             UNION ALL SELECT generation FROM funnel_by_partition
+             UNION ALL SELECT generation FROM revenue_by_partition
+             UNION ALL SELECT generation FROM best_sellers_by_partition
+             UNION ALL SELECT generation FROM time_to_confirm_by_partition) AS rows WHERE generation = 1",
+    )
+    .fetch_one(live.analytics.pool())
+    .await
+    .unwrap();
+    assert_eq!(left, 0);
+    assert_eq!(live.analytics.seen().await, before);
 }
 
 #[tokio::test]

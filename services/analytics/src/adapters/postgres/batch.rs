@@ -1,25 +1,30 @@
 //! The unit of work: orders and SKUs locked, counted in memory, and then added to the counters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::AnyEvent;
 use inbox::{HandlerError, Locked, Received, Rejection, UnitOfWork};
+use messaging::TopicPartition;
 use sqlx::PgConnection;
 
+use super::counters::Tallies;
 use super::generations::Generation;
 use super::{alerts, counters, orders};
-use crate::domain::{Alert, OrderFact, OrderId, OrderProgress, Refusal, StockFact, Tally};
+use crate::domain::{Alert, OrderFact, OrderId, OrderProgress, Refusal, StockFact};
 
 /// The orders and SKUs of one transaction, and what it adds to the counters.
 ///
 /// Invariant: rows are locked in this order, and within a table sorted: orders, alerts, funnel, revenue, best sellers,
-/// time to confirm. Batches of all partitions meet at the counters, and take turns there until they commit.
+/// time to confirm. What an order adds goes to the counters' rows of a partition of this transaction, which has locked
+/// that partition's position: transactions of other partitions don't wait for it (docs/adr/0042).
 #[derive(Debug)]
 pub struct Batch {
     generation: i32,
     orders: Locked<OrderId, OrderProgress>,
     alerts: Locked<String, Alert>,
-    tally: Tally,
+    /// Where the first event of each order stands.
+    partitions: BTreeMap<OrderId, TopicPartition>,
+    tallies: Tallies,
 }
 
 impl UnitOfWork for Batch {
@@ -32,8 +37,15 @@ impl UnitOfWork for Batch {
         events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
         let generation = generation.number(&mut *conn).await?;
-        let order_ids: BTreeSet<OrderId> =
-            events.iter().filter_map(|received| received.event.order_id()).map(OrderId).collect();
+        let mut partitions = BTreeMap::new();
+        for received in events {
+            let Some(order_id) = received.event.order_id() else { continue };
+            partitions.entry(OrderId(order_id)).or_insert_with(|| TopicPartition {
+                topic: received.topic.clone(),
+                partition: received.partition,
+            });
+        }
+        let order_ids: BTreeSet<OrderId> = partitions.keys().copied().collect();
         let skus: BTreeSet<&str> = events.iter().filter_map(|received| received.event.sku()).collect();
         let orders = orders::lock(&mut *conn, generation, &order_ids).await?;
         let alerts = alerts::lock(conn, generation, &skus).await?;
@@ -41,14 +53,15 @@ impl UnitOfWork for Batch {
             generation,
             orders: Locked::new(orders),
             alerts: Locked::new(alerts),
-            tally: Tally::default(),
+            partitions,
+            tallies: Tallies::new(),
         })
     }
 
     async fn store(self, _: &Generation, conn: &mut PgConnection) -> Result<(), HandlerError> {
         orders::store(&mut *conn, self.generation, &self.orders).await?;
         alerts::store(&mut *conn, self.generation, &self.alerts).await?;
-        counters::add(conn, self.generation, &self.tally).await?;
+        counters::add(conn, self.generation, &self.tallies).await?;
         Ok(())
     }
 }
@@ -64,7 +77,9 @@ impl Batch {
             *order = next;
             Ok::<_, Refusal>(milestones)
         })?;
-        milestones.iter().flatten().for_each(|milestone| self.tally.count(milestone));
+        let Some(partition) = self.partitions.get(&order_id) else { return Ok(()) };
+        let tally = self.tallies.entry(partition.clone()).or_default();
+        milestones.iter().flatten().for_each(|milestone| tally.count(milestone));
         Ok(())
     }
 

@@ -1,114 +1,160 @@
-//! The counters: `funnel`, `revenue`, `best_sellers`, `time_to_confirm`.
+//! The counters: tables `funnel_by_partition`, `revenue_by_partition`, `best_sellers_by_partition`,
+//! `time_to_confirm_by_partition`.
 //!
-//! Batches of all partitions add to the same few rows. Each adds last, in the same order of tables and sorted within a
-//! table, so that they take turns for the length of a commit and can't deadlock.
+//! Invariant: a transaction changes only rows of partitions whose positions it has locked, so that transactions of
+//! different partitions don't wait for each other here. A redrive locks no position; it adds last, and sorted within a
+//! table as all do, so that it may wait for a batch of its partition and can't deadlock.
 
+use std::collections::BTreeMap;
+
+use messaging::TopicPartition;
 use sqlx::PgConnection;
 
 use crate::domain::{Revenue, Sales, Tally};
 
-/// Numbers of 128 bits are bound as text, which PostgreSQL turns into `numeric`.
-fn numerics<T>(rows: impl Iterator<Item = T>, figure: fn(T) -> i128) -> Vec<String> {
-    rows.map(|row| figure(row).to_string()).collect()
+/// What a transaction has counted, per partition.
+pub(super) type Tallies = BTreeMap<TopicPartition, Tally>;
+
+/// The rows of one counter: partitions, keys and what is added to each.
+struct Rows<'a, K, V> {
+    topics: Vec<&'a str>,
+    partitions: Vec<i32>,
+    keys: Vec<&'a K>,
+    values: Vec<&'a V>,
 }
 
-/// Adds what a batch has counted.
-pub(super) async fn add(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
-    if !tally.funnel.is_empty() {
-        add_funnel(&mut *conn, generation, tally).await?;
+impl<'a, K, V> Rows<'a, K, V> {
+    fn of(tallies: &'a Tallies, counter: fn(&Tally) -> &BTreeMap<K, V>) -> Self {
+        let mut rows =
+            Self { topics: Vec::new(), partitions: Vec::new(), keys: Vec::new(), values: Vec::new() };
+        for (id, tally) in tallies {
+            for (key, value) in counter(tally) {
+                rows.topics.push(&id.topic);
+                rows.partitions.push(id.partition);
+                rows.keys.push(key);
+                rows.values.push(value);
+            }
+        }
+        rows
     }
-    if !tally.revenue.is_empty() {
-        add_revenue(&mut *conn, generation, tally).await?;
-        add_sales(&mut *conn, generation, tally).await?;
-        add_times(conn, generation, tally).await?;
+
+    fn keys<T>(&self, key: fn(&'a K) -> T) -> Vec<T> {
+        self.keys.iter().map(|one| key(one)).collect()
+    }
+
+    fn values<T>(&self, value: fn(&V) -> T) -> Vec<T> {
+        self.values.iter().map(|one| value(one)).collect()
+    }
+
+    /// Numbers of 128 bits are bound as text, which PostgreSQL turns into `numeric`.
+    fn numerics(&self, figure: fn(&V) -> i128) -> Vec<String> {
+        self.values.iter().map(|one| figure(one).to_string()).collect()
+    }
+}
+
+/// Adds what a transaction has counted.
+pub(super) async fn add(
+    conn: &mut PgConnection,
+    generation: i32,
+    tallies: &Tallies,
+) -> Result<(), sqlx::Error> {
+    if tallies.values().any(|tally| !tally.funnel.is_empty()) {
+        add_funnel(&mut *conn, generation, tallies).await?;
+    }
+    if tallies.values().any(|tally| !tally.revenue.is_empty()) {
+        add_revenue(&mut *conn, generation, tallies).await?;
+        add_sales(&mut *conn, generation, tallies).await?;
+        add_times(conn, generation, tallies).await?;
     }
     Ok(())
 }
 
-async fn add_funnel(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
+async fn add_funnel(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
+    let rows = Rows::of(tallies, |tally| &tally.funnel);
     sqlx::query(
-        "INSERT INTO funnel (generation, stage, orders)
-         SELECT $1, n.stage, n.orders FROM unnest($2::text[], $3::bigint[]) AS n (stage, orders) ORDER BY n.stage
-         ON CONFLICT (generation, stage) DO UPDATE SET orders = funnel.orders + excluded.orders",
+        "INSERT INTO funnel_by_partition AS f (generation, stage, topic, partition, orders)
+         SELECT $1, n.stage, n.topic, n.partition, n.orders
+         FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[]) AS n (stage, topic, partition, orders)
+         ORDER BY n.stage, n.topic, n.partition
+         ON CONFLICT (generation, stage, topic, partition) DO UPDATE SET orders = f.orders + excluded.orders",
     )
     .bind(generation)
-    .bind(tally.funnel.keys().map(|stage| stage.name()).collect::<Vec<_>>())
-    .bind(tally.funnel.values().copied().collect::<Vec<_>>())
+    .bind(rows.keys(|stage| stage.name()))
+    .bind(&rows.topics)
+    .bind(&rows.partitions)
+    .bind(rows.values(|orders| *orders))
     .execute(conn)
     .await?;
     Ok(())
 }
 
-async fn add_revenue(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
-    let revenue = || tally.revenue.values();
+async fn add_revenue(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
+    let rows = Rows::of(tallies, |tally| &tally.revenue);
     sqlx::query(
-        "INSERT INTO revenue AS r
-             (generation, currency, orders, units, units_carried, revenue_minor, revenue_minor_carried)
-         SELECT $1, n.currency, n.orders, kept(n.units), n.units - kept(n.units),
-             kept(n.minor), n.minor - kept(n.minor)
-         FROM unnest($2::text[], $3::bigint[], $4::text[]::numeric[], $5::text[]::numeric[])
-             AS n (currency, orders, units, minor)
-         ORDER BY n.currency
-         ON CONFLICT (generation, currency) DO UPDATE
-         SET orders = r.orders + excluded.orders,
-             units = kept(r.units::numeric + excluded.units),
-             units_carried = r.units_carried + excluded.units_carried
-                 + r.units + excluded.units - kept(r.units::numeric + excluded.units),
-             revenue_minor = kept(r.revenue_minor::numeric + excluded.revenue_minor),
-             revenue_minor_carried = r.revenue_minor_carried + excluded.revenue_minor_carried
-                 + r.revenue_minor + excluded.revenue_minor
-                 - kept(r.revenue_minor::numeric + excluded.revenue_minor)",
+        "INSERT INTO revenue_by_partition AS r
+             (generation, currency, topic, partition, orders, units, revenue_minor)
+         SELECT $1, n.currency, n.topic, n.partition, n.orders, n.units, n.minor
+         FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[], $6::text[]::numeric[],
+                     $7::text[]::numeric[])
+             AS n (currency, topic, partition, orders, units, minor)
+         ORDER BY n.currency, n.topic, n.partition
+         ON CONFLICT (generation, currency, topic, partition) DO UPDATE
+         SET orders = r.orders + excluded.orders, units = r.units + excluded.units,
+             revenue_minor = r.revenue_minor + excluded.revenue_minor",
     )
     .bind(generation)
-    .bind(tally.revenue.keys().cloned().collect::<Vec<_>>())
-    .bind(revenue().map(|revenue| revenue.orders).collect::<Vec<_>>())
-    .bind(numerics(revenue(), |revenue: &Revenue| revenue.units))
-    .bind(numerics(revenue(), |revenue: &Revenue| revenue.revenue_minor))
+    .bind(rows.keys(String::as_str))
+    .bind(&rows.topics)
+    .bind(&rows.partitions)
+    .bind(rows.values(|revenue| revenue.orders))
+    .bind(rows.numerics(|revenue: &Revenue| revenue.units))
+    .bind(rows.numerics(|revenue: &Revenue| revenue.revenue_minor))
     .execute(conn)
     .await?;
     Ok(())
 }
 
-async fn add_sales(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
-    let sales = || tally.sales.values();
-    let (currencies, skus): (Vec<String>, Vec<String>) = tally.sales.keys().cloned().unzip();
+async fn add_sales(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
+    let rows = Rows::of(tallies, |tally| &tally.sales);
     sqlx::query(
-        "INSERT INTO best_sellers AS b
-             (generation, currency, sku, units, units_carried, revenue_minor, revenue_minor_carried)
-         SELECT $1, n.currency, n.sku, kept(n.units), n.units - kept(n.units),
-             kept(n.minor), n.minor - kept(n.minor)
-         FROM unnest($2::text[], $3::text[], $4::text[]::numeric[], $5::text[]::numeric[])
-             AS n (currency, sku, units, minor)
-         ORDER BY n.currency, n.sku
-         ON CONFLICT (generation, currency, sku) DO UPDATE
-         SET units = kept(b.units::numeric + excluded.units),
-             units_carried = b.units_carried + excluded.units_carried
-                 + b.units + excluded.units - kept(b.units::numeric + excluded.units),
-             revenue_minor = kept(b.revenue_minor::numeric + excluded.revenue_minor),
-             revenue_minor_carried = b.revenue_minor_carried + excluded.revenue_minor_carried
-                 + b.revenue_minor + excluded.revenue_minor
-                 - kept(b.revenue_minor::numeric + excluded.revenue_minor)",
+        "INSERT INTO best_sellers_by_partition AS b
+             (generation, currency, sku, topic, partition, units, revenue_minor)
+         SELECT $1, n.currency, n.sku, n.topic, n.partition, n.units, n.minor
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::integer[], $6::text[]::numeric[],
+                     $7::text[]::numeric[])
+             AS n (currency, sku, topic, partition, units, minor)
+         ORDER BY n.currency, n.sku, n.topic, n.partition
+         ON CONFLICT (generation, currency, sku, topic, partition) DO UPDATE
+         SET units = b.units + excluded.units, revenue_minor = b.revenue_minor + excluded.revenue_minor",
     )
     .bind(generation)
-    .bind(currencies)
-    .bind(skus)
-    .bind(numerics(sales(), |sales: &Sales| sales.units))
-    .bind(numerics(sales(), |sales: &Sales| sales.revenue_minor))
+    .bind(rows.keys(|(currency, _)| currency.as_str()))
+    .bind(rows.keys(|(_, sku)| sku.as_str()))
+    .bind(&rows.topics)
+    .bind(&rows.partitions)
+    .bind(rows.numerics(|sales: &Sales| sales.units))
+    .bind(rows.numerics(|sales: &Sales| sales.revenue_minor))
     .execute(conn)
     .await?;
     Ok(())
 }
 
-async fn add_times(conn: &mut PgConnection, generation: i32, tally: &Tally) -> Result<(), sqlx::Error> {
+async fn add_times(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
+    let rows = Rows::of(tallies, |tally| &tally.time_to_confirm);
     sqlx::query(
-        "INSERT INTO time_to_confirm (generation, upper_bound_ms, orders)
-         SELECT $1, n.upper_bound_ms, n.orders FROM unnest($2::bigint[], $3::bigint[]) AS n (upper_bound_ms, orders)
-         ORDER BY n.upper_bound_ms
-         ON CONFLICT (generation, upper_bound_ms) DO UPDATE SET orders = time_to_confirm.orders + excluded.orders",
+        "INSERT INTO time_to_confirm_by_partition AS t (generation, upper_bound_ms, topic, partition, orders)
+         SELECT $1, n.upper_bound_ms, n.topic, n.partition, n.orders
+         FROM unnest($2::bigint[], $3::text[], $4::integer[], $5::bigint[])
+             AS n (upper_bound_ms, topic, partition, orders)
+         ORDER BY n.upper_bound_ms, n.topic, n.partition
+         ON CONFLICT (generation, upper_bound_ms, topic, partition) DO UPDATE
+         SET orders = t.orders + excluded.orders",
     )
     .bind(generation)
-    .bind(tally.time_to_confirm.keys().map(|bound| bound.0).collect::<Vec<_>>())
-    .bind(tally.time_to_confirm.values().copied().collect::<Vec<_>>())
+    .bind(rows.keys(|bound| bound.0))
+    .bind(&rows.topics)
+    .bind(&rows.partitions)
+    .bind(rows.values(|orders| *orders))
     .execute(conn)
     .await?;
     Ok(())

@@ -28,6 +28,11 @@ fn best_sellers(rows: Vec<SalesRow>, currency: &str) -> Result<Vec<BestSeller>, 
     rows.into_iter().map(best_seller).collect()
 }
 
+/// A number of orders.
+fn count(text: &str) -> Result<i64, sqlx::Error> {
+    text.parse().map_err(|error| sqlx::Error::Decode(format!("the number {text}: {error}").into()))
+}
+
 /// A sum of money or units.
 fn sum(text: &str) -> Result<i128, sqlx::Error> {
     text.parse().map_err(|error| sqlx::Error::Decode(format!("the sum {text}: {error}").into()))
@@ -57,13 +62,14 @@ impl ReadModelStore {
 
     /// Orders per stage.
     pub async fn funnel(&self) -> Result<BTreeMap<Stage, i64>, sqlx::Error> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT stage, orders FROM funnel
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT stage, orders::text FROM funnel_totals
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
         )
         .fetch_all(self.database.statement(Operation::Request))
         .await?;
-        let orders: BTreeMap<String, i64> = rows.into_iter().collect();
+        let row = |(stage, orders): (String, String)| Ok((stage, count(&orders)?));
+        let orders: BTreeMap<String, i64> = rows.into_iter().map(row).collect::<Result<_, sqlx::Error>>()?;
         Ok(Stage::ALL
             .into_iter()
             .map(|stage| (stage, orders.get(stage.name()).copied().unwrap_or(0)))
@@ -72,15 +78,14 @@ impl ReadModelStore {
 
     /// Revenue per currency.
     pub async fn revenue(&self) -> Result<BTreeMap<String, Revenue>, sqlx::Error> {
-        let rows: Vec<(String, i64, String, String)> = sqlx::query_as(
-            "SELECT currency, orders, (units_carried + units)::text, (revenue_minor_carried + revenue_minor)::text
-             FROM revenue
+        let rows: Vec<(String, String, String, String)> = sqlx::query_as(
+            "SELECT currency, orders::text, units::text, revenue_minor::text FROM revenue_totals
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live')",
         )
         .fetch_all(self.database.statement(Operation::Request))
         .await?;
-        let entry = |(currency, orders, units, revenue_minor): (String, i64, String, String)| {
-            let (units, revenue_minor) = (sum(&units)?, sum(&revenue_minor)?);
+        let entry = |(currency, orders, units, revenue_minor): (String, String, String, String)| {
+            let (orders, units, revenue_minor) = (count(&orders)?, sum(&units)?, sum(&revenue_minor)?);
             Ok((currency, Revenue { orders, units, revenue_minor }))
         };
         rows.into_iter().map(entry).collect()
@@ -89,9 +94,9 @@ impl ReadModelStore {
     /// Over all currencies.
     pub async fn best_sellers(&self, limit: i64) -> Result<Vec<(String, i128)>, sqlx::Error> {
         let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT sku, sum(units_carried + units)::text FROM best_sellers
+            "SELECT sku, sum(units)::text FROM best_sellers_totals
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live')
-             GROUP BY sku ORDER BY sum(units_carried + units) DESC, sku LIMIT $1",
+             GROUP BY sku ORDER BY sum(units) DESC, sku LIMIT $1",
         )
         .bind(limit)
         .fetch_all(self.database.statement(Operation::Request))
@@ -106,10 +111,9 @@ impl ReadModelStore {
         limit: i64,
     ) -> Result<Vec<BestSeller>, sqlx::Error> {
         let rows: Vec<SalesRow> = sqlx::query_as(
-            "SELECT sku, (units_carried + units)::text, (revenue_minor_carried + revenue_minor)::text
-             FROM best_sellers
+            "SELECT sku, units::text, revenue_minor::text FROM best_sellers_totals
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND currency = $1
-             ORDER BY units_carried + units DESC, sku LIMIT $2",
+             ORDER BY best_sellers_totals.units DESC, sku LIMIT $2",
         )
         .bind(currency)
         .bind(limit)
@@ -125,10 +129,9 @@ impl ReadModelStore {
         limit: i64,
     ) -> Result<Vec<BestSeller>, sqlx::Error> {
         let rows: Vec<SalesRow> = sqlx::query_as(
-            "SELECT sku, (units_carried + units)::text, (revenue_minor_carried + revenue_minor)::text
-             FROM best_sellers
+            "SELECT sku, units::text, revenue_minor::text FROM best_sellers_totals
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live') AND currency = $1
-             ORDER BY revenue_minor_carried + revenue_minor DESC, sku LIMIT $2",
+             ORDER BY best_sellers_totals.revenue_minor DESC, sku LIMIT $2",
         )
         .bind(currency)
         .bind(limit)
@@ -139,13 +142,14 @@ impl ReadModelStore {
 
     /// Confirmed orders per bucket, in ascending order.
     pub async fn time_to_confirm(&self) -> Result<Vec<(Bound, i64)>, sqlx::Error> {
-        let rows: Vec<(i64, i64)> = sqlx::query_as(
-            "SELECT upper_bound_ms, orders FROM time_to_confirm
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT upper_bound_ms, orders::text FROM time_to_confirm_totals
              WHERE generation = (SELECT generation FROM generations WHERE state = 'live') ORDER BY upper_bound_ms",
         )
         .fetch_all(self.database.statement(Operation::Request))
         .await?;
-        Ok(rows.into_iter().map(|(upper_bound_ms, orders)| (Bound(upper_bound_ms), orders)).collect())
+        let bucket = |(upper_bound_ms, orders): (i64, String)| Ok((Bound(upper_bound_ms), count(&orders)?));
+        rows.into_iter().map(bucket).collect()
     }
 
     /// The newest alert first.

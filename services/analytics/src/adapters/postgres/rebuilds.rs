@@ -243,6 +243,35 @@ pub(in crate::adapters) async fn forget(database: &Database) -> Result<u64, sqlx
     )
     .execute(database.statement(Operation::Worker))
     .await?;
+    let sellers_by_partition = sqlx::query(
+        "DELETE FROM best_sellers_by_partition WHERE (generation, currency, sku, topic, partition) IN (
+             SELECT b.generation, b.currency, b.sku, b.topic, b.partition
+             FROM best_sellers_by_partition b JOIN generations g USING (generation)
+             WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
+    )
+    .execute(database.statement(Operation::Worker))
+    .await?;
+    let times = sqlx::query(
+        "DELETE FROM time_to_confirm_by_partition WHERE (generation, upper_bound_ms, topic, partition) IN (
+             SELECT t.generation, t.upper_bound_ms, t.topic, t.partition
+             FROM time_to_confirm_by_partition t JOIN generations g USING (generation)
+             WHERE g.state IN ('retired', 'failed') LIMIT 5000)",
+    )
+    .execute(database.statement(Operation::Worker))
+    .await?;
+    // A row per partition and stage or currency.
+    let funnel = sqlx::query(
+        "DELETE FROM funnel_by_partition f USING generations g
+         WHERE g.generation = f.generation AND g.state IN ('retired', 'failed')",
+    )
+    .execute(database.statement(Operation::Worker))
+    .await?;
+    let revenue = sqlx::query(
+        "DELETE FROM revenue_by_partition r USING generations g
+         WHERE g.generation = r.generation AND g.state IN ('retired', 'failed')",
+    )
+    .execute(database.statement(Operation::Worker))
+    .await?;
     let alerts = sqlx::query(
         "DELETE FROM stock_alerts WHERE (generation, sku) IN (
              SELECT a.generation, a.sku FROM stock_alerts a JOIN generations g USING (generation)
@@ -264,6 +293,7 @@ pub(in crate::adapters) async fn forget(database: &Database) -> Result<u64, sqlx
     )
     .execute(database.statement(Operation::Worker))
     .await?;
-    let deleted = [orders, sellers, alerts, left_out, positions];
+    let deleted =
+        [orders, sellers, sellers_by_partition, times, funnel, revenue, alerts, left_out, positions];
     Ok(deleted.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum())
 }

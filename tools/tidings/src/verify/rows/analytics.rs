@@ -61,29 +61,28 @@ pub(in crate::verify) struct AlertRow {
 /// # Errors
 /// When the database refuses.
 pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Rows> {
-    let funnel: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT f.stage, f.orders FROM funnel f JOIN generations g USING (generation) WHERE g.state = 'live'",
+    // Sums are `numeric`.
+    let funnel: Vec<(String, String)> = sqlx::query_as(
+        "SELECT f.stage, f.orders::text
+         FROM funnel_totals f JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
     .fetch_all(&mut *conn)
     .await?;
-    // Sums of money and units are `numeric`.
     let revenue: Vec<(String, String, String, String)> = sqlx::query_as(
-        "SELECT r.currency, r.orders::text, (r.units_carried + r.units)::text,
-             (r.revenue_minor_carried + r.revenue_minor)::text
-         FROM revenue r JOIN generations g USING (generation) WHERE g.state = 'live'",
+        "SELECT r.currency, r.orders::text, r.units::text, r.revenue_minor::text
+         FROM revenue_totals r JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
     .fetch_all(&mut *conn)
     .await?;
     let sales: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT b.currency || ' ' || b.sku, (b.units_carried + b.units)::text,
-             (b.revenue_minor_carried + b.revenue_minor)::text
-         FROM best_sellers b JOIN generations g USING (generation) WHERE g.state = 'live'",
+        "SELECT b.currency || ' ' || b.sku, b.units::text, b.revenue_minor::text
+         FROM best_sellers_totals b JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
     .fetch_all(&mut *conn)
     .await?;
-    let times: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT t.upper_bound_ms, t.orders
-         FROM time_to_confirm t JOIN generations g USING (generation) WHERE g.state = 'live'",
+    let times: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT t.upper_bound_ms, t.orders::text
+         FROM time_to_confirm_totals t JOIN generations g USING (generation) WHERE g.state = 'live'",
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -99,7 +98,10 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
         )
         .fetch_all(conn)
         .await?,
-        funnel: funnel.into_iter().map(|(stage, orders)| (stage, orders.into())).collect(),
+        funnel: funnel
+            .into_iter()
+            .map(|(stage, orders)| Ok((stage, sum(&orders)?)))
+            .collect::<sqlx::Result<_>>()?,
         revenue: revenue
             .into_iter()
             .map(|(of, a, b, c)| Ok((of, [sum(&a)?, sum(&b)?, sum(&c)?])))
@@ -108,7 +110,10 @@ pub(in crate::verify) async fn read(conn: &mut PgConnection) -> sqlx::Result<Row
             .into_iter()
             .map(|(of, a, b)| Ok((of, [sum(&a)?, sum(&b)?])))
             .collect::<sqlx::Result<_>>()?,
-        time_to_confirm: times.into_iter().map(|(bound, orders)| (bound, orders.into())).collect(),
+        time_to_confirm: times
+            .into_iter()
+            .map(|(bound, orders)| Ok((bound, sum(&orders)?)))
+            .collect::<sqlx::Result<_>>()?,
         alerts: alerts.into_iter().map(|row| (row.sku.clone(), row)).collect(),
         ..Rows::default()
     })
@@ -133,6 +138,10 @@ impl Rows {
             "SELECT 'orders', generation FROM orders UNION SELECT 'funnel', generation FROM funnel
              UNION SELECT 'revenue', generation FROM revenue UNION SELECT 'best_sellers', generation FROM best_sellers
              UNION SELECT 'time_to_confirm', generation FROM time_to_confirm
+             UNION SELECT 'funnel_by_partition', generation FROM funnel_by_partition
+             UNION SELECT 'revenue_by_partition', generation FROM revenue_by_partition
+             UNION SELECT 'best_sellers_by_partition', generation FROM best_sellers_by_partition
+             UNION SELECT 'time_to_confirm_by_partition', generation FROM time_to_confirm_by_partition
              UNION SELECT 'stock_alerts', generation FROM stock_alerts",
         )
         .fetch_all(conn)
