@@ -96,7 +96,7 @@ impl Transaction for InMemory<'_> {
     }
 
     async fn store_prepared(&mut self, prepared: &[&Outcome]) -> Result<(), WorkError> {
-        self.stored = prepared.iter().copied().cloned().next();
+        self.stored = prepared.first().copied().cloned();
         Ok(())
     }
 
