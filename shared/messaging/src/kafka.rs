@@ -15,6 +15,7 @@ mod metadata;
 mod partition;
 mod partition_assignment;
 mod paused;
+mod poll_waker;
 mod polling;
 mod producer;
 mod properties;

@@ -1,12 +1,12 @@
 //! The partitions assigned to a member, and the changes that it has not taken yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::partition_assignment::PartitionAssignment;
+use super::poll_waker::PollWaker;
 use crate::bus::TopicPartition;
 
 /// Changes that the member has not taken yet. Bounded by the partitions: a change of a partition replaces an older one.
@@ -32,13 +32,13 @@ pub(crate) struct Assignment {
     partitions: Mutex<BTreeMap<String, BTreeMap<i32, Arc<PartitionAssignment>>>>,
     pending: Mutex<PendingChanges>,
     changed: Notify,
-    work: Arc<AtomicBool>,
+    waker: Arc<PollWaker>,
 }
 
 impl Assignment {
-    /// Whether a reader has requested something since the last call.
-    pub(crate) fn take_work(&self) -> bool {
-        self.work.swap(false, Ordering::AcqRel)
+    /// Wakes the polling thread; readers request through it.
+    pub(crate) const fn waker(&self) -> &Arc<PollWaker> {
+        &self.waker
     }
 
     pub(crate) fn find(&self, topic: &str, partition: i32) -> Option<Arc<PartitionAssignment>> {
@@ -53,7 +53,7 @@ impl Assignment {
         let mut partitions = lock(&self.partitions);
         let mut pending = lock(&self.pending);
         for id in ids {
-            let assigned = Arc::new(PartitionAssignment::new(id.clone(), Arc::clone(&self.work)));
+            let assigned = Arc::new(PartitionAssignment::new(id.clone(), Arc::clone(&self.waker)));
             partitions.entry(id.topic.clone()).or_default().insert(id.partition, Arc::clone(&assigned));
             pending.assigned.insert(id, assigned);
         }

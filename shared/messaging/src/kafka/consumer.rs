@@ -69,6 +69,12 @@ impl KafkaConsumer {
         Ok(Self { assignment, watchdog, metadata, limits, group: group.to_owned(), stop, left })
     }
 
+    /// Ends the polling thread.
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.assignment.waker().wake();
+    }
+
     fn handle(&self, assigned: Arc<PartitionAssignment>) -> Box<dyn Partition> {
         Box::new(KafkaPartition::new(assigned, self.metadata.clone(), self.limits))
     }
@@ -103,7 +109,7 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn close(mut self: Box<Self>, timeout: Duration) {
-        self.stop.store(true, Ordering::Release);
+        self.stop();
         if tokio::time::timeout(timeout, &mut self.left).await.is_err() {
             // librdkafka may wait for a broker that is gone; the thread ends by itself or with the process.
             tracing::warn!(group = self.group, ?timeout, "left the group without its confirmation");
@@ -113,6 +119,6 @@ impl Consumer for KafkaConsumer {
 
 impl Drop for KafkaConsumer {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.stop();
     }
 }

@@ -1,6 +1,7 @@
 //! A member's part in its group: assignments and revocations as librdkafka announces them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
@@ -20,6 +21,7 @@ pub(crate) struct GroupContext {
     events: Events,
     assignment: Arc<Assignment>,
     watchdog: Arc<MembershipWatchdog>,
+    served: AtomicU64,
 }
 
 impl GroupContext {
@@ -28,7 +30,7 @@ impl GroupContext {
         assignment: Arc<Assignment>,
         watchdog: Arc<MembershipWatchdog>,
     ) -> Self {
-        Self { events, assignment, watchdog }
+        Self { events, assignment, watchdog, served: AtomicU64::new(0) }
     }
 
     pub(crate) fn assignment(&self) -> &Arc<Assignment> {
@@ -37,6 +39,15 @@ impl GroupContext {
 
     pub(crate) fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// How many events were served by callbacks, for which a poll returns nothing.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    fn note_served(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Commits what the readers of these partitions have done since the last time.
@@ -92,20 +103,24 @@ impl GroupContext {
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.note_served();
         self.events.log(level, facility, message);
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.note_served();
         self.watchdog.note(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.note_served();
         self.events.error(error, reason);
     }
 }
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        self.note_served();
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assign(client, list);
         } else {
@@ -115,6 +130,7 @@ impl ConsumerContext for GroupContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.note_served();
         self.note("commit", result);
     }
 }

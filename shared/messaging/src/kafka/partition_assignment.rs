@@ -1,11 +1,11 @@
 //! The assignment of one partition: its buffer, and what its reader requests from the polling thread.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::poll_waker::PollWaker;
 use crate::bus::{Batch, Delivered, TopicPartition};
 
 /// The assignment of a partition to this member. A partition that is assigned again gets a new one, so that a handle of an
@@ -15,7 +15,7 @@ pub(crate) struct PartitionAssignment {
     state: Mutex<AssignmentState>,
     /// Wakes the reader; keeps one permit, so that no wake-up is lost.
     pub(crate) changed: Notify,
-    work: Arc<AtomicBool>,
+    waker: Arc<PollWaker>,
 }
 
 /// Invariant: `buffer` holds the records from `taken` up to `fetched`, of the last seek that was applied.
@@ -129,9 +129,9 @@ impl AssignmentState {
 }
 
 impl PartitionAssignment {
-    pub(crate) fn new(id: TopicPartition, work: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(id: TopicPartition, waker: Arc<PollWaker>) -> Self {
         let state = AssignmentState { paused: true, ..AssignmentState::default() };
-        Self { id, state: Mutex::new(state), changed: Notify::new(), work }
+        Self { id, state: Mutex::new(state), changed: Notify::new(), waker }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, AssignmentState> {
@@ -141,7 +141,7 @@ impl PartitionAssignment {
     /// Wakes the polling thread for a request.
     pub(crate) fn request(&self, want: impl FnOnce(&mut AssignmentState)) {
         want(&mut self.lock());
-        self.work.store(true, Ordering::Release);
+        self.waker.request();
     }
 
     pub(crate) fn end(&self) {

@@ -1,8 +1,10 @@
-//! The one thread that talks to librdkafka for a member: it polls, applies the readers' requests, fills their buffers.
+//! The one thread that talks to librdkafka for a member: it polls, applies the readers' requests, fills their buffers. It
+//! sleeps while there is neither an event nor a request.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -17,9 +19,8 @@ use super::partition_assignment::PartitionAssignment;
 use super::paused::Paused;
 use crate::bus::{Delivered, TopicPartition};
 
-/// How long a poll may wait: a seek or a resumption waits as long.
-const POLL: Duration = Duration::from_millis(10);
-/// Positions are committed to Kafka for lag tools only. Also the interval in which passed transaction markers are read.
+/// Positions are committed to Kafka for lag tools only. Also the interval in which passed transaction markers are read, and
+/// the longest sleep.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 /// librdkafka's own thread answers a seek; it needs no network.
 const SEEK: Duration = Duration::from_secs(5);
@@ -43,15 +44,25 @@ impl Poller {
 
     /// Polls until `stop` is set, then leaves the group.
     pub(crate) fn run(mut self, stop: &AtomicBool) {
+        let waker = Arc::clone(self.assignment.waker());
+        waker.bind();
+        let on_event = Arc::clone(&waker);
+        self.client.set_nonempty_callback(move || on_event.wake());
         while !stop.load(Ordering::Acquire) {
-            if self.assignment.take_work() {
+            if waker.take_request() {
                 self.apply();
             }
             if self.committed.elapsed() >= COMMIT_EVERY {
                 self.commit();
                 self.pass_markers();
             }
-            match self.client.poll(POLL) {
+            let served = self.client.context().served();
+            match self.client.poll(Duration::ZERO) {
+                // librdkafka calls back once when its queue gets an event, so it has to be empty before the thread sleeps:
+                // an event that was served by a callback is no message either.
+                None if self.client.context().served() == served => {
+                    thread::park_timeout(COMMIT_EVERY.saturating_sub(self.committed.elapsed()));
+                }
                 None => {}
                 Some(Ok(message)) => self.deliver(&message),
                 Some(Err(error)) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,13 +19,29 @@ use super::context::Events;
 use super::errors::{configuration, delivery_error};
 use crate::bus::{Acknowledged, BusError, DeliveryError, Producer, Receipt, Record};
 
-/// The thread looks this often whether the producer was dropped.
+/// How long a poll waits for receipts. rdkafka spins for the last part of it that is no full millisecond, so the thread polls
+/// this way only while records are in flight.
 const POLL: Duration = Duration::from_millis(50);
+/// How often the thread serves logs and errors while no records are in flight.
+const IDLE: Duration = Duration::from_secs(1);
+/// The most of them at a time.
+const IDLE_EVENTS: usize = 16;
 
 type Outcome = Result<Acknowledged, DeliveryError>;
 
 pub(crate) struct KafkaProducer {
     client: Arc<BaseProducer<Deliveries>>,
+    /// Dropped after `client`, so that the thread finds itself the last owner.
+    thread: PollingThread,
+}
+
+/// Serves the receipts; woken for records and for its end.
+struct PollingThread(Thread);
+
+impl Drop for PollingThread {
+    fn drop(&mut self) {
+        self.0.unpark();
+    }
 }
 
 impl KafkaProducer {
@@ -36,22 +53,27 @@ impl KafkaProducer {
             .create_with_context(context)
             .map_err(|error| configuration(config, &error))?;
         let client = Arc::new(client);
-        let thread = {
+        let serving = {
             let client = Arc::clone(&client);
             move || {
                 while Arc::strong_count(&client) > 1 {
-                    client.poll(POLL);
+                    if client.context().open.load(Ordering::Acquire) > 0 {
+                        client.poll(POLL);
+                    } else {
+                        thread::park_timeout(IDLE);
+                        (0..IDLE_EVENTS).for_each(|_| client.poll(Duration::ZERO));
+                    }
                 }
                 // The last handle, here and not where the producer is dropped, because this blocks: purges again and
                 // serves the last receipts.
                 drop(client);
             }
         };
-        std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(client_id.to_owned())
-            .spawn(thread)
+            .spawn(serving)
             .map_err(|error| BusError::Configuration(format!("no thread for a producer: {error}")))?;
-        Ok(Self { client })
+        Ok(Self { client, thread: PollingThread(thread.thread().clone()) })
     }
 
     /// Into this partition, or the one of the key.
@@ -73,7 +95,9 @@ impl KafkaProducer {
         message.payload = record.value.as_deref();
         message.partition = partition;
         let context = self.client.context();
-        context.open.fetch_add(1, Ordering::AcqRel);
+        if context.open.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.thread.0.unpark();
+        }
         if let Err((error, message)) = self.client.send(message) {
             context.settle(*message.delivery_opaque, Err(delivery_error(&error)));
         }

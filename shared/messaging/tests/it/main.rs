@@ -4,6 +4,7 @@
 mod absence;
 mod faults;
 mod harness;
+mod idle;
 mod killed;
 mod leaders;
 mod member;
