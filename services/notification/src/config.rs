@@ -35,7 +35,7 @@ pub struct Config {
     /// Number of attempts, refused for the mail's own sake, after which it has failed. The default spans about four hours. A mail
     /// server that is away or refuses everybody fails no mail.
     pub max_attempts: u16,
-    /// Interval at which due mails are looked up when nothing wakes the worker.
+    /// Longest time between two looks for due mails when nothing wakes the worker. It looks earlier when one becomes due.
     pub poll_interval_ms: u32,
 }
 
@@ -51,7 +51,7 @@ impl Default for Config {
             backoff_initial_ms: 1_000,
             backoff_max_ms: 300_000,
             max_attempts: 55,
-            poll_interval_ms: 500,
+            poll_interval_ms: 5_000,
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Config {
     pub backoff_initial_ms: u32,
     /// Maximum pause before a step is retried.
     pub backoff_max_ms: u32,
-    /// Interval at which due steps are looked up when nothing wakes the worker.
+    /// Longest time between two looks for due steps when nothing wakes the worker. It looks earlier when one becomes due.
     pub poll_interval_ms: u32,
     /// Delay of the answer to `tok_slow`.
     pub provider_slow_response_ms: u32,
@@ -43,7 +43,7 @@ impl Default for Config {
             lease_ms: 15_000,
             backoff_initial_ms: 100,
             backoff_max_ms: 30_000,
-            poll_interval_ms: 500,
+            poll_interval_ms: 5_000,
             provider_slow_response_ms: 500,
             provider_late_response_ms: 3_000,
         }

@@ -78,6 +78,15 @@ pub trait LeasedWork: Send + Sync + 'static {
     /// When the store does not answer.
     async fn is_waiting(&self) -> anyhow::Result<bool>;
 
+    /// After how long the first item that is not due yet will be; none if there is none. Without an answer the worker looks
+    /// from time to time.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
+        Ok(None)
+    }
+
     /// Does it. No transaction is open meanwhile.
     async fn perform(self: Arc<Self>, item: Self::Item) -> (Contact, Self::Outcome);
 
@@ -96,7 +105,7 @@ pub struct Settings {
     pub concurrency: usize,
     /// The longest that one call may take.
     pub call_timeout: Duration,
-    /// How often to look for due items without a wake-up.
+    /// The longest time between two looks for due items without a wake-up.
     pub poll_interval: Duration,
     /// How long outcomes are kept while the store can't take them.
     pub record_timeout: Duration,

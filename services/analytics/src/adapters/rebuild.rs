@@ -8,6 +8,7 @@ mod error_policy;
 mod reader;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -57,12 +58,20 @@ pub struct Rebuilder {
     wake: Arc<Notify>,
     subscriptions: Subscriptions<postgres::Batch>,
     progress: Progress,
+    /// Whether rows of generations that are no longer read may be left.
+    may_forget: AtomicBool,
 }
 
 impl Rebuilder {
     /// Counts as `subscriptions` do, which are those of the live consumer. `wake` wakes it.
     pub fn new(deps: &Deps, subscriptions: Subscriptions<postgres::Batch>, wake: Arc<Notify>) -> Self {
-        Self { deps: deps.clone(), wake, subscriptions, progress: Progress::new(NAME) }
+        Self {
+            deps: deps.clone(),
+            wake,
+            subscriptions,
+            progress: Progress::new(NAME),
+            may_forget: AtomicBool::new(true),
+        }
     }
 
     /// Makes the requested generation, if there is one and no other replica makes it.
@@ -71,10 +80,15 @@ impl Rebuilder {
     /// When the database, the broker or the registry fails. Progress is kept; the next call goes on.
     pub async fn make_next(&self) -> anyhow::Result<()> {
         let Some(rebuild) = rebuilds::building(&self.deps.database).await? else {
-            rebuilds::forget(&self.deps.database).await?;
+            if self.may_forget.load(Ordering::Relaxed) {
+                let forgotten = rebuilds::forget(&self.deps.database).await?;
+                self.may_forget.store(forgotten > 0, Ordering::Relaxed);
+            }
             self.progress.idle();
             return Ok(());
         };
+        // Also where another replica ends it.
+        self.may_forget.store(true, Ordering::Relaxed);
         // A session of its own: the lock ends with it whatever happens.
         let mut leader = self.deps.database.session().await?;
         if !bounded(rebuilds::lead(&mut leader)).await? {

@@ -47,6 +47,10 @@ impl LeasedWork for MailDelivery {
         self.store.is_waiting().await.context("looking for mails that wait")
     }
 
+    async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
+        self.store.next_due_in().await.context("looking for the next mail")
+    }
+
     async fn perform(self: Arc<Self>, mail: Mail) -> (Contact, Sent) {
         let span = spans::step("deliver mail", &mail.order_id.0, &mail.trace);
         let send = async move {

@@ -57,6 +57,10 @@ impl LeasedWork for SagaSteps {
         self.store.is_waiting().await.context("looking for steps that wait")
     }
 
+    async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
+        self.store.next_due_in().await.context("looking for the next step of a saga")
+    }
+
     async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {
         let Leased { payment, task, lease_id, trace, holders: _ } = leased;
         let step = task.step();

@@ -45,7 +45,7 @@ impl Default for KafkaConfig {
         Self {
             bootstrap_servers: "127.0.0.1:9092".to_owned(),
             client_id: "kafka-bus".to_owned(),
-            fetch_wait_max_ms: 50,
+            fetch_wait_max_ms: 500,
             request_timeout_ms: 5_000,
             buffer_records: 1_000,
             buffer_bytes: 4 << 20,

@@ -59,7 +59,7 @@ impl Default for RelayConfig {
     fn default() -> Self {
         Self {
             relay: RelayKind::Poll,
-            poll_interval_ms: 500,
+            poll_interval_ms: 2_000,
             takeover_interval_ms: 1_000,
             idle_session_timeout_ms: 10_000,
             statement_timeout_ms: 8_000,

@@ -1,10 +1,11 @@
 //! The loop: lease what is due, perform it, record what became of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Calls, Ended};
@@ -12,6 +13,10 @@ use super::pause::{Allowed, Pause};
 use super::record::record;
 use super::{Contact, LeasedWork, Settings};
 use crate::{Progress, Worker};
+
+/// The pause before items are looked for again that are due and could not be taken: somebody else holds them, or no place is
+/// free, or the worker is paused.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Does leased work. Any number of them may run, in any number of processes.
 #[derive(Debug)]
@@ -50,6 +55,18 @@ impl<W: LeasedWork> LeaseWorker<W> {
         calls.start(items);
         // Further items of whoever has its share become due when one of its calls ends.
         Ok(is_full || room.has_full())
+    }
+
+    /// When to look again, if nothing wakes the worker before.
+    async fn next_look(&self, more: bool) -> anyhow::Result<Instant> {
+        let next_due_in = if more { Some(Duration::ZERO) } else { self.work.next_due_in().await? };
+        let pause = match next_due_in {
+            Some(Duration::ZERO) => LOOK_AGAIN,
+            Some(_) if self.pause.reason().is_some() => LOOK_AGAIN,
+            Some(due_in) => due_in,
+            None => self.settings.poll_interval,
+        };
+        Ok(Instant::now() + pause.min(self.settings.poll_interval))
     }
 
     /// Counts what was answered, and takes or leaves further work by it.
@@ -91,13 +108,13 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
     async fn run(&mut self, progress: Progress, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.work.prepare().await?;
         let mut calls = Calls::new(Arc::clone(&self.work));
-        let mut poll = tokio::time::interval(self.settings.poll_interval);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at = Instant::now();
         let mut more = true;
         while !shutdown.is_cancelled() {
             let free = self.settings.concurrency.saturating_sub(calls.len());
             if more && free * 4 >= self.settings.concurrency {
                 more = self.take(&mut calls, &progress).await?;
+                look_at = self.next_look(more).await?;
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -106,9 +123,14 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
                     let go_on = !shutdown.is_cancelled() && self.pause.reason().is_none();
                     let next = record(&*self.work, &outcomes(ended), go_on, self.settings.record_timeout).await?;
                     calls.start(next);
+                    // What is tried again is due earlier than its lease ended.
+                    look_at = look_at.min(Instant::now() + LOOK_AGAIN);
                 }
                 () = self.wake.notified() => more = true,
-                _ = poll.tick() => more = true,
+                () = sleep_until(look_at) => {
+                    more = true;
+                    look_at = Instant::now() + LOOK_AGAIN.min(self.settings.poll_interval);
+                }
             }
         }
         while let Some(ended) = calls.next().await {
@@ -120,8 +142,8 @@ impl<W: LeasedWork> Worker for LeaseWorker<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use tokio::task::JoinSet;
 
@@ -183,6 +205,72 @@ mod tests {
             self.0.under_way.fetch_sub(outcomes.len(), Ordering::SeqCst);
             Ok(Vec::new())
         }
+    }
+
+    /// One item, due after a while.
+    #[derive(Debug, Default)]
+    struct Scheduled {
+        due_at: Mutex<Option<Instant>>,
+        looks: AtomicUsize,
+        done_at: Mutex<Option<Instant>>,
+    }
+
+    struct OnTime(Arc<Scheduled>);
+
+    #[async_trait]
+    impl LeasedWork for OnTime {
+        type Item = ();
+        type Outcome = ();
+
+        fn name(&self) -> &'static str {
+            "scheduled"
+        }
+
+        fn table(&self) -> &'static str {
+            "items"
+        }
+
+        async fn lease(&self, _: usize) -> anyhow::Result<Vec<()>> {
+            self.0.looks.fetch_add(1, Ordering::SeqCst);
+            let due = self.0.due_at.lock().unwrap().take_if(|due_at| *due_at <= Instant::now());
+            Ok(due.map(|_| ()).into_iter().collect())
+        }
+
+        async fn is_waiting(&self) -> anyhow::Result<bool> {
+            Ok(false)
+        }
+
+        async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
+            let due_at = *self.0.due_at.lock().unwrap();
+            Ok(due_at.map(|due_at| due_at.saturating_duration_since(Instant::now())))
+        }
+
+        async fn perform(self: Arc<Self>, (): ()) -> (Contact, ()) {
+            *self.0.done_at.lock().unwrap() = Some(Instant::now());
+            (Contact::Answered, ())
+        }
+
+        async fn record(&self, _: &[()], _: bool) -> anyhow::Result<Vec<()>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_due_is_done_at_its_time_and_not_looked_for_before() {
+        let (work, began) = (Arc::new(Scheduled::default()), Instant::now());
+        let due_at = began + Duration::from_millis(7_300);
+        *work.due_at.lock().unwrap() = Some(due_at);
+        let settings = Settings { poll_interval: Duration::from_secs(60), ..SETTINGS };
+        let mut worker = LeaseWorker::new(OnTime(Arc::clone(&work)), Arc::default(), settings);
+        let (shutdown, mut running) = (CancellationToken::new(), JoinSet::new());
+        let stop = shutdown.clone();
+        running.spawn(async move { worker.run(Progress::new("scheduled"), stop).await.unwrap() });
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        let done_at = work.done_at.lock().unwrap().expect("it is done");
+        assert!(done_at >= due_at && done_at < due_at + LOOK_AGAIN, "{:?} late", done_at - due_at);
+        assert!(work.looks.load(Ordering::SeqCst) <= 5, "{work:?}");
+        shutdown.cancel();
+        running.join_all().await;
     }
 
     /// Whether nothing was reported since `began`.

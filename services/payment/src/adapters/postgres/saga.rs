@@ -2,6 +2,7 @@
 //! follow from them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use contracts::clock::{new_id, now};
@@ -42,6 +43,15 @@ impl SagaStore {
     /// The same, oldest first, of those that may take a place.
     pub async fn lease_within(&self, room: &mut Room) -> Result<Vec<Leased>, PublishError> {
         self.database.transaction(Operation::Worker, |tx| self.lease_due(tx, room)).await
+    }
+
+    /// After how long the first step that is not due yet will be. Those that others have leased are due when their lease ends.
+    pub async fn next_due_in(&self) -> Result<Option<Duration>, sqlx::Error> {
+        let due_at: Option<DateTime<Utc>> =
+            sqlx::query_scalar("SELECT min(due_at) FROM payments WHERE due_at IS NOT NULL")
+                .fetch_one(self.database.statement(Operation::Worker))
+                .await?;
+        Ok(due_at.map(|due_at| (due_at - now()).to_std().unwrap_or_default()))
     }
 
     /// Whether a step is due, or waits for another attempt.
