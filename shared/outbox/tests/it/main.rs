@@ -16,6 +16,7 @@ mod hand_over_kafka;
 mod interleavings;
 mod metrics;
 mod opening;
+mod plans;
 mod poll;
 mod processes;
 mod refusals;

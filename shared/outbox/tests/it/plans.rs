@@ -1,0 +1,119 @@
+//! Statistics of a table that has changed since do not decide how the relay reads it.
+
+use outbox::RelayConfig;
+use testkit::wait::eventually;
+
+use crate::relays::Poll;
+use crate::stage::{Running, Stage, TIMEOUT};
+
+/// More of them than the reads of all that waits look at.
+const PUBLISHED: i64 = 100_000;
+const WAITING: i64 = 10_000;
+/// How many entries of an index the relay may look at for each message: as a candidate a few times, as a row, as a predecessor,
+/// when it is finished, and until its entry is found dead.
+const LOOKS: i64 = 20;
+
+/// Nothing but the test gathers statistics.
+async fn keep_statistics(stage: &Stage) {
+    sqlx::query("ALTER TABLE outbox.messages_0 SET (autovacuum_enabled = off)")
+        .execute(stage.pool())
+        .await
+        .unwrap();
+}
+
+async fn gather_statistics(stage: &Stage) {
+    sqlx::query("ANALYZE outbox.messages_0").execute(stage.pool()).await.unwrap();
+}
+
+async fn append_messages(stage: &Stage, messages: i64) {
+    sqlx::query(
+        "INSERT INTO outbox.messages (id, topic, key, value)
+         SELECT nextval('outbox.message_ids'), $1, convert_to('key-' || n, 'UTF8'), '\\x00' FROM generate_series(1, $2) AS n",
+    )
+    .bind(&stage.orders)
+    .bind(messages)
+    .execute(stage.pool())
+    .await
+    .unwrap();
+}
+
+async fn finish_all(stage: &Stage) {
+    sqlx::query("UPDATE outbox.messages SET finished_at = clock_timestamp() WHERE finished_at IS NULL")
+        .execute(stage.pool())
+        .await
+        .unwrap();
+}
+
+/// Publishes all that waits. Nothing but the relay looks at what is unpublished meanwhile.
+async fn publish_all(stage: &Stage, relay: Running) {
+    let waiting = usize::try_from(WAITING).unwrap();
+    stage.watcher.until("all that waits", TIMEOUT, |watcher| watcher.count() >= waiting).await;
+    relay.stop().await;
+    // A session hands in what it counted before it leaves.
+    eventually("the relay's sessions have ended", TIMEOUT, async || {
+        let sessions: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE application_name = 'outbox-relay' AND datname = current_database()",
+        )
+        .fetch_one(stage.pool())
+        .await
+        .unwrap();
+        if sessions == 0 { Ok(()) } else { Err(sessions) }
+    })
+    .await;
+}
+
+/// How many entries of this index were looked at so far.
+async fn looks(stage: &Stage, index: &str) -> i64 {
+    // What this session counted itself is handed in when it is next idle.
+    sqlx::query("SELECT pg_stat_force_next_flush()").execute(stage.pool()).await.unwrap();
+    sqlx::query_scalar(
+        "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE schemaname = 'outbox' AND indexrelname = $1",
+    )
+    .bind(index)
+    .fetch_one(stage.pool())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn rows_are_found_by_their_ids_although_statistics_know_of_nothing_unpublished() {
+    let (stage, _) = Stage::in_memory().await;
+    keep_statistics(&stage).await;
+    append_messages(&stage, WAITING).await;
+    finish_all(&stage).await;
+    gather_statistics(&stage).await;
+    append_messages(&stage, WAITING).await;
+    let before = looks(&stage, "messages_0_topic_id_idx").await;
+    // Little is buffered, because each page passes it. Full scans are seldom, because each passes what was finished since.
+    let config = RelayConfig {
+        buffer_messages: 1_200,
+        max_in_flight_records: 600,
+        idle_session_timeout_ms: 60_000,
+        poll_interval_ms: 20_000,
+        ..RelayConfig::default()
+    };
+    let relay = stage.start(&Poll(config));
+    publish_all(&stage, relay).await;
+    let looks = looks(&stage, "messages_0_topic_id_idx").await - before;
+    assert!(
+        looks < LOOKS * WAITING,
+        "{looks} looks into the index of unpublished messages for {WAITING} of them"
+    );
+}
+
+#[tokio::test]
+async fn pages_are_read_from_the_index_of_unpublished_messages_although_statistics_know_of_nothing_published()
+{
+    let (stage, _) = Stage::in_memory().await;
+    keep_statistics(&stage).await;
+    append_messages(&stage, PUBLISHED).await;
+    gather_statistics(&stage).await;
+    finish_all(&stage).await;
+    append_messages(&stage, WAITING).await;
+    let before = looks(&stage, "messages_0_pkey").await;
+    let relay = stage.start(&Poll(RelayConfig::default()));
+    publish_all(&stage, relay).await;
+    let looks = looks(&stage, "messages_0_pkey").await - before;
+    assert!(looks < LOOKS * WAITING, "{looks} looks into the primary key for {WAITING} messages");
+}
