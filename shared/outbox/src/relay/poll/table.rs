@@ -107,25 +107,21 @@ pub(super) async fn add_table_partitions(conn: &mut PgConnection) -> Result<i32,
 }
 
 fn lacks_right(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| code == "42501")
-}
-
-fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "42501")
 }
 
 /// Sets what a session of the relay's own needs.
 pub(super) async fn prepare(conn: &mut PgConnection, config: &RelayConfig) -> Result<(), sqlx::Error> {
     // - The database ends a session that is silent (a frozen leader) or no longer reads, and with it its lock.
     // - A lost `finished_at` only repeats a record, so the relay need not wait for the disk.
-    // - The plans must not depend on statistics that a burst has made stale: the reads have an index each.
+    // - The plans must not depend on statistics that a burst has made stale: each statement can use one index alone.
     sqlx::query(
         "SELECT set_config('idle_session_timeout', $1, false), set_config('statement_timeout', $2, false),
              set_config('idle_in_transaction_session_timeout', $1, false),
              set_config('lock_timeout', $2, false), set_config('tcp_user_timeout', $1, false),
              set_config('synchronous_commit', 'off', false), set_config('enable_seqscan', 'off', false),
-             set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false),
-             set_config('application_name', 'outbox-relay', false)",
+             set_config('enable_bitmapscan', 'off', false), set_config('enable_sort', 'off', false),
+             set_config('jit', 'off', false), set_config('application_name', 'outbox-relay', false)",
     )
     .bind(config.idle_session_timeout_ms.to_string())
     .bind(config.statement_timeout_ms.to_string())
@@ -167,6 +163,9 @@ pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx:
 /// Any snapshot that shows a key's message n+1 shows message n, which has the lower id: a prefix in id order is a prefix
 /// of every key. `Page::above_id` only saves the walk over messages that were seen already; what appears below it is
 /// found by the next full scan, which begins at 0 (docs/adr/0001).
+///
+/// The order is that of the index of unpublished messages. The primary key has the order `id` as well, and all that is
+/// published: statistics of a backlog would speak for it.
 pub(super) async fn candidates(
     conn: &mut PgConnection,
     pages: &[Page],
@@ -179,17 +178,17 @@ pub(super) async fn candidates(
         "SELECT m.id, m.topic, m.key, m.bytes
          FROM unnest($1::text[], $2::bigint[]) AS page (topic, above_id)
          CROSS JOIN LATERAL (
-             SELECT lowest.*, sum(coalesce(octet_length(lowest.key), 0)) OVER (ORDER BY lowest.id)
+             SELECT lowest.*, sum(coalesce(octet_length(lowest.key), 0)) OVER (ORDER BY lowest.topic, lowest.id)
                  - coalesce(octet_length(lowest.key), 0) AS key_bytes_before
              FROM (SELECT u.id, u.topic, u.key,
                        coalesce(octet_length(u.key), 0)::bigint + coalesce(octet_length(u.value), 0) AS bytes
                    FROM outbox.messages u
-                   WHERE u.finished_at IS NULL AND u.topic = page.topic AND u.id > page.above_id
+                   WHERE u.finished_at IS NULL AND (u.topic, u.id) > (page.topic, page.above_id) AND u.topic <= page.topic
                      AND u.id NOT IN (SELECT unnest($3::bigint[]))
                      AND u.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
                      AND (u.key IS NULL OR (u.topic, u.key) NOT IN (
                          SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
-                   ORDER BY u.id LIMIT $4) AS lowest
+                   ORDER BY u.topic, u.id LIMIT $4) AS lowest
          ) AS m
          WHERE m.key_bytes_before < $5",
     )
@@ -204,9 +203,12 @@ pub(super) async fn candidates(
     Ok(candidates)
 }
 
-/// Reads these messages, unless they were published meanwhile. Whether the message before each is
-/// published, or gone because it was, is asked in the same statement: its locks come before its snapshot, so a table
-/// partition that is dropped meanwhile is seen whole, or as dropped (docs/adr/0017).
+/// Reads these messages, unless they were published meanwhile. Whether the message before each is published, or gone because
+/// it was, is asked in the same statement: its locks come before its snapshot, so a table partition that is dropped meanwhile
+/// is seen whole, or as dropped (docs/adr/0017).
+///
+/// With `finished_at IS NULL` the index of unpublished messages would do, by a walk over all of them: statistics of a time
+/// when nothing waited would speak for it.
 pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
     let mut read: Vec<Row> = sqlx::query_as(
         "SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
@@ -221,7 +223,7 @@ pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row
                  WHERE t.dropped_at IS NOT NULL AND m.previous_id >= t.first_id AND m.previous_id < t.end_id
              )) END AS predecessor_published
          FROM outbox.messages m
-         WHERE m.id = ANY($1) AND m.finished_at IS NULL",
+         WHERE m.id = ANY($1) AND coalesce(m.finished_at, '-infinity') = '-infinity'",
     )
     .bind(ids)
     .fetch_all(conn)
@@ -259,10 +261,12 @@ pub(super) async fn retry_now(conn: &mut PgConnection, topics: &[String]) -> Res
 }
 
 /// Marks messages as finished: the broker has acknowledged them. Where one of them had blocked its key, the key goes on.
+/// They are found by id, as in [`read`].
 pub(super) async fn finish(conn: &mut PgConnection, ids: &[i64]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "WITH released AS (DELETE FROM outbox.blocked_keys WHERE message_id = ANY($1))
-         UPDATE outbox.messages SET finished_at = clock_timestamp() WHERE id = ANY($1) AND finished_at IS NULL",
+         UPDATE outbox.messages SET finished_at = clock_timestamp()
+         WHERE id = ANY($1) AND coalesce(finished_at, '-infinity') = '-infinity'",
     )
     .bind(ids)
     .execute(conn)
