@@ -34,7 +34,7 @@ pub(crate) struct KeyQueues {
 
 #[derive(Debug)]
 struct KeyQueue {
-    rows: VecDeque<Row>,
+    rows: VecDeque<Box<Row>>,
     state: State,
     /// Its only row was refused before, and is tried again.
     is_retry: bool,
@@ -62,7 +62,7 @@ pub(crate) struct BlockedKey {
 }
 
 impl KeyQueue {
-    fn of(row: Row, is_retry: bool) -> Self {
+    fn of(row: Box<Row>, is_retry: bool) -> Self {
         Self { rows: VecDeque::from([row]), state: State::Waiting, is_retry }
     }
 }
@@ -85,7 +85,7 @@ impl KeyQueues {
     }
 
     /// Takes a row behind its key's others. When the key is blocked it drops the row and gives its id.
-    pub(crate) fn push(&mut self, row: Row) -> Result<(), i64> {
+    pub(crate) fn push(&mut self, row: Box<Row>) -> Result<(), i64> {
         let key = row.queue_key();
         match self.queues.get_mut(&key) {
             Some(queue) if queue.state == State::Blocked => Err(row.id),
@@ -102,7 +102,7 @@ impl KeyQueues {
     }
 
     /// Takes the row that its key is blocked with, to be tried alone. Gives its id if rows of the key are here already.
-    pub(crate) fn retry(&mut self, row: Row) -> Result<(), i64> {
+    pub(crate) fn retry(&mut self, row: Box<Row>) -> Result<(), i64> {
         let key = row.queue_key();
         if self.queues.contains_key(&key) {
             return Err(row.id);
@@ -168,7 +168,7 @@ impl KeyQueues {
     }
 
     /// The broker has the key's row in flight: gives it back, and makes the key's next row ready.
-    pub(crate) fn acknowledged(&mut self, key: &QueueKey) -> Option<Row> {
+    pub(crate) fn acknowledged(&mut self, key: &QueueKey) -> Option<Box<Row>> {
         let queue = self.queues.get_mut(key)?;
         let row = queue.rows.pop_front()?;
         self.in_flight -= 1;

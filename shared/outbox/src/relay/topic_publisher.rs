@@ -36,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Publish these, each in its partition.
-    Rows(Vec<(i32, Row)>),
+    Rows(Vec<(i32, Box<Row>)>),
     /// Try this again, with which its key is blocked.
     Retry(i32, Box<Row>),
     /// The block of this key is recorded.
@@ -309,7 +309,7 @@ impl TopicPublisher {
                 let dropped: Vec<i64> = rows.into_iter().filter_map(push).collect();
                 if dropped.is_empty() { Ok(()) } else { self.report(Outcome::Dropped(dropped)).await }
             }
-            Input::Retry(partition, row) => match self.flow(partition).retry(*row) {
+            Input::Retry(partition, row) => match self.flow(partition).retry(row) {
                 Ok(()) => Ok(()),
                 Err(id) => self.report(Outcome::Dropped(vec![id])).await,
             },

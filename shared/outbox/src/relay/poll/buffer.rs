@@ -272,7 +272,7 @@ mod tests {
     fn rows_without_a_key_follow_nobody() {
         let mut buffer = buffer(10);
         for id in [1, 2] {
-            let alone = Row { key: None, ..row(id, "", None) };
+            let alone = Row { key: None, ..*row(id, "", None) };
             assert_eq!(buffer.admit(&alone, 0, true), RowDecision::Admitted);
         }
     }

@@ -299,12 +299,16 @@ impl Leader {
 
     /// Gives rows to their topics' publishers, each key's in sequence. `from_lowest` are the topics of which the read saw
     /// whatever comes before these rows.
-    fn hand_out(&mut self, from_lowest: &HashSet<&str>, rows: Vec<(i32, Row)>) -> Result<(), SessionError> {
+    fn hand_out(
+        &mut self,
+        from_lowest: &HashSet<&str>,
+        rows: Vec<(i32, Box<Row>)>,
+    ) -> Result<(), SessionError> {
         if rows.is_empty() {
             return Ok(());
         }
         self.relay.failpoints.reached(Failpoint::Read);
-        let mut by_topic: HashMap<String, Vec<(i32, Row)>> = HashMap::new();
+        let mut by_topic: HashMap<String, Vec<(i32, Box<Row>)>> = HashMap::new();
         for (partition, row) in rows {
             match self.buffer.admit(&row, partition, from_lowest.contains(row.topic.as_str())) {
                 RowDecision::Admitted => {
@@ -324,12 +328,12 @@ impl Leader {
     }
 
     /// Gives refused messages to their publishers, to be tried again.
-    fn hand_out_again(&mut self, due: Vec<Row>) -> Result<(), SessionError> {
+    fn hand_out_again(&mut self, due: Vec<Box<Row>>) -> Result<(), SessionError> {
         for row in due {
             if let Some(partition) = self.buffer.admit_retry(&row) {
                 let publisher = self.publisher(&row.topic);
                 publisher
-                    .try_send(Input::Retry(partition, Box::new(row)))
+                    .try_send(Input::Retry(partition, row))
                     .map_err(|_| SessionError::PublisherStopped)?;
             }
         }

@@ -209,8 +209,8 @@ pub(super) async fn candidates(
 ///
 /// With `finished_at IS NULL` the index of unpublished messages would do, by a walk over all of them: statistics of a time
 /// when nothing waited would speak for it.
-pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
-    let mut read: Vec<Row> = sqlx::query_as(
+pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Box<Row>>, sqlx::Error> {
+    let mut read: Vec<Box<Row>> = sqlx::query_as(
         "SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
              m.event_time, m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.header_names,
              m.header_values, m.created_at,
@@ -234,7 +234,7 @@ pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Row
 
 /// The messages that the broker refused and that are to be tried again now. Each is the next one of its key; those behind
 /// it are shown again when its block is gone.
-pub(super) async fn due(conn: &mut PgConnection, buffered: &[i64]) -> Result<Vec<Row>, sqlx::Error> {
+pub(super) async fn due(conn: &mut PgConnection, buffered: &[i64]) -> Result<Vec<Box<Row>>, sqlx::Error> {
     let ids: Vec<i64> = sqlx::query_scalar(
         "SELECT b.message_id FROM outbox.blocked_keys b
          WHERE b.reason = 'rejected' AND coalesce(b.retry_at, '-infinity') <= clock_timestamp()

@@ -42,12 +42,12 @@ impl Flow {
     }
 
     /// Takes a row behind its key's others; gives its id when the key is blocked.
-    pub(super) fn push(&mut self, row: Row) -> Result<(), i64> {
+    pub(super) fn push(&mut self, row: Box<Row>) -> Result<(), i64> {
         self.queues.push(row)
     }
 
     /// Takes the row that its key is blocked with, to be tried again.
-    pub(super) fn retry(&mut self, row: Row) -> Result<(), i64> {
+    pub(super) fn retry(&mut self, row: Box<Row>) -> Result<(), i64> {
         self.queues.retry(row)
     }
 
@@ -82,7 +82,7 @@ impl Flow {
         Some(next)
     }
 
-    pub(super) fn acknowledged(&mut self, key: &QueueKey, now: Instant) -> Option<Row> {
+    pub(super) fn acknowledged(&mut self, key: &QueueKey, now: Instant) -> Option<Box<Row>> {
         self.backoff.reset();
         let row = self.queues.acknowledged(key);
         self.answered(now);

@@ -50,12 +50,12 @@ pub(super) struct ReadPlan {
 pub(super) struct Done {
     pub(super) work: Work,
     /// Each with the partition for which it was chosen.
-    pub(super) rows: Vec<(i32, Row)>,
+    pub(super) rows: Vec<(i32, Box<Row>)>,
     pub(super) new_topics: Vec<String>,
     /// Those that can't be read yet, and have messages to publish.
     pub(super) due_unlearned: Option<Vec<String>>,
     /// Refused messages that are to be tried again.
-    pub(super) due: Vec<Row>,
+    pub(super) due: Vec<Box<Row>>,
     pub(super) read_took: Duration,
     pub(super) dropped: Option<Dropped>,
 }
@@ -109,7 +109,7 @@ async fn perform_on(
 
 /// Looks at a page of each topic, and reads what partitions have room for. A topic's page is of one snapshot. The rows may
 /// be of a later one, which shows all of them: those chosen are the first ones of each key, as the page showed them.
-async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, Row)>, sqlx::Error> {
+async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
     if plan.pages.is_empty() {
         return Ok(Vec::new());
     }
