@@ -63,6 +63,8 @@ pub(super) struct Choice {
 pub(super) struct Page {
     pub(super) topic: String,
     pub(super) above_id: i64,
+    /// How many messages are looked at.
+    pub(super) rows: usize,
     /// How many partitions the topic has.
     partitions: i32,
     /// The room of each share; none for a share that this read leaves alone.
@@ -199,7 +201,8 @@ impl Partitions {
         }
     }
 
-    /// A share with more to come is left alone until half of it is free, so that reading costs little per row.
+    /// A share with more to come is left alone until half of it is free, so that reading costs little per row. The others
+    /// that have room are read together with it.
     fn wants_more(&self, share: &Share) -> bool {
         share.more && share.ids.len() * 2 <= self.limit.rows && share.bytes * 2 <= self.limit.bytes
     }
@@ -225,7 +228,7 @@ impl Partitions {
         let takes_part = |share: &Share| match scope {
             Scope::FullScan => !share.full_in_scan,
             Scope::Newest => !share.more && !self.room(share).is_exhausted(),
-            Scope::Backlog => self.wants_more(share),
+            Scope::Backlog => share.more && !self.room(share).is_exhausted(),
         };
         let part = || self.shares.iter().filter(|share| takes_part(share));
         let above_id = match scope {
@@ -237,13 +240,22 @@ impl Partitions {
                 let lowest = |share: &Share| share.ids.first().map_or(share.seen_to, |lowest| lowest - 1);
                 part().map(lowest).min()?.max(self.seen_to() - half)
             }
-            Scope::Backlog => part().map(|share| share.seen_to).min()?,
+            Scope::Backlog => part().map(|share| share.seen_to).min().filter(|_| self.want_more())?,
+        };
+        let rows = match scope {
+            Scope::FullScan | Scope::Newest => rows,
+            // What is looked at and not taken is looked at again.
+            Scope::Backlog => {
+                let room: usize = part().map(|share| self.room(share).rows).sum();
+                (room + room / 4).clamp(rows / 16, rows)
+            }
         };
         let room = |share: &Share| takes_part(share).then(|| self.room(share));
         let shares = self.shares.len();
         Some(Page {
             topic: topic.to_owned(),
             above_id,
+            rows,
             partitions: self.count,
             rooms: self.shares.iter().map(room).collect(),
             left_out: vec![None; shares],
@@ -311,8 +323,8 @@ mod tests {
             partitions.shares.iter().flat_map(|share| share.ids.iter().copied()).collect();
         let unseen =
             |candidate: &&Candidate| candidate.id > page.above_id && !buffered.contains(&candidate.id);
-        let shown: Vec<Candidate> = table.iter().filter(unseen).take(PAGE).cloned().collect();
-        let chosen = page.choose(&shown, shown.len() == PAGE);
+        let shown: Vec<Candidate> = table.iter().filter(unseen).take(page.rows).cloned().collect();
+        let chosen = page.choose(&shown, shown.len() == page.rows);
         for choice in &chosen {
             partitions.hold(choice.partition, choice.id, 10);
         }

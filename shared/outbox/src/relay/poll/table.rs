@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::partitions::{Candidate, PAGE_ROWS, Page};
+use super::partitions::{Candidate, Page};
 use crate::relay::RelayError;
 use crate::relay::config::RelayConfig;
 use crate::relay::row::{QueueKey, Row};
@@ -174,9 +174,10 @@ pub(super) async fn candidates(
 ) -> Result<Vec<Candidate>, sqlx::Error> {
     let topics: Vec<&str> = pages.iter().map(|page| page.topic.as_str()).collect();
     let above: Vec<i64> = pages.iter().map(|page| page.above_id).collect();
+    let rows: Vec<i64> = pages.iter().map(|page| bigint(page.rows)).collect();
     let mut candidates: Vec<Candidate> = sqlx::query_as(
         "SELECT m.id, m.topic, m.key, m.bytes
-         FROM unnest($1::text[], $2::bigint[]) AS page (topic, above_id)
+         FROM unnest($1::text[], $2::bigint[], $4::bigint[]) AS page (topic, above_id, rows)
          CROSS JOIN LATERAL (
              SELECT lowest.*, sum(coalesce(octet_length(lowest.key), 0)) OVER (ORDER BY lowest.topic, lowest.id)
                  - coalesce(octet_length(lowest.key), 0) AS key_bytes_before
@@ -188,14 +189,14 @@ pub(super) async fn candidates(
                      AND u.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
                      AND (u.key IS NULL OR (u.topic, u.key) NOT IN (
                          SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
-                   ORDER BY u.topic, u.id LIMIT $4) AS lowest
+                   ORDER BY u.topic, u.id LIMIT page.rows) AS lowest
          ) AS m
          WHERE m.key_bytes_before < $5",
     )
     .bind(topics)
     .bind(above)
     .bind(buffered)
-    .bind(bigint(PAGE_ROWS))
+    .bind(rows)
     .bind(bigint(key_bytes))
     .fetch_all(conn)
     .await?;

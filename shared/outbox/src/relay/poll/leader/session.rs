@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, timeout};
 
 use crate::relay::config::RelayConfig;
-use crate::relay::poll::partitions::{Candidate, Choice, Limit, PAGE_ROWS, Page, Scope};
+use crate::relay::poll::partitions::{Candidate, Choice, Limit, Page, Scope};
 use crate::relay::poll::reports;
 use crate::relay::poll::session_error::SessionError;
 use crate::relay::poll::table::{self, Block, Dropped};
@@ -122,7 +122,7 @@ async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, 
         let candidates = of_topic.remove(&page.topic).unwrap_or_default();
         let key_bytes: usize =
             candidates.iter().filter_map(|candidate| candidate.key.as_ref()).map(Vec::len).sum();
-        let is_cut = candidates.len() >= PAGE_ROWS || key_bytes >= plan.limit.bytes;
+        let is_cut = candidates.len() >= page.rows || key_bytes >= plan.limit.bytes;
         let chosen = page.choose(&candidates, is_cut);
         partitions.extend(chosen.into_iter().map(|Choice { id, partition }| (id, partition)));
     }
