@@ -15,6 +15,7 @@ mod hand_over;
 mod hand_over_kafka;
 mod interleavings;
 mod metrics;
+mod one_key;
 mod opening;
 mod plans;
 mod poll;
