@@ -30,6 +30,7 @@ use super::status::{RelayState, RelayStatus};
 use crate::append::Outbox;
 
 mod buffer;
+mod deferred;
 mod leader;
 mod listener;
 mod partitions;

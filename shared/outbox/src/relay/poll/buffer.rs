@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use messaging::TopicPartition;
 
+use super::deferred::{Choice, Deferred, TopicKey};
 use super::partitions::{Limit, PAGE_ROWS, Page, Partitions, ROW_OVERHEAD_BYTES, Scope};
 use crate::relay::row::{QueueKey, Row};
-
-type TopicKey = (Arc<str>, QueueKey);
 
 /// The rows that were read and are not yet seen finished.
 #[derive(Debug)]
@@ -18,6 +17,8 @@ pub(super) struct Buffer {
     topics: HashMap<Arc<str>, Partitions>,
     /// Keys whose block is known here and not yet recorded in the table: the table still shows their rows.
     blocking: HashSet<TopicKey>,
+    /// Messages of which only the ids are here.
+    deferred: Deferred,
     /// How much of one topic is buffered at most.
     limit: Limit,
 }
@@ -58,6 +59,7 @@ impl Buffer {
             keys: HashMap::new(),
             topics: HashMap::new(),
             blocking: HashSet::new(),
+            deferred: Deferred::default(),
             limit,
         }
     }
@@ -79,8 +81,10 @@ impl Buffer {
 
     /// What a read of this scope looks at, of each topic.
     pub(super) fn pages(&self, scope: Scope) -> Vec<Page> {
-        let pages = self.topics.iter();
-        pages.filter_map(|(topic, partitions)| partitions.page(topic, scope, PAGE_ROWS)).collect()
+        let page = |(topic, partitions): (&Arc<str>, &Partitions)| {
+            partitions.page(topic, scope, PAGE_ROWS, self.deferred.rooms(topic))
+        };
+        self.topics.iter().filter_map(page).collect()
     }
 
     pub(super) const fn limit(&self) -> Limit {
@@ -124,9 +128,23 @@ impl Buffer {
 
     /// Takes note of what a read saw of a topic.
     pub(super) fn note(&mut self, page: &Page, scope: Scope) {
-        if let Some(partitions) = self.topics.get_mut(page.topic.as_str()) {
+        let Some((topic, _)) = self.topics.get_key_value(page.topic.as_str()) else { return };
+        let topic = Arc::clone(topic);
+        for (key, choice) in page.key_rooms.deferred() {
+            let topic_key = (Arc::clone(&topic), QueueKey::Key(Arc::clone(key)));
+            // A full scan finds them when the block is gone.
+            if !self.blocking.contains(&topic_key) {
+                self.deferred.keep(topic_key, *choice);
+            }
+        }
+        if let Some(partitions) = self.topics.get_mut(&topic) {
             partitions.note(page, scope);
         }
+    }
+
+    /// Messages whose ids were kept and whose rows are to be read now.
+    pub(super) fn take_deferred(&mut self) -> Vec<Choice> {
+        self.deferred.take_due()
     }
 
     /// Takes a row of this partition up, if it is the next one of its key. `from_lowest`: the read began at the lowest
@@ -145,6 +163,7 @@ impl Buffer {
             None => row.predecessor_published == Some(true),
         };
         if !follows {
+            self.deferred.forget(&topic_key);
             if !from_lowest && row.predecessor_published == Some(false) {
                 return RowDecision::NeedsFullScan;
             }
@@ -158,6 +177,7 @@ impl Buffer {
         let key = self.keys.entry(topic_key.clone()).or_insert(BufferedKey { tail: 0, rows: 0 });
         key.tail = row.id;
         key.rows += 1;
+        self.deferred.buffered(&topic_key, key.rows);
         self.rows.insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false });
         RowDecision::Admitted
     }
@@ -185,7 +205,9 @@ impl Buffer {
 
     /// The key is to be blocked: none of its rows is taken up any more.
     pub(super) fn block(&mut self, topic: &str, key: &QueueKey) {
-        self.blocking.insert((Arc::from(topic), key.clone()));
+        let topic_key = (Arc::from(topic), key.clone());
+        self.deferred.forget(&topic_key);
+        self.blocking.insert(topic_key);
     }
 
     /// The block is recorded: the table no longer shows the key's rows.
@@ -202,6 +224,7 @@ impl Buffer {
             }
             if let Some(key) = self.keys.get_mut(&row.topic_key) {
                 key.rows -= 1;
+                self.deferred.buffered(&row.topic_key, key.rows);
                 if key.rows == 0 {
                     self.keys.remove(&row.topic_key);
                 }

@@ -1,6 +1,7 @@
 //! The leader: reads, hands rows to their topics' publishers, and finishes what the broker acknowledged, on one session.
 
 mod blocks;
+mod schedule;
 mod session;
 mod stalls;
 #[cfg(test)]
@@ -8,7 +9,6 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
 use messaging::Bus;
@@ -24,7 +24,7 @@ use super::buffer::{Buffer, RowDecision};
 use super::listener::listen;
 use super::partitions::{Limit, Page, Scope};
 use super::session_error::SessionError;
-use super::table::{Block, Dropped, Retry};
+use super::table::{Block, Retry};
 use crate::metrics::REJECTED;
 use crate::relay::config::RelayConfig;
 use crate::relay::failpoint::{Failpoint, Failpoints};
@@ -34,16 +34,11 @@ use crate::relay::row::Row;
 use crate::relay::status::RelayStatus;
 use crate::relay::topic_publisher::{Input, Outcome, TopicPublisher};
 use blocks::{alarm, gap};
-use session::{Done, ReadPlan, Session, Work, perform};
+use session::{Done, Session, perform};
 use stalls::Stalls;
 
 /// Outcomes that publishers may report before the leader has taken them.
 const OUTCOMES: usize = 64;
-/// Intervals between two attempts to drop a table partition.
-const DROP_RETRY: u32 = 10;
-/// Full scans walk over the index entries of finished rows, which a transaction that stays open keeps alive. They take at
-/// most this part of the session's time: one in so many.
-const FULL_SCAN_SHARE: u32 = 10;
 
 pub(super) struct LeaderDeps {
     pub(super) options: Arc<PgConnectOptions>,
@@ -176,70 +171,6 @@ impl Leader {
         }
     }
 
-    /// What the session has to do now, if anything.
-    fn next_work(&mut self) -> Option<Work> {
-        let now = Instant::now();
-        let working = self.until.is_none();
-        let read = self.next_scope(now, working).map(|scope| self.plan(scope));
-        // What was read is handed out first: a drop may take a second.
-        let no_read = read.is_none();
-        let work = Work {
-            finish: std::mem::take(&mut self.acknowledged),
-            blocks: std::mem::take(&mut self.blocks),
-            retry_now: std::mem::take(&mut self.retry_now),
-            read,
-            drop_table_partition: working && now >= self.drop_at && no_read,
-        };
-        let something = !work.finish.is_empty()
-            || !work.blocks.is_empty()
-            || !work.retry_now.is_empty()
-            || work.read.is_some()
-            || work.drop_table_partition;
-        something.then_some(work)
-    }
-
-    /// A full scan is under way, or to come.
-    fn is_in_full_scan(&self) -> bool {
-        self.full_scan_wanted || self.buffer.is_in_full_scan()
-    }
-
-    /// New messages and what was left in the table take turns.
-    fn next_scope(&self, now: Instant, working: bool) -> Option<Scope> {
-        let backlog = working && self.buffer.wants_more();
-        if self.is_in_full_scan() && now >= self.full_scan_at {
-            Some(Scope::FullScan)
-        } else if self.read_wanted && !(backlog && self.backlog_is_next) {
-            Some(Scope::Newest)
-        } else if backlog {
-            Some(Scope::Backlog)
-        } else {
-            None
-        }
-    }
-
-    fn plan(&mut self, scope: Scope) -> ReadPlan {
-        let (mut known_topics, mut unlearned) = (None, Vec::new());
-        match scope {
-            Scope::FullScan if !self.buffer.is_in_full_scan() => {
-                self.full_scan_wanted = false;
-                self.buffer.begin_full_scan();
-                known_topics = Some(self.publishers.keys().cloned().collect());
-                unlearned.extend(self.publishers.keys().filter(|topic| !self.buffer.knows(topic)).cloned());
-            }
-            Scope::FullScan => {}
-            Scope::Newest => (self.read_wanted, self.backlog_is_next) = (false, true),
-            Scope::Backlog => self.backlog_is_next = false,
-        }
-        ReadPlan {
-            scope,
-            pages: self.buffer.pages(scope),
-            known_topics,
-            unlearned,
-            limit: self.buffer.limit(),
-            buffered: self.buffer.ids(),
-        }
-    }
-
     /// Takes note of what the session did.
     fn complete(&mut self, done: Done) -> Result<(), SessionError> {
         if !done.work.finish.is_empty() {
@@ -268,6 +199,8 @@ impl Leader {
             let from_lowest = plan.pages.iter().filter(from_lowest).map(|page| page.topic.as_str()).collect();
             self.hand_out(&from_lowest, done.rows)?;
             self.hand_out_again(done.due)?;
+        } else {
+            self.hand_out(&HashSet::new(), done.rows)?;
         }
         // After the rows. A person may have deleted a block before the read, which then shows the key's later rows without
         // those that were still buffered: that is no gap, and a full scan brings them all.
@@ -278,23 +211,6 @@ impl Leader {
             self.note_dropped(dropped);
         }
         Ok(())
-    }
-
-    /// Notes what follows from a read for the next one.
-    fn note_read(&mut self, plan: &ReadPlan, is_empty: bool, took: Duration) {
-        match plan.scope {
-            // Full scans are also the leader's sign of life: they must not be further apart than its session lasts.
-            Scope::FullScan => {
-                let pause = (took * FULL_SCAN_SHARE).min(self.relay.config.idle_session_timeout() / 4);
-                self.full_scan_at = Instant::now() + pause;
-            }
-            // Woken for nothing: what was committed may have a low id, or a topic of its own.
-            Scope::Newest => self.full_scan_wanted |= is_empty,
-            Scope::Backlog => {}
-        }
-        for page in &plan.pages {
-            self.buffer.note(page, plan.scope);
-        }
     }
 
     /// Gives rows to their topics' publishers, each key's in sequence. `from_lowest` are the topics of which the read saw
@@ -384,17 +300,5 @@ impl Leader {
                 self.full_scan_wanted = true;
             }
         }
-    }
-
-    fn note_dropped(&mut self, dropped: Dropped) {
-        let pause = match dropped {
-            Dropped::One => {
-                metrics::counter!("outbox_table_partitions_dropped_total").increment(1);
-                Duration::ZERO
-            }
-            Dropped::None => self.relay.config.maintenance_interval(),
-            Dropped::Busy => self.relay.config.maintenance_interval() * DROP_RETRY,
-        };
-        self.drop_at = Instant::now() + pause;
     }
 }

@@ -4,9 +4,14 @@
 //! partitions have room; the others stay in the table and count for nothing. Positions are hints: they spare walks over
 //! messages that were seen already. A message that appears below them is found by a full scan (docs/adr/0001).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use messaging::partition_for_key;
+
+use super::deferred::{Choice, KeyRooms, Place};
+
+#[cfg(test)]
+mod tests;
 
 /// How many messages of a topic a read looks at.
 pub(super) const PAGE_ROWS: usize = 4_000;
@@ -51,13 +56,6 @@ pub(super) struct Candidate {
     pub(super) bytes: i64,
 }
 
-/// A message that is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) id: i64,
-    pub(super) partition: i32,
-}
-
 /// The next messages of a topic, and what is to be taken of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Page {
@@ -69,6 +67,7 @@ pub(super) struct Page {
     partitions: i32,
     /// The room of each share; none for a share that this read leaves alone.
     rooms: Vec<Option<Limit>>,
+    pub(super) key_rooms: KeyRooms,
     /// The first message of each share that found no room. Those behind it are left out too: they may follow it.
     left_out: Vec<Option<i64>>,
     /// The last message taken of each share.
@@ -82,10 +81,13 @@ impl Page {
     /// Chooses from the candidates, which are in id order. `is_cut` when there may be more of them.
     pub(super) fn choose(&mut self, candidates: &[Candidate], is_cut: bool) -> Vec<Choice> {
         (self.last_id, self.is_cut) = (candidates.last().map(|candidate| candidate.id), is_cut);
-        candidates.iter().filter_map(|candidate| self.take(candidate)).collect()
+        let mut taken = HashMap::new();
+        let mut take = |candidate| self.take(candidate, &mut taken);
+        candidates.iter().filter_map(&mut take).collect()
     }
 
-    fn take(&mut self, candidate: &Candidate) -> Option<Choice> {
+    /// `taken` counts the rows taken of each key.
+    fn take<'c>(&mut self, candidate: &'c Candidate, taken: &mut HashMap<&'c [u8], usize>) -> Option<Choice> {
         let Some(share) = self.share_of(candidate) else {
             // Without a key it would have gone anywhere.
             for (left_out, _) in self.left_out.iter_mut().zip(&self.rooms).filter(|(_, room)| room.is_some())
@@ -99,9 +101,21 @@ impl Page {
             self.left_out[share].get_or_insert(candidate.id);
             return None;
         }
+        let choice = Choice { id: candidate.id, partition: i32::try_from(share).ok()? };
+        if let Some(key) = candidate.key.as_deref() {
+            let of_key = taken.entry(key).or_default();
+            match self.key_rooms.place(key, *of_key, choice) {
+                Place::Row => *of_key += 1,
+                Place::Id => return None,
+                Place::None => {
+                    self.left_out[share] = Some(candidate.id);
+                    return None;
+                }
+            }
+        }
         room.take(usize::try_from(candidate.bytes).unwrap_or(0) + ROW_OVERHEAD_BYTES);
         self.taken[share] = Some(candidate.id);
-        Some(Choice { id: candidate.id, partition: i32::try_from(share).ok()? })
+        Some(choice)
     }
 
     /// A message without a key goes where most room is.
@@ -224,7 +238,7 @@ impl Partitions {
     }
 
     /// What a read of this scope looks at; `rows` is the length of a page.
-    pub(super) fn page(&self, topic: &str, scope: Scope, rows: usize) -> Option<Page> {
+    pub(super) fn page(&self, topic: &str, scope: Scope, rows: usize, key_rooms: KeyRooms) -> Option<Page> {
         let takes_part = |share: &Share| match scope {
             Scope::FullScan => !share.full_in_scan,
             Scope::Newest => !share.more && !self.room(share).is_exhausted(),
@@ -258,6 +272,7 @@ impl Partitions {
             rows,
             partitions: self.count,
             rooms: self.shares.iter().map(room).collect(),
+            key_rooms,
             left_out: vec![None; shares],
             taken: vec![None; shares],
             last_id: None,
@@ -291,112 +306,5 @@ impl Partitions {
             let goes_on = page.is_cut && self.shares.iter().any(|share| !share.full_in_scan);
             self.scan_above_id = goes_on.then_some(last_id);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: Limit = Limit { rows: 8, bytes: 1_000_000 };
-    const PAGE: usize = 8;
-
-    /// A key of each of two partitions.
-    fn key(partition: i32) -> Vec<u8> {
-        let keys = (0..).map(|n: u32| n.to_string().into_bytes());
-        keys.into_iter().find(|key| partition_for_key(key, 2) == partition).unwrap()
-    }
-
-    fn candidate(id: i64, partition: Option<i32>) -> Candidate {
-        Candidate { id, topic: "orders".to_owned(), key: partition.map(key), bytes: 10 }
-    }
-
-    /// Messages of partition 0 up to id 20, and one of partition 1 behind them.
-    fn table() -> Vec<Candidate> {
-        (1..=20).map(|id| candidate(id, Some(0))).chain([candidate(21, Some(1))]).collect()
-    }
-
-    /// Reads a page as the table would give it, and holds what was chosen.
-    fn read(partitions: &mut Partitions, table: &[Candidate], scope: Scope) -> Option<Vec<i64>> {
-        let mut page = partitions.page("orders", scope, PAGE)?;
-        let buffered: BTreeSet<i64> =
-            partitions.shares.iter().flat_map(|share| share.ids.iter().copied()).collect();
-        let unseen =
-            |candidate: &&Candidate| candidate.id > page.above_id && !buffered.contains(&candidate.id);
-        let shown: Vec<Candidate> = table.iter().filter(unseen).take(page.rows).cloned().collect();
-        let chosen = page.choose(&shown, shown.len() == page.rows);
-        for choice in &chosen {
-            partitions.hold(choice.partition, choice.id, 10);
-        }
-        partitions.note(&page, scope);
-        Some(chosen.into_iter().map(|choice| choice.id).collect())
-    }
-
-    #[test]
-    fn a_full_scan_passes_the_rows_of_a_full_partition_page_by_page() {
-        let mut partitions = Partitions::new(2, 2, LIMIT);
-        partitions.begin_full_scan();
-        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![1, 2, 3, 4]));
-        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![]));
-        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![21]));
-        assert!(!partitions.is_in_full_scan());
-    }
-
-    #[test]
-    fn a_full_scan_ends_where_no_partition_has_room() {
-        let mut partitions = Partitions::new(2, 2, LIMIT);
-        let many: Vec<_> = (1..=40).map(|id| candidate(id, Some(i32::from(id % 2 == 0)))).collect();
-        partitions.begin_full_scan();
-        assert_eq!(read(&mut partitions, &many, Scope::FullScan), Some((1..=8).collect()));
-        assert_eq!(read(&mut partitions, &many, Scope::FullScan), Some(vec![]));
-        assert!(!partitions.is_in_full_scan());
-    }
-
-    #[test]
-    fn what_was_left_out_is_read_from_there_once_half_is_free_and_before_what_follows_it() {
-        let mut partitions = Partitions::new(2, 2, LIMIT);
-        let mut table = table();
-        partitions.begin_full_scan();
-        while partitions.is_in_full_scan() {
-            read(&mut partitions, &table, Scope::FullScan);
-        }
-        partitions.release(0, 1, 10);
-        table.push(candidate(22, Some(0)));
-        assert_eq!(read(&mut partitions, &table, Scope::Backlog), None);
-        assert_eq!(read(&mut partitions, &table, Scope::Newest), Some(vec![]), "22 may follow 5");
-        partitions.release(0, 2, 10);
-        table.retain(|candidate| candidate.id > 2);
-        assert_eq!(read(&mut partitions, &table, Scope::Backlog), Some(vec![5, 6]));
-    }
-
-    #[test]
-    fn new_messages_are_read_whatever_lies_between_them_and_the_lowest_that_is_held() {
-        let mut partitions = Partitions::new(2, 2, LIMIT);
-        let mut table: Vec<_> =
-            [candidate(1, Some(1))].into_iter().chain((2..=100).map(|id| candidate(id, Some(0)))).collect();
-        partitions.begin_full_scan();
-        while partitions.is_in_full_scan() {
-            read(&mut partitions, &table, Scope::FullScan);
-        }
-        table.push(candidate(101, Some(1)));
-        assert_eq!(read(&mut partitions, &table, Scope::Newest), Some(vec![101]));
-    }
-
-    #[test]
-    fn a_message_without_a_key_goes_where_most_room_is() {
-        let mut partitions = Partitions::new(2, 2, LIMIT);
-        for id in 1..=3 {
-            partitions.hold(0, id, 10);
-        }
-        let mut page = partitions.page("orders", Scope::Newest, PAGE).unwrap();
-        let chosen = page.choose(&[candidate(5, None), candidate(6, None)], false);
-        assert_eq!(chosen, [Choice { id: 5, partition: 1 }, Choice { id: 6, partition: 1 }]);
-    }
-
-    #[test]
-    fn no_more_than_its_share_of_bytes_and_one_message_is_read_of_a_partition() {
-        let mut partitions = Partitions::new(2, 2, Limit { rows: 8, bytes: 2 * 1_200 });
-        partitions.begin_full_scan();
-        assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![1, 2, 3]));
     }
 }

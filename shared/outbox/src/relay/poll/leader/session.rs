@@ -18,7 +18,8 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, timeout};
 
 use crate::relay::config::RelayConfig;
-use crate::relay::poll::partitions::{Candidate, Choice, Limit, Page, Scope};
+use crate::relay::poll::deferred::Choice;
+use crate::relay::poll::partitions::{Candidate, Limit, Page, Scope};
 use crate::relay::poll::reports;
 use crate::relay::poll::session_error::SessionError;
 use crate::relay::poll::table::{self, Block, Dropped};
@@ -32,6 +33,8 @@ pub(super) struct Work {
     /// Topics that take records again.
     pub(super) retry_now: Vec<String>,
     pub(super) read: Option<ReadPlan>,
+    /// Messages whose places in their keys are known. They are read while nothing else is.
+    pub(super) deferred: Vec<Choice>,
     pub(super) drop_table_partition: bool,
 }
 
@@ -98,6 +101,8 @@ async fn perform_on(
             });
         }
         rows = read(conn, plan).await?;
+    } else if !work.deferred.is_empty() {
+        rows = read_rows(conn, &work.deferred).await?;
     }
     let read_took = started.elapsed();
     let dropped = match work.drop_table_partition {
@@ -117,19 +122,23 @@ async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, 
     for candidate in table::candidates(conn, &plan.pages, &plan.buffered, plan.limit.bytes).await? {
         of_topic.entry(candidate.topic.clone()).or_default().push(candidate);
     }
-    let mut partitions = HashMap::new();
+    let mut chosen = Vec::new();
     for page in &mut plan.pages {
         let candidates = of_topic.remove(&page.topic).unwrap_or_default();
         let key_bytes: usize =
             candidates.iter().filter_map(|candidate| candidate.key.as_ref()).map(Vec::len).sum();
         let is_cut = candidates.len() >= page.rows || key_bytes >= plan.limit.bytes;
-        let chosen = page.choose(&candidates, is_cut);
-        partitions.extend(chosen.into_iter().map(|Choice { id, partition }| (id, partition)));
+        chosen.extend(page.choose(&candidates, is_cut));
     }
-    if partitions.is_empty() {
+    read_rows(conn, &chosen).await
+}
+
+async fn read_rows(conn: &mut PgConnection, chosen: &[Choice]) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
+    if chosen.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<i64> = partitions.keys().copied().collect();
+    let partitions: HashMap<i64, i32> = chosen.iter().map(|choice| (choice.id, choice.partition)).collect();
+    let ids: Vec<i64> = chosen.iter().map(|choice| choice.id).collect();
     let rows = table::read(conn, &ids).await?;
     Ok(rows.into_iter().filter_map(|row| Some((*partitions.get(&row.id)?, row))).collect())
 }

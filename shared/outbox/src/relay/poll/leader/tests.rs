@@ -1,5 +1,7 @@
 //! What the leader makes of what the session brings, without a database.
 
+use std::time::Duration;
+
 use messaging::{InMemoryBus, Refusal};
 
 use super::*;
