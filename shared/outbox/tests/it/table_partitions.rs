@@ -251,3 +251,32 @@ async fn a_sequence_behind_its_table_is_refused() {
     let refused = stage.start(&Poll::default()).ended().await;
     assert!(matches!(&refused, Err(RelayError::Setup(why)) if why.contains("setval")), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_message_is_finished_in_its_page_and_every_table_partition_has_room_for_that() {
+    let (stage, _) = Stage::in_memory().await;
+    let keys: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    stage.commit(&stage.orders, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let pages = async || -> Vec<(i64, i64)> {
+        sqlx::query_as("SELECT id, (ctid::text::point)[0]::bigint FROM outbox.messages ORDER BY id")
+            .fetch_all(stage.pool())
+            .await
+            .unwrap()
+    };
+    let before = pages().await;
+    let relay = stage.start(&Poll::default());
+    stage.until_published().await;
+    assert_eq!(pages().await, before);
+
+    stage.continue_in_partition(2).await;
+    stage.pool().execute("SELECT outbox.add_table_partitions(4)").await.unwrap();
+    let without_room: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'outbox.messages'::regclass AND NOT c.reloptions @> '{fillfactor=50}'",
+    )
+    .fetch_all(stage.pool())
+    .await
+    .unwrap();
+    assert_eq!(without_room, Vec::<String>::new());
+    relay.stop().await;
+}
