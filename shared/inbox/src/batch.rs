@@ -1,7 +1,7 @@
-//! One batch of one partition in one transaction: position, inbox, lock and load, handle, store, commit.
+//! One transaction for what partitions have ready: positions, inbox, lock and load, handle, store, commit.
 //!
-//! The crash points and what they leave: before the commit nothing, so the batch repeats; after it everything, so the
-//! position row sends a repeated batch away. Kafka's own offset is committed later and only read by lag tools.
+//! The crash points and what they leave: before the commit nothing, so each part repeats; after it everything, so the
+//! position row sends a repeated part away. Kafka's own offset is committed later and only read by lag tools.
 //!
 //! Kafka gives a partition to a new owner without waiting for the old one, which may have a batch in hand:
 //!
@@ -10,37 +10,37 @@
 //! new owner                 lock position: waits ······················· 15, not 10: moved, seek to 15
 //! ```
 //!
-//! The row lock makes them take turns, and the comparison with the batch's start makes the second batch void. The ids in the
-//! inbox are for what positions can't show: the same event at another offset, as a relay repeats it after a crash.
+//! The row lock makes them take turns, and the comparison with the part's start makes the second part void; the parts of
+//! other partitions in its transaction are applied. The ids in the inbox are for what positions can't show: the same event
+//! at another offset, as a relay repeats it after a crash.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use cloudevents::clock;
 use database::{Database, Operation, Transaction};
 use messaging::{Batch, Delivered, TopicPartition, label};
 use metrics::histogram;
-use sqlx::PgConnection;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use crate::breaker::{Breaker, Open, Runs};
-use crate::dead_letters::{self, BEHIND, NewDeadLetter};
+use crate::breaker::{Breaker, Open};
+use crate::dead_letters;
+use crate::decoded::Part;
 use crate::decoding::{self, Item};
 use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
 use crate::panics::unless_it_panics;
-use crate::positions::{self, LockedPosition};
+use crate::plan::{self, PartPlan, Plan, Stop, Tally};
+use crate::positions::{self, Advance};
 use crate::provisional::Provisional;
-use crate::record_id::made_id;
-use crate::seen::{self, DEAD_LETTERED, UNDECIDABLE};
-use crate::spans::BatchSpans;
 use crate::unit_of_work::Received;
 
+/// What became of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Committed.
     Applied(Tally),
-    /// Another consumer has moved the position: continue at this offset.
+    /// Another consumer has moved the position, or nothing is read any more: the database says where to go on.
     Moved {
         /// The offset that has to come next.
         next_offset: i64,
@@ -53,15 +53,6 @@ pub(crate) enum Outcome {
     },
 }
 
-/// How many records of a batch went which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) applied: u64,
-    pub(crate) duplicate: u64,
-    pub(crate) skipped: u64,
-    pub(crate) dead_lettered: u64,
-}
-
 /// Applies batches of one service.
 pub(crate) struct Applier {
     pub(crate) group: String,
@@ -71,41 +62,17 @@ pub(crate) struct Applier {
     pub(crate) breaker: Breaker,
 }
 
-/// One try at a batch: committed, moved, or a rejection found, which asks for another try without that event.
+/// One try at a transaction.
 enum Attempt {
-    Done(Outcome),
+    /// Committed, unless no part was left.
+    Done(Vec<Outcome>),
+    /// A part, by its place, keeps the others from being applied: nothing was committed.
+    Left(usize, Outcome),
+    /// The same of an event, which asks for another try without it.
     Rejected { event_id: Uuid, rejection: Rejection },
 }
 
 impl Applier {
-    /// Applies the batch, whose records turned out to be `items`. Repeats the transaction without each event that is
-    /// rejected, so that a rejection changes nothing else. Errors leave the database as it was.
-    pub(crate) async fn apply(
-        &self,
-        partition: &TopicPartition,
-        batch: &Batch,
-        items: &[Item],
-        spans: &BatchSpans,
-    ) -> Result<Outcome, HandlerError> {
-        self.apply_except(partition, batch, items, spans, HashMap::new()).await
-    }
-
-    /// Dead-letters every event of the batch for the same reason, and moves the position behind it.
-    pub(crate) async fn reject_all(
-        &self,
-        partition: &TopicPartition,
-        batch: &Batch,
-        items: &[Item],
-        spans: &BatchSpans,
-        rejection: &Rejection,
-    ) -> Result<Outcome, HandlerError> {
-        let events = items.iter().filter_map(|item| match item {
-            Item::Event(received) => Some((received.envelope.event_id, rejection.clone())),
-            Item::Skipped | Item::Unknown(_) | Item::Undecodable(_) => None,
-        });
-        self.apply_except(partition, batch, items, spans, events.collect()).await
-    }
-
     /// What each record of the batch turns out to be.
     pub(crate) async fn decode(
         &self,
@@ -118,19 +85,26 @@ impl Applier {
         Ok(items)
     }
 
-    async fn apply_except(
-        &self,
-        partition: &TopicPartition,
-        batch: &Batch,
-        items: &[Item],
-        spans: &BatchSpans,
-        mut rejected: HashMap<Uuid, Rejection>,
-    ) -> Result<Outcome, HandlerError> {
+    /// Applies these parts, which are of different partitions and sorted by them, in one transaction, and gives the outcome
+    /// of each. A part that keeps the others from being applied leaves, and the transaction is repeated without it. A part
+    /// by itself is repeated without each event that is rejected, so that a rejection changes nothing else. Errors leave the
+    /// database as it was.
+    pub(crate) async fn apply(&self, parts: &[Part]) -> Result<Vec<Outcome>, HandlerError> {
+        let (mut left, mut rejected) = (BTreeMap::new(), HashMap::new());
         loop {
-            let attempt = |tx| self.attempt(tx, partition, batch, items, spans, &rejected);
-            let attempt = self.database.transaction(Operation::Batch, attempt);
-            match unless_it_panics(attempt.instrument(spans.transaction(self.database.name()))).await? {
-                Attempt::Done(outcome) => return Ok(outcome),
+            let remain = |(index, _): &(usize, &Part)| !left.contains_key(index);
+            let (places, parts): (Vec<usize>, Vec<&Part>) = parts.iter().enumerate().filter(remain).unzip();
+            if parts.is_empty() {
+                return Ok(left.into_values().collect());
+            }
+            match self.try_once(&parts, &rejected).await? {
+                Attempt::Done(outcomes) => {
+                    left.extend(places.into_iter().zip(outcomes));
+                    return Ok(left.into_values().collect());
+                }
+                Attempt::Left(place, outcome) => {
+                    left.extend(places.get(place).map(|index| (*index, outcome)));
+                }
                 Attempt::Rejected { event_id, rejection } => {
                     if rejected.insert(event_id, rejection).is_some() {
                         // Each try dead-letters one event more; the same one twice would never end.
@@ -142,24 +116,51 @@ impl Applier {
         }
     }
 
+    async fn try_once(
+        &self,
+        parts: &[&Part],
+        rejected: &HashMap<Uuid, Rejection>,
+    ) -> Result<Attempt, HandlerError> {
+        let attempt = |tx| self.attempt(tx, parts, rejected);
+        let attempt = self.database.transaction(Operation::Batch, attempt);
+        // One in the trace of each batch; what is logged meanwhile belongs to the first.
+        let name = self.database.name();
+        let mut spans: Vec<Span> = parts.iter().map(|part| part.spans().transaction(name)).collect();
+        unless_it_panics(attempt.instrument(spans.swap_remove(0))).await
+    }
+
     async fn attempt(
         &self,
         mut tx: Transaction,
-        partition: &TopicPartition,
-        batch: &Batch,
-        items: &[Item],
-        spans: &BatchSpans,
+        parts: &[&Part],
         rejected: &HashMap<Uuid, Rejection>,
     ) -> Result<Attempt, HandlerError> {
-        let locked = positions::lock(&mut tx, partition).await?;
-        if locked.next_offset != batch.from {
-            return Ok(Attempt::Done(Outcome::Moved { next_offset: locked.next_offset }));
+        let partitions: Vec<&TopicPartition> = parts.iter().map(|part| part.partition()).collect();
+        let locked = positions::lock(&mut tx, &partitions).await?;
+        let (mut outcomes, mut ready) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
+        for part in parts {
+            outcomes.push(match locked.get(part.partition()) {
+                None => return Err(sqlx::Error::RowNotFound.into()),
+                Some(at) if at.next_offset != part.from() || at.log != part.log() || at.is_stopped => {
+                    Outcome::Moved { next_offset: at.next_offset }
+                }
+                Some(_) => {
+                    ready.push((outcomes.len(), *part));
+                    Outcome::Applied(Tally::default())
+                }
+            });
         }
-        let runs = self.breaker.runs(partition);
-        let mut plan = plan(&mut tx, partition, batch, items, rejected, locked, runs).await?;
-        if let Some((records, open)) = plan.open.take() {
-            return Ok(Attempt::Done(Outcome::Open { records, open }));
+        let (places, parts): (Vec<usize>, Vec<&Part>) = ready.into_iter().unzip();
+        if parts.is_empty() {
+            return Ok(Attempt::Done(outcomes));
         }
+        let place = |part: usize| places.get(part).copied().unwrap_or_default();
+        let plan = match plan::of(&mut tx, &parts, rejected, &self.breaker).await? {
+            Ok(plan) => plan,
+            Err(Stop { part, records, open }) => {
+                return Ok(Attempt::Left(place(part), Outcome::Open { records, open }));
+            }
+        };
         let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
             Ok(after_commit) => after_commit,
             Err(HandlerError::Rejected { event_id, rejection }) => {
@@ -168,166 +169,45 @@ impl Applier {
             Err(error) => return Err(error),
         };
         if !plan.dead_letters.is_empty() {
-            dead_letters::insert(&mut tx, partition, locked.log, &plan.dead_letters).await?;
+            dead_letters::insert(&mut tx, &plan.dead_letters).await?;
         }
-        positions::advance(&mut tx, partition, batch).await?;
+        positions::advance(&mut tx, &parts.iter().map(|part| advance(part)).collect::<Vec<_>>()).await?;
         tx.commit().await?;
-        self.breaker.committed(partition, plan.runs);
-        spans.record(&plan.apply, &plan.duplicates, &plan.dead_letters);
         after_commit();
-        Self::note_ages(partition, &plan.apply);
-        Ok(Attempt::Done(Outcome::Applied(plan.tally)))
-    }
-
-    /// From event time to effect.
-    fn note_ages(partition: &TopicPartition, events: &[Received<Erased>]) {
-        let topic = label(&partition.topic);
-        let (ages, now) = (histogram!("inbox_event_age_seconds", "topic" => topic), clock::now());
-        for received in events {
-            // The clocks of two services may differ; a negative age is none.
-            let age = (now - received.envelope.occurred_at).to_std().unwrap_or_default();
-            ages.record(age.as_secs_f64());
-        }
-    }
-}
-
-/// Which records are applied, and which become dead letters, in offset order.
-struct Plan<'a> {
-    apply: Vec<Received<Erased>>,
-    dead_letters: Vec<NewDeadLetter<'a>>,
-    /// The offsets of records that were handled before.
-    duplicates: Vec<i64>,
-    tally: Tally,
-    /// Of failures, behind the batch.
-    runs: Runs,
-    /// The record that may not become a dead letter yet, by its place in the batch; the plan ends before it.
-    open: Option<(usize, Open)>,
-}
-
-async fn plan<'a>(
-    conn: &mut PgConnection,
-    partition: &TopicPartition,
-    batch: &'a Batch,
-    items: &'a [Item],
-    rejected: &HashMap<Uuid, Rejection>,
-    locked: LockedPosition,
-    runs: Runs,
-) -> Result<Plan<'a>, sqlx::Error> {
-    let ids: Vec<Option<Uuid>> =
-        batch.records.iter().zip(items).map(|(record, item)| id_of(partition, record, item)).collect();
-    let mut new = insert_new(conn, partition, &batch.records, &ids, locked.log).await?;
-    let forgotten = seen::forgotten(conn, &partition.topic).await?;
-    let mut blocked = blocked_keys(conn, partition, &batch.records).await?;
-    let mut plan = Plan {
-        apply: Vec::with_capacity(items.len()),
-        dead_letters: Vec::new(),
-        duplicates: Vec::new(),
-        tally: Tally::default(),
-        runs,
-        open: None,
-    };
-    for (index, ((record, item), id)) in batch.records.iter().zip(items).zip(ids).enumerate() {
-        let Some(event_id) = id else {
-            plan.tally.skipped += 1;
-            continue;
-        };
-        if !new.remove(&event_id) {
-            plan.tally.duplicate += 1;
-            plan.duplicates.push(record.offset);
-            continue;
-        }
-        let undecidable = forgotten.contains(event_id);
-        let waits = record.key.as_ref().is_some_and(|key| blocked.contains(key));
-        let rejection = if undecidable {
-            Some(below_floor(event_id))
-        } else {
-            own_rejection(item, event_id, rejected).or_else(|| {
-                waits.then(|| Rejection::new(BEHIND, "an earlier record of this key is a dead letter"))
-            })
-        };
-        match (item, rejection) {
-            (Item::Event(received), None) => {
-                plan.runs.applied(&received.envelope.event_type);
-                plan.tally.applied += 1;
-                plan.apply.push(received.as_ref().clone());
-            }
-            (item, rejection) => {
-                if let (Item::Event(received), Some(rejection), false) = (item, &rejection, waits)
-                    && let Err(open) = plan.runs.rejected(&received.envelope.event_type, rejection)
-                {
-                    plan.open = Some((index, open));
-                    return Ok(plan);
-                }
-                plan.tally.dead_lettered += 1;
-                blocked.extend(record.key.clone());
-                plan.dead_letters.push(NewDeadLetter {
-                    record,
-                    event_id,
-                    event_type: item.event_type(),
-                    rejection: rejection.unwrap_or_else(|| Rejection::new("undecodable", "no event")),
-                    outcome: if undecidable { UNDECIDABLE } else { DEAD_LETTERED },
-                });
+        for (place, tally) in places.into_iter().zip(self.committed(&parts, plan)) {
+            if let Some(outcome) = outcomes.get_mut(place) {
+                *outcome = Outcome::Applied(tally);
             }
         }
+        Ok(Attempt::Done(outcomes))
     }
-    Ok(plan)
-}
 
-/// Why a record becomes a dead letter by itself.
-fn own_rejection(item: &Item, event_id: Uuid, rejected: &HashMap<Uuid, Rejection>) -> Option<Rejection> {
-    match item {
-        Item::Event(_) => rejected.get(&event_id).cloned(),
-        Item::Unknown(event_type) => Some(decoding::unknown(event_type)),
-        Item::Undecodable(undecodable) => Some(undecodable.rejection.clone()),
-        Item::Skipped => None,
-    }
-}
-
-/// The id under which a record is remembered; none for a type without a subscription.
-fn id_of(partition: &TopicPartition, record: &Delivered, item: &Item) -> Option<Uuid> {
-    match item {
-        Item::Event(received) => Some(received.envelope.event_id),
-        Item::Unknown(_) | Item::Undecodable(_) => Some(made_id(partition, record)),
-        Item::Skipped => None,
+    /// What was committed, part by part.
+    fn committed(&self, parts: &[&Part], plan: Plan<'_>) -> Vec<Tally> {
+        let Plan { apply, dead_letters, parts: plans } = plan;
+        let committed = |(part, plan): (&&Part, PartPlan)| {
+            let applied = apply.get(plan.apply).unwrap_or_default();
+            let letters = dead_letters.get(plan.dead_letters).unwrap_or_default();
+            self.breaker.committed(part.partition(), plan.runs);
+            part.spans().record(applied, &plan.duplicates, letters);
+            note_ages(part.partition(), applied);
+            plan.tally
+        };
+        parts.iter().zip(plans).map(committed).collect()
     }
 }
 
-/// The ids of this batch that are new.
-async fn insert_new(
-    conn: &mut PgConnection,
-    partition: &TopicPartition,
-    records: &[Delivered],
-    ids: &[Option<Uuid>],
-    log: i32,
-) -> Result<HashSet<Uuid>, sqlx::Error> {
-    let mut met = HashSet::with_capacity(ids.len());
-    let (ids, offsets): (Vec<Uuid>, Vec<i64>) = ids
-        .iter()
-        .zip(records)
-        .filter_map(|(id, record)| id.map(|id| (id, record.offset)))
-        .filter(|(id, _)| met.insert(*id))
-        .unzip();
-    if ids.is_empty() {
-        return Ok(HashSet::new());
+fn advance(part: &Part) -> Advance<'_> {
+    Advance { partition: part.partition(), next_offset: part.to(), last: part.records().last() }
+}
+
+/// From event time to effect.
+fn note_ages(partition: &TopicPartition, events: &[Received<Erased>]) {
+    let topic = label(&partition.topic);
+    let (ages, now) = (histogram!("inbox_event_age_seconds", "topic" => topic), clock::now());
+    for received in events {
+        // The clocks of two services may differ; a negative age is none.
+        let age = (now - received.envelope.occurred_at).to_std().unwrap_or_default();
+        ages.record(age.as_secs_f64());
     }
-    seen::insert_new(conn, partition, log, &ids, &offsets).await
-}
-
-async fn blocked_keys(
-    conn: &mut PgConnection,
-    partition: &TopicPartition,
-    records: &[Delivered],
-) -> Result<HashSet<Vec<u8>>, sqlx::Error> {
-    let keys: HashSet<&[u8]> = records.iter().filter_map(|record| record.key.as_deref()).collect();
-    let keys: Vec<&[u8]> = keys.into_iter().collect();
-    dead_letters::lock_keys(conn, &partition.topic, &keys).await
-}
-
-pub(crate) fn below_floor(event_id: Uuid) -> Rejection {
-    Rejection::new(
-        "event_id_below_floor",
-        format!(
-            "event id {event_id} is older than what the inbox remembers: whether it was applied before can't be known"
-        ),
-    )
 }

@@ -4,7 +4,7 @@
 //! `dead_letter_keys`, so that no record slips past one that waits before it. The row stays, with the number of open
 //! letters, so that there is always something to lock.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use messaging::{Delivered, TopicPartition};
 use sha2::{Digest, Sha256};
@@ -20,6 +20,9 @@ pub(crate) const BEHIND: &str = "behind_dead_letter";
 /// A record that becomes a dead letter.
 #[derive(Debug)]
 pub(crate) struct NewDeadLetter<'a> {
+    pub(crate) partition: &'a TopicPartition,
+    /// The log in which the record stands.
+    pub(crate) log: i32,
     pub(crate) record: &'a Delivered,
     /// Its own id, or the one that was made for it.
     pub(crate) event_id: Uuid,
@@ -29,57 +32,77 @@ pub(crate) struct NewDeadLetter<'a> {
     pub(crate) outcome: &'static str,
 }
 
-/// Locks the rows of those of these keys that have or had letters, and gives the keys with open ones.
+/// The keys that have open letters, by topic.
+#[derive(Debug, Default)]
+pub(crate) struct Blocked {
+    of_topic: HashMap<String, HashSet<Vec<u8>>>,
+}
+
+impl Blocked {
+    pub(crate) fn contains(&self, topic: &str, key: &[u8]) -> bool {
+        self.of_topic.get(topic).is_some_and(|keys| keys.contains(key))
+    }
+
+    pub(crate) fn insert(&mut self, topic: &str, key: &[u8]) {
+        self.of_topic.entry(topic.to_owned()).or_default().insert(key.to_owned());
+    }
+}
+
+/// Locks the rows of those of these keys (each once) that have or had letters, in one order, and gives the keys with open ones.
 pub(crate) async fn lock_keys(
     conn: &mut PgConnection,
-    topic: &str,
-    keys: &[&[u8]],
-) -> Result<HashSet<Vec<u8>>, sqlx::Error> {
-    let locked: Vec<(Vec<u8>, i32)> = sqlx::query_as(
-        "SELECT k.key, d.open_letters
-         FROM inbox.dead_letter_keys d JOIN unnest($2::bytea[]) AS k (key) ON d.key_digest = sha256(k.key)
-         WHERE d.topic = $1 ORDER BY d.key_digest FOR UPDATE OF d",
+    keys: &[(&str, &[u8])],
+) -> Result<Blocked, sqlx::Error> {
+    let (topics, keys): (Vec<&str>, Vec<&[u8]>) = keys.iter().copied().unzip();
+    let locked: Vec<(String, Vec<u8>, i32)> = sqlx::query_as(
+        "SELECT d.topic, k.key, d.open_letters
+         FROM inbox.dead_letter_keys d
+         JOIN unnest($1::text[], $2::bytea[]) AS k (topic, key) ON d.topic = k.topic AND d.key_digest = sha256(k.key)
+         ORDER BY d.topic, d.key_digest FOR UPDATE OF d",
     )
-    .bind(topic)
+    .bind(topics)
     .bind(keys)
     .fetch_all(conn)
     .await?;
-    Ok(locked.into_iter().filter(|(_, open_letters)| *open_letters > 0).map(|(key, _)| key).collect())
+    let mut blocked = Blocked::default();
+    for (topic, key, open_letters) in locked {
+        if open_letters > 0 {
+            blocked.insert(&topic, &key);
+        }
+    }
+    Ok(blocked)
 }
 
 /// Writes these letters in this order, and their outcome to the rows of their ids, which this transaction has inserted.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
-    partition: &TopicPartition,
-    log: i32,
     letters: &[NewDeadLetter<'_>],
 ) -> Result<(), sqlx::Error> {
-    let keys: Vec<&[u8]> = letters.iter().filter_map(|letter| letter.record.key.as_deref()).collect();
+    let with_key = |letter: &NewDeadLetter<'_>| {
+        letter.record.key.as_ref().map(|key| (letter.partition.topic.clone(), key.clone()))
+    };
+    let (topics, keys): (Vec<String>, Vec<Vec<u8>>) = letters.iter().filter_map(with_key).unzip();
     sqlx::query(
         "INSERT INTO inbox.dead_letter_keys (topic, key_digest, open_letters)
-         SELECT $1, sha256(k.key), count(*) FROM unnest($2::bytea[]) AS k (key) GROUP BY 2 ORDER BY 2
+         SELECT k.topic, sha256(k.key), count(*) FROM unnest($1::text[], $2::bytea[]) AS k (topic, key)
+         GROUP BY 1, 2 ORDER BY 1, 2
          ON CONFLICT (topic, key_digest)
              DO UPDATE SET open_letters = dead_letter_keys.open_letters + excluded.open_letters",
     )
-    .bind(&partition.topic)
-    .bind(&keys)
+    .bind(topics)
+    .bind(keys)
     .execute(&mut *conn)
     .await?;
     for letter in letters {
-        insert_one(conn, partition, log, letter).await?;
+        insert_one(conn, letter).await?;
     }
     let ids: Vec<Uuid> = letters.iter().map(|letter| letter.event_id).collect();
     let outcomes: Vec<&str> = letters.iter().map(|letter| letter.outcome).collect();
     seen::set_outcomes(conn, &ids, &outcomes).await
 }
 
-async fn insert_one(
-    conn: &mut PgConnection,
-    partition: &TopicPartition,
-    log: i32,
-    letter: &NewDeadLetter<'_>,
-) -> Result<(), sqlx::Error> {
-    let NewDeadLetter { record, event_id, event_type, rejection, .. } = letter;
+async fn insert_one(conn: &mut PgConnection, letter: &NewDeadLetter<'_>) -> Result<(), sqlx::Error> {
+    let NewDeadLetter { partition, log, record, event_id, event_type, rejection, .. } = letter;
     let (names, values): (Vec<&str>, Vec<&[u8]>) =
         record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).unzip();
     let (event_type, detail) = (event_type.map(text), text(&rejection.detail));

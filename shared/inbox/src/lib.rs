@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod applied;
+mod applying;
 mod batch;
 mod breaker;
 mod config;
@@ -13,6 +14,7 @@ mod consumer;
 mod cool_down;
 mod dead_letters;
 mod decode;
+mod decoded;
 mod decoding;
 mod effect;
 mod ends;
@@ -28,6 +30,7 @@ mod metrics;
 mod monitor;
 mod panics;
 mod parts;
+mod plan;
 mod positions;
 mod provisional;
 mod record_id;

@@ -4,11 +4,9 @@
 //! the second failure on, because a smaller transaction is quicker and holds fewer locks. Each part that is applied moves the position,
 //! and doubles the next one. One refused record of n costs about 2 log n transactions (docs/adr/0016).
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use database::Verdict;
-use messaging::Batch;
 
 /// Number of tries of an unknown error, before an event is taken for its cause.
 const TRIES: u32 = 5;
@@ -44,21 +42,6 @@ impl Parts {
     /// The records that come next.
     pub(crate) const fn range(&self) -> Range<usize> {
         self.start..self.start + self.size
-    }
-
-    /// The part as a batch of its own; its records are copied only if there are others.
-    pub(crate) fn of<'a>(&self, batch: &'a Batch) -> Cow<'a, Batch> {
-        let Range { start, end } = self.range();
-        if self.size == self.records {
-            return Cow::Borrowed(batch);
-        }
-        let behind =
-            |records: usize| batch.records.get(records - 1).map_or(batch.from, |last| last.offset + 1);
-        Cow::Owned(Batch {
-            from: if start == 0 { batch.from } else { behind(start) },
-            to: if end == self.records { batch.to } else { behind(end) },
-            records: batch.records.get(start..end).unwrap_or_default().to_vec(),
-        })
     }
 
     /// The part was applied, or is a dead letter. Returns whether that was the last one.
@@ -110,8 +93,6 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use messaging::Delivered;
 
     use super::*;
 
@@ -177,23 +158,5 @@ mod tests {
         }
         assert!(!parts.applied());
         assert_eq!(parts.range(), 1..3);
-    }
-
-    #[test]
-    fn parts_join_without_a_hole() {
-        let record =
-            |offset| Delivered { offset, key: None, value: None, headers: Vec::new(), timestamp_ms: None };
-        let batch = Batch { from: 3, to: 20, records: [5, 6, 9, 14].map(record).to_vec() };
-        let mut parts = Parts::new(4);
-        assert_eq!(parts.of(&batch).records.len(), 4);
-        assert_eq!(parts.failed(Verdict::Data), Next::AtOnce);
-        let first = parts.of(&batch).into_owned();
-        assert!(!parts.applied());
-        let second = parts.of(&batch).into_owned();
-        assert!(parts.applied());
-        assert_eq!((first.from, first.to, second.from, second.to), (3, 7, 7, 20));
-        let empty = Batch { from: 3, to: 20, records: Vec::new() };
-        let whole = Parts::new(0).of(&empty);
-        assert_eq!((whole.from, whole.to), (3, 20));
     }
 }

@@ -1,7 +1,9 @@
 //! How far each partition has been applied. The database knows, not the broker.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use messaging::{Batch, Delivered, TopicPartition};
+use messaging::{Delivered, TopicPartition};
 use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 
@@ -14,6 +16,8 @@ pub(crate) struct LockedPosition {
     pub next_offset: i64,
     /// The log to which it belongs.
     pub log: i32,
+    /// Whether nothing is read any more.
+    pub is_stopped: bool,
 }
 
 /// Where reading goes on.
@@ -21,7 +25,7 @@ pub(crate) struct LockedPosition {
 pub(crate) struct Position {
     pub next_offset: i64,
     /// The log to which it belongs.
-    log: i32,
+    pub log: i32,
     /// The record that was applied last, and the digest of its bytes.
     pub last_record_offset: Option<i64>,
     last_record_digest: Option<Vec<u8>>,
@@ -99,47 +103,71 @@ pub(crate) async fn stop(
     Ok(())
 }
 
-/// Locks the partition's row until the transaction ends: two consumers of one partition take turns here.
+/// Locks the rows of these partitions until the transaction ends, in one order: two consumers of one partition take turns
+/// here. Gives what was found, without a row that is not there.
 pub(crate) async fn lock(
     conn: &mut PgConnection,
-    partition: &TopicPartition,
-) -> Result<LockedPosition, sqlx::Error> {
-    let (next_offset, log) = sqlx::query_as(
-        "SELECT next_offset, log FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2 FOR UPDATE",
+    partitions: &[&TopicPartition],
+) -> Result<BTreeMap<TopicPartition, LockedPosition>, sqlx::Error> {
+    let (topics, numbers): (Vec<&str>, Vec<i32>) =
+        partitions.iter().map(|id| (id.topic.as_str(), id.partition)).unzip();
+    let rows: Vec<(String, i32, i64, i32, bool)> = sqlx::query_as(
+        "SELECT p.topic, p.partition, p.next_offset, p.log, p.stopped_reason IS NOT NULL
+         FROM inbox.consumer_positions p
+         JOIN unnest($1::text[], $2::integer[]) AS batch (topic, partition) USING (topic, partition)
+         ORDER BY p.topic, p.partition FOR UPDATE OF p",
     )
-    .bind(&partition.topic)
-    .bind(partition.partition)
-    .fetch_one(conn)
+    .bind(topics)
+    .bind(numbers)
+    .fetch_all(conn)
     .await?;
-    Ok(LockedPosition { next_offset, log })
+    let found = rows.into_iter().map(|(topic, partition, next_offset, log, is_stopped)| {
+        (TopicPartition { topic, partition }, LockedPosition { next_offset, log, is_stopped })
+    });
+    Ok(found.collect())
 }
 
-/// Moves the position behind the batch, and marks its last record: where the log is another one, another record stands
-/// there. A batch without a record leaves the mark.
-pub(crate) async fn advance(
-    conn: &mut PgConnection,
-    partition: &TopicPartition,
-    batch: &Batch,
-) -> Result<(), sqlx::Error> {
-    let last = batch.records.last();
-    let at = last
-        .and_then(|record| record.timestamp_ms)
-        .and_then(DateTime::<Utc>::from_timestamp_millis)
-        .filter(|at| at.timestamp() >= 0);
+/// Where a partition stands once its records are applied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Advance<'a> {
+    pub(crate) partition: &'a TopicPartition,
+    pub(crate) next_offset: i64,
+    /// The last record that was applied.
+    pub(crate) last: Option<&'a Delivered>,
+}
+
+/// Moves positions, and marks the last record of each: where the log is another one, another record stands there. What has
+/// no record leaves the mark.
+pub(crate) async fn advance(conn: &mut PgConnection, advances: &[Advance<'_>]) -> Result<(), sqlx::Error> {
+    let topics: Vec<&str> = advances.iter().map(|to| to.partition.topic.as_str()).collect();
+    let partitions: Vec<i32> = advances.iter().map(|to| to.partition.partition).collect();
+    let next_offsets: Vec<i64> = advances.iter().map(|to| to.next_offset).collect();
+    let offsets: Vec<Option<i64>> = advances.iter().map(|to| to.last.map(|last| last.offset)).collect();
+    let digest = |last: &Delivered| record_id::digest(last).to_vec();
+    let digests: Vec<Option<Vec<u8>>> = advances.iter().map(|to| to.last.map(digest)).collect();
+    let times: Vec<Option<DateTime<Utc>>> = advances.iter().map(|to| to.last.and_then(time)).collect();
     sqlx::query(
-        "UPDATE inbox.consumer_positions
-         SET next_offset = $3, updated_at = now(), last_record_offset = coalesce($4, last_record_offset),
-             last_record_digest = coalesce($5, last_record_digest),
-             last_record_at = CASE WHEN $4::bigint IS NULL THEN last_record_at ELSE $6 END
-         WHERE topic = $1 AND partition = $2",
+        "UPDATE inbox.consumer_positions p
+         SET next_offset = batch.next_offset, updated_at = now(),
+             last_record_offset = coalesce(batch.last_offset, p.last_record_offset),
+             last_record_digest = coalesce(batch.digest, p.last_record_digest),
+             last_record_at = CASE WHEN batch.last_offset IS NULL THEN p.last_record_at ELSE batch.last_at END
+         FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bytea[], $6::timestamptz[])
+             AS batch (topic, partition, next_offset, last_offset, digest, last_at)
+         WHERE p.topic = batch.topic AND p.partition = batch.partition",
     )
-    .bind(&partition.topic)
-    .bind(partition.partition)
-    .bind(batch.to)
-    .bind(last.map(|record| record.offset))
-    .bind(last.map(|record| record_id::digest(record).to_vec()))
-    .bind(at)
+    .bind(topics)
+    .bind(partitions)
+    .bind(next_offsets)
+    .bind(offsets)
+    .bind(digests)
+    .bind(times)
     .execute(conn)
     .await?;
     Ok(())
+}
+
+fn time(record: &Delivered) -> Option<DateTime<Utc>> {
+    let at = DateTime::<Utc>::from_timestamp_millis(record.timestamp_ms?)?;
+    (at.timestamp() >= 0).then_some(at)
 }

@@ -22,11 +22,12 @@ use sqlx_macros::FromRow;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use crate::batch::{Applier, below_floor};
+use crate::batch::Applier;
 use crate::decoding::{self, Item};
 use crate::effect::Erased;
 use crate::error_policy::{HandlerError, Rejection};
 use crate::panics::unless_it_panics;
+use crate::plan::below_floor;
 use crate::seen;
 use crate::shared::Shared;
 use crate::spans;

@@ -22,7 +22,11 @@ const ASKED_EVERY: Duration = Duration::from_millis(500);
 
 /// How reading goes on.
 pub(crate) enum Resumed {
-    At(i64),
+    At {
+        next_offset: i64,
+        /// The log to which it belongs.
+        log: i32,
+    },
     /// Not before an operator has looked.
     Stopped(String),
     /// The partition is another member's.
@@ -46,7 +50,7 @@ impl Shared {
             let established = database.connection(Operation::Batch, |mut conn| async move {
                 positions::establish(&mut conn, id, marks.low).await
             });
-            return seek(partition, established.await?.next_offset).await;
+            return seek(partition, &established.await?).await;
         };
         let stopped = match (&position.stopped_reason, position.last_record_offset) {
             (Some(reason), _) => Some(reason.clone()),
@@ -61,7 +65,7 @@ impl Shared {
         match stopped {
             // The position may lie outside the log: it is not asked for.
             Some(reason) => Ok(Resumed::Stopped(reason)),
-            None => seek(partition, position.next_offset).await,
+            None => seek(partition, &position).await,
         }
     }
 
@@ -94,10 +98,11 @@ fn retry(error: BusError) -> HandlerError {
     HandlerError::Retry(Box::new(error))
 }
 
-/// Goes on at an offset.
-async fn seek(partition: &mut dyn Partition, next_offset: i64) -> Result<Resumed, HandlerError> {
+/// Goes on at a position.
+async fn seek(partition: &mut dyn Partition, position: &Position) -> Result<Resumed, HandlerError> {
+    let Position { next_offset, log, .. } = *position;
     match partition.seek(next_offset).await {
-        Ok(()) => Ok(Resumed::At(next_offset)),
+        Ok(()) => Ok(Resumed::At { next_offset, log }),
         Err(BusError::Closed) => Ok(Resumed::Revoked),
         Err(error) => Err(retry(error)),
     }

@@ -1,6 +1,6 @@
 //! Which events are new, and what became of those that are not: the primary key on the event id decides, not a look before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use messaging::TopicPartition;
 use sqlx::PgConnection;
@@ -14,26 +14,40 @@ pub(crate) const DEAD_LETTERED: &str = "dead_lettered";
 /// A dead letter, because its id lies below the floor: whether it was applied before can't be known.
 pub(crate) const UNDECIDABLE: &str = "undecidable";
 
-/// Inserts the ids (each once) as applied, and gives those that were not there. A transaction that inserts the same id at
-/// the same time is waited for.
+/// An id, and the record that has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sighting<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) partition: &'a TopicPartition,
+    pub(crate) log: i32,
+    pub(crate) offset: i64,
+}
+
+/// Inserts the ids (each once) as applied, in their order, and gives those that were not there. A transaction that inserts the
+/// same id at the same time is waited for.
 pub(crate) async fn insert_new(
     conn: &mut PgConnection,
-    partition: &TopicPartition,
-    log: i32,
-    ids: &[Uuid],
-    offsets: &[i64],
+    sightings: &[Sighting<'_>],
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let ids: Vec<Uuid> = sightings.iter().map(|seen| seen.id).collect();
+    let topics: Vec<&str> = sightings.iter().map(|seen| seen.partition.topic.as_str()).collect();
+    let partitions: Vec<i32> = sightings.iter().map(|seen| seen.partition.partition).collect();
+    let offsets: Vec<i64> = sightings.iter().map(|seen| seen.offset).collect();
+    let logs: Vec<i32> = sightings.iter().map(|seen| seen.log).collect();
     let new: Vec<Uuid> = sqlx::query_scalar(
         r#"INSERT INTO inbox.events (event_id, topic, partition, "offset", log, outcome)
-           SELECT id, $1, $2, position, $5, $6 FROM unnest($3::uuid[], $4::bigint[]) AS batch (id, position) ORDER BY id
+           SELECT id, topic, partition, position, log, $6
+           FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::bigint[], $5::integer[])
+               AS batch (id, topic, partition, position, log)
+           ORDER BY id
            ON CONFLICT (event_id) DO NOTHING
            RETURNING event_id"#,
     )
-    .bind(&partition.topic)
-    .bind(partition.partition)
     .bind(ids)
+    .bind(topics)
+    .bind(partitions)
     .bind(offsets)
-    .bind(log)
+    .bind(logs)
     .bind(APPLIED)
     .fetch_all(conn)
     .await?;
@@ -55,16 +69,25 @@ impl Forgotten {
     }
 }
 
-/// Asked after the ids were inserted: the lock that their insertion took holds off a transaction that would raise the floor.
-pub(crate) async fn forgotten(conn: &mut PgConnection, topic: &str) -> Result<Forgotten, sqlx::Error> {
-    let (floor, first_floor): (Uuid, Option<Uuid>) = sqlx::query_as(
-        "SELECT d.floor, (SELECT t.first_floor FROM inbox.consumer_topics t WHERE t.topic = $1)
-         FROM inbox.deduplication d",
+/// What is forgotten of each of these topics. Asked after the ids were inserted: the lock that their insertion took holds off
+/// a transaction that would raise the floor.
+pub(crate) async fn forgotten(
+    conn: &mut PgConnection,
+    topics: &[&str],
+) -> Result<HashMap<String, Forgotten>, sqlx::Error> {
+    let rows: Vec<(String, Uuid, Option<Uuid>)> = sqlx::query_as(
+        "SELECT batch.topic, d.floor, t.first_floor
+         FROM inbox.deduplication d
+         CROSS JOIN unnest($1::text[]) AS batch (topic)
+         LEFT JOIN inbox.consumer_topics t ON t.topic = batch.topic",
     )
-    .bind(topic)
-    .fetch_one(conn)
+    .bind(topics)
+    .fetch_all(conn)
     .await?;
-    Ok(Forgotten { from: first_floor.unwrap_or_default(), floor })
+    let forgotten = |(topic, floor, first_floor): (String, Uuid, Option<Uuid>)| {
+        (topic, Forgotten { from: first_floor.unwrap_or_default(), floor })
+    };
+    Ok(rows.into_iter().map(forgotten).collect())
 }
 
 /// Sets the outcome of these ids, which this transaction has inserted or locked.

@@ -49,12 +49,13 @@ impl BatchSpans {
         &self.batch
     }
 
-    /// The span of one try at the batch's transaction on the database of this name; a child of the current span.
+    /// The span of one try at a transaction with records of the batch, on the database of this name.
     pub(crate) fn transaction(&self, database: &str) -> Span {
         if self.messages.is_empty() {
             return Span::none();
         }
         tracing::info_span!(
+            parent: &self.batch,
             "transaction",
             otel.name = "transaction: apply batch",
             otel.kind = "client",

@@ -1,0 +1,117 @@
+//! A decoded batch of one partition, and the part of it that one transaction applies.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use messaging::{Batch, Delivered, TopicPartition};
+
+use crate::decoding::Item;
+use crate::error_policy::Rejection;
+use crate::spans::BatchSpans;
+
+/// Records that follow each other in one log of a partition, and what each of them is.
+#[derive(Debug)]
+pub(crate) struct DecodedBatch {
+    pub(crate) partition: TopicPartition,
+    /// The log in which they stand (docs/adr/0018).
+    pub(crate) log: i32,
+    pub(crate) batch: Batch,
+    /// One per record.
+    pub(crate) items: Vec<Item>,
+    pub(crate) spans: BatchSpans,
+}
+
+/// Records of a decoded batch that are applied together.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    decoded: Arc<DecodedBatch>,
+    range: Range<usize>,
+    /// Why all of its events become dead letters, if they do.
+    pub(crate) blamed: Option<Rejection>,
+}
+
+impl Part {
+    /// These records of the batch.
+    pub(crate) const fn new(
+        decoded: Arc<DecodedBatch>,
+        range: Range<usize>,
+        blamed: Option<Rejection>,
+    ) -> Self {
+        Self { decoded, range, blamed }
+    }
+
+    pub(crate) fn partition(&self) -> &TopicPartition {
+        &self.decoded.partition
+    }
+
+    pub(crate) fn log(&self) -> i32 {
+        self.decoded.log
+    }
+
+    pub(crate) fn spans(&self) -> &BatchSpans {
+        &self.decoded.spans
+    }
+
+    pub(crate) fn records(&self) -> &[Delivered] {
+        self.decoded.batch.records.get(self.range.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn items(&self) -> &[Item] {
+        self.decoded.items.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// The position before its first record: that of the reader, because offsets have gaps.
+    pub(crate) fn from(&self) -> i64 {
+        let batch = &self.decoded.batch;
+        if self.range.start == 0 { batch.from } else { behind(batch, self.range.start) }
+    }
+
+    /// The position behind its last record.
+    pub(crate) fn to(&self) -> i64 {
+        let batch = &self.decoded.batch;
+        if self.range.end == batch.records.len() { batch.to } else { behind(batch, self.range.end) }
+    }
+
+    /// Whether it is all that was decoded.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.range == (0..self.decoded.batch.records.len())
+    }
+}
+
+/// The position behind so many records.
+fn behind(batch: &Batch, records: usize) -> i64 {
+    batch.records.get(records - 1).map_or(batch.from, |last| last.offset + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(from: i64, to: i64, records: &[(i64, usize)]) -> Arc<DecodedBatch> {
+        let record = |(offset, bytes): &(i64, usize)| Delivered {
+            offset: *offset,
+            key: None,
+            value: Some(vec![0; *bytes]),
+            headers: Vec::new(),
+            timestamp_ms: None,
+        };
+        let partition = TopicPartition { topic: "example.parcels".to_owned(), partition: 3 };
+        let mut items: Vec<Item> = records.iter().map(|_| Item::Skipped).collect();
+        let batch = Batch { from, to, records: records.iter().map(record).collect() };
+        let spans = BatchSpans::begin("example", &partition, &batch, &mut items);
+        Arc::new(DecodedBatch { partition, log: 1, batch, items, spans })
+    }
+
+    #[test]
+    fn parts_join_without_a_hole() {
+        let batch = decoded(3, 20, &[(5, 1), (6, 1), (9, 1), (14, 1)]);
+        let whole = Part::new(Arc::clone(&batch), 0..4, None);
+        assert!(whole.is_whole());
+        let (first, second) = (Part::new(Arc::clone(&batch), 0..2, None), Part::new(batch, 2..4, None));
+        assert_eq!((first.from(), first.to(), second.from(), second.to()), (3, 7, 7, 20));
+        assert_eq!((first.records().len(), second.items().len()), (2, 2));
+        assert!(!first.is_whole());
+        let empty = Part::new(decoded(3, 20, &[]), 0..0, None);
+        assert_eq!((empty.from(), empty.to(), empty.is_whole()), (3, 20, true));
+    }
+}
