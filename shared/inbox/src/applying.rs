@@ -11,13 +11,18 @@ use crate::decoded::Part;
 use crate::error_policy::HandlerError;
 use crate::metrics::OUTCOMES;
 use crate::plan::Tally;
+use crate::positions::LockedRow;
 use crate::shared::Shared;
 
 impl Shared {
     /// Applies these parts, which are of different partitions and sorted by them, and gives the outcome of each.
-    pub(crate) async fn apply(&self, parts: &[Part]) -> Result<Vec<Outcome>, HandlerError> {
+    pub(crate) async fn apply(
+        &self,
+        parts: &[Part],
+        locked_row: LockedRow,
+    ) -> Result<Vec<Outcome>, HandlerError> {
         let began = Instant::now();
-        let outcomes = self.applier.apply(parts).await?;
+        let outcomes = self.applier.apply(parts, locked_row).await?;
         let mut has_happened = false;
         for (part, outcome) in parts.iter().zip(&outcomes) {
             // Markers of transactions only: the position passes them, and nothing has happened.

@@ -31,7 +31,7 @@ use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
 use crate::panics::unless_it_panics;
 use crate::plan::{self, PartPlan, Plan, Stop, Tally};
-use crate::positions::{self, Advance};
+use crate::positions::{self, Advance, LockedRow};
 use crate::provisional::Provisional;
 use crate::unit_of_work::Received;
 
@@ -45,6 +45,10 @@ pub(crate) enum Outcome {
         /// The offset that has to come next.
         next_offset: i64,
     },
+    /// Another session has locked the position. Nothing was applied.
+    Locked,
+    /// An event was rejected. Nothing was applied, so that the other parts need no further try.
+    Rejected,
     /// Nothing was applied: a record fails that may not become a dead letter yet.
     Open {
         /// How many records come before it.
@@ -89,7 +93,11 @@ impl Applier {
     /// of each. A part that keeps the others from being applied leaves, and the transaction is repeated without it. A part
     /// by itself is repeated without each event that is rejected, so that a rejection changes nothing else. Errors leave the
     /// database as it was.
-    pub(crate) async fn apply(&self, parts: &[Part]) -> Result<Vec<Outcome>, HandlerError> {
+    pub(crate) async fn apply(
+        &self,
+        parts: &[Part],
+        locked_row: LockedRow,
+    ) -> Result<Vec<Outcome>, HandlerError> {
         let (mut left, mut rejected) = (BTreeMap::new(), HashMap::new());
         loop {
             let remain = |(index, _): &(usize, &Part)| !left.contains_key(index);
@@ -97,7 +105,7 @@ impl Applier {
             if parts.is_empty() {
                 return Ok(left.into_values().collect());
             }
-            match self.try_once(&parts, &rejected).await? {
+            match self.try_once(&parts, locked_row, &rejected).await? {
                 Attempt::Done(outcomes) => {
                     left.extend(places.into_iter().zip(outcomes));
                     return Ok(left.into_values().collect());
@@ -119,9 +127,10 @@ impl Applier {
     async fn try_once(
         &self,
         parts: &[&Part],
+        locked_row: LockedRow,
         rejected: &HashMap<Uuid, Rejection>,
     ) -> Result<Attempt, HandlerError> {
-        let attempt = |tx| self.attempt(tx, parts, rejected);
+        let attempt = |tx| self.attempt(tx, parts, locked_row, rejected);
         let attempt = self.database.transaction(Operation::Batch, attempt);
         // One in the trace of each batch; what is logged meanwhile belongs to the first.
         let name = self.database.name();
@@ -133,14 +142,16 @@ impl Applier {
         &self,
         mut tx: Transaction,
         parts: &[&Part],
+        locked_row: LockedRow,
         rejected: &HashMap<Uuid, Rejection>,
     ) -> Result<Attempt, HandlerError> {
         let partitions: Vec<&TopicPartition> = parts.iter().map(|part| part.partition()).collect();
-        let locked = positions::lock(&mut tx, &partitions).await?;
+        let locked = positions::lock(&mut tx, &partitions, locked_row).await?;
         let (mut outcomes, mut ready) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
         for part in parts {
             outcomes.push(match locked.get(part.partition()) {
-                None => return Err(sqlx::Error::RowNotFound.into()),
+                None if locked_row == LockedRow::Wait => return Err(sqlx::Error::RowNotFound.into()),
+                None => Outcome::Locked,
                 Some(at) if at.next_offset != part.from() || at.log != part.log() || at.is_stopped => {
                     Outcome::Moved { next_offset: at.next_offset }
                 }
@@ -164,7 +175,10 @@ impl Applier {
         let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
             Ok(after_commit) => after_commit,
             Err(HandlerError::Rejected { event_id, rejection }) => {
-                return Ok(Attempt::Rejected { event_id, rejection });
+                return Ok(match plan.part_of(event_id) {
+                    Some(part) if outcomes.len() > 1 => Attempt::Left(place(part), Outcome::Rejected),
+                    _ => Attempt::Rejected { event_id, rejection },
+                });
             }
             Err(error) => return Err(error),
         };

@@ -19,6 +19,7 @@ use crate::decode::Decode;
 use crate::effect::EffectOf;
 use crate::hand_over;
 use crate::metrics::{ASSIGNED, REVOKED};
+use crate::offers::Offers;
 use crate::provisional::Provisional;
 use crate::redrive::{Redrive, releases};
 use crate::shared::{Cause, Shared};
@@ -27,7 +28,7 @@ use crate::subscriptions::Subscriptions;
 use crate::times::HandOverTimes;
 use crate::unit_of_work::UnitOfWork;
 use crate::worker;
-use crate::{maintenance, monitor};
+use crate::{joint, maintenance, monitor};
 
 /// How long leaving the group may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,6 +116,7 @@ impl Consumer {
             bus: parts.bus,
             config: parts.config,
             status: ConsumerStatus::default(),
+            offers: Offers::default(),
             on_commit: parts.on_commit,
             member: clock::new_id(),
             given_up: watch::Sender::default(),
@@ -150,6 +152,7 @@ impl Consumer {
         self.check(&shutdown).await?;
         let workers_stop = shutdown.child_token();
         let mut tasks = JoinSet::new();
+        tasks.spawn(joint::run(Arc::clone(&self.shared), workers_stop.clone()));
         tasks.spawn(maintenance::run(Arc::clone(&self.shared), workers_stop.clone()));
         tasks.spawn(monitor::run(Arc::clone(&self.shared), self.times.look_every, workers_stop.clone()));
         tasks.spawn(hand_over::run(Arc::clone(&self.shared), self.times, workers_stop.clone()));

@@ -76,6 +76,26 @@ impl Part {
     pub(crate) fn is_whole(&self) -> bool {
         self.range == (0..self.decoded.batch.records.len())
     }
+
+    /// The number of records from its first one that have together at most so many bytes, and are at most so many; one
+    /// at least.
+    pub(crate) fn fitting(&self, max_records: usize, max_bytes: usize) -> (usize, usize) {
+        let (mut records, mut bytes) = (0, 0_usize);
+        for record in self.records() {
+            let next = bytes.saturating_add(size(record));
+            if records > 0 && (records >= max_records || next > max_bytes) {
+                break;
+            }
+            (records, bytes) = (records + 1, next);
+        }
+        (records, bytes)
+    }
+
+    /// Its first records.
+    pub(crate) fn first(&self, records: usize) -> Self {
+        let end = self.range.end.min(self.range.start + records);
+        Self { range: self.range.start..end, ..self.clone() }
+    }
 }
 
 /// The position behind so many records.
@@ -83,11 +103,18 @@ fn behind(batch: &Batch, records: usize) -> i64 {
     batch.records.get(records - 1).map_or(batch.from, |last| last.offset + 1)
 }
 
+fn size(record: &Delivered) -> usize {
+    let of = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    of(&record.key) + of(&record.value) + headers
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn decoded(from: i64, to: i64, records: &[(i64, usize)]) -> Arc<DecodedBatch> {
+    /// A batch of records, each with its offset and size.
+    pub(crate) fn decoded(partition: i32, from: i64, to: i64, records: &[(i64, usize)]) -> Arc<DecodedBatch> {
         let record = |(offset, bytes): &(i64, usize)| Delivered {
             offset: *offset,
             key: None,
@@ -95,7 +122,7 @@ mod tests {
             headers: Vec::new(),
             timestamp_ms: None,
         };
-        let partition = TopicPartition { topic: "example.parcels".to_owned(), partition: 3 };
+        let partition = TopicPartition { topic: "example.parcels".to_owned(), partition };
         let mut items: Vec<Item> = records.iter().map(|_| Item::Skipped).collect();
         let batch = Batch { from, to, records: records.iter().map(record).collect() };
         let spans = BatchSpans::begin("example", &partition, &batch, &mut items);
@@ -104,14 +131,24 @@ mod tests {
 
     #[test]
     fn parts_join_without_a_hole() {
-        let batch = decoded(3, 20, &[(5, 1), (6, 1), (9, 1), (14, 1)]);
+        let batch = decoded(0, 3, 20, &[(5, 1), (6, 1), (9, 1), (14, 1)]);
         let whole = Part::new(Arc::clone(&batch), 0..4, None);
         assert!(whole.is_whole());
-        let (first, second) = (Part::new(Arc::clone(&batch), 0..2, None), Part::new(batch, 2..4, None));
+        let (first, second) = (whole.first(2), Part::new(batch, 2..4, None));
         assert_eq!((first.from(), first.to(), second.from(), second.to()), (3, 7, 7, 20));
         assert_eq!((first.records().len(), second.items().len()), (2, 2));
         assert!(!first.is_whole());
-        let empty = Part::new(decoded(3, 20, &[]), 0..0, None);
+        let empty = Part::new(decoded(0, 3, 20, &[]), 0..0, None);
         assert_eq!((empty.from(), empty.to(), empty.is_whole()), (3, 20, true));
+    }
+
+    #[test]
+    fn a_part_is_cut_by_records_and_by_bytes_and_has_one_record_at_least() {
+        let whole = Part::new(decoded(0, 0, 4, &[(0, 10), (1, 10), (2, 10), (3, 10)]), 0..4, None);
+        assert_eq!(whole.fitting(9, 100), (4, 40));
+        assert_eq!(whole.fitting(3, 100), (3, 30));
+        assert_eq!(whole.fitting(9, 29), (2, 20));
+        assert_eq!(whole.fitting(0, 0), (1, 10));
+        assert_eq!(Part::new(decoded(0, 3, 20, &[]), 0..0, None).fitting(9, 100), (0, 0));
     }
 }

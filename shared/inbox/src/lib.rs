@@ -1,4 +1,4 @@
-//! The inbox: apply each event once, in one transaction per batch of a partition; dead-letter what can't be applied.
+//! The inbox: apply each event once, in one transaction for what a member's partitions have; dead-letter what can't be applied.
 //!
 //! Invariant: an event's effect, its inbox row, what it publishes and the partition's new position commit together or
 //! not at all. So a crash at any point repeats a batch that left no trace, and a redelivered event finds its inbox row.
@@ -22,12 +22,15 @@ mod error_policy;
 mod hand_over;
 #[cfg(feature = "testing")]
 mod harness;
+mod isolation;
+mod joint;
 mod lag;
 mod locked;
 mod maintenance;
 mod members;
 mod metrics;
 mod monitor;
+mod offers;
 mod panics;
 mod parts;
 mod plan;

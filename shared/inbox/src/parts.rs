@@ -44,10 +44,11 @@ impl Parts {
         self.start..self.start + self.size
     }
 
-    /// The part was applied, or is a dead letter. Returns whether that was the last one.
-    pub(crate) fn applied(&mut self) -> bool {
-        self.start += self.size;
-        self.size = self.size.saturating_mul(2).min(self.records - self.start);
+    /// So many records of the part, or all of it, were applied, or are dead letters. Returns whether they were the last ones.
+    pub(crate) fn applied(&mut self, records: usize) -> bool {
+        self.start += records;
+        let next = if records < self.size { self.size - records } else { self.size.saturating_mul(2) };
+        self.size = next.min(self.records - self.start);
         self.tries = 0;
         self.start == self.records
     }
@@ -107,11 +108,11 @@ mod tests {
                     Next::DeadLetter => {
                         transactions += 1;
                         letters.push(parts.range().start);
-                        parts.applied()
+                        parts.applied(parts.range().len())
                     }
                 }
             } else {
-                parts.applied()
+                parts.applied(parts.range().len())
             };
             if is_last {
                 return (letters, transactions);
@@ -156,7 +157,7 @@ mod tests {
             assert_eq!(parts.failed(Verdict::Transient), Next::Later);
             assert_eq!(parts.range(), 0..size);
         }
-        assert!(!parts.applied());
+        assert!(!parts.applied(parts.range().len()));
         assert_eq!(parts.range(), 1..3);
     }
 }

@@ -105,6 +105,12 @@ async fn look_up(conn: &mut PgConnection, parts: &[&Part]) -> Result<Known, sqlx
 }
 
 impl<'a> Plan<'a> {
+    /// The part, by its place, that has this event.
+    pub(crate) fn part_of(&self, event_id: Uuid) -> Option<usize> {
+        let event = self.apply.iter().position(|received| received.envelope.event_id == event_id)?;
+        self.parts.iter().position(|part| part.apply.contains(&event))
+    }
+
     /// Adds the records of a part. An error is the record at which it ends, by its place in the part.
     fn add(
         &mut self,

@@ -20,6 +20,15 @@ pub(crate) struct LockedPosition {
     pub is_stopped: bool,
 }
 
+/// What becomes of a row that another session has locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockedRow {
+    /// It is waited for.
+    Wait,
+    /// It is left out.
+    Skip,
+}
+
 /// Where reading goes on.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Position {
@@ -104,23 +113,30 @@ pub(crate) async fn stop(
 }
 
 /// Locks the rows of these partitions until the transaction ends, in one order: two consumers of one partition take turns
-/// here. Gives what was found, without a row that is not there.
+/// here. Gives what was found, without a row that is not there or was left out.
 pub(crate) async fn lock(
     conn: &mut PgConnection,
     partitions: &[&TopicPartition],
+    locked_row: LockedRow,
 ) -> Result<BTreeMap<TopicPartition, LockedPosition>, sqlx::Error> {
+    let statement = match locked_row {
+        LockedRow::Wait => {
+            "SELECT p.topic, p.partition, p.next_offset, p.log, p.stopped_reason IS NOT NULL
+             FROM inbox.consumer_positions p
+             JOIN unnest($1::text[], $2::integer[]) AS batch (topic, partition) USING (topic, partition)
+             ORDER BY p.topic, p.partition FOR UPDATE OF p"
+        }
+        LockedRow::Skip => {
+            "SELECT p.topic, p.partition, p.next_offset, p.log, p.stopped_reason IS NOT NULL
+             FROM inbox.consumer_positions p
+             JOIN unnest($1::text[], $2::integer[]) AS batch (topic, partition) USING (topic, partition)
+             ORDER BY p.topic, p.partition FOR UPDATE OF p SKIP LOCKED"
+        }
+    };
     let (topics, numbers): (Vec<&str>, Vec<i32>) =
         partitions.iter().map(|id| (id.topic.as_str(), id.partition)).unzip();
-    let rows: Vec<(String, i32, i64, i32, bool)> = sqlx::query_as(
-        "SELECT p.topic, p.partition, p.next_offset, p.log, p.stopped_reason IS NOT NULL
-         FROM inbox.consumer_positions p
-         JOIN unnest($1::text[], $2::integer[]) AS batch (topic, partition) USING (topic, partition)
-         ORDER BY p.topic, p.partition FOR UPDATE OF p",
-    )
-    .bind(topics)
-    .bind(numbers)
-    .fetch_all(conn)
-    .await?;
+    let rows: Vec<(String, i32, i64, i32, bool)> =
+        sqlx::query_as(statement).bind(topics).bind(numbers).fetch_all(conn).await?;
     let found = rows.into_iter().map(|(topic, partition, next_offset, log, is_stopped)| {
         (TopicPartition { topic, partition }, LockedPosition { next_offset, log, is_stopped })
     });

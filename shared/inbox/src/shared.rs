@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::batch::Applier;
 use crate::config::ConsumerConfig;
+use crate::offers::Offers;
 use crate::status::ConsumerStatus;
 
 /// What all workers of a service share.
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) config: ConsumerConfig,
     pub(crate) status: ConsumerStatus,
+    /// What its workers want to have applied together.
+    pub(crate) offers: Offers,
     pub(crate) on_commit: Arc<dyn Fn() + Send + Sync>,
     /// What other members call this one.
     pub(crate) member: Uuid,

@@ -1,22 +1,27 @@
 //! The worker of one assigned partition: reads batches, has them applied, backs off on transient errors.
 
+mod ahead;
 mod until_applied;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use database::Verdict;
 use messaging::{Batch, Partition, ReadError, TopicPartition, label};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::decoded::DecodedBatch;
+use crate::decoding::Item;
 use crate::error_policy::HandlerError;
+use crate::isolation::Isolation;
 use crate::metrics::OUT_OF_RANGE;
 use crate::resume::Resumed;
 use crate::shared::Shared;
 use crate::spans::BatchSpans;
 use crate::status::{PartitionState, WorkerStatus};
+use ahead::Ahead;
 
 /// How often a stopped partition looks whether an operator has fixed its position.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
@@ -38,13 +43,17 @@ struct Worker {
     shutdown: CancellationToken,
     /// The log that is read.
     log: i32,
+    isolation: Isolation,
+    /// What comes behind the batch in hand.
+    ahead: Option<Ahead>,
 }
 
 /// Runs until the partition is revoked or `stop`. A batch in hand is finished first.
 pub(crate) async fn run(shared: Arc<Shared>, mut partition: Box<dyn Partition>, stop: CancellationToken) {
     let id = partition.id().clone();
     let status = shared.status.begin(&id);
-    let mut worker = Worker { shared, id, status, shutdown: stop, log: 0 };
+    let isolation = Isolation::begin();
+    let mut worker = Worker { shared, id, status, shutdown: stop, log: 0, isolation, ahead: None };
     let mut turn = Turn::Reposition;
     loop {
         turn = match turn {
@@ -58,6 +67,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut partition: Box<dyn Partition>, 
 impl Worker {
     /// Seeks to the position in the database.
     async fn reposition(&mut self, partition: &mut dyn Partition) -> Turn {
+        self.ahead = None;
         let mut attempts = 0;
         loop {
             let resumed = tokio::select! {
@@ -90,15 +100,22 @@ impl Worker {
     async fn next(&mut self, partition: &mut dyn Partition) -> Turn {
         let config = &self.shared.config;
         let next = partition.next_batch(config.max_batch_records, config.max_batch_bytes);
-        let batch = tokio::select! {
+        let ahead = self.ahead.take();
+        let ahead = async {
+            match ahead {
+                Some(ahead) => ahead,
+                None => Ahead { read: next.await, items: None },
+            }
+        };
+        let Ahead { read, items } = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return Turn::End,
-            next = next => next,
+            ahead = ahead => ahead,
         };
         let id = &self.id;
-        match batch {
+        match read {
             None => Turn::End,
-            Some(Ok(batch)) => self.until_applied(partition, batch).await,
+            Some(Ok(batch)) => self.until_applied(partition, batch, items).await,
             Some(Err(error @ ReadError::Reset { .. })) => {
                 tracing::info!(topic = id.topic, partition = id.partition, %error, "the partition's log is compared");
                 Turn::Reposition
@@ -113,13 +130,18 @@ impl Worker {
     }
 
     /// Never gives up on a transient error: order within the partition is kept by waiting.
-    async fn until_applied(&mut self, partition: &mut dyn Partition, batch: Batch) -> Turn {
+    async fn until_applied(
+        &mut self,
+        partition: &mut dyn Partition,
+        batch: Batch,
+        items: Option<Vec<Item>>,
+    ) -> Turn {
         let to = batch.to;
-        let Some(decoded) = self.until_decoded(batch).await else {
+        let Some(decoded) = self.until_decoded(batch, items).await else {
             return Turn::End;
         };
         let span = decoded.spans.batch().clone();
-        let turn = self.until_parts_applied(&Arc::new(decoded)).instrument(span).await;
+        let turn = self.until_parts_applied(partition, &Arc::new(decoded)).instrument(span).await;
         if matches!(turn, Turn::Continue) {
             partition.commit(to);
         }
@@ -127,11 +149,15 @@ impl Worker {
     }
 
     /// Decoded once, so that all tries are one span; none when the service stops meanwhile.
-    async fn until_decoded(&self, batch: Batch) -> Option<DecodedBatch> {
+    async fn until_decoded(&self, batch: Batch, mut ahead: Option<Vec<Item>>) -> Option<DecodedBatch> {
         let (partition, applier) = (self.id.clone(), &self.shared.applier);
         let mut attempts = 0;
         loop {
-            match applier.decode(&partition, &batch).await {
+            let decoded = match ahead.take() {
+                Some(items) => Ok(items),
+                None => applier.decode(&partition, &batch).await,
+            };
+            match decoded {
                 Ok(mut items) => {
                     let spans = BatchSpans::begin(&applier.group, &partition, &batch, &mut items);
                     return Some(DecodedBatch { partition, log: self.log, batch, items, spans });
@@ -149,8 +175,7 @@ impl Worker {
     /// Waits before the next try; `false` when the service stops meanwhile.
     async fn back_off(&self, attempts: u32, error: &HandlerError) -> bool {
         let (id, verdict) = (&self.id, error.verdict());
-        counter!("inbox_retries_total", "topic" => label(&id.topic), "reason" => verdict.label())
-            .increment(1);
+        self.count_retry(verdict);
         if attempts.is_power_of_two() {
             tracing::warn!(
                 topic = id.topic,
@@ -163,6 +188,11 @@ impl Worker {
         }
         self.status.set(PartitionState::Retrying { attempts, error: error.to_string() });
         self.wait(self.shared.config.pause(attempts, rand::random())).await
+    }
+
+    fn count_retry(&self, verdict: Verdict) {
+        counter!("inbox_retries_total", "topic" => label(&self.id.topic), "reason" => verdict.label())
+            .increment(1);
     }
 
     /// Waits; `false` when the service stops meanwhile.

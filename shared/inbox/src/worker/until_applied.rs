@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use messaging::label;
+use messaging::{Partition, label};
 use metrics::counter;
 
 use super::{STOPPED_PAUSE, Turn, Worker};
@@ -11,20 +11,40 @@ use crate::breaker::Open;
 use crate::decoded::{DecodedBatch, Part};
 use crate::error_policy::HandlerError;
 use crate::metrics::{LETTER_REFUSED, REPEATED_FAILURE};
+use crate::offers::Answer;
 use crate::parts::{Next, Parts};
+use crate::positions::LockedRow;
 use crate::status::PartitionState;
 
+/// What became of a part.
+enum Tried {
+    /// The outcome of its first records.
+    Of(Part, Outcome),
+    Failed(HandlerError),
+    /// Nothing was applied, by whichever partition's fault: it is tried in isolation.
+    Again,
+    /// The partition was revoked, or the service stops.
+    End,
+}
+
 impl Worker {
-    pub(super) async fn until_parts_applied(&self, batch: &Arc<DecodedBatch>) -> Turn {
-        let id = &self.id;
+    pub(super) async fn until_parts_applied(
+        &mut self,
+        partition: &mut dyn Partition,
+        batch: &Arc<DecodedBatch>,
+    ) -> Turn {
         let (mut parts, mut attempts, mut blamed) = (Parts::new(batch.items.len()), 0, None);
         loop {
             let part = Part::new(Arc::clone(batch), parts.range(), blamed.clone());
-            let error = match self.apply(&part).await {
-                Ok(Outcome::Applied(_)) => {
+            let (found, is_whole) = (part.from(), part.is_whole());
+            let error = match self.apply(partition, part).await {
+                Tried::End => return Turn::End,
+                Tried::Again => continue,
+                Tried::Of(part, Outcome::Applied(_)) => {
                     (attempts, blamed) = (0, None);
                     self.status.set(PartitionState::Running { next_offset: part.to() });
-                    if parts.applied() {
+                    if parts.applied(part.records().len()) {
+                        self.isolation.applied();
                         return Turn::Continue;
                     }
                     // What was applied is behind the position: the rest is the next owner's.
@@ -33,18 +53,20 @@ impl Worker {
                     }
                     continue;
                 }
-                Ok(Outcome::Moved { next_offset }) => {
+                Tried::Of(_, Outcome::Moved { next_offset }) => {
+                    let id = &self.id;
                     tracing::info!(
                         topic = id.topic,
                         partition = id.partition,
-                        found = part.from(),
+                        found,
                         next_offset,
                         "partition position moved by another consumer; repositioning"
                     );
                     return Turn::Reposition;
                 }
-                Ok(Outcome::Open { records, open }) => {
+                Tried::Of(_, Outcome::Open { records, open }) => {
                     blamed = None;
+                    self.isolation.at_fault();
                     if records > 0 {
                         parts.cut(records);
                     } else if !self.stop_at_failures(&open).await {
@@ -52,7 +74,12 @@ impl Worker {
                     }
                     continue;
                 }
-                Err(error) => error,
+                Tried::Of(_, Outcome::Rejected) => {
+                    self.isolation.at_fault();
+                    continue;
+                }
+                Tried::Of(_, Outcome::Locked) => continue,
+                Tried::Failed(error) => error,
             };
             attempts += 1;
             let rejection = error.rejection();
@@ -64,11 +91,15 @@ impl Worker {
                 return Turn::End;
             }
             match parts.failed(error.verdict()) {
-                Next::AtOnce if part.is_whole() => {
+                Next::AtOnce if is_whole => {
+                    let id = &self.id;
                     tracing::warn!(topic = id.topic, partition = id.partition, %error, "batch failed; splitting it to isolate the record");
                 }
                 Next::AtOnce => {}
-                Next::DeadLetter => blamed = rejection,
+                Next::DeadLetter => {
+                    self.isolation.at_fault();
+                    blamed = rejection;
+                }
                 Next::Later => {
                     if !self.back_off(attempts, &error).await {
                         return Turn::End;
@@ -78,9 +109,34 @@ impl Worker {
         }
     }
 
-    async fn apply(&self, part: &Part) -> Result<Outcome, HandlerError> {
-        let outcomes = self.shared.apply(std::slice::from_ref(part)).await?;
-        outcomes.into_iter().next().ok_or_else(|| HandlerError::Retry("a part without an outcome".into()))
+    /// Applies a part: with those of other partitions, or in isolation.
+    async fn apply(&mut self, partition: &mut dyn Partition, part: Part) -> Tried {
+        if self.isolation.is_isolated() {
+            let outcome = self.shared.apply(std::slice::from_ref(&part), LockedRow::Wait).await;
+            return match outcome.map(|mut outcomes| outcomes.pop()) {
+                Ok(Some(outcome)) => Tried::Of(part, outcome),
+                Ok(None) => Tried::Failed(HandlerError::Retry("a part without an outcome".into())),
+                Err(error) => Tried::Failed(error),
+            };
+        }
+        let (shared, stop) = (Arc::clone(&self.shared), self.shutdown.clone());
+        let answer = tokio::select! {
+            biased;
+            answer = shared.offers.offer(part, &stop) => answer,
+            never = self.look_ahead(partition) => match never {},
+        };
+        let tried = match answer {
+            Some(Answer::Of(part, outcome @ Outcome::Applied(_))) => return Tried::Of(part, outcome),
+            Some(Answer::Of(part, outcome)) => Tried::Of(part, outcome),
+            Some(Answer::FailedAlone(error)) => Tried::Failed(error),
+            Some(Answer::Failed(verdict)) => {
+                self.count_retry(verdict);
+                Tried::Again
+            }
+            None => Tried::End,
+        };
+        self.isolation.isolate();
+        tried
     }
 
     /// The record can be neither applied nor kept as a dead letter, so nothing behind it can be applied.
