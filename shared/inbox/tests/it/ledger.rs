@@ -1,6 +1,7 @@
 //! A unit of work as small as one can be: it counts each order's events and remembers their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use contracts::AnyEvent;
@@ -25,6 +26,9 @@ pub(crate) const PANICS_IN_LOAD: &str = "panics in load";
 /// The same of `store`, once everything is written.
 pub(crate) const PANICS_IN_STORE: &str = "panics in store";
 
+/// A cancellation whose detail is this counts in the rows of regions, which orders of all partitions share.
+pub(crate) const REGIONS: &str = "regions";
+
 /// Counts applied events after the commit.
 pub(crate) const COUNTED: &str = "ledger_events_total";
 
@@ -32,7 +36,8 @@ pub(crate) const TABLE: &str = "CREATE TABLE ledger (
     order_id uuid PRIMARY KEY,
     sequences bigint[] NOT NULL DEFAULT '{}',
     detail text NOT NULL DEFAULT '' CHECK (detail <> 'refused')
-)";
+);
+CREATE TABLE regions (region integer PRIMARY KEY, events bigint NOT NULL DEFAULT 0)";
 
 /// Faults that a test asks for.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(crate) struct Faults {
     pub(crate) gate: Semaphore,
     /// Whether `load` and `store` panic where an event asks for it.
     pub(crate) panics: AtomicBool,
+    /// The partitions of each transaction that began to load, in their order.
+    pub(crate) loads: Mutex<Vec<BTreeSet<i32>>>,
 }
 
 impl Faults {
@@ -51,6 +58,7 @@ impl Faults {
             failures_before_commit: AtomicU32::new(0),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             panics: AtomicBool::new(true),
+            loads: Mutex::default(),
         }
     }
 
@@ -70,6 +78,8 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     entries: BTreeMap<Uuid, Entry>,
+    /// What is added to the rows of regions.
+    regions: BTreeMap<i32, i64>,
 }
 
 pub(crate) fn subscriptions() -> Subscriptions<Ledger> {
@@ -102,6 +112,21 @@ fn record_cancellation(ledger: &mut Ledger, event: &OrderCancelled, _: Context<'
     Ok(())
 }
 
+/// How much events add to each region: two regions for each event that counts.
+fn regions(events: &[Received<AnyEvent>]) -> BTreeMap<i32, i64> {
+    let mut regions = BTreeMap::new();
+    for received in events {
+        if let AnyEvent::OrderCancelled(event) = &received.event
+            && event.detail.as_deref() == Some(REGIONS)
+        {
+            for byte in &event.order_id.as_bytes()[14..] {
+                *regions.entry(i32::from(byte % 4)).or_default() += 1;
+            }
+        }
+    }
+    regions
+}
+
 impl UnitOfWork for Ledger {
     type Event = AnyEvent;
     type Deps = std::sync::Arc<Faults>;
@@ -111,6 +136,8 @@ impl UnitOfWork for Ledger {
         conn: &mut PgConnection,
         events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
+        let partitions = events.iter().map(|received| received.partition).collect();
+        faults.loads.lock().expect("no panic").push(partitions);
         faults.panic_if(events.iter().any(|received| {
             matches!(&received.event, AnyEvent::OrderCancelled(event) if event.detail.as_deref() == Some(PANICS_IN_LOAD))
         }));
@@ -130,13 +157,23 @@ impl UnitOfWork for Ledger {
             "SELECT order_id, sequences, detail FROM ledger WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
         )
         .bind(&ids)
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
         let entries = rows
             .into_iter()
             .map(|(id, sequences, detail)| (id, Entry { loaded: sequences.len(), sequences, detail }))
             .collect();
-        Ok(Self { entries })
+        let regions = regions(events);
+        let ids: Vec<i32> = regions.keys().copied().collect();
+        for statement in [
+            "INSERT INTO regions SELECT unnest($1::integer[]) ORDER BY 1 ON CONFLICT DO NOTHING",
+            "SELECT FROM regions WHERE region = ANY($1) ORDER BY region FOR UPDATE",
+        ] {
+            if !ids.is_empty() {
+                sqlx::query(statement).bind(&ids).execute(&mut *conn).await?;
+            }
+        }
+        Ok(Self { entries, regions })
     }
 
     fn after_commit(&self) -> AfterCommit {
@@ -154,8 +191,15 @@ impl UnitOfWork for Ledger {
                 .execute(&mut *conn)
                 .await?;
         }
+        for (region, events) in self.regions {
+            sqlx::query("UPDATE regions SET events = events + $2 WHERE region = $1")
+                .bind(region)
+                .bind(events)
+                .execute(&mut *conn)
+                .await?;
+        }
         faults.panic_if(panics);
-        let _permit = faults.gate.acquire().await.expect("never closed");
+        faults.gate.acquire().await.expect("never closed").forget();
         let left = faults
             .failures_before_commit
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));

@@ -47,7 +47,7 @@ impl Stack {
     pub(crate) async fn start() -> Self {
         let database = TestDatabase::create("inbox", async |pool| {
             inbox::migrate(&mut *pool.acquire().await?).await?;
-            sqlx::query(TABLE).execute(pool).await?;
+            sqlx::raw_sql(TABLE).execute(pool).await?;
             Ok(())
         })
         .await;
@@ -79,7 +79,15 @@ impl Stack {
     }
 
     pub(crate) fn consume_on(&mut self, bus: Arc<dyn Bus>, group: &str) -> ConsumerStatus {
-        let consumer = self.consumer_on(bus, self.database.database().clone(), group);
+        self.run(self.consumer_on(bus, self.database.database().clone(), group))
+    }
+
+    /// The same with another way to the database.
+    pub(crate) fn consume_through(&mut self, database: Database, group: &str) -> ConsumerStatus {
+        self.run(self.consumer(database, group))
+    }
+
+    fn run(&mut self, consumer: Consumer) -> ConsumerStatus {
         let status = consumer.status();
         self.redrive = Some(consumer.redrive());
         let shutdown = self.shutdown.clone();

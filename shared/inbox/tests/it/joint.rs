@@ -1,0 +1,401 @@
+//! Partitions of a member are applied together, and no partition does harm to another (docs/adr/0015).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::AnyEvent;
+use contracts::clock::new_id;
+use contracts::topics::PARTITIONS;
+use database::{Bounds, Database};
+use messaging::partition_for_key;
+use sqlx::postgres::PgSslMode;
+use testkit::exposition::Recorded;
+use testkit::proxy::Proxy;
+use testkit::wait::eventually;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::ledger::{Faults, REGIONS};
+use crate::stack::{Stack, TIMEOUT, cancelled, confirmed, stopped};
+use crate::wire::Wire;
+
+pub(crate) const GROUP: &str = "tidings.ledger";
+pub(crate) const ALL: [i32; 6] = [0, 1, 2, 3, 4, 5];
+
+/// Orders whose keys lie on partitions 0, 1, and so on.
+pub(crate) fn orders_of_each() -> Vec<Uuid> {
+    let of = |wanted| {
+        let lies_there = |order: &Uuid| partition_for_key(order.to_string().as_bytes(), PARTITIONS) == wanted;
+        std::iter::repeat_with(new_id).find(lies_there).unwrap()
+    };
+    (0..PARTITIONS).map(of).collect()
+}
+
+/// A confirmation of each of these orders.
+pub(crate) fn confirmations(orders: &[Uuid]) -> Vec<AnyEvent> {
+    orders.iter().map(|order| confirmed(*order, 2)).collect()
+}
+
+impl Stack {
+    /// Each partition has applied a batch, and joins the others from now on.
+    pub(crate) async fn until_joined(&self) -> Vec<Uuid> {
+        let orders = orders_of_each();
+        for order in &orders {
+            self.publish(&confirmed(*order, 1)).await;
+        }
+        self.caught_up().await;
+        orders
+    }
+
+    /// Begins a transaction of partition 0 alone, which stays open until the gate gives it a permit.
+    pub(crate) async fn begin_alone(&self) -> Uuid {
+        self.faults.gate.forget_permits(usize::MAX);
+        let before = self.loads().len();
+        let order = orders_of_each()[0];
+        self.publish(&confirmed(order, 1)).await;
+        assert_eq!(self.until_loads(before + 1).await[before], BTreeSet::from([0]));
+        order
+    }
+
+    pub(crate) fn loads(&self) -> Vec<BTreeSet<i32>> {
+        self.faults.loads.lock().unwrap().clone()
+    }
+
+    async fn until_loads(&self, count: usize) -> Vec<BTreeSet<i32>> {
+        eventually("so many transactions have begun", TIMEOUT, async || {
+            let loads = self.loads();
+            if loads.len() >= count { Ok(loads) } else { Err(loads) }
+        })
+        .await
+    }
+
+    /// Leaves a transaction open that has these events of new orders, whose partitions are `expected`, and gives the orders. They
+    /// are offered while another transaction is open. Whether one came too late is known only afterwards: then it begins anew.
+    pub(crate) async fn hold(
+        &self,
+        expected: &[i32],
+        events: impl Fn(&[Uuid]) -> Vec<AnyEvent>,
+    ) -> Vec<Uuid> {
+        let expected: BTreeSet<i32> = expected.iter().copied().collect();
+        eventually("all events are in one transaction", TIMEOUT, async || {
+            self.begin_alone().await;
+            let (orders, before) = (orders_of_each(), self.loads().len());
+            for event in events(&orders) {
+                self.publish(&event).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.faults.gate.add_permits(1);
+            let loads = self.until_loads(before + 1).await;
+            if loads[before] == expected {
+                return Ok(orders);
+            }
+            self.release();
+            self.caught_up().await;
+            Err(loads)
+        })
+        .await
+    }
+
+    pub(crate) fn release(&self) {
+        self.faults.gate.add_permits(10_000);
+    }
+
+    /// In how many transactions these orders got their last effects.
+    pub(crate) async fn transactions(&self, orders: &[Uuid]) -> i64 {
+        sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM ledger WHERE order_id = ANY($1)")
+            .bind(orders)
+            .fetch_one(self.database.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Waits until each of these orders has these effects.
+    pub(crate) async fn until_effects(&self, orders: &[Uuid], effects: &[i64]) {
+        eventually("the events have their effects", TIMEOUT, async || {
+            for order in orders {
+                let found = self.effects(*order).await;
+                if found != effects {
+                    return Err((*order, found));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    async fn change_position(&self, statement: &'static str) {
+        sqlx::query(statement).execute(self.database.pool()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_partitions_have_is_applied_in_one_transaction() {
+    let mut stack = Stack::start().await;
+    stack.consume_as(GROUP);
+    stack.until_joined().await;
+    let orders = stack.hold(&ALL, confirmations).await;
+    stack.release();
+    stack.caught_up().await;
+    assert_eq!(stack.transactions(&orders).await, 1);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_has_no_more_records_than_the_bound_and_no_partition_is_left_out() {
+    let mut stack = Stack::start().await;
+    stack.max_batch_records = 4;
+    stack.consume_as(GROUP);
+    let orders = stack.until_joined().await;
+    stack.begin_alone().await;
+    for sequence in 2..=6 {
+        for order in &orders {
+            stack.publish(&confirmed(*order, sequence)).await;
+        }
+    }
+    stack.release();
+    stack.caught_up().await;
+    stack.until_effects(&orders, &[1, 2, 3, 4, 5, 6]).await;
+    let largest: i64 = sqlx::query_scalar(
+        "SELECT max(events) FROM (SELECT count(*) AS events FROM inbox.events GROUP BY xmin::text) AS transactions",
+    )
+    .fetch_one(stack.database.pool())
+    .await
+    .unwrap();
+    assert!(largest <= 4, "{largest} events in a transaction");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_position_leaves_the_joint_batch_and_the_others_commit() {
+    let mut stack = Stack::start().await;
+    stack.consume_as(GROUP);
+    let orders = stack.until_joined().await;
+    stack.begin_alone().await;
+    // The new owner of partition 1 has applied what comes.
+    stack
+        .change_position(
+            "UPDATE inbox.consumer_positions SET next_offset = next_offset + 1 WHERE partition = 1",
+        )
+        .await;
+    let before = stack.loads().len();
+    for event in confirmations(&orders[1..]) {
+        stack.publish(&event).await;
+    }
+    stack.release();
+    stack.caught_up().await;
+    stack.until_effects(&orders[2..], &[1, 2]).await;
+    assert_eq!(stack.effects(orders[1]).await, [1]);
+    assert!(stack.loads()[before..].iter().all(|load| !load.contains(&1)));
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_another_log_is_never_applied() {
+    let mut stack = Stack::start().await;
+    stack.consume_as(GROUP);
+    let orders = stack.until_joined().await;
+    // A rebase, at the same offset: what is read from now on is of the former log until the position is read again.
+    stack.change_position("UPDATE inbox.consumer_positions SET log = log + 1 WHERE partition = 1").await;
+    for event in confirmations(&orders) {
+        stack.publish(&event).await;
+    }
+    stack.caught_up().await;
+    let logs: Vec<(i32, i32)> = sqlx::query_as(
+        r#"SELECT DISTINCT partition, log FROM inbox.events WHERE "offset" > 0 ORDER BY partition"#,
+    )
+    .fetch_all(stack.database.pool())
+    .await
+    .unwrap();
+    assert_eq!(logs, [(0, 1), (1, 2), (2, 1), (3, 1), (4, 1), (5, 1)]);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_another_member_has_stopped_is_applied_no_further() {
+    let mut stack = Stack::start().await;
+    let status = stack.consume_as(GROUP);
+    let orders = stack.until_joined().await;
+    stack
+        .change_position(
+            "UPDATE inbox.consumer_positions SET stopped_reason = 'another log', stopped_at = now() WHERE partition = 1",
+        )
+        .await;
+    for event in confirmations(&orders) {
+        stack.publish(&event).await;
+    }
+    assert_eq!(stopped(&status).await, "another log");
+    stack.until_effects(&orders[2..], &[1, 2]).await;
+    assert_eq!(stack.effects(orders[1]).await, [1]);
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_locked_position_keeps_out_its_partition_alone() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    stack.consume_as(GROUP);
+    let orders = stack.until_joined().await;
+    stack.begin_alone().await;
+    let mut owner = stack.database.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM inbox.consumer_positions WHERE partition = 1 FOR UPDATE")
+        .execute(&mut *owner)
+        .await
+        .unwrap();
+    let locked_since = Instant::now();
+    for event in confirmations(&orders[1..]) {
+        stack.publish(&event).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stack.release();
+    stack.until_effects(&orders[2..], &[1, 2]).await;
+    assert_eq!(stack.effects(orders[1]).await, [1]);
+    // Its own transaction waits for four seconds; no other one fails.
+    let failed = recorded.read().sum("inbox_retries_total", &[]).unwrap_or_default();
+    assert!(failed <= (locked_since.elapsed().as_secs_f64() / 4.0).floor(), "{failed} failures");
+    owner.rollback().await.unwrap();
+    stack.until_effects(&orders[1..], &[1, 2]).await;
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_member_commits_nothing_of_its_joint_batch_and_delays_the_new_owner_within_a_bound() {
+    let mut stack = Stack::start().await;
+    let server = stack.database.database().options();
+    let proxy = Proxy::start(format!("{}:{}", server.get_host(), server.get_port())).await.unwrap();
+    let options = server.clone().host("127.0.0.1").port(proxy.address().port()).ssl_mode(PgSslMode::Disable);
+    let bounds = Bounds { work: Duration::from_secs(12), request: Duration::from_secs(6) };
+    stack.consume_through(Database::new(options, 10, bounds), GROUP);
+    stack.until_joined().await;
+    let orders = stack.hold(&ALL, confirmations).await;
+    // The server holds its locks, and hears nothing of it any more.
+    proxy.silence_all();
+    let frozen = std::mem::replace(&mut stack.faults, Arc::new(Faults::none()));
+    stack.consume_as("tidings.ledger-new-owner");
+    let waits_since = Instant::now();
+    stack.until_effects(&orders, &[2]).await;
+    assert!(waits_since.elapsed() < Duration::from_secs(18), "{:?}", waits_since.elapsed());
+    proxy.serve();
+    frozen.gate.add_permits(10_000);
+    let more = confirmations(&orders);
+    for event in &more {
+        stack.publish(event).await;
+    }
+    stack.until_effects(&orders, &[2, 2]).await;
+    stack.stop().await;
+    stack.until_effects(&orders, &[2, 2]).await;
+}
+
+#[tokio::test]
+async fn joint_batches_of_two_members_over_the_same_rows_never_deadlock() {
+    let recorded = Recorded::start();
+    let mut stack = Stack::start().await;
+    let members = [stack.consume_as(GROUP), stack.consume_as(GROUP)];
+    eventually("the members share the partitions", TIMEOUT, async || {
+        let counts = members.each_ref().map(|status| status.partitions().len());
+        if counts == [3, 3] { Ok(()) } else { Err(counts) }
+    })
+    .await;
+    stack.until_joined().await;
+    let retried = recorded.read().sum("inbox_retries_total", &[]).unwrap_or_default();
+    for _ in 0..300 {
+        stack.publish(&cancelled(new_id(), 1, REGIONS)).await;
+    }
+    stack.caught_up().await;
+    let counted: i64 = sqlx::query_scalar("SELECT sum(events)::bigint FROM regions")
+        .fetch_one(stack.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(counted, 600);
+    let loads = stack.loads();
+    assert!(loads.iter().any(|load| load.len() > 1), "no joint batch");
+    let failed = recorded.read().sum("inbox_retries_total", &[]).unwrap_or_default() - retried;
+    assert!(failed < 0.5, "{failed} transactions failed");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_partition_withdraws_its_offer_and_is_applied_once_when_it_comes_back() {
+    let mut stack = Stack::start().await;
+    let first = stack.consume_as(GROUP);
+    let orders = stack.until_joined().await;
+    stack.begin_alone().await;
+    for event in confirmations(&orders[1..]) {
+        stack.publish(&event).await;
+    }
+    let held = std::mem::replace(&mut stack.faults, Arc::new(Faults::none()));
+    let second = stack.consumer(stack.database.another(), GROUP);
+    let (status, stop) = (second.status(), tokio_util::sync::CancellationToken::new());
+    let mut running = tokio::task::JoinSet::new();
+    let shutdown = stop.clone();
+    running.spawn(async move { second.run(shutdown).await.unwrap() });
+    // Its transaction is still open, and has only what it has taken.
+    let moved = eventually("the workers of revoked partitions have ended", TIMEOUT, async || {
+        let (mine, theirs) = (first.partitions(), status.partitions());
+        let (both, moved): (Vec<_>, Vec<_>) =
+            theirs.into_keys().filter(|id| id.partition != 0).partition(|id| mine.contains_key(id));
+        let moved: Vec<i32> = moved.into_iter().map(|id| id.partition).collect();
+        if both.is_empty() && moved.len() >= 2 { Ok(moved) } else { Err((both, moved)) }
+    })
+    .await;
+    let theirs: Vec<Uuid> = ALL
+        .into_iter()
+        .zip(&orders)
+        .filter(|(index, _)| moved.contains(index))
+        .map(|(_, order)| *order)
+        .collect();
+    stack.until_effects(&theirs, &[1, 2]).await;
+    held.gate.add_permits(10_000);
+    stack.caught_up().await;
+    stop.cancel();
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+    for event in confirmations(&orders[1..]) {
+        stack.publish(&event).await;
+    }
+    stack.caught_up().await;
+    stack.until_effects(&orders[1..], &[1, 2, 2]).await;
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_finishes_what_is_taken_and_withdraws_what_is_offered() {
+    let mut stack = Stack::start().await;
+    stack.consume_as(GROUP);
+    let orders = stack.until_joined().await;
+    let taken = stack.begin_alone().await;
+    for event in confirmations(&orders[1..]) {
+        stack.publish(&event).await;
+    }
+    stack.shutdown.cancel();
+    stack.faults.gate.add_permits(1);
+    stack.stop().await;
+    assert_eq!(stack.effects(taken).await, [1]);
+    stack.until_effects(&orders, &[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joint_batch_takes_as_many_statements_as_any_other() {
+    let mut stack = Stack::start().await;
+    let server = stack.database.database().options();
+    let wire = Wire::start(format!("{}:{}", server.get_host(), server.get_port())).await;
+    let options = server.clone().host("127.0.0.1").port(wire.port()).ssl_mode(PgSslMode::Disable);
+    let bounds = Bounds { work: Duration::from_secs(12), request: Duration::from_secs(6) };
+    stack.consume_through(Database::new(options, 10, bounds), GROUP);
+    stack.until_joined().await;
+    // Without those of the ledger: two, and one per order. Others than a batch's are shorter.
+    let generic = |from: usize, orders: usize| wire.transactions()[from..].iter().max().unwrap() - 2 - orders;
+    let before = wire.transactions().len();
+    stack.begin_alone().await;
+    stack.release();
+    stack.caught_up().await;
+    // BEGIN, positions, ids, floor, keys of dead letters, positions, COMMIT.
+    assert_eq!(generic(before, 1), 7);
+    let before = wire.transactions().len();
+    stack.hold(&ALL, confirmations).await;
+    stack.release();
+    stack.caught_up().await;
+    assert_eq!(generic(before, 6), 7);
+    stack.stop().await;
+}
