@@ -183,14 +183,31 @@ impl UnitOfWork for Ledger {
 
     async fn store(self, faults: &Self::Deps, conn: &mut PgConnection) -> Result<(), HandlerError> {
         let panics = self.entries.values().any(|entry| entry.detail == PANICS_IN_STORE);
-        for (order_id, entry) in self.entries {
-            sqlx::query("UPDATE ledger SET sequences = $2, detail = $3 WHERE order_id = $1")
-                .bind(order_id)
-                .bind(entry.sequences)
-                .bind(entry.detail)
-                .execute(&mut *conn)
-                .await?;
+        let mut details = (Vec::new(), Vec::new());
+        let mut added = (Vec::new(), Vec::new());
+        for (order_id, Entry { sequences, detail, loaded }) in self.entries {
+            for sequence in &sequences[loaded..] {
+                added.0.push(order_id);
+                added.1.push(*sequence);
+            }
+            details.0.push(order_id);
+            details.1.push(detail);
         }
+        sqlx::query(
+            "WITH added AS (
+                 SELECT order_id, array_agg(sequence ORDER BY place) AS sequences
+                 FROM unnest($3::uuid[], $4::bigint[]) WITH ORDINALITY AS a (order_id, sequence, place)
+                 GROUP BY order_id)
+             UPDATE ledger l SET sequences = l.sequences || added.sequences, detail = d.detail
+             FROM unnest($1::uuid[], $2::text[]) AS d (order_id, detail) JOIN added USING (order_id)
+             WHERE l.order_id = d.order_id",
+        )
+        .bind(details.0)
+        .bind(details.1)
+        .bind(added.0)
+        .bind(added.1)
+        .execute(&mut *conn)
+        .await?;
         for (region, events) in self.regions {
             sqlx::query("UPDATE regions SET events = events + $2 WHERE region = $1")
                 .bind(region)
