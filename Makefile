@@ -21,7 +21,7 @@ test test-kafka test-jaeger test-upgrade test-openapi test-k8s test-mutations te
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka bench bench-curves test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -87,6 +87,15 @@ test-with-kafka:
 verify-million: build-tests ## tidings verify over a million orders: time and memory (by hand: an hour, 40 GB of disk)
 	tests/components/with-kafka cargo test $(LOCKED) -p verify-campaign --test campaign -- \
 		--ignored --nocapture a_million_orders_hold_in_a_gigabyte
+
+# What the images run, and the program that measures it; nothing is built in the middle of a measurement.
+bench: bootstrap ## What the system costs, beside what its parts cost: docs/benchmarks (needs Java and Maven; ARGS=--help)
+	@tools/announce.sh "the five services, the command and the benchmarks as the images have them" 900
+	cargo build $(LOCKED) --profile image --bins $(addprefix --package ,$(PROGRAMS) bench)
+	TIDINGS_JAVA_OPTIMISED=1 tests/components/with-kafka target/image/bench $(ARGS)
+
+bench-curves: override ARGS := --curves $(ARGS)
+bench-curves: bench ## The same while one parameter grows (by hand: hours)
 
 test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \

@@ -1,0 +1,234 @@
+//! The command line: which rows, and where the results go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use chrono::SecondsFormat;
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use tidings::output;
+use tidings::up::options::RealKafka;
+use tidings::up::{StopSignals, to_terminal};
+use tokio::time::Instant;
+
+use crate::curves::Curve;
+use crate::kafka::Kafka;
+use crate::report::{Point, Report, Varied};
+use crate::rows::{Row, Setting};
+use crate::servers::Servers;
+use crate::{pages, plot};
+
+/// Measures what the system costs, beside what its parts cost, on real components in one run.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    after_help = "Examples:
+  make bench                                      all rows: about 15 minutes
+  make bench ARGS='--only accept --only idle'     two of them
+  make bench ARGS=--list                          what there is
+  make bench ARGS=--quick                         seconds for each: whether it runs, not how fast
+  make bench ARGS='--orders FILE.csv.gz'          real orders for the row `whole`, in the form of `tidings import --help`
+
+Prints a table for each row, and writes NAME.json, NAME.svg and README.md to docs/benchmarks (with --quick to target/benchmarks).
+Ends with 0 when everything was measured, also where a goal was missed. Ctrl-C stops every server that it started."
+)]
+pub struct Cli {
+    /// Runs this row or curve only (repeatable).
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(names()))]
+    only: Vec<String>,
+    /// Runs the curves instead of the rows: hours.
+    #[arg(long)]
+    curves: bool,
+    /// Lists rows and curves.
+    #[arg(long)]
+    list: bool,
+    /// Takes seconds for each row.
+    #[arg(long)]
+    quick: bool,
+    /// Where the results go [default: docs/benchmarks, with --quick target/benchmarks]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// A file of real orders, .csv or .csv.gz; made ones of the same size without it.
+    #[arg(long, value_name = "FILE")]
+    orders: Option<PathBuf>,
+    /// The folder of the services' binaries [default: that of this program]
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+    /// Apache Kafka on this machine, HOST:PORT.
+    #[arg(long, value_name = "HOST:PORT", env = "TIDINGS_TEST_KAFKA", hide_env_values = true)]
+    kafka: Option<String>,
+    /// The schema registry that belongs to it.
+    #[arg(long, value_name = "URL", env = "TIDINGS_TEST_REGISTRY", hide_env_values = true)]
+    registry: Option<String>,
+}
+
+impl Cli {
+    /// Runs what was asked for, until it is done or a signal comes.
+    ///
+    /// # Errors
+    /// When something is missing, or a row can't be measured.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        if self.list {
+            let print = to_terminal();
+            for subject in Subject::all() {
+                print(format!("{:<15} {}", subject.name(), subject.measures()));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut stop = StopSignals::listen()?;
+        // What is dropped here takes its processes along.
+        tokio::select! {
+            measured = self.measure() => measured.map(|()| ExitCode::SUCCESS),
+            () = stop.received() => Ok(ExitCode::from(130)),
+        }
+    }
+
+    async fn measure(&self) -> anyhow::Result<()> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+        let default = if self.quick { "target/benchmarks" } else { "docs/benchmarks" };
+        let out = self.out.clone().unwrap_or_else(|| root.join(default));
+        fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+        let setting = self.setting()?;
+        for subject in self.subjects() {
+            output::diagnostic(&format!("{}: {}", subject.name(), subject.measures()));
+            let report = self.report(subject, &setting, &root).await?;
+            to_terminal()(format!("\n{}\n\n{}", report.name, report.table()));
+            report.write(&out)?;
+            plot::draw(&report, &out)?;
+            pages::write(&out, &names())?;
+        }
+        output::diagnostic(&format!("written to {}", out.display()));
+        Ok(())
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let is_default = |subject: &Subject| matches!(subject, Subject::Curve(_)) == self.curves;
+        let is_named = |subject: &Subject| self.only.iter().any(|name| name == subject.name());
+        let all = Subject::all().into_iter();
+        if self.only.is_empty() { all.filter(is_default).collect() } else { all.filter(is_named).collect() }
+    }
+
+    async fn report(&self, subject: Subject, setting: &Setting, root: &Path) -> anyhow::Result<Report> {
+        let (started, name) = (Instant::now(), subject.name());
+        let servers = Servers::start(&setting.kafka, &setting.binaries).await?;
+        let mut report = Report {
+            name: name.to_owned(),
+            measures: subject.measures().to_owned(),
+            beside: subject.beside().to_owned(),
+            quick: self.quick,
+            measured_at: contracts::clock::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+            machine: servers.machine(root).await?,
+            ..Report::default()
+        };
+        match subject {
+            Subject::Row(row) => {
+                let measured = row.run(setting, &servers).await.with_context(|| format!("the row {name}"))?;
+                (report.figures, report.notes) = (measured.figures, measured.notes);
+            }
+            Subject::Curve(curve) => {
+                drop(servers);
+                let mut points = Vec::new();
+                for at in curve.values(self.quick) {
+                    output::diagnostic(&format!("{name}: {at} {}", curve.parameter()));
+                    let servers = Servers::start(&setting.kafka, &setting.binaries).await?;
+                    let figures = curve.point(setting, &servers, at).await;
+                    points.push(Point {
+                        at: at as f64,
+                        figures: figures.with_context(|| format!("{name} at {at}"))?,
+                    });
+                }
+                report.varied = Some(Varied { parameter: curve.parameter().to_owned(), points });
+            }
+        }
+        report.took_seconds = started.elapsed().as_secs_f64().round();
+        Ok(report)
+    }
+
+    fn setting(&self) -> anyhow::Result<Setting> {
+        let (Some(bootstrap_servers), Some(registry)) = (self.kafka.clone(), self.registry.clone()) else {
+            bail!(
+                "Apache Kafka and a registry are needed: `make bench` starts them (tests/components/with-kafka, which needs Java and Maven)"
+            );
+        };
+        let binaries = match &self.binaries {
+            Some(folder) => folder.clone(),
+            None => {
+                let own = std::env::current_exe().context("where is this program?")?;
+                own.parent().map(Path::to_owned).unwrap_or_default()
+            }
+        };
+        for service in tidings::services::ServiceName::NAMES {
+            let binary = binaries.join(service);
+            anyhow::ensure!(binary.is_file(), "{} is missing: `make bench` builds it", binary.display());
+        }
+        let kafka = Kafka::find(RealKafka { bootstrap_servers, registry })?;
+        Ok(Setting { kafka, binaries, quick: self.quick, orders: self.orders.clone() })
+    }
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Row(Row),
+    Curve(Curve),
+}
+
+impl Subject {
+    /// The rows, then the curves.
+    fn all() -> Vec<Self> {
+        Row::ALL.into_iter().map(Self::Row).chain(Curve::ALL.into_iter().map(Self::Curve)).collect()
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Row(row) => row.name(),
+            Self::Curve(curve) => curve.name(),
+        }
+    }
+
+    const fn measures(self) -> &'static str {
+        match self {
+            Self::Row(row) => row.measures(),
+            Self::Curve(curve) => curve.measures(),
+        }
+    }
+
+    const fn beside(self) -> &'static str {
+        match self {
+            Self::Row(row) => row.beside(),
+            Self::Curve(curve) => curve.beside(),
+        }
+    }
+}
+
+/// The names of all, in their order.
+fn names() -> Vec<&'static str> {
+    Subject::all().into_iter().map(Subject::name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_takes_every_row_and_curve_by_its_name() {
+        Cli::command().debug_assert();
+        for name in names() {
+            let parsed = Cli::try_parse_from(["bench", "--only", name]).unwrap();
+            assert_eq!(parsed.subjects().iter().map(|subject| subject.name()).collect::<Vec<_>>(), [name]);
+        }
+        assert!(Cli::try_parse_from(["bench", "--only", "nothing"]).is_err());
+    }
+
+    #[test]
+    fn without_names_it_runs_the_rows_or_the_curves() {
+        let subjects =
+            |options: &[&str]| Cli::try_parse_from([&["bench"], options].concat()).unwrap().subjects();
+        assert_eq!(subjects(&[]).len(), Row::ALL.len());
+        assert_eq!(subjects(&["--curves"]), Curve::ALL.map(Subject::Curve));
+    }
+}

@@ -1,0 +1,113 @@
+//! `docs/benchmarks/README.md`: the tables of all reports that stand beside it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::machine::Machine;
+use crate::report::Report;
+
+const HEAD: &str = "<!-- Written by `make bench` from the files beside it. -->
+
+# Benchmarks
+
+Each row runs the programs that the images contain (`--profile image`) on Apache Kafka and on a PostgreSQL that syncs each
+commit to disk, and measures beside it, in the same run, what the same machine does without them. The ratio is the
+result: absolute figures differ from machine to machine, and from hour to hour on a shared one. [ADR
+39](../adr/0039-a-figure-is-a-ratio.md) says what a figure is; [`tests/bench`](../../tests/bench/README.md) how to run it.
+
+";
+
+/// Writes the page from the reports of a folder: rows in the order of `order`, then curves.
+///
+/// # Errors
+/// When a report can't be read, or the page not be written.
+pub(crate) fn write(folder: &Path, order: &[&str]) -> anyhow::Result<()> {
+    let mut reports = Report::read_all(folder)?;
+    let place = |report: &Report| order.iter().position(|name| *name == report.name).unwrap_or(usize::MAX);
+    reports.sort_by_key(place);
+    let file = folder.join("README.md");
+    fs::write(&file, page(&reports)).with_context(|| format!("writing {}", file.display()))
+}
+
+fn page(reports: &[Report]) -> String {
+    let mut text = HEAD.to_owned();
+    for (kind, title) in [(false, "Rows"), (true, "Curves")] {
+        let of_kind: Vec<&Report> = reports.iter().filter(|report| report.varied.is_some() == kind).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "## {title}\n");
+        for report in of_kind {
+            let _ = writeln!(text, "### {}\n", report.name);
+            let _ =
+                writeln!(text, "{}\n", wrapped(&format!("{} Beside it: {}", report.measures, report.beside)));
+            text.push_str(&report.table());
+            let mut said = format!(
+                "Measured {} in {:.0} s {}.",
+                report.measured_at,
+                report.took_seconds,
+                machine(&report.machine)
+            );
+            if report.quick {
+                said.push_str(" **A run of seconds (`--quick`): its figures say nothing.**");
+            }
+            let _ = writeln!(text, "\n{}", wrapped(&said));
+            for note in &report.notes {
+                let _ = writeln!(text, "\n{}", wrapped(note));
+            }
+            if report.varied.is_some() || report.figures.iter().any(|figure| figure.share_of_goal().is_some())
+            {
+                let _ = writeln!(text, "\n![{} as a picture]({}.svg)", report.name, report.name);
+            }
+            text.push('\n');
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn machine(machine: &Machine) -> String {
+    let Machine { cores, model, memory_gb, kernel, postgres, kafka, commit, load_average } = machine;
+    format!(
+        "at commit {commit} on {cores} cores ({model}), {memory_gb:.0} GB of memory, Linux {kernel}, PostgreSQL {postgres}, Apache \
+         Kafka {kafka}; load average before it {load_average:.1}"
+    )
+}
+
+/// Broken into lines of at most 120 characters.
+fn wrapped(text: &str) -> String {
+    const WIDTH: usize = 120;
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        let Some(line) = lines.last_mut() else { break };
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_one_width_and_lose_no_word() {
+        let text = "word and longer-word ".repeat(40);
+        let wrapped = wrapped(&text);
+        assert!(wrapped.lines().all(|line| line.chars().count() <= 120 && !line.is_empty()));
+        assert_eq!(
+            wrapped.split_whitespace().collect::<Vec<_>>(),
+            text.split_whitespace().collect::<Vec<_>>()
+        );
+    }
+}

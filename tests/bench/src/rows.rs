@@ -1,0 +1,106 @@
+//! The rows of the headline, one module each.
+
+pub(crate) mod accept;
+mod hot;
+mod idle;
+pub(crate) mod relay_poll;
+mod rest;
+mod whole;
+
+use std::path::PathBuf;
+
+use crate::figures::Figure;
+use crate::kafka::Kafka;
+use crate::servers::Servers;
+
+/// A row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    Accept,
+    RelayPoll,
+    Whole,
+    Hot,
+    Idle,
+    Rest,
+}
+
+/// What a row has to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) kafka: Kafka,
+    /// The folder of the services' binaries.
+    pub(crate) binaries: PathBuf,
+    /// Whether it is to take seconds.
+    pub(crate) quick: bool,
+    /// A file of real orders.
+    pub(crate) orders: Option<PathBuf>,
+}
+
+/// What a row measured.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Row {
+    /// In the order in which they run.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Accept, Self::RelayPoll, Self::Whole, Self::Hot, Self::Idle, Self::Rest];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => accept::NAME,
+            Self::RelayPoll => relay_poll::NAME,
+            Self::Whole => whole::NAME,
+            Self::Hot => hot::NAME,
+            Self::Idle => idle::NAME,
+            Self::Rest => rest::NAME,
+        }
+    }
+
+    pub(crate) const fn measures(self) -> &'static str {
+        match self {
+            Self::Accept => accept::MEASURES,
+            Self::RelayPoll => relay_poll::MEASURES,
+            Self::Whole => whole::MEASURES,
+            Self::Hot => hot::MEASURES,
+            Self::Idle => idle::MEASURES,
+            Self::Rest => rest::MEASURES,
+        }
+    }
+
+    pub(crate) const fn beside(self) -> &'static str {
+        match self {
+            Self::Accept => accept::BESIDE,
+            Self::RelayPoll => relay_poll::BESIDE,
+            Self::Whole => whole::BESIDE,
+            Self::Hot => hot::BESIDE,
+            Self::Idle => idle::BESIDE,
+            Self::Rest => rest::BESIDE,
+        }
+    }
+
+    pub(crate) async fn run(self, setting: &Setting, servers: &Servers) -> anyhow::Result<Measured> {
+        match self {
+            Self::Accept => accept::run(setting, servers).await,
+            Self::RelayPoll => relay_poll::run(setting, servers).await,
+            Self::Whole => whole::run(setting, servers).await,
+            Self::Hot => hot::run(setting, servers).await,
+            Self::Idle => idle::run(setting, servers).await,
+            Self::Rest => rest::run(setting, servers).await,
+        }
+    }
+}
+
+impl Setting {
+    /// A number for a whole run, or one of a hundred for a quick one.
+    pub(crate) fn scaled(&self, full: u64) -> u64 {
+        if self.quick { (full / 100).max(1) } else { full }
+    }
+
+    /// Seconds of a whole run, or three for a quick one.
+    pub(crate) fn seconds(&self, full: u64) -> std::time::Duration {
+        std::time::Duration::from_secs(if self.quick { full.min(3) } else { full })
+    }
+}

@@ -1,0 +1,107 @@
+//! One service as a process of its own, beside nothing else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use embedded::ports::ReservedPort;
+use tidings::output;
+use tidings::services::ServiceName;
+use tidings::up::configuration::Settings;
+use tidings::up::process::{Spec, Watch, supervise, tail};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::load::Connection;
+use crate::servers::Servers;
+
+/// How long a service may take to be ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// A running service. It ends with this value; `stop` lets it end in its own way.
+pub(crate) struct ServiceProcess {
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
+    /// From the start of the process to its first answer that says that it is ready.
+    pub(crate) ready_after: Duration,
+    shutdown: CancellationToken,
+    supervisor: JoinSet<anyhow::Result<()>>,
+}
+
+impl ServiceProcess {
+    /// Starts a service without traces and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub(crate) async fn start(servers: &Servers, service: ServiceName, prefix: &str) -> anyhow::Result<Self> {
+        let mut started = Self::spawn(servers, service, prefix).await?;
+        let log = servers.files().join(format!("{service}.log"));
+        let began = Instant::now();
+        while !started.is_ready().await {
+            if began.elapsed() >= READY_TIMEOUT {
+                bail!("{service} is not ready; the end of its log:\n{}", tail(&log));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        started.ready_after = began.elapsed();
+        Ok(started)
+    }
+
+    /// Starts it and does not wait until it is ready.
+    pub(crate) async fn spawn(servers: &Servers, service: ServiceName, prefix: &str) -> anyhow::Result<Self> {
+        let port = ReservedPort::reserve(0)?;
+        let address = port.address();
+        let setting = |name: &str, value: &str| (format!("TIDINGS_{name}"), value.to_owned());
+        let settings = vec![
+            setting("HTTP__LISTEN", &address.to_string()),
+            setting("DATABASE__URL", &servers.database_of(service)),
+            setting("KAFKA__BOOTSTRAP_SERVERS", &servers.kafka.addresses.bootstrap_servers),
+            setting("REGISTRY__URL", &servers.kafka.addresses.registry),
+            setting("TOPICS__PREFIX", prefix),
+        ];
+        let spec = Spec {
+            name: service.to_string(),
+            port,
+            binary: servers.binaries.join(service.as_str()),
+            settings: Settings::Environment(settings),
+            log: servers.files().join(format!("{service}.log")),
+        };
+        let (watch, shutdown) = (Arc::new(Watch::default()), CancellationToken::new());
+        let mut supervisor = JoinSet::new();
+        let say = Arc::new(|line: String| output::diagnostic(&line));
+        supervisor.spawn(supervise(spec, Arc::clone(&watch), shutdown.clone(), say));
+        let began = Instant::now();
+        let pid = loop {
+            if let Some(pid) = watch.pid() {
+                break pid;
+            }
+            if let Some(ended) = supervisor.try_join_next() {
+                ended??;
+            }
+            anyhow::ensure!(began.elapsed() < READY_TIMEOUT, "{service} was not started");
+            sleep(LOOK_AGAIN).await;
+        };
+        Ok(Self { address, pid, ready_after: Duration::ZERO, shutdown, supervisor })
+    }
+
+    async fn is_ready(&self) -> bool {
+        let Ok(mut connection) = Connection::open(self.address).await else { return false };
+        matches!(connection.get("/health/ready").await, Ok(Some(_)))
+    }
+
+    /// Lets the service end.
+    ///
+    /// # Errors
+    /// When it could not be run.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        while let Some(ended) = self.supervisor.join_next().await {
+            ended.context("the supervisor of a service")??;
+        }
+        Ok(())
+    }
+}
