@@ -72,20 +72,12 @@ pub trait LeasedWork: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether an item is due, or waits for another attempt. Asked while calls have no answer.
+    /// After how long the first item is due, zero if it is already; none if there is no item. One that is leased is due when
+    /// its lease ends.
     ///
     /// # Errors
     /// When the store does not answer.
-    async fn is_waiting(&self) -> anyhow::Result<bool>;
-
-    /// After how long the first item that is not due yet will be; none if there is none. Without an answer the worker looks
-    /// from time to time.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
-        Ok(None)
-    }
+    async fn next_due_in(&self) -> anyhow::Result<Option<Duration>>;
 
     /// Does it. No transaction is open meanwhile.
     async fn perform(self: Arc<Self>, item: Self::Item) -> (Contact, Self::Outcome);

@@ -43,10 +43,6 @@ impl LeasedWork for MailDelivery {
         self.store.lease(limit).await.context("leasing due mails")
     }
 
-    async fn is_waiting(&self) -> anyhow::Result<bool> {
-        self.store.is_waiting().await.context("looking for mails that wait")
-    }
-
     async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
         self.store.next_due_in().await.context("looking for the next mail")
     }

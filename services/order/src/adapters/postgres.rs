@@ -17,7 +17,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use database::{Database, Operation};
 use events::Publisher;
 use service::group_commit::Commit;
-use sqlx::PgConnection;
 
 pub use batch::{Batch, BatchDeps};
 pub use deadlines::{Due, Position};
@@ -114,7 +113,7 @@ impl Transaction for PgTransaction {
     type Prepared = Announced;
 
     async fn lock(&mut self, order_ids: &[OrderId]) -> Result<Work, StoreError> {
-        lock(&mut self.transaction, order_ids).await
+        Ok(Work::new(heads::lock(&mut self.transaction, order_ids).await?))
     }
 
     async fn still_due(
@@ -156,20 +155,4 @@ impl Transaction for PgTransaction {
         self.outbox.wake();
         Ok(())
     }
-}
-
-/// Locks the heads of these orders in one sorted statement, and loads their state. Unknown orders are left out.
-///
-/// # Errors
-/// When the database refuses or a row is corrupt.
-pub async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Result<Work, StoreError> {
-    Ok(Work::new(heads::lock(conn, order_ids).await?))
-}
-
-/// Stores what was decided about locked and new orders: heads, events, read model, deadlines, outbox.
-///
-/// # Errors
-/// When an event can't be published, or the database refuses.
-pub async fn store(conn: &mut PgConnection, outcome: Outcome, outbox: &Publisher) -> Result<(), StoreError> {
-    Announced::new(outcome, outbox)?.store(conn, outbox).await
 }

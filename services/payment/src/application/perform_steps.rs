@@ -53,10 +53,6 @@ impl LeasedWork for SagaSteps {
         leased.holders.clone()
     }
 
-    async fn is_waiting(&self) -> anyhow::Result<bool> {
-        self.store.is_waiting().await.context("looking for steps that wait")
-    }
-
     async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
         self.store.next_due_in().await.context("looking for the next step of a saga")
     }

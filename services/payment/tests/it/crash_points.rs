@@ -147,8 +147,8 @@ impl LeasedWork for FaultySteps {
         self.0.lease(limit).await
     }
 
-    async fn is_waiting(&self) -> anyhow::Result<bool> {
-        self.0.is_waiting().await
+    async fn next_due_in(&self) -> anyhow::Result<Option<std::time::Duration>> {
+        self.0.next_due_in().await
     }
 
     async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {

@@ -66,8 +66,8 @@ impl LeasedWork for Counted {
         Ok(steps)
     }
 
-    async fn is_waiting(&self) -> anyhow::Result<bool> {
-        self.0.is_waiting().await
+    async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
+        self.0.next_due_in().await
     }
 
     async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {

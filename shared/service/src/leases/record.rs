@@ -109,8 +109,8 @@ mod tests {
             Ok(Vec::new())
         }
 
-        async fn is_waiting(&self) -> anyhow::Result<bool> {
-            Ok(false)
+        async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
+            Ok(None)
         }
 
         async fn perform(self: Arc<Self>, item: u32) -> (Contact, u32) {

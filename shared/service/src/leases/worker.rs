@@ -46,9 +46,9 @@ impl<W: LeasedWork> LeaseWorker<W> {
         };
         let items = if limit == 0 { Vec::new() } else { self.work.lease_within(&mut room).await? };
         self.pause.took(allowed, items.len());
-        // What waits for a second attempt is not due, and yet no sign of health while calls have no answer.
+        // An item, also one that waits for another attempt, is no sign of health while calls have no answer.
         let is_idle = items.is_empty() && calls.is_empty();
-        if is_idle && !(self.pause.is_unanswered() && self.work.is_waiting().await?) {
+        if is_idle && !(self.pause.is_unanswered() && self.work.next_due_in().await?.is_some()) {
             progress.idle();
         }
         let is_full = items.len() == limit && limit > 0;
@@ -191,9 +191,9 @@ mod tests {
             Ok(vec![(); items])
         }
 
-        async fn is_waiting(&self) -> anyhow::Result<bool> {
+        async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {
             self.0.asked.fetch_add(1, Ordering::SeqCst);
-            Ok(!self.0.is_done.load(Ordering::SeqCst))
+            Ok((!self.0.is_done.load(Ordering::SeqCst)).then_some(Duration::ZERO))
         }
 
         async fn perform(self: Arc<Self>, (): ()) -> (Contact, ()) {
@@ -234,10 +234,6 @@ mod tests {
             self.0.looks.fetch_add(1, Ordering::SeqCst);
             let due = self.0.due_at.lock().unwrap().take_if(|due_at| *due_at <= Instant::now());
             Ok(due.map(|_| ()).into_iter().collect())
-        }
-
-        async fn is_waiting(&self) -> anyhow::Result<bool> {
-            Ok(false)
         }
 
         async fn next_due_in(&self) -> anyhow::Result<Option<Duration>> {

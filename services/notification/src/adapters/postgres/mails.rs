@@ -157,24 +157,13 @@ impl MailStore {
         Ok(rows.into_iter().map(|row| row.into_mail(lease_id)).collect())
     }
 
-    /// After how long the first mail that is not due yet will be. Those that others have leased are due when their lease ends.
+    /// After how long the first mail is due; one that is leased is due when its lease ends.
     pub async fn next_due_in(&self) -> Result<Option<Duration>, sqlx::Error> {
         let due_at: Option<DateTime<Utc>> =
             sqlx::query_scalar("SELECT min(due_at) FROM mails WHERE due_at IS NOT NULL")
                 .fetch_one(self.database.statement(Operation::Worker))
                 .await?;
         Ok(due_at.map(|due_at| (due_at - now()).to_std().unwrap_or_default()))
-    }
-
-    /// Whether a mail is due, or waits for another attempt.
-    pub async fn is_waiting(&self) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM mails WHERE due_at IS NOT NULL
-                 AND (due_at <= $1 OR lease_id IS NULL AND attempts > 0))",
-        )
-        .bind(now())
-        .fetch_one(self.database.statement(Operation::Worker))
-        .await
     }
 
     /// Stores the outcomes. A mail whose lease was taken over is left alone.

@@ -6,7 +6,7 @@ use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, UnitOfWork}
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{StoreError, lock, store};
+use super::{Announced, StoreError, heads};
 use crate::adapters::metrics::Counts;
 use crate::adapters::watch::Watcher;
 use crate::application::{Work, WorkError};
@@ -53,7 +53,7 @@ impl UnitOfWork for Batch {
     ) -> Result<Self, HandlerError> {
         let order_ids: Vec<OrderId> =
             events.iter().filter_map(|received| received.event.order_id()).map(OrderId).collect();
-        Ok(Self { work: lock(conn, &order_ids).await.map_err(handler_error)? })
+        Ok(Self { work: Work::new(heads::lock(conn, &order_ids).await.map_err(handler_error)?) })
     }
 
     fn after_commit(&self) -> AfterCommit {
@@ -62,7 +62,8 @@ impl UnitOfWork for Batch {
     }
 
     async fn store(self, deps: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
-        store(conn, self.work.finish(), &deps.outbox).await.map_err(handler_error)
+        let announced = Announced::new(self.work.finish(), &deps.outbox).map_err(StoreError::from);
+        announced.map_err(handler_error)?.store(conn, &deps.outbox).await.map_err(handler_error)
     }
 
     fn committed(deps: &BatchDeps) {

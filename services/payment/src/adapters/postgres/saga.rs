@@ -45,24 +45,13 @@ impl SagaStore {
         self.database.transaction(Operation::Worker, |tx| self.lease_due(tx, room)).await
     }
 
-    /// After how long the first step that is not due yet will be. Those that others have leased are due when their lease ends.
+    /// After how long the first step is due; one that is leased is due when its lease ends.
     pub async fn next_due_in(&self) -> Result<Option<Duration>, sqlx::Error> {
         let due_at: Option<DateTime<Utc>> =
             sqlx::query_scalar("SELECT min(due_at) FROM payments WHERE due_at IS NOT NULL")
                 .fetch_one(self.database.statement(Operation::Worker))
                 .await?;
         Ok(due_at.map(|due_at| (due_at - now()).to_std().unwrap_or_default()))
-    }
-
-    /// Whether a step is due, or waits for another attempt.
-    pub async fn is_waiting(&self) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM payments WHERE due_at IS NOT NULL
-                 AND (due_at <= $1 OR lease_id IS NULL AND attempts > 0))",
-        )
-        .bind(now())
-        .fetch_one(self.database.statement(Operation::Worker))
-        .await
     }
 
     /// Stores the answers and publishes what follows from them; with `go_on` also leases the steps that are due next.
