@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::curves::Curve;
 use crate::kafka::Kafka;
+use crate::machine::commit;
 use crate::report::{Point, Report, Varied};
 use crate::rows::{Row, Setting};
 use crate::servers::Servers;
@@ -91,9 +92,10 @@ impl Cli {
         let out = self.out.clone().unwrap_or_else(|| root.join(default));
         fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
         let setting = self.setting()?;
+        let commit = commit(&root);
         for subject in self.subjects() {
             output::diagnostic(&format!("{}: {}", subject.name(), subject.measures()));
-            let report = self.report(subject, &setting, &root).await?;
+            let report = self.report(subject, &setting, &commit).await?;
             to_terminal()(format!("\n{}\n\n{}", report.name, report.table()));
             report.write(&out)?;
             plot::draw(&report, &out)?;
@@ -110,7 +112,7 @@ impl Cli {
         if self.only.is_empty() { all.filter(is_default).collect() } else { all.filter(is_named).collect() }
     }
 
-    async fn report(&self, subject: Subject, setting: &Setting, root: &Path) -> anyhow::Result<Report> {
+    async fn report(&self, subject: Subject, setting: &Setting, commit: &str) -> anyhow::Result<Report> {
         let (started, name) = (Instant::now(), subject.name());
         let servers = Servers::start(&setting.kafka, &setting.binaries).await?;
         let mut report = Report {
@@ -119,7 +121,7 @@ impl Cli {
             beside: subject.beside().to_owned(),
             quick: self.quick,
             measured_at: contracts::clock::now().to_rfc3339_opts(SecondsFormat::Secs, true),
-            machine: servers.machine(root).await?,
+            machine: servers.machine(commit).await?,
             ..Report::default()
         };
         match subject {

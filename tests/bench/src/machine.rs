@@ -17,14 +17,14 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) postgres: String,
     pub(crate) kafka: String,
-    /// The commit that was built; with `-dirty` if files differed from it.
+    /// The commit of the working tree when the run began; with `-dirty` if files differed from it.
     pub(crate) commit: String,
     /// The load average of the last minute before the row: above 1, something else ran.
     pub(crate) load_average: f64,
 }
 
 impl Machine {
-    pub(crate) fn look(postgres: &str, kafka: &Kafka, root: &Path) -> Self {
+    pub(crate) fn look(postgres: &str, kafka: &Kafka, commit: &str) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -38,7 +38,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             postgres: postgres.to_owned(),
             kafka: kafka.version.clone(),
-            commit: commit(root),
+            commit: commit.to_owned(),
             load_average: read("/proc/loadavg")
                 .split(' ')
                 .next()
@@ -48,7 +48,8 @@ impl Machine {
     }
 }
 
-fn commit(root: &Path) -> String {
+/// The commit of the working tree at `root`; with `-dirty` where files differ from it.
+pub(crate) fn commit(root: &Path) -> String {
     let described = Command::new("git")
         .current_dir(root)
         .args(["describe", "--always", "--dirty", "--exclude", "*"])

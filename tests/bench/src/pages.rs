@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::machine::Machine;
-use crate::report::Report;
+use crate::report::{Report, headline};
 
 const HEAD: &str = "<!-- Written by `make bench` from the files beside it. -->
 
@@ -34,6 +34,8 @@ pub(crate) fn write(folder: &Path, order: &[&str]) -> anyhow::Result<()> {
 
 fn page(reports: &[Report]) -> String {
     let mut text = HEAD.to_owned();
+    let rows = reports.iter().filter(|report| report.varied.is_none());
+    let _ = writeln!(text, "## Headline\n\n{}", headline(rows));
     for (kind, title) in [(false, "Rows"), (true, "Curves")] {
         let of_kind: Vec<&Report> = reports.iter().filter(|report| report.varied.is_some() == kind).collect();
         if of_kind.is_empty() {
@@ -99,6 +101,21 @@ fn wrapped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::{Figure, Goal};
+
+    #[test]
+    fn the_page_has_the_headline_then_each_row_with_its_machine() {
+        let figures = vec![Figure::new("CPU", "ms", 0.6).goal(Goal::ValueAtMost(0.5))];
+        let machine = Machine { cores: 2, commit: "abc".to_owned(), ..Machine::default() };
+        let report = Report { name: "accept".to_owned(), quick: true, figures, machine, ..Report::default() };
+        let page = page(&[report]);
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+        assert!(
+            at("accept: CPU") < at("### accept") && at("### accept") < at("at commit abc on 2 cores"),
+            "{page}"
+        );
+        assert!(page.contains("(`--quick`)") && page.ends_with("(accept.svg)\n"), "{page}");
+    }
 
     #[test]
     fn lines_have_one_width_and_lose_no_word() {

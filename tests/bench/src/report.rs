@@ -74,6 +74,15 @@ impl Report {
     }
 }
 
+/// The figures of all reports that have a goal, each with its row.
+pub(crate) fn headline<'a>(reports: impl Iterator<Item = &'a Report>) -> String {
+    let of = |report: &'a Report| {
+        let with_goal = report.figures.iter().filter(|figure| figure.goal.is_some());
+        with_goal.map(|figure| Figure { name: format!("{}: {}", report.name, figure.name), ..figure.clone() })
+    };
+    table(&reports.flat_map(of).collect::<Vec<_>>())
+}
+
 /// A table in Markdown, aligned, so that it can be read as it is.
 fn table(figures: &[Figure]) -> String {
     let mut rows = vec![["what", "measured", "beside it", "ratio", "goal", "met"].map(str::to_owned)];
@@ -168,6 +177,15 @@ mod tests {
             lines.iter().map(|line| line.chars().count()).min(),
             lines.iter().map(|line| line.chars().count()).max()
         );
+    }
+
+    #[test]
+    fn the_headline_has_the_figures_with_a_goal_and_their_rows() {
+        let wanted = Figure::new("CPU", "ms", 0.6).goal(Goal::ValueAtMost(0.5));
+        let figures = vec![wanted, Figure::new("memory", "MB", 30.0)];
+        let report = Report { name: "accept".to_owned(), figures, ..Report::default() };
+        let text = headline([&report].into_iter());
+        assert!(text.contains("| accept: CPU | 0.600 ms") && !text.contains("memory"), "{text}");
     }
 
     #[test]

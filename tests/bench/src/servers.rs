@@ -50,12 +50,12 @@ impl Servers {
     }
 
     /// The machine and the versions.
-    pub(crate) async fn machine(&self, root: &Path) -> anyhow::Result<Machine> {
+    pub(crate) async fn machine(&self, commit: &str) -> anyhow::Result<Machine> {
         let mut server = self.connect("postgres").await?;
         let version: String =
             sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&mut server).await?;
         let number = version.split(' ').next().unwrap_or_default();
-        Ok(Machine::look(number, &self.kafka, root))
+        Ok(Machine::look(number, &self.kafka, commit))
     }
 
     /// The process to which PostgreSQL's other processes belong.

@@ -17,7 +17,7 @@ use crate::system::{Driven, System, customer};
 
 pub(super) const NAME: &str = "whole";
 pub(super) const MEASURES: &str = "Orders of 22 lines on average from placed to ended, through the five services with tracing: at full \
-    speed on 32 connections, then at half of what was accepted and ended.";
+    speed on 32 connections, then at half of the rate at which they ended.";
 pub(super) const BESIDE: &str = "nothing: the CPU time is split by process instead.";
 
 const PREFIX: &str = "bench-whole";
