@@ -30,6 +30,7 @@ use crate::{pages, plot};
   make bench ARGS='--only accept --only idle'     two of them
   make bench ARGS=--list                          what there is
   make bench ARGS=--quick                         seconds for each: whether it runs, not how fast
+  make bench ARGS=--pages                         tables and pictures anew from docs/benchmarks/*.json
   make bench ARGS='--orders FILE.csv.gz'          real orders for the row `whole`, in the form of `tidings import --help`
 
 Prints a table for each row, and writes NAME.json, NAME.svg and README.md to docs/benchmarks (with --quick to target/benchmarks).
@@ -45,6 +46,9 @@ pub struct Cli {
     /// Lists rows and curves.
     #[arg(long)]
     list: bool,
+    /// Writes pictures and page anew from the results that are there, and measures nothing.
+    #[arg(long)]
+    pages: bool,
     /// Takes seconds for each row.
     #[arg(long)]
     quick: bool,
@@ -78,6 +82,14 @@ impl Cli {
             }
             return Ok(ExitCode::SUCCESS);
         }
+        if self.pages {
+            let out = self.out()?;
+            for report in Report::read_all(&out)? {
+                plot::draw(&report, &out)?;
+            }
+            pages::write(&out, &names())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut stop = StopSignals::listen()?;
         // What is dropped here takes its processes along.
         tokio::select! {
@@ -87,12 +99,9 @@ impl Cli {
     }
 
     async fn measure(&self) -> anyhow::Result<()> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-        let default = if self.quick { "target/benchmarks" } else { "docs/benchmarks" };
-        let out = self.out.clone().unwrap_or_else(|| root.join(default));
-        fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+        let out = self.out()?;
         let setting = self.setting()?;
-        let commit = commit(&root);
+        let commit = commit(&root()?);
         for subject in self.subjects() {
             output::diagnostic(&format!("{}: {}", subject.name(), subject.measures()));
             let report = self.report(subject, &setting, &commit).await?;
@@ -103,6 +112,14 @@ impl Cli {
         }
         output::diagnostic(&format!("written to {}", out.display()));
         Ok(())
+    }
+
+    /// Where the results go.
+    fn out(&self) -> anyhow::Result<PathBuf> {
+        let default = if self.quick { "target/benchmarks" } else { "docs/benchmarks" };
+        let out = self.out.clone().map_or_else(|| root().map(|root| root.join(default)), Ok)?;
+        fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+        Ok(out)
     }
 
     fn subjects(&self) -> Vec<Subject> {
@@ -203,6 +220,12 @@ impl Subject {
             Self::Curve(curve) => curve.beside(),
         }
     }
+}
+
+/// The repository.
+fn root() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.canonicalize().with_context(|| format!("where is {}?", root.display()))
 }
 
 /// The names of all, in their order.

@@ -45,7 +45,7 @@ impl Curve {
 
     pub(crate) const fn beside(self) -> &'static str {
         match self {
-            Self::Backlog | Self::Finished => "nothing: the row relay-poll has librdkafka.",
+            Self::Backlog | Self::Finished => "nothing; the row relay-poll has librdkafka.",
             Self::Lines => "pgbench with the statements recorded for an order of as many lines.",
         }
     }

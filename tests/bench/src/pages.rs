@@ -13,12 +13,16 @@ const HEAD: &str = "<!-- Written by `make bench` from the files beside it. -->
 
 # Benchmarks
 
-Each row runs the programs that the images contain (`--profile image`) on Apache Kafka and on a PostgreSQL that syncs each
-commit to disk, and measures beside it, in the same run, what the same machine does without them. The ratio is the
+Each row runs the programs that the images contain (`--profile image`) on Apache Kafka and on a PostgreSQL that syncs
+each commit to disk, and measures beside it, in the same run, what the same machine does without them. The ratio is the
 result: absolute figures differ from machine to machine, and from hour to hour on a shared one. [ADR
-39](../adr/0039-a-figure-is-a-ratio.md) says what a figure is; [`tests/bench`](../../tests/bench/README.md) how to run it.
+39](../adr/0039-a-figure-is-a-ratio.md) says what a figure is, [`tests/bench`](../../tests/bench/README.md) how to
+measure.
 
 ";
+
+/// A load average above which something else must have run: what the row before left behind is below it.
+const BUSY: f64 = 4.0;
 
 /// Writes the page from the reports of a folder: rows in the order of `order`, then curves.
 ///
@@ -35,7 +39,16 @@ pub(crate) fn write(folder: &Path, order: &[&str]) -> anyhow::Result<()> {
 fn page(reports: &[Report]) -> String {
     let mut text = HEAD.to_owned();
     let rows = reports.iter().filter(|report| report.varied.is_none());
-    let _ = writeln!(text, "## Headline\n\n{}", headline(rows));
+    let _ = writeln!(text, "## Headline\n\n{}", headline(rows.clone()));
+    if let Some(first) = rows.clone().next() {
+        let _ = writeln!(text, "{}\n", wrapped(&format!("Measured {}.", machine(&first.machine))));
+    }
+    let busy: Vec<&str> =
+        rows.filter(|row| row.machine.load_average > BUSY).map(|row| row.name.as_str()).collect();
+    if !busy.is_empty() {
+        let said = format!("**The machine did other work while these were measured: {}.**", busy.join(", "));
+        let _ = writeln!(text, "{}\n", wrapped(&said));
+    }
     for (kind, title) in [(false, "Rows"), (true, "Curves")] {
         let of_kind: Vec<&Report> = reports.iter().filter(|report| report.varied.is_some() == kind).collect();
         if of_kind.is_empty() {
@@ -106,14 +119,16 @@ mod tests {
     #[test]
     fn the_page_has_the_headline_then_each_row_with_its_machine() {
         let figures = vec![Figure::new("CPU", "ms", 0.6).goal(Goal::ValueAtMost(0.5))];
-        let machine = Machine { cores: 2, commit: "abc".to_owned(), ..Machine::default() };
+        let machine = Machine { load_average: 9.0, cores: 2, commit: "abc".to_owned(), ..Machine::default() };
         let report = Report { name: "accept".to_owned(), quick: true, figures, machine, ..Report::default() };
         let page = page(&[report]);
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+        assert!(at("accept: CPU") < at("at commit abc on 2 cores"), "{page}");
         assert!(
-            at("accept: CPU") < at("### accept") && at("### accept") < at("at commit abc on 2 cores"),
+            at("at commit abc") < at("### accept") && at("### accept") < at("Measured in 0 s at commit abc"),
             "{page}"
         );
+        assert!(page.contains("while these were measured: accept.**"), "{page}");
         assert!(page.contains("(`--quick`)") && page.ends_with("(accept.svg)\n"), "{page}");
     }
 

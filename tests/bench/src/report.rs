@@ -106,7 +106,7 @@ fn curve(varied: &Varied) -> String {
     let mut rows = vec![vec![varied.parameter.clone()]];
     rows[0].extend(names.iter().map(|figure| format!("{} ({})", figure.name, figure.unit)));
     for point in &varied.points {
-        let mut row = vec![number(point.at)];
+        let mut row = vec![tidings::text::thousands(rounded(point.at))];
         row.extend(point.figures.iter().map(|figure| number(figure.value)));
         row.resize(rows[0].len(), String::new());
         rows.push(row);
@@ -177,6 +177,15 @@ mod tests {
             lines.iter().map(|line| line.chars().count()).min(),
             lines.iter().map(|line| line.chars().count()).max()
         );
+    }
+
+    #[test]
+    fn a_curve_has_a_row_for_each_value() {
+        let point = |at| Point { at, figures: vec![Figure::new("accepted", "orders/s", 5.0 * at)] };
+        let text = curve(&Varied { parameter: "lines".to_owned(), points: vec![point(1.0), point(300.0)] });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "| lines | accepted (orders/s) |");
+        assert_eq!(lines[3], "| 300   | 1,500               |");
     }
 
     #[test]

@@ -12,13 +12,14 @@ use tidings::import::{self, file};
 use super::{Measured, Setting};
 use crate::figures::{Figure, Goal};
 use crate::load::{Order, Orders};
+use crate::processes::{Memory, memory};
 use crate::servers::Servers;
 use crate::system::{Driven, System, customer};
 
 pub(super) const NAME: &str = "whole";
 pub(super) const MEASURES: &str = "Orders of 22 lines on average from placed to ended, through the five services with tracing: at full \
     speed on 32 connections, then at half of the rate at which they ended.";
-pub(super) const BESIDE: &str = "nothing: the CPU time is split by process instead.";
+pub(super) const BESIDE: &str = "nothing; the CPU time is split by process instead.";
 
 const PREFIX: &str = "bench-whole";
 const CONNECTIONS: usize = 32;
@@ -41,6 +42,7 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     let system = System::start(servers, PREFIX).await?;
     system.replenish(skus(&all), PLENTY).await?;
     let fast = system.drive(&sequence(first), CONNECTIONS, first.len() as u64, None).await?;
+    let memories: Vec<Memory> = system.pids().into_iter().map(|(_, pid)| memory(pid)).collect();
     let rate = fast.ended_per_second / 2.0;
     let count = half.min(rest.len() as u64);
     let calm = system.drive(&sequence(rest), CONNECTIONS, count, Some(rate)).await?;
@@ -48,10 +50,22 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     let source = if setting.orders.is_some() { "Real orders of a file" } else { "Made orders" };
     let lines: usize = first.iter().map(|order| order.lines.len()).sum();
     let lines = lines as f64 / first.len().max(1) as f64;
-    Ok(Measured {
-        figures: figures(&fast, &calm, rate),
-        notes: vec![format!("{source}, {lines:.1} lines on average.")],
-    })
+    let mut figures = figures(&fast, &calm, rate);
+    let sum = |part: fn(&Memory) -> f64| memories.iter().map(part).sum();
+    figures.push(Figure::new(
+        "memory of the five services after full speed",
+        "MB",
+        sum(|memory| memory.rss_mb),
+    ));
+    figures.push(
+        Figure::new(
+            "anonymous memory of the five services after full speed",
+            "MB",
+            sum(|memory| memory.anonymous_mb),
+        )
+        .goal(Goal::ValueAtMost(120.0)),
+    );
+    Ok(Measured { figures, notes: vec![format!("{source}, {lines:.1} lines on average.")] })
 }
 
 fn figures(fast: &Driven, calm: &Driven, rate: f64) -> Vec<Figure> {
