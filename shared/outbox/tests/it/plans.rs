@@ -76,6 +76,17 @@ async fn looks(stage: &Stage, index: &str) -> i64 {
     .unwrap()
 }
 
+/// How often this index was used so far.
+async fn scans_of(stage: &Stage, index: &str) -> i64 {
+    sqlx::query_scalar(
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE schemaname = 'outbox' AND indexrelname = $1",
+    )
+    .bind(index)
+    .fetch_one(stage.pool())
+    .await
+    .unwrap()
+}
+
 #[tokio::test]
 async fn rows_are_found_by_their_ids_although_statistics_know_of_nothing_unpublished() {
     let (stage, _) = Stage::in_memory().await;
@@ -116,4 +127,26 @@ async fn pages_are_read_from_the_index_of_unpublished_messages_although_statisti
     publish_all(&stage, relay).await;
     let looks = looks(&stage, "messages_0_pkey").await - before;
     assert!(looks < LOOKS * WAITING, "{looks} looks into the primary key for {WAITING} messages");
+}
+
+#[tokio::test]
+async fn the_age_of_the_oldest_message_is_found_although_statistics_know_of_nothing_published() {
+    let (stage, _) = Stage::in_memory().await;
+    keep_statistics(&stage).await;
+    append_messages(&stage, PUBLISHED).await;
+    gather_statistics(&stage).await;
+    finish_all(&stage).await;
+    append_messages(&stage, WAITING).await;
+    let (published, scans) =
+        (looks(&stage, "messages_0_pkey").await, scans_of(&stage, "messages_0_topic_id_idx").await);
+    let backlog = stage.backlog().await.unwrap();
+    assert_eq!(backlog.unpublished, WAITING);
+    // The session hands in all that it counted at once, when it has been idle for a while.
+    eventually("the sample is counted", TIMEOUT, async || {
+        let found = scans_of(&stage, "messages_0_topic_id_idx").await;
+        if found > scans { Ok(()) } else { Err(found) }
+    })
+    .await;
+    let looks = looks(&stage, "messages_0_pkey").await - published;
+    assert!(looks < PUBLISHED / 10, "{looks} looks into the primary key for a sample");
 }
