@@ -22,11 +22,12 @@ impl Backlog {
         // The plan must not depend on statistics that a burst has made stale: each part has its index.
         sqlx::query(
             "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-                 set_config('jit', 'off', true)",
+                 set_config('enable_sort', 'off', true), set_config('jit', 'off', true)",
         )
         .execute(&mut *transaction)
         .await?;
-        // Of each topic the message with the lowest id: ids are drawn before messages are inserted.
+        // Of each topic the message with the lowest id: ids are drawn before messages are inserted. In the order of the index
+        // of unpublished messages; by `topic = ... ORDER BY id` the primary key would do as well, with all that is published.
         sqlx::query_as(
             "WITH RECURSIVE topics (topic) AS (
                  (SELECT topic FROM outbox.unpublished() ORDER BY topic LIMIT 1)
@@ -40,10 +41,10 @@ impl Backlog {
                      AS oldest_age_s
              FROM topics t CROSS JOIN LATERAL (
                  SELECT m.created_at FROM outbox.unpublished() m
-                 WHERE m.topic = t.topic AND m.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
+                 WHERE m.topic >= t.topic AND m.topic <= t.topic AND m.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
                    AND (m.key IS NULL OR (m.topic, m.key) NOT IN (
                        SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
-                 ORDER BY m.id LIMIT 1
+                 ORDER BY m.topic, m.id LIMIT 1
              ) AS oldest",
         )
         .fetch_one(transaction)

@@ -135,12 +135,13 @@ pub(super) async fn due_topics(
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT page.topic FROM unnest($1::text[]) AS page (topic)
-         WHERE EXISTS (
-             SELECT FROM outbox.messages u
-             WHERE u.finished_at IS NULL AND u.topic = page.topic
+         WHERE (
+             SELECT u.id FROM outbox.messages u
+             WHERE u.finished_at IS NULL AND u.topic >= page.topic AND u.topic <= page.topic
                AND u.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
                AND (u.key IS NULL OR (u.topic, u.key) NOT IN (
-                   SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL)))",
+                   SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
+             ORDER BY u.topic, u.id LIMIT 1) IS NOT NULL",
     )
     .bind(topics)
     .fetch_all(conn)
