@@ -9,7 +9,6 @@ pub mod transaction;
 pub mod work;
 
 pub use dispatch::{Changes, DeadlineChange, Recorded, ViewChange};
-pub use idempotency::{Answer, CustomerKey, PlaceOutcome};
-pub use place_order::Placing;
+pub use idempotency::{Answer, CustomerKey, PlaceOutcome, Placing};
 pub use transaction::Transaction;
 pub use work::{Outcome, Stream, Work, WorkError};

@@ -19,7 +19,7 @@ const MAX_MEMBERS: usize = 64;
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// A group that takes longer no longer holds up the next one.
-const PATIENCE: Duration = Duration::from_millis(50);
+const NEXT_GROUP_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// How many groups are under way at once: while one waits for its commit, the other executes its statements.
 const AT_ONCE: usize = 2;
@@ -72,7 +72,7 @@ pub struct GroupCommit<C: Commit>(Arc<Groups<C>>);
 struct Groups<C: Commit> {
     work: C,
     queue: Mutex<Queue<C>>,
-    patience: Duration,
+    next_group_timeout: Duration,
     tasks: TaskTracker,
 }
 
@@ -96,12 +96,12 @@ enum Reply<C: Commit> {
 impl<C: Commit> GroupCommit<C> {
     /// Commits by this work.
     pub fn new(work: C) -> Self {
-        Self::with_patience(work, PATIENCE)
+        Self::with_timeout(work, NEXT_GROUP_TIMEOUT)
     }
 
-    fn with_patience(work: C, patience: Duration) -> Self {
+    fn with_timeout(work: C, next_group_timeout: Duration) -> Self {
         let queue = Mutex::new(Queue { waiting: VecDeque::new(), under_way: 0 });
-        Self(Arc::new(Groups { work, queue, patience, tasks: TaskTracker::new() }))
+        Self(Arc::new(Groups { work, queue, next_group_timeout, tasks: TaskTracker::new() }))
     }
 
     /// Commits the item, at once or with others that wait, and gives its answer after the commit.
@@ -139,7 +139,7 @@ impl<C: Commit> Groups<C> {
     async fn commit_groups(self: Arc<Self>) {
         while let Some(group) = self.next() {
             let mut committing = Box::pin(Arc::clone(&self).commit_group(group));
-            if timeout(self.patience, &mut committing).await.is_err() {
+            if timeout(self.next_group_timeout, &mut committing).await.is_err() {
                 self.tasks.spawn(committing);
             }
         }

@@ -1,8 +1,9 @@
 //! Idempotency keys: a request places at most one order, and is answered the same however often it is sent.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::domain::{CustomerId, OrderId};
+use crate::domain::{CustomerId, OrderId, Placement};
 
 /// A customer's key for one request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +19,17 @@ pub struct Answer {
     pub status_code: u16,
     pub etag: String,
     pub body: String,
+}
+
+/// A request whose order is decided and its answer written, but not yet stored.
+#[derive(Clone, Debug)]
+pub struct Placing<P> {
+    pub key: CustomerKey,
+    pub order_id: OrderId,
+    /// The parsed request: the same key must come with the same, also through another release.
+    pub request: Arc<Placement>,
+    pub answer: Answer,
+    pub prepared: P,
 }
 
 /// What became of a request to place an order.

@@ -1,26 +1,13 @@
 //! A customer places an order.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::Cause;
 
 use super::dispatch::ViewChange;
-use super::idempotency::{Answer, CustomerKey, PlaceOutcome};
+use super::idempotency::{PlaceOutcome, Placing};
 use super::transaction::Transaction;
 use super::work::{Correlation, Outcome, Stream, Work, WorkError};
 use crate::domain::{Command, ImpossibleTransition, OrderId, OrderView, Placement, decide};
-
-/// A request whose order is decided and its answer written, but not yet stored.
-#[derive(Clone, Debug)]
-pub struct Placing<P> {
-    pub key: CustomerKey,
-    pub order_id: OrderId,
-    /// The parsed request: the same key must come with the same, also through another release.
-    pub request: Arc<Placement>,
-    pub answer: Answer,
-    pub prepared: P,
-}
 
 /// Decides about a new order: as people will see it, and what is stored. Nothing is loaded: an order's id is nobody else's, so that no
 /// lock is needed before.

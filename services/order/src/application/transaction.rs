@@ -4,8 +4,7 @@ use std::future::Future;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::idempotency::PlaceOutcome;
-use super::place_order::Placing;
+use super::idempotency::{PlaceOutcome, Placing};
 use super::work::{Outcome, Work, WorkError};
 use crate::domain::OrderId;
 

@@ -88,10 +88,10 @@ struct Bench {
 
 impl Bench {
     /// A bench whose gate lets nothing pass.
-    fn new(patience: Duration) -> Self {
+    fn new(next_group_timeout: Duration) -> Self {
         let (groups, gate) = (Arc::default(), Arc::new(Semaphore::new(0)));
         let work = Work { groups: Arc::clone(&groups), gate: Arc::clone(&gate) };
-        Self { commits: GroupCommit::with_patience(work, patience), groups, gate }
+        Self { commits: GroupCommit::with_timeout(work, next_group_timeout), groups, gate }
     }
 
     /// As many groups as may be under way stand at the gate; all further items wait for them.
