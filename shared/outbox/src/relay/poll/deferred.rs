@@ -32,7 +32,7 @@ pub(super) struct Choice {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeyRooms {
     /// Keys that have more than a few rows buffered, or ids kept. All others have room for a few rows.
-    crowded: HashMap<Arc<[u8]>, KeyRoom>,
+    limited: HashMap<Arc<[u8]>, KeyRoom>,
     /// How many more ids can be kept.
     ids: usize,
     /// How many more keys can have ids kept.
@@ -61,7 +61,7 @@ pub(super) enum Place {
 impl KeyRooms {
     /// Finds a place for the next message of a key, of which the page has taken so many rows.
     pub(super) fn place(&mut self, key: &[u8], taken: usize, choice: Choice) -> Place {
-        let room = self.crowded.get(key).copied();
+        let room = self.limited.get(key).copied();
         let KeyRoom { rows, deferred_to } = room.unwrap_or(KeyRoom { rows: FEW_ROWS, deferred_to: None });
         match deferred_to {
             Some(deferred_to) if choice.id <= deferred_to => return Place::Id,
@@ -73,7 +73,7 @@ impl KeyRooms {
         }
         self.ids -= 1;
         let key: Arc<[u8]> = key.into();
-        self.crowded.insert(Arc::clone(&key), KeyRoom { rows: 0, deferred_to: Some(choice.id) });
+        self.limited.insert(Arc::clone(&key), KeyRoom { rows: 0, deferred_to: Some(choice.id) });
         self.deferred.push((key, choice));
         Place::Id
     }
@@ -90,7 +90,7 @@ pub(super) struct Deferred {
     ids_of: HashMap<TopicKey, VecDeque<Choice>>,
     ids: usize,
     /// Keys with more than a few rows buffered, and how many.
-    crowded: HashMap<TopicKey, usize>,
+    limited: HashMap<TopicKey, usize>,
     /// Keys that may have few rows by now.
     due: HashSet<TopicKey>,
 }
@@ -98,21 +98,21 @@ pub(super) struct Deferred {
 impl Deferred {
     pub(super) fn rooms(&self, topic: &str) -> KeyRooms {
         let of_topic = |key: &&TopicKey| &*key.0 == topic;
-        let mut crowded = HashMap::new();
-        for (topic_key, rows) in self.crowded.iter().filter(|(key, _)| of_topic(key)) {
+        let mut limited = HashMap::new();
+        for (topic_key, rows) in self.limited.iter().filter(|(key, _)| of_topic(key)) {
             if let QueueKey::Key(key) = &topic_key.1 {
                 let rows = KEY_ROWS.saturating_sub(*rows);
-                crowded.insert(Arc::clone(key), KeyRoom { rows, deferred_to: None });
+                limited.insert(Arc::clone(key), KeyRoom { rows, deferred_to: None });
             }
         }
         for (topic_key, ids) in self.ids_of.iter().filter(|(key, _)| of_topic(key)) {
             if let QueueKey::Key(key) = &topic_key.1 {
                 let deferred_to = ids.back().map(|last| last.id);
-                crowded.insert(Arc::clone(key), KeyRoom { rows: 0, deferred_to });
+                limited.insert(Arc::clone(key), KeyRoom { rows: 0, deferred_to });
             }
         }
         KeyRooms {
-            crowded,
+            limited,
             ids: MAX_IDS.saturating_sub(self.ids),
             keys: MAX_KEYS.saturating_sub(self.ids_of.len()),
             deferred: Vec::new(),
@@ -129,9 +129,9 @@ impl Deferred {
     /// So many rows of this key are buffered now.
     pub(super) fn buffered(&mut self, topic_key: &TopicKey, rows: usize) {
         if rows > FEW_ROWS {
-            self.crowded.insert(topic_key.clone(), rows);
+            self.limited.insert(topic_key.clone(), rows);
         } else {
-            self.crowded.remove(topic_key);
+            self.limited.remove(topic_key);
             if self.ids_of.contains_key(topic_key) {
                 self.due.insert(topic_key.clone());
             }
@@ -141,10 +141,10 @@ impl Deferred {
     /// The messages whose rows are to be read now, the next ones of each key that has few rows.
     pub(super) fn take_due(&mut self) -> Vec<Choice> {
         let mut taken = Vec::new();
-        let (ids_of, crowded) = (&mut self.ids_of, &self.crowded);
+        let (ids_of, limited) = (&mut self.ids_of, &self.limited);
         // A key stays due until it has more rows, or no ids are left.
         self.due.retain(|topic_key| {
-            let Some(ids) = ids_of.get_mut(topic_key).filter(|_| !crowded.contains_key(topic_key)) else {
+            let Some(ids) = ids_of.get_mut(topic_key).filter(|_| !limited.contains_key(topic_key)) else {
                 return false;
             };
             taken.extend(ids.drain(..ids.len().min(FEW_ROWS)));
