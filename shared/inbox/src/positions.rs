@@ -119,24 +119,23 @@ pub(crate) async fn lock(
     partitions: &[&TopicPartition],
     locked_row: LockedRow,
 ) -> Result<BTreeMap<TopicPartition, LockedPosition>, sqlx::Error> {
-    let statement = match locked_row {
-        LockedRow::Wait => {
+    let query = match locked_row {
+        LockedRow::Wait => sqlx::query_as(
             "SELECT p.topic, p.partition, p.next_offset, p.log, p.stopped_reason IS NOT NULL
              FROM inbox.consumer_positions p
              JOIN unnest($1::text[], $2::integer[]) AS batch (topic, partition) USING (topic, partition)
-             ORDER BY p.topic, p.partition FOR UPDATE OF p"
-        }
-        LockedRow::Skip => {
+             ORDER BY p.topic, p.partition FOR UPDATE OF p",
+        ),
+        LockedRow::Skip => sqlx::query_as(
             "SELECT p.topic, p.partition, p.next_offset, p.log, p.stopped_reason IS NOT NULL
              FROM inbox.consumer_positions p
              JOIN unnest($1::text[], $2::integer[]) AS batch (topic, partition) USING (topic, partition)
-             ORDER BY p.topic, p.partition FOR UPDATE OF p SKIP LOCKED"
-        }
+             ORDER BY p.topic, p.partition FOR UPDATE OF p SKIP LOCKED",
+        ),
     };
     let (topics, numbers): (Vec<&str>, Vec<i32>) =
         partitions.iter().map(|id| (id.topic.as_str(), id.partition)).unzip();
-    let rows: Vec<(String, i32, i64, i32, bool)> =
-        sqlx::query_as(statement).bind(topics).bind(numbers).fetch_all(conn).await?;
+    let rows: Vec<(String, i32, i64, i32, bool)> = query.bind(topics).bind(numbers).fetch_all(conn).await?;
     let found = rows.into_iter().map(|(topic, partition, next_offset, log, is_stopped)| {
         (TopicPartition { topic, partition }, LockedPosition { next_offset, log, is_stopped })
     });
