@@ -37,9 +37,9 @@ async fn append_all(stage: &Stage, others: &[String]) {
 /// The record of this sequence of the busy key.
 fn is_busy(sequence: i64) -> impl Fn(&Record) -> bool + Send + Sync {
     move |record| {
-        let sequences = record.headers.iter().filter(|(name, _)| name == "ce_sequence");
+        let mut sequences = record.headers.iter().filter(|(name, _)| name == "ce_sequence");
         record.key.as_deref() == Some(BUSY.as_bytes())
-            && sequences.last().is_some_and(|(_, value)| *value == sequence.to_string().into_bytes())
+            && sequences.next_back().is_some_and(|(_, value)| *value == sequence.to_string().into_bytes())
     }
 }
 

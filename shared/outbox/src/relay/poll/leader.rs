@@ -244,6 +244,7 @@ impl Leader {
     }
 
     /// Gives refused messages to their publishers, to be tried again.
+    #[expect(clippy::vec_box, reason = "a row moves on as a pointer")]
     fn hand_out_again(&mut self, due: Vec<Box<Row>>) -> Result<(), SessionError> {
         for row in due {
             if let Some(partition) = self.buffer.admit_retry(&row) {

@@ -58,6 +58,7 @@ pub(super) struct Done {
     /// Those that can't be read yet, and have messages to publish.
     pub(super) due_unlearned: Option<Vec<String>>,
     /// Refused messages that are to be tried again.
+    #[expect(clippy::vec_box, reason = "a row moves on as a pointer")]
     pub(super) due: Vec<Box<Row>>,
     pub(super) read_took: Duration,
     pub(super) dropped: Option<Dropped>,
