@@ -345,7 +345,8 @@ fn names(table: &str, row: &Value) -> Vec<String> {
     let ids = ["order_id", "payment_id", "event_id", "sku", "idempotency_key"].into_iter().filter_map(text);
     let mut names: Vec<String> = ids.collect();
     let short = |topic: &str| topic.rsplit('.').next().unwrap_or_default().to_owned();
-    match table {
+    // A part of a counter is named as the counter.
+    match table.trim_end_matches("_by_partition") {
         "inbox.consumer_positions" => {
             let topic = text("topic").map(|topic| short(&topic)).unwrap_or_default();
             names.push(format!("{topic}/{}", number("partition").unwrap_or_default()));
