@@ -175,18 +175,13 @@ impl Envelope {
         put("content-type", content_type.to_owned());
         put(CE_SEQUENCE, self.sequence.to_string());
         put(CE_CORRELATION_ID, self.correlation_id.to_string());
-        if let Some(causation_id) = self.causation_id {
-            put(CE_CAUSATION_ID, causation_id.to_string());
-        }
-        if let Some(user_id) = &self.user_id {
-            put(CE_USER_ID, user_id.clone());
-        }
-        if let Some(traceparent) = &self.trace.traceparent {
-            put(TRACEPARENT, traceparent.clone());
-        }
-        if let Some(tracestate) = &self.trace.tracestate {
-            put(TRACESTATE, tracestate.clone());
-        }
+        let optional = [
+            (CE_CAUSATION_ID, self.causation_id.map(|id| id.to_string())),
+            (CE_USER_ID, self.user_id.clone()),
+            (TRACEPARENT, self.trace.traceparent.clone()),
+            (TRACESTATE, self.trace.tracestate.clone()),
+        ];
+        optional.into_iter().for_each(|(name, value)| value.into_iter().for_each(|value| put(name, value)));
         headers
     }
 }

@@ -152,10 +152,10 @@ impl Outbox {
     /// # Errors
     /// When the database refuses.
     pub async fn append(&self, conn: &mut PgConnection, numbered: &Numbered) -> Result<(), AppendError> {
-        if numbered.messages.is_empty() {
+        let messages = &numbered.messages;
+        if messages.is_empty() {
             return Ok(());
         }
-        let column = Columns::of(&numbered.messages);
         sqlx::query(
             "INSERT INTO outbox.messages (id, previous_id, topic, key, sequence, value, event_id, event_type, source,
                  subject, event_time, correlation_id, causation_id, user_id, traceparent, tracestate)
@@ -167,21 +167,21 @@ impl Outbox {
                  AS message (id, previous_id, topic, sequence, value, event_id, event_type, source, subject,
                      event_time, correlation_id, causation_id, user_id, traceparent, tracestate)",
         )
-        .bind(column.id)
-        .bind(column.previous_id)
-        .bind(column.topic)
-        .bind(column.sequence)
-        .bind(column.value)
-        .bind(column.event_id)
-        .bind(column.event_type)
-        .bind(column.source)
-        .bind(column.subject)
-        .bind(column.event_time)
-        .bind(column.correlation_id)
-        .bind(column.causation_id)
-        .bind(column.user_id)
-        .bind(column.traceparent)
-        .bind(column.tracestate)
+        .bind(column(messages, |numbered| numbered.id))
+        .bind(column(messages, |numbered| numbered.previous_id))
+        .bind(column(messages, |numbered| numbered.message.topic.as_str()))
+        .bind(column(messages, |numbered| numbered.message.envelope.sequence))
+        .bind(column(messages, |numbered| numbered.message.value.as_slice()))
+        .bind(column(messages, |numbered| numbered.message.envelope.event_id))
+        .bind(column(messages, |numbered| numbered.message.envelope.event_type.as_str()))
+        .bind(column(messages, |numbered| numbered.message.envelope.source.as_str()))
+        .bind(column(messages, |numbered| numbered.message.envelope.subject.as_str()))
+        .bind(column(messages, |numbered| numbered.message.envelope.occurred_at))
+        .bind(column(messages, |numbered| numbered.message.envelope.correlation_id))
+        .bind(column(messages, |numbered| numbered.message.envelope.causation_id))
+        .bind(column(messages, |numbered| numbered.message.envelope.user_id.as_deref()))
+        .bind(column(messages, |numbered| numbered.message.envelope.trace.traceparent.as_deref()))
+        .bind(column(messages, |numbered| numbered.message.envelope.trace.tracestate.as_deref()))
         .execute(conn)
         .await?;
         Ok(())
@@ -254,46 +254,7 @@ impl Message {
     }
 }
 
-/// The messages turned by ninety degrees: one array per column.
-#[derive(Default)]
-struct Columns<'a> {
-    id: Vec<i64>,
-    previous_id: Vec<Option<i64>>,
-    topic: Vec<&'a str>,
-    sequence: Vec<i64>,
-    value: Vec<&'a [u8]>,
-    event_id: Vec<Uuid>,
-    event_type: Vec<&'a str>,
-    source: Vec<&'a str>,
-    subject: Vec<&'a str>,
-    event_time: Vec<chrono::DateTime<chrono::Utc>>,
-    correlation_id: Vec<Uuid>,
-    causation_id: Vec<Option<Uuid>>,
-    user_id: Vec<Option<&'a str>>,
-    traceparent: Vec<Option<&'a str>>,
-    tracestate: Vec<Option<&'a str>>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(messages: &'a [NumberedMessage]) -> Self {
-        let mut columns = Self::default();
-        for NumberedMessage { id, previous_id, message: Message { topic, envelope, value, .. } } in messages {
-            columns.id.push(*id);
-            columns.previous_id.push(*previous_id);
-            columns.topic.push(topic);
-            columns.sequence.push(envelope.sequence);
-            columns.value.push(value);
-            columns.event_id.push(envelope.event_id);
-            columns.event_type.push(&envelope.event_type);
-            columns.source.push(&envelope.source);
-            columns.subject.push(&envelope.subject);
-            columns.event_time.push(envelope.occurred_at);
-            columns.correlation_id.push(envelope.correlation_id);
-            columns.causation_id.push(envelope.causation_id);
-            columns.user_id.push(envelope.user_id.as_deref());
-            columns.traceparent.push(envelope.trace.traceparent.as_deref());
-            columns.tracestate.push(envelope.trace.tracestate.as_deref());
-        }
-        columns
-    }
+/// One value of each message, for a column of the table.
+fn column<'a, T>(messages: &'a [NumberedMessage], of: impl Fn(&'a NumberedMessage) -> T) -> Vec<T> {
+    messages.iter().map(of).collect()
 }

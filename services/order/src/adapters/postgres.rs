@@ -5,8 +5,6 @@ mod deadlines;
 mod error;
 mod heads;
 mod idempotency;
-mod order_events;
-mod order_views;
 mod reads;
 mod rows;
 mod writes;
