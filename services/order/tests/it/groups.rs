@@ -11,9 +11,7 @@ use events::Publisher;
 use order::adapters::postgres::{Announced, OrderStore, StoreError};
 use order::application::place_order::{place_orders, prepare};
 use order::application::{Answer, CustomerKey, PlaceOutcome, Placing};
-use order::domain::{
-    CurrencyCode, CustomerId, Line, OrderId, PaymentMethod, Placement, Quantity, Sku, UnitPrice,
-};
+use order::domain::{CustomerId, OrderId, Placement};
 use serde_json::Value;
 use service::group_commit::Commit;
 use sqlx::{Postgres, Transaction};
@@ -22,6 +20,7 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::in_memory::placement;
 use crate::stack::{Answered, Replica, Settings, Stack, WAIT_TIMEOUT, valid_order};
 
 const CUSTOMER: &str = "17850";
@@ -39,20 +38,7 @@ fn store(stack: &Stack) -> OrderStore {
 /// A request of so many units, decided and answered.
 fn placing(store: &OrderStore, key: &str, quantity: i64) -> Placing<Announced> {
     let order_id = OrderId(clock::new_id());
-    let customer_id = CustomerId::try_new(CUSTOMER).unwrap();
-    let line = Line {
-        sku: Sku::try_new("22423").unwrap(),
-        quantity: Quantity::try_new(quantity).unwrap(),
-        unit_price_minor: UnitPrice::try_new(100).unwrap(),
-    };
-    let placement = Placement::try_new(
-        customer_id.clone(),
-        CurrencyCode::try_new("GBP").unwrap(),
-        vec![line],
-        PaymentMethod::try_new("tok_visa").unwrap(),
-        None,
-    )
-    .unwrap();
+    let placement = placement(CUSTOMER, quantity, 100);
     let cause = Cause {
         correlation_id: order_id.0,
         causation_id: None,
@@ -61,7 +47,7 @@ fn placing(store: &OrderStore, key: &str, quantity: i64) -> Placing<Announced> {
     };
     let (view, outcome) = prepare(order_id, placement, TimeDelta::minutes(15), &cause, clock::now()).unwrap();
     let answer = Answer { status_code: 202, etag: "\"1\"".to_owned(), body: format!("answer to {order_id}") };
-    let key = CustomerKey { customer_id, key: key.to_owned() };
+    let key = CustomerKey { customer_id: view.placement.customer_id.clone(), key: key.to_owned() };
     Placing { key, order_id, request: view.placement, answer, prepared: store.announce(outcome).unwrap() }
 }
 

@@ -141,21 +141,26 @@ fn begin(tables: &mut Tables) -> InMemory<'_> {
     InMemory { tables, stored: None }
 }
 
-fn placed() -> Tables {
+/// An order of one line.
+pub(crate) fn placement(customer_id: &str, quantity: i64, unit_price_minor: i64) -> Placement {
     let line = Line {
         sku: Sku::try_new("22423").unwrap(),
-        quantity: Quantity::try_new(2).unwrap(),
-        unit_price_minor: UnitPrice::try_new(1_275).unwrap(),
+        quantity: Quantity::try_new(quantity).unwrap(),
+        unit_price_minor: UnitPrice::try_new(unit_price_minor).unwrap(),
     };
-    let customer_id = CustomerId::try_new("12345").unwrap();
-    let placement = Placement::try_new(
-        customer_id.clone(),
+    Placement::try_new(
+        CustomerId::try_new(customer_id).unwrap(),
         CurrencyCode::try_new("GBP").unwrap(),
         vec![line],
         PaymentMethod::try_new("tok_visa").unwrap(),
         None,
     )
-    .unwrap();
+    .unwrap()
+}
+
+fn placed() -> Tables {
+    let placement = placement("12345", 2, 1_275);
+    let customer_id = placement.customer_id.clone();
     let (view, prepared) =
         place_order::prepare(ORDER, placement, TimeDelta::minutes(15), &cause(), at(0)).unwrap();
     let key = CustomerKey { customer_id, key: "key".to_owned() };
