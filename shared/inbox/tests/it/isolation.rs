@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::joint::{ALL, GROUP, confirmations, orders_of_each};
+use crate::held::{ALL, GROUP, confirmations, orders_of_each};
 use crate::ledger::{IMPOSSIBLE, REFUSED};
 use crate::stack::{Stack, cancelled, confirmed};
 

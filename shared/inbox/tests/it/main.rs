@@ -11,6 +11,7 @@ mod effects;
 mod group;
 mod hand_over;
 mod harness;
+mod held;
 mod holes;
 mod isolation;
 mod joint;
