@@ -15,27 +15,21 @@ const RECORDS: usize = 60_000;
 #[ignore = "a measurement"]
 async fn of_the_embedded_broker() {
     let broker = EmbeddedBroker::start().unwrap();
-    measure("embedded", &broker.bus().unwrap(), RECORDS).await;
+    measure("embedded", &broker.bus().unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn of_a_real_broker() {
-    measure("kafka", &Real::from_environment().bus(), RECORDS).await;
+    measure("kafka", &Real::from_environment().bus()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn of_one_partition_of_a_real_broker_beside_empty_ones() {
-    measure("kafka, one partition", &Real::from_environment().bus(), 1).await;
-}
-
-async fn measure(name: &str, bus: &std::sync::Arc<dyn messaging::Bus>, keys: usize) {
+async fn measure(name: &str, bus: &std::sync::Arc<dyn messaging::Bus>) {
     let topic = topic(bus).await;
     let producer = bus.producer().await.unwrap();
     let record = |n| Record {
         topic: topic.clone(),
-        key: Some(format!("key {}", n % keys).into_bytes()),
+        key: Some(format!("key {n}").into_bytes()),
         value: Some(vec![b'x'; 300]),
         headers: (0..8).map(|n| (format!("header_{n}"), vec![b'h'; 30])).collect(),
     };

@@ -63,12 +63,12 @@ async fn publish_all(stage: &Stage, relay: Running) {
     .await;
 }
 
-/// How many entries of this index were looked at so far.
-async fn looks(stage: &Stage, index: &str) -> i64 {
+/// How often this index was used so far, and how many of its entries were looked at.
+async fn uses(stage: &Stage, index: &str) -> (i64, i64) {
     // What this session counted itself is handed in when it is next idle.
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(stage.pool()).await.unwrap();
-    sqlx::query_scalar(
-        "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE schemaname = 'outbox' AND indexrelname = $1",
+    sqlx::query_as(
+        "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE schemaname = 'outbox' AND indexrelname = $1",
     )
     .bind(index)
     .fetch_one(stage.pool())
@@ -76,15 +76,19 @@ async fn looks(stage: &Stage, index: &str) -> i64 {
     .unwrap()
 }
 
-/// How often this index was used so far.
-async fn scans_of(stage: &Stage, index: &str) -> i64 {
-    sqlx::query_scalar(
-        "SELECT idx_scan FROM pg_stat_user_indexes WHERE schemaname = 'outbox' AND indexrelname = $1",
-    )
-    .bind(index)
-    .fetch_one(stage.pool())
-    .await
-    .unwrap()
+async fn looks(stage: &Stage, index: &str) -> i64 {
+    uses(stage, index).await.1
+}
+
+/// Statistics say that all waits which is published now; some messages wait.
+async fn stage_whose_statistics_know_of_nothing_published() -> Stage {
+    let (stage, _) = Stage::in_memory().await;
+    keep_statistics(&stage).await;
+    append_messages(&stage, PUBLISHED).await;
+    gather_statistics(&stage).await;
+    finish_all(&stage).await;
+    append_messages(&stage, WAITING).await;
+    stage
 }
 
 #[tokio::test]
@@ -116,12 +120,7 @@ async fn rows_are_found_by_their_ids_although_statistics_know_of_nothing_unpubli
 #[tokio::test]
 async fn pages_are_read_from_the_index_of_unpublished_messages_although_statistics_know_of_nothing_published()
 {
-    let (stage, _) = Stage::in_memory().await;
-    keep_statistics(&stage).await;
-    append_messages(&stage, PUBLISHED).await;
-    gather_statistics(&stage).await;
-    finish_all(&stage).await;
-    append_messages(&stage, WAITING).await;
+    let stage = stage_whose_statistics_know_of_nothing_published().await;
     let before = looks(&stage, "messages_0_pkey").await;
     let relay = stage.start(&Poll(RelayConfig::default()));
     publish_all(&stage, relay).await;
@@ -131,22 +130,17 @@ async fn pages_are_read_from_the_index_of_unpublished_messages_although_statisti
 
 #[tokio::test]
 async fn the_age_of_the_oldest_message_is_found_although_statistics_know_of_nothing_published() {
-    let (stage, _) = Stage::in_memory().await;
-    keep_statistics(&stage).await;
-    append_messages(&stage, PUBLISHED).await;
-    gather_statistics(&stage).await;
-    finish_all(&stage).await;
-    append_messages(&stage, WAITING).await;
-    let (published, scans) =
-        (looks(&stage, "messages_0_pkey").await, scans_of(&stage, "messages_0_topic_id_idx").await);
+    let stage = stage_whose_statistics_know_of_nothing_published().await;
+    let before = looks(&stage, "messages_0_pkey").await;
+    let (scans, _) = uses(&stage, "messages_0_topic_id_idx").await;
     let backlog = stage.backlog().await.unwrap();
     assert_eq!(backlog.unpublished, WAITING);
     // The session hands in all that it counted at once, when it has been idle for a while.
     eventually("the sample is counted", TIMEOUT, async || {
-        let found = scans_of(&stage, "messages_0_topic_id_idx").await;
+        let (found, _) = uses(&stage, "messages_0_topic_id_idx").await;
         if found > scans { Ok(()) } else { Err(found) }
     })
     .await;
-    let looks = looks(&stage, "messages_0_pkey").await - published;
+    let looks = looks(&stage, "messages_0_pkey").await - before;
     assert!(looks < PUBLISHED / 10, "{looks} looks into the primary key for a sample");
 }
