@@ -16,7 +16,7 @@ use crate::domain::{Alert, OrderFact, OrderId, OrderProgress, Refusal, StockFact
 ///
 /// Invariant: rows are locked in this order, and within a table sorted: orders, alerts, funnel, revenue, best sellers,
 /// time to confirm. What an order adds goes to the counters' rows of a partition of this transaction, which has locked
-/// that partition's position: transactions of other partitions don't wait for it (docs/adr/0042).
+/// that partition's position: transactions of other partitions don't wait for it (docs/adr/0041).
 #[derive(Debug)]
 pub struct Batch {
     generation: i32,
