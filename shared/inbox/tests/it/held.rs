@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::AnyEvent;
 use contracts::clock::new_id;
 use contracts::topics::PARTITIONS;
-use messaging::partition_for_key;
+use messaging::{Record, partition_for_key};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
@@ -69,12 +69,23 @@ impl Stack {
         expected: &[i32],
         events: impl Fn(&[Uuid]) -> Vec<AnyEvent>,
     ) -> Vec<Uuid> {
+        let placed =
+            |event: AnyEvent| (partition_for_key(event.key().as_bytes(), PARTITIONS), self.record(&event));
+        self.hold_records(expected, |orders| events(orders).into_iter().map(placed).collect()).await
+    }
+
+    /// The same of records, each on its partition.
+    pub(crate) async fn hold_records(
+        &self,
+        expected: &[i32],
+        records: impl Fn(&[Uuid]) -> Vec<(i32, Record)>,
+    ) -> Vec<Uuid> {
         let expected: BTreeSet<i32> = expected.iter().copied().collect();
         eventually("all events are in one transaction", TIMEOUT, async || {
             self.begin_alone().await;
             let (orders, before) = (orders_of_each(), self.loads().len());
-            for event in events(&orders) {
-                self.publish(&event).await;
+            for (partition, record) in records(&orders) {
+                self.append_to(partition, record);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
             self.faults.gate.add_permits(1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use contracts::clock::new_id;
 use database::{Bounds, Database};
+use messaging::Record;
 use sqlx::postgres::PgSslMode;
 use testkit::exposition::Recorded;
 use testkit::proxy::Proxy;
@@ -51,6 +52,47 @@ async fn a_transaction_has_no_more_records_than_the_bound_and_no_partition_is_le
     .await
     .unwrap();
     assert!(largest <= 4, "{largest} events in a transaction");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_on_two_partitions_of_a_joint_batch_takes_effect_once() {
+    let mut stack = Stack::start().await;
+    stack.consume_as(GROUP);
+    stack.until_joined().await;
+    let orders = stack
+        .hold_records(&[1, 2], |orders| {
+            let twice = stack.record(&confirmed(orders[1], 2));
+            // What is behind it on its partition shows that the second one was in the transaction.
+            vec![(2, twice.clone()), (2, stack.record(&confirmed(orders[2], 2))), (1, twice)]
+        })
+        .await;
+    stack.release();
+    stack.caught_up().await;
+    stack.until_effects(&orders[1..3], &[2]).await;
+    assert_eq!(stack.transactions(&orders[1..3]).await, 1);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_back_its_key_on_all_partitions_of_a_joint_batch() {
+    let mut stack = Stack::start().await;
+    stack.consume_as(GROUP);
+    stack.until_joined().await;
+    let orders = stack
+        .hold_records(&[1, 2], |orders| {
+            let malformed = Record { value: Some(vec![1, 2, 3]), ..stack.record(&confirmed(orders[1], 1)) };
+            let [behind, first, second] =
+                [orders[1], orders[0], orders[2]].map(|order| stack.record(&confirmed(order, 2)));
+            vec![(2, behind), (2, second), (1, malformed), (1, first)]
+        })
+        .await;
+    stack.release();
+    stack.caught_up().await;
+    assert!(stack.effects(orders[1]).await.is_empty());
+    stack.until_effects(&[orders[0], orders[2]], &[2]).await;
+    let letters = stack.dead_letters().await;
+    assert!(letters.iter().any(|(_, reason)| reason == "behind_dead_letter"), "{letters:?}");
     stack.stop().await;
 }
 

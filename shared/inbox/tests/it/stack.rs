@@ -136,13 +136,17 @@ impl Stack {
 
     /// Appends the event whether the broker is available or not.
     pub(crate) fn append(&self, event: &AnyEvent) {
-        let Record { topic, key, value, headers } = self.record(event);
-        let partition = partition_for_key(key.as_deref().unwrap_or_default(), PARTITIONS);
+        self.append_to(partition_for_key(event.key().as_bytes(), PARTITIONS), self.record(event));
+    }
+
+    /// The same of a record, to this partition.
+    pub(crate) fn append_to(&self, partition: i32, record: Record) {
+        let Record { topic, key, value, headers } = record;
         let record = Delivered { offset: 0, key, value, headers, timestamp_ms: None };
         self.bus.append_raw(&topic, partition, record).unwrap();
     }
 
-    fn record(&self, event: &AnyEvent) -> Record {
+    pub(crate) fn record(&self, event: &AnyEvent) -> Record {
         let envelope = Envelope::of(event, "order", &cause());
         Record {
             topic: self.codec.topics().name(event.topic()),
