@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::curves::Curve;
 use crate::kafka::Kafka;
-use crate::machine::commit;
+use crate::machine::Beginning;
 use crate::report::{Point, Report, Varied};
 use crate::rows::{Row, Setting};
 use crate::servers::Servers;
@@ -101,10 +101,10 @@ impl Cli {
     async fn measure(&self) -> anyhow::Result<()> {
         let out = self.out()?;
         let setting = self.setting()?;
-        let commit = commit(&root()?);
+        let beginning = Beginning::look(&root()?);
         for subject in self.subjects() {
             output::diagnostic(&format!("{}: {}", subject.name(), subject.measures()));
-            let report = self.report(subject, &setting, &commit).await?;
+            let report = self.report(subject, &setting, &beginning).await?;
             to_terminal()(format!("\n{}\n\n{}", report.name, report.table()));
             report.write(&out)?;
             plot::draw(&report, &out)?;
@@ -129,7 +129,12 @@ impl Cli {
         if self.only.is_empty() { all.filter(is_default).collect() } else { all.filter(is_named).collect() }
     }
 
-    async fn report(&self, subject: Subject, setting: &Setting, commit: &str) -> anyhow::Result<Report> {
+    async fn report(
+        &self,
+        subject: Subject,
+        setting: &Setting,
+        beginning: &Beginning,
+    ) -> anyhow::Result<Report> {
         let (started, name) = (Instant::now(), subject.name());
         let servers = Servers::start(&setting.kafka, &setting.binaries).await?;
         let mut report = Report {
@@ -138,7 +143,7 @@ impl Cli {
             beside: subject.beside().to_owned(),
             quick: self.quick,
             measured_at: contracts::clock::now().to_rfc3339_opts(SecondsFormat::Secs, true),
-            machine: servers.machine(commit).await?,
+            machine: servers.machine(beginning).await?,
             ..Report::default()
         };
         match subject {

@@ -19,12 +19,28 @@ pub(crate) struct Machine {
     pub(crate) kafka: String,
     /// The commit of the working tree when the run began; with `-dirty` if files differed from it.
     pub(crate) commit: String,
-    /// The load average of the last minute before the row: above 1, something else ran.
+    /// The load average of the last minute before the run: above 1, something else ran.
     pub(crate) load_average: f64,
 }
 
+/// What a run found when it began. Its rows follow each other, and each leaves a load behind.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning {
+    pub(crate) commit: String,
+    pub(crate) load_average: f64,
+}
+
+impl Beginning {
+    /// Of the working tree at `root`.
+    pub(crate) fn look(root: &Path) -> Self {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let last_minute = load.split(' ').next().and_then(|text| text.parse().ok());
+        Self { commit: commit(root), load_average: last_minute.unwrap_or_default() }
+    }
+}
+
 impl Machine {
-    pub(crate) fn look(postgres: &str, kafka: &Kafka, commit: &str) -> Self {
+    pub(crate) fn look(postgres: &str, kafka: &Kafka, beginning: &Beginning) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -38,18 +54,14 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             postgres: postgres.to_owned(),
             kafka: kafka.version.clone(),
-            commit: commit.to_owned(),
-            load_average: read("/proc/loadavg")
-                .split(' ')
-                .next()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or_default(),
+            commit: beginning.commit.clone(),
+            load_average: beginning.load_average,
         }
     }
 }
 
 /// The commit of the working tree at `root`; with `-dirty` where files differ from it.
-pub(crate) fn commit(root: &Path) -> String {
+fn commit(root: &Path) -> String {
     let described = Command::new("git")
         .current_dir(root)
         .args(["describe", "--always", "--dirty", "--exclude", "*"])

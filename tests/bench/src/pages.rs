@@ -21,7 +21,7 @@ measure.
 
 ";
 
-/// A load average above which something else must have run: what the row before left behind is below it.
+/// A load average before a run above which something else must have run: a build that has just ended is below it.
 const BUSY: f64 = 4.0;
 
 /// Writes the page from the reports of a folder: rows in the order of `order`, then curves.
@@ -89,7 +89,7 @@ fn machine(machine: &Machine) -> String {
     let Machine { cores, model, memory_gb, kernel, postgres, kafka, commit, load_average } = machine;
     format!(
         "at commit {commit} on {cores} cores ({model}), {memory_gb:.0} GB of memory, Linux {kernel}, PostgreSQL {postgres}, Apache \
-         Kafka {kafka}; load average before it {load_average:.1}"
+         Kafka {kafka}; load average before the run {load_average:.1}"
     )
 }
 

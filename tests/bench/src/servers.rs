@@ -10,7 +10,7 @@ use tidings::services::ServiceName;
 use tidings::up::databases::database_url;
 
 use crate::kafka::Kafka;
-use crate::machine::Machine;
+use crate::machine::{Beginning, Machine};
 
 /// How a line of the server's log begins: `PID|`. `recorded.rs` reads it.
 const LOG_LINE_PREFIX: &str = "%p|";
@@ -50,12 +50,12 @@ impl Servers {
     }
 
     /// The machine and the versions.
-    pub(crate) async fn machine(&self, commit: &str) -> anyhow::Result<Machine> {
+    pub(crate) async fn machine(&self, beginning: &Beginning) -> anyhow::Result<Machine> {
         let mut server = self.connect("postgres").await?;
         let version: String =
             sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&mut server).await?;
         let number = version.split(' ').next().unwrap_or_default();
-        Ok(Machine::look(number, &self.kafka, commit))
+        Ok(Machine::look(number, &self.kafka, beginning))
     }
 
     /// The process to which PostgreSQL's other processes belong.
