@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
 use super::error::RegistryError;
 use super::registry::{Fault, Registry, RegistryConfig, without_credentials};
 use super::retry::retry_until;
 use super::writer::Writer;
-use super::{Codec, Published};
+use super::{CALLS_AT_ONCE, Codec, Published};
 use crate::compatibility;
 use crate::schemas::{self, Bundled};
 use crate::topics::Topics;
@@ -49,10 +50,9 @@ impl Codec {
         let client = Registry::new(registry).map_err(|fault| fault.at(url, ""))?;
         let mut codec = Self::new(topics, None);
         let deadline = Instant::now() + timeout;
-        for ours in &publishes {
-            let id =
-                retry_until(deadline, url, || codec.publish(&client, registry.auto_register_schemas, ours))
-                    .await?;
+        let publish = || codec.publish(&client, registry.auto_register_schemas, &publishes);
+        let ids = retry_until(deadline, url, publish).await?;
+        for (id, ours) in ids.into_iter().zip(publishes) {
             codec.remember(id, Writer::bundled(ours));
             codec.published.insert(ours.event_type, Published::new(id, ours)?);
         }
@@ -73,14 +73,22 @@ impl Codec {
     ) -> Result<(), RegistryError> {
         let Some(registry) = &self.registry else { return Ok(()) };
         let deadline = Instant::now() + timeout;
-        for ours in bundled(consumes)? {
-            retry_until(deadline, &registry.name, || self.preload(registry, ours)).await?;
-        }
-        Ok(())
+        let consumes = bundled(consumes)?;
+        retry_until(deadline, &registry.name, || self.preload(registry, &consumes)).await
     }
 
-    /// The id under which the registry has our newest schema of an event.
+    /// The ids under which the registry has our newest schema of each of these events.
     async fn publish(
+        &self,
+        registry: &Registry,
+        auto_register_schemas: bool,
+        publishes: &[&'static Bundled],
+    ) -> Result<Vec<u32>, RegistryError> {
+        let publishing = publishes.iter().map(|ours| self.publish_one(registry, auto_register_schemas, ours));
+        stream::iter(publishing).buffered(CALLS_AT_ONCE).try_collect().await
+    }
+
+    async fn publish_one(
         &self,
         registry: &Registry,
         auto_register_schemas: bool,
@@ -111,7 +119,12 @@ impl Codec {
         Ok(id)
     }
 
-    async fn preload(&self, registry: &Registry, ours: &'static Bundled) -> Result<(), RegistryError> {
+    async fn preload(&self, registry: &Registry, consumes: &[&'static Bundled]) -> Result<(), RegistryError> {
+        let preloading = consumes.iter().map(|ours| self.preload_one(registry, ours));
+        stream::iter(preloading).buffered(CALLS_AT_ONCE).try_collect().await
+    }
+
+    async fn preload_one(&self, registry: &Registry, ours: &'static Bundled) -> Result<(), RegistryError> {
         let subject = self.subject(ours);
         let versions =
             registry.versions(&subject).await.map_err(|fault| fault.at(&registry.name, &subject))?;

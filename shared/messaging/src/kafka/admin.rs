@@ -21,13 +21,14 @@ pub(crate) async fn create_topics(
     metadata: &MetadataClient,
     topics: &[TopicSpec],
 ) -> Result<(), BusError> {
-    let known = metadata.topics().await?;
+    let mut known = metadata.topics().await?;
     let missing: Vec<_> = topics.iter().filter(|spec| !known.contains_key(&spec.name)).collect();
     if !missing.is_empty() {
         create(config, &missing).await?;
+        known = metadata.topics().await?;
     }
     let deadline = Instant::now() + SETTLE;
-    while !have_counts(&metadata.topics().await?, topics)? {
+    while !have_counts(&known, topics)? {
         if Instant::now() >= deadline {
             return Err(BusError::Unavailable {
                 broker: config.bootstrap_servers.clone(),
@@ -36,6 +37,7 @@ pub(crate) async fn create_topics(
             });
         }
         tokio::time::sleep(LOOK_AGAIN).await;
+        known = metadata.topics().await?;
     }
     Ok(())
 }

@@ -30,16 +30,19 @@ impl Retry {
     }
 }
 
-/// Connects to everything that the service needs.
+/// Connects to everything that the service needs: to database, broker and registry at the same time, so that the slowest
+/// decides how long it takes, and everything that is missing is said.
 pub(super) async fn dependencies(definition: &Definition, config: &Common) -> anyhow::Result<Deps> {
     let retry = Retry::until(Instant::now() + config.lifecycle.start_timeout());
     config.database.warn_of_former();
-    let database = database(definition, config, retry).await?;
     let topics = Topics::new(config.topics.prefix.clone());
     let kafka = config.kafka.clone().with_messages_of(config.topics.max_message_bytes)?;
     let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(kafka)?);
-    create_topics(&*bus, &topics, config, retry).await?;
-    let codec = codec(definition, config, topics, retry).await?;
+    let (database, (), codec) = tokio::try_join!(
+        database(definition, config, retry),
+        create_topics(&*bus, &topics, config, retry),
+        codec(definition, config, topics.clone(), retry),
+    )?;
     let outbox = Publisher::new(Arc::clone(&codec), definition.name, config.topics.max_message_bytes);
     Ok(Deps::new(definition.name, database, bus, codec, outbox))
 }

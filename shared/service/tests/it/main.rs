@@ -20,6 +20,7 @@ mod secure;
 mod silence;
 mod slow_clients;
 mod stack;
+mod starting;
 mod stopping;
 mod under_test;
 mod workers;
