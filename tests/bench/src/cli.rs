@@ -21,6 +21,9 @@ use crate::rows::{Row, Setting};
 use crate::servers::Servers;
 use crate::{pages, plot};
 
+/// Where the results go that are kept.
+const KEPT: &str = "docs/benchmarks";
+
 /// Measures what the system costs, beside what its parts cost, on real components in one run.
 #[derive(Debug, Parser)]
 #[command(
@@ -33,7 +36,8 @@ use crate::{pages, plot};
   make bench ARGS=--pages                         tables and pictures anew from docs/benchmarks/*.json
   make bench ARGS='--orders FILE.csv.gz'          real orders for the row `whole`, in the form of `tidings import --help`
 
-Prints a table for each row, and writes NAME.json, NAME.svg and README.md to docs/benchmarks (with --quick to target/benchmarks).
+Prints a table for each row, and writes NAME.json, NAME.svg and README.md to docs/benchmarks (with --quick to target/benchmarks), and
+the headline of docs/benchmarks to README.md.
 Ends with 0 when everything was measured, also where a goal was missed. Ctrl-C stops every server that it started."
 )]
 pub struct Cli {
@@ -87,7 +91,7 @@ impl Cli {
             for report in Report::read_all(&out)? {
                 plot::draw(&report, &out)?;
             }
-            pages::write(&out, &names())?;
+            write_pages(&out)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut stop = StopSignals::listen()?;
@@ -108,7 +112,7 @@ impl Cli {
             to_terminal()(format!("\n{}\n\n{}", report.name, report.table()));
             report.write(&out)?;
             plot::draw(&report, &out)?;
-            pages::write(&out, &names())?;
+            write_pages(&out)?;
         }
         output::diagnostic(&format!("written to {}", out.display()));
         Ok(())
@@ -116,7 +120,7 @@ impl Cli {
 
     /// Where the results go.
     fn out(&self) -> anyhow::Result<PathBuf> {
-        let default = if self.quick { "target/benchmarks" } else { "docs/benchmarks" };
+        let default = if self.quick { "target/benchmarks" } else { KEPT };
         let out = self.out.clone().map_or_else(|| root().map(|root| root.join(default)), Ok)?;
         fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
         Ok(out)
@@ -227,6 +231,17 @@ impl Subject {
     }
 }
 
+/// The page of the results; and their headline, if they are the repository's.
+fn write_pages(out: &Path) -> anyhow::Result<()> {
+    pages::write(out, &names())?;
+    let root = root()?;
+    let kept = root.join(KEPT).canonicalize().ok();
+    if kept.is_some() && out.canonicalize().ok() == kept {
+        pages::write_headline(&root.join("README.md"), out, &names())?;
+    }
+    Ok(())
+}
+
 /// The repository.
 fn root() -> anyhow::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -252,6 +267,17 @@ mod tests {
             assert_eq!(parsed.subjects().iter().map(|subject| subject.name()).collect::<Vec<_>>(), [name]);
         }
         assert!(Cli::try_parse_from(["bench", "--only", "nothing"]).is_err());
+    }
+
+    #[test]
+    fn the_readme_has_the_headline_of_what_was_measured() {
+        let root = root().unwrap();
+        let readme = fs::read_to_string(root.join("README.md")).unwrap();
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        fs::write(copy.path(), &readme).unwrap();
+        pages::write_headline(copy.path(), &root.join(KEPT), &names()).unwrap();
+        let expected = fs::read_to_string(copy.path()).unwrap();
+        assert!(readme == expected, "run `make bench ARGS=--pages`");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `docs/benchmarks/README.md`: the tables of all reports that stand beside it.
+//! `docs/benchmarks/README.md`: the tables of all reports that stand beside it; and their headline in the repository's README.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,22 +24,49 @@ measure.
 /// A load average before a run above which something else must have run: a build that has just ended is below it.
 const BUSY: f64 = 4.0;
 
+/// Between these two lines of the README stands the headline.
+const HEADLINE: [&str; 2] =
+    ["<!-- The headline, written by `make bench`. -->\n", "<!-- End of the headline. -->\n"];
+
 /// Writes the page from the reports of a folder: rows in the order of `order`, then curves.
 ///
 /// # Errors
 /// When a report can't be read, or the page not be written.
 pub(crate) fn write(folder: &Path, order: &[&str]) -> anyhow::Result<()> {
+    let file = folder.join("README.md");
+    fs::write(&file, page(&sorted(folder, order)?)).with_context(|| format!("writing {}", file.display()))
+}
+
+/// Writes the headline of the reports of a folder into the repository's README.
+///
+/// # Errors
+/// When a report can't be read, or the README has no place for it.
+pub(crate) fn write_headline(readme: &Path, folder: &Path, order: &[&str]) -> anyhow::Result<()> {
+    let text = fs::read_to_string(readme).with_context(|| format!("reading {}", readme.display()))?;
+    let text = with_headline(&text, &summary(&sorted(folder, order)?))
+        .with_context(|| format!("{} has no place for the headline", readme.display()))?;
+    fs::write(readme, text).with_context(|| format!("writing {}", readme.display()))
+}
+
+fn sorted(folder: &Path, order: &[&str]) -> anyhow::Result<Vec<Report>> {
     let mut reports = Report::read_all(folder)?;
     let place = |report: &Report| order.iter().position(|name| *name == report.name).unwrap_or(usize::MAX);
     reports.sort_by_key(place);
-    let file = folder.join("README.md");
-    fs::write(&file, page(&reports)).with_context(|| format!("writing {}", file.display()))
+    Ok(reports)
 }
 
-fn page(reports: &[Report]) -> String {
-    let mut text = HEAD.to_owned();
+/// The text with another headline; none when it has no place for one.
+fn with_headline(text: &str, summary: &str) -> Option<String> {
+    let [begin, end] = HEADLINE;
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n{summary}{end}{after}"))
+}
+
+/// The figures that have a goal, and the machine that they come from.
+fn summary(reports: &[Report]) -> String {
     let rows = reports.iter().filter(|report| report.varied.is_none());
-    let _ = writeln!(text, "## Headline\n\n{}", headline(rows.clone()));
+    let mut text = headline(rows.clone()) + "\n";
     if let Some(first) = rows.clone().next() {
         let _ = writeln!(text, "{}\n", wrapped(&format!("Measured {}.", machine(&first.machine))));
     }
@@ -49,6 +76,12 @@ fn page(reports: &[Report]) -> String {
         let said = format!("**The machine did other work while these were measured: {}.**", busy.join(", "));
         let _ = writeln!(text, "{}\n", wrapped(&said));
     }
+    text
+}
+
+fn page(reports: &[Report]) -> String {
+    let mut text = HEAD.to_owned();
+    let _ = write!(text, "## Headline\n\n{}", summary(reports));
     for (kind, title) in [(false, "Rows"), (true, "Curves")] {
         let of_kind: Vec<&Report> = reports.iter().filter(|report| report.varied.is_some() == kind).collect();
         if of_kind.is_empty() {
@@ -130,6 +163,14 @@ mod tests {
         );
         assert!(page.contains("while these were measured: accept.**"), "{page}");
         assert!(page.contains("(`--quick`)") && page.ends_with("(accept.svg)\n"), "{page}");
+    }
+
+    #[test]
+    fn a_headline_replaces_the_one_before_and_needs_a_place() {
+        let page = format!("# Name\n\n{}old\n{}\nText\n", HEADLINE[0], HEADLINE[1]);
+        let expected = format!("# Name\n\n{}\nnew\n{}\nText\n", HEADLINE[0], HEADLINE[1]);
+        assert_eq!(with_headline(&page, "new\n"), Some(expected));
+        assert_eq!(with_headline("# A page without a place\n", "new\n"), None);
     }
 
     #[test]
