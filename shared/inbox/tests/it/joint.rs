@@ -308,11 +308,8 @@ async fn stopping_finishes_what_is_taken_and_withdraws_what_is_offered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_joint_batch_takes_as_many_statements_as_any_other() {
     let mut stack = Stack::start().await;
-    let server = stack.database.database().options();
-    let wire = Wire::start(format!("{}:{}", server.get_host(), server.get_port())).await;
-    let options = server.clone().host("127.0.0.1").port(wire.port()).ssl_mode(PgSslMode::Disable);
-    let bounds = Bounds { work: Duration::from_secs(12), request: Duration::from_secs(6) };
-    stack.consume_through(Database::new(options, 10, bounds), GROUP);
+    let wire = Wire::start(&stack).await;
+    stack.consume_through(wire.database(), GROUP);
     stack.until_joined().await;
     // Without the three of the ledger. Others than a batch's are shorter.
     let generic = |from: usize| wire.transactions()[from..].iter().max().unwrap() - 3;

@@ -67,15 +67,17 @@ impl Faults {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     sequences: Vec<i64>,
     detail: String,
     /// How many sequences it had before.
     loaded: usize,
+    /// Inserted by this transaction.
+    is_new: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     entries: BTreeMap<Uuid, Entry>,
     /// What is added to the rows of regions.
@@ -149,10 +151,15 @@ impl UnitOfWork for Ledger {
                 _ => None,
             })
             .collect();
-        sqlx::query("INSERT INTO ledger (order_id) SELECT DISTINCT unnest($1::uuid[]) ORDER BY 1 ON CONFLICT DO NOTHING")
-            .bind(&ids)
-            .execute(&mut *conn)
-            .await?;
+        let inserted: BTreeSet<Uuid> = sqlx::query_scalar(
+            "INSERT INTO ledger (order_id) SELECT DISTINCT unnest($1::uuid[]) ORDER BY 1 ON CONFLICT DO NOTHING
+             RETURNING order_id",
+        )
+        .bind(&ids)
+        .fetch_all(&mut *conn)
+        .await?
+        .into_iter()
+        .collect();
         let rows: Vec<(Uuid, Vec<i64>, String)> = sqlx::query_as(
             "SELECT order_id, sequences, detail FROM ledger WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
         )
@@ -161,7 +168,10 @@ impl UnitOfWork for Ledger {
         .await?;
         let entries = rows
             .into_iter()
-            .map(|(id, sequences, detail)| (id, Entry { loaded: sequences.len(), sequences, detail }))
+            .map(|(id, sequences, detail)| {
+                let (loaded, is_new) = (sequences.len(), inserted.contains(&id));
+                (id, Entry { sequences, detail, loaded, is_new })
+            })
             .collect();
         let regions = regions(events);
         let ids: Vec<i32> = regions.keys().copied().collect();
@@ -184,8 +194,11 @@ impl UnitOfWork for Ledger {
     async fn store(self, faults: &Self::Deps, conn: &mut PgConnection) -> Result<(), HandlerError> {
         let panics = self.entries.values().any(|entry| entry.detail == PANICS_IN_STORE);
         let mut details = (Vec::new(), Vec::new());
-        let mut added = (Vec::new(), Vec::new());
-        for (order_id, Entry { sequences, detail, loaded }) in self.entries {
+        let (mut added, mut unused) = ((Vec::new(), Vec::new()), Vec::new());
+        for (order_id, Entry { sequences, detail, loaded, is_new }) in self.entries {
+            if is_new && sequences.is_empty() {
+                unused.push(order_id);
+            }
             for sequence in &sequences[loaded..] {
                 added.0.push(order_id);
                 added.1.push(*sequence);
@@ -193,21 +206,13 @@ impl UnitOfWork for Ledger {
             details.0.push(order_id);
             details.1.push(detail);
         }
-        sqlx::query(
-            "WITH added AS (
-                 SELECT order_id, array_agg(sequence ORDER BY place) AS sequences
-                 FROM unnest($3::uuid[], $4::bigint[]) WITH ORDINALITY AS a (order_id, sequence, place)
-                 GROUP BY order_id)
-             UPDATE ledger l SET sequences = l.sequences || added.sequences, detail = d.detail
-             FROM unnest($1::uuid[], $2::text[]) AS d (order_id, detail) JOIN added USING (order_id)
-             WHERE l.order_id = d.order_id",
-        )
-        .bind(details.0)
-        .bind(details.1)
-        .bind(added.0)
-        .bind(added.1)
-        .execute(&mut *conn)
-        .await?;
+        if !unused.is_empty() {
+            let delete = sqlx::query("DELETE FROM ledger WHERE order_id = ANY($1)");
+            delete.bind(unused).execute(&mut *conn).await?;
+        }
+        if !added.0.is_empty() {
+            write(conn, details, added).await?;
+        }
         for (region, events) in self.regions {
             sqlx::query("UPDATE regions SET events = events + $2 WHERE region = $1")
                 .bind(region)
@@ -225,4 +230,27 @@ impl UnitOfWork for Ledger {
             Err(_) => Ok(()),
         }
     }
+}
+
+async fn write(
+    conn: &mut PgConnection,
+    details: (Vec<Uuid>, Vec<String>),
+    added: (Vec<Uuid>, Vec<i64>),
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "WITH added AS (
+                 SELECT order_id, array_agg(sequence ORDER BY place) AS sequences
+                 FROM unnest($3::uuid[], $4::bigint[]) WITH ORDINALITY AS a (order_id, sequence, place)
+                 GROUP BY order_id)
+             UPDATE ledger l SET sequences = l.sequences || added.sequences, detail = d.detail
+             FROM unnest($1::uuid[], $2::text[]) AS d (order_id, detail) JOIN added USING (order_id)
+             WHERE l.order_id = d.order_id",
+    )
+    .bind(details.0)
+    .bind(details.1)
+    .bind(added.0)
+    .bind(added.1)
+    .execute(&mut *conn)
+    .await?;
+    Ok(())
 }

@@ -6,6 +6,7 @@
 )]
 
 mod breaker;
+mod commit;
 mod dead_letters;
 mod effects;
 mod group;
@@ -15,6 +16,7 @@ mod held;
 mod holes;
 mod isolation;
 mod joint;
+mod keys;
 mod leaders;
 mod ledger;
 mod logs;

@@ -10,6 +10,7 @@ use testkit::wait::eventually;
 use uuid::Uuid;
 
 use crate::stack::{Stack, TIMEOUT, confirmed};
+use crate::wire::Wire;
 
 const TOPIC: &str = "tidings.orders";
 
@@ -231,4 +232,51 @@ async fn a_service_that_has_applied_nothing_forgets_nothing() {
     maintained(&recorded).await;
     assert_eq!(forgotten(&stack).await, 0);
     stack.stop().await;
+}
+
+/// A repetition of an event is held before each statement of its transaction in turn, while its week is to be dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_week_dropped_under_a_batch_doubles_nothing() {
+    let (mut dropped, mut refused) = (0, 0);
+    for statement in 1.. {
+        let mut stack = start().await;
+        stack.deduplication_days = 0;
+        let wire = Wire::start(&stack).await;
+        stack.consume_through(wire.database(), "tidings.ledger");
+        let order = new_id();
+        let old = five_weeks_old(confirmed(order, 1));
+        stack.publish(&old).await;
+        stack.caught_up().await;
+        let mut held = wire.hold_before(statement);
+        stack.publish(&old).await;
+        let is_held = tokio::select! {
+            reached = &mut held.reached => reached.is_ok(),
+            () = stack.caught_up() => false,
+        };
+        if is_held {
+            let dropping: Result<i32, sqlx::Error> =
+                sqlx::query_scalar("SELECT inbox.drop_table_partitions(now() - interval '1 day')")
+                    .fetch_one(stack.database.pool())
+                    .await;
+            match dropping {
+                Ok(weeks) => dropped += i32::from(weeks == 2),
+                Err(error) => {
+                    let code = error.as_database_error().and_then(|error| error.code()).map(String::from);
+                    assert_eq!(code.as_deref(), Some("55P03"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        drop(held);
+        stack.caught_up().await;
+        assert_eq!(stack.effects(order).await, [1], "before statement {statement}");
+        stack.stop().await;
+        if !is_held {
+            break;
+        }
+    }
+    assert!(
+        dropped > 0 && refused > 0,
+        "{dropped} times the week was dropped, {refused} times the batch held it"
+    );
 }
