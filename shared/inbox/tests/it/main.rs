@@ -5,6 +5,7 @@
     reason = "a test ends where it meets what it does not expect"
 )]
 
+mod alone;
 mod breaker;
 mod commit;
 mod dead_letters;
@@ -23,6 +24,7 @@ mod logs;
 mod metrics;
 mod reach;
 mod redrive;
+mod rejections;
 mod releases;
 mod rights;
 mod stack;
