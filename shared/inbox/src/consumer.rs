@@ -8,7 +8,7 @@ use cloudevents::clock;
 use database::Database;
 use messaging::{Bus, BusError, Membership, Subscription, TopicPartition};
 use metrics::counter;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,8 @@ use crate::{joint, maintenance, monitor};
 
 /// How long leaving the group may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many batches that fill a transaction are applied at the same time, beside the joint one.
+const ALONE: usize = 2;
 /// How often the member is asked whether it is in its group.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -117,6 +119,7 @@ impl Consumer {
             config: parts.config,
             status: ConsumerStatus::default(),
             offers: Offers::default(),
+            alone: Semaphore::new(ALONE),
             on_commit: parts.on_commit,
             member: clock::new_id(),
             given_up: watch::Sender::default(),

@@ -91,6 +91,12 @@ impl Part {
         (records, bytes)
     }
 
+    /// Whether its first records alone are as much as one transaction may have.
+    pub(crate) fn fills(&self, max_records: usize, max_bytes: usize) -> bool {
+        let (records, bytes) = self.fitting(max_records, max_bytes);
+        records >= max_records || bytes >= max_bytes || records < self.records().len()
+    }
+
     /// Its first records.
     pub(crate) fn first(&self, records: usize) -> Self {
         let end = self.range.end.min(self.range.start + records);
@@ -150,5 +156,13 @@ pub(crate) mod tests {
         assert_eq!(whole.fitting(9, 29), (2, 20));
         assert_eq!(whole.fitting(0, 0), (1, 10));
         assert_eq!(Part::new(decoded(0, 3, 20, &[]), 0..0, None).fitting(9, 100), (0, 0));
+    }
+
+    #[test]
+    fn a_part_fills_a_transaction_by_records_or_by_bytes() {
+        let whole = Part::new(decoded(0, 0, 4, &[(0, 10), (1, 10), (2, 10), (3, 10)]), 0..4, None);
+        assert!(whole.fills(4, 100) && whole.fills(3, 100) && whole.fills(9, 40) && whole.fills(9, 39));
+        assert!(!whole.fills(5, 41));
+        assert!(!Part::new(decoded(0, 3, 20, &[]), 0..0, None).fills(9, 100));
     }
 }

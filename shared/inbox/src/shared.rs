@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use messaging::Bus;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::batch::Applier;
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) status: ConsumerStatus,
     /// What its workers want to have applied together.
     pub(crate) offers: Offers,
+    /// Places for transactions beside the joint one, of batches that fill them.
+    pub(crate) alone: Semaphore,
     pub(crate) on_commit: Arc<dyn Fn() + Send + Sync>,
     /// What other members call this one.
     pub(crate) member: Uuid,

@@ -27,6 +27,17 @@ enum Tried {
     End,
 }
 
+impl Tried {
+    /// What became of a part that was applied by itself.
+    fn sole(part: Part, outcome: Result<Vec<Outcome>, HandlerError>) -> Self {
+        match outcome.map(|mut outcomes| outcomes.pop()) {
+            Ok(Some(outcome)) => Self::Of(part, outcome),
+            Ok(None) => Self::Failed(HandlerError::Retry("a part without an outcome".into())),
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
+
 impl Worker {
     pub(super) async fn until_parts_applied(
         &mut self,
@@ -109,15 +120,15 @@ impl Worker {
         }
     }
 
-    /// Applies a part: with those of other partitions, or in isolation.
+    /// Applies a part: with those of other partitions, by itself if it fills a transaction, or in isolation.
     async fn apply(&mut self, partition: &mut dyn Partition, part: Part) -> Tried {
         if self.isolation.is_isolated() {
             let outcome = self.shared.apply(std::slice::from_ref(&part), LockedRow::Wait).await;
-            return match outcome.map(|mut outcomes| outcomes.pop()) {
-                Ok(Some(outcome)) => Tried::Of(part, outcome),
-                Ok(None) => Tried::Failed(HandlerError::Retry("a part without an outcome".into())),
-                Err(error) => Tried::Failed(error),
-            };
+            return Tried::sole(part, outcome);
+        }
+        let config = &self.shared.config;
+        if part.fills(config.max_batch_records, config.max_batch_bytes) {
+            return self.apply_full(partition, part).await;
         }
         let (shared, stop) = (Arc::clone(&self.shared), self.shutdown.clone());
         let answer = tokio::select! {
@@ -136,6 +147,35 @@ impl Worker {
             None => Tried::End,
         };
         self.isolation.isolate();
+        tried
+    }
+
+    /// Applies what fills a transaction: other partitions would only take their shares of it. A batch that has no place yet is
+    /// withdrawn by a revocation; one that has begun is finished.
+    async fn apply_full(&mut self, partition: &mut dyn Partition, part: Part) -> Tried {
+        let (shared, stop) = (Arc::clone(&self.shared), self.shutdown.clone());
+        let config = &shared.config;
+        let (records, _) = part.fitting(config.max_batch_records, config.max_batch_bytes);
+        let part = part.first(records);
+        let applying = async {
+            let _place = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                place = shared.alone.acquire() => place.ok()?,
+            };
+            // Whoever waits for a foreign lock has no place.
+            Some(shared.apply(std::slice::from_ref(&part), LockedRow::Skip).await)
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = applying => outcome,
+            never = self.look_ahead(partition) => match never {},
+        };
+        let Some(outcome) = outcome else { return Tried::End };
+        let tried = Tried::sole(part, outcome);
+        if !matches!(tried, Tried::Of(_, Outcome::Applied(_))) {
+            self.isolation.isolate();
+        }
         tried
     }
 
