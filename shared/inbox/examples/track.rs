@@ -41,6 +41,7 @@ impl Decode for Depots {
 }
 
 /// What a batch changes: known depots, and moves to be stored.
+#[derive(Clone)]
 struct Track {
     depots: Vec<String>,
     moves: Vec<(String, String)>,

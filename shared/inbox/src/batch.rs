@@ -14,7 +14,7 @@
 //! other partitions in its transaction are applied. The ids in the inbox are for what positions can't show: the same event
 //! at another offset, as a relay repeats it after a crash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cloudevents::clock;
 use database::{Database, Operation, Transaction};
@@ -29,11 +29,12 @@ use crate::decoded::Part;
 use crate::decoding::{self, Item};
 use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
+use crate::handling::Decided;
 use crate::panics::unless_it_panics;
 use crate::plan::{self, PartPlan, Plan, Stop, Tally};
 use crate::positions::{self, Advance, LockedRow};
 use crate::provisional::Provisional;
-use crate::unit_of_work::Received;
+use crate::unit_of_work::{AfterCommit, Received};
 
 /// What became of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +71,21 @@ pub(crate) struct Applier {
 enum Attempt {
     /// Committed, unless no part was left.
     Done(Vec<Outcome>),
-    /// A part, by its place, keeps the others from being applied: nothing was committed.
-    Left(usize, Outcome),
-    /// The same of an event, which asks for another try without it.
+    /// Parts, by their places, keep the others from being applied: nothing was committed.
+    Left(Vec<(usize, Outcome)>),
+    /// The same of an event, which is found at fault when it is stored, and asks for another try without it.
     Rejected { event_id: Uuid, rejection: Rejection },
+}
+
+impl Attempt {
+    /// The same of parts that have these places among others.
+    fn at(self, places: &[usize]) -> Self {
+        let at = |(part, outcome): (usize, Outcome)| Some((*places.get(part)?, outcome));
+        match self {
+            Self::Left(leaving) => Self::Left(leaving.into_iter().filter_map(at).collect()),
+            other @ (Self::Done(_) | Self::Rejected { .. }) => other,
+        }
+    }
 }
 
 impl Applier {
@@ -90,9 +102,9 @@ impl Applier {
     }
 
     /// Applies these parts, which are of different partitions and sorted by them, in one transaction, and gives the outcome
-    /// of each. A part that keeps the others from being applied leaves, and the transaction is repeated without it. A part
-    /// by itself is repeated without each event that is rejected, so that a rejection changes nothing else. Errors leave the
-    /// database as it was.
+    /// of each. Parts that keep the others from being applied leave, and the transaction is repeated without them. A part by
+    /// itself goes on without the events that its handlers reject; it is repeated without each event that is found at fault
+    /// when it is stored. Errors leave the database as it was.
     pub(crate) async fn apply(
         &self,
         parts: &[Part],
@@ -110,8 +122,9 @@ impl Applier {
                     left.extend(places.into_iter().zip(outcomes));
                     return Ok(left.into_values().collect());
                 }
-                Attempt::Left(place, outcome) => {
-                    left.extend(places.get(place).map(|index| (*index, outcome)));
+                Attempt::Left(leaving) => {
+                    let index = |(place, outcome)| Some((*places.get(place)?, outcome));
+                    left.extend(leaving.into_iter().filter_map(index));
                 }
                 Attempt::Rejected { event_id, rejection } => {
                     if rejected.insert(event_id, rejection).is_some() {
@@ -165,22 +178,10 @@ impl Applier {
         if parts.is_empty() {
             return Ok(Attempt::Done(outcomes));
         }
-        let place = |part: usize| places.get(part).copied().unwrap_or_default();
-        let plan = match plan::of(&mut tx, &parts, rejected, &self.breaker).await? {
-            Ok(plan) => plan,
-            Err(Stop { part, records, open }) => {
-                return Ok(Attempt::Left(place(part), Outcome::Open { records, open }));
-            }
-        };
-        let after_commit = match self.effect.of(&mut tx, &plan.apply).await {
-            Ok(after_commit) => after_commit,
-            Err(HandlerError::Rejected { event_id, rejection }) => {
-                return Ok(match plan.part_of(event_id) {
-                    Some(part) if outcomes.len() > 1 => Attempt::Left(place(part), Outcome::Rejected),
-                    _ => Attempt::Rejected { event_id, rejection },
-                });
-            }
-            Err(error) => return Err(error),
+        let (plan, after_commit) = match self.effect_of(&mut tx, &parts, rejected, outcomes.len() > 1).await?
+        {
+            Ok(stored) => stored,
+            Err(failed) => return Ok(failed.at(&places)),
         };
         if !plan.dead_letters.is_empty() {
             dead_letters::insert(&mut tx, &plan.dead_letters).await?;
@@ -196,9 +197,60 @@ impl Applier {
         Ok(Attempt::Done(outcomes))
     }
 
+    /// Decides about the records of these parts, handles and stores their events. Handlers run before anything is stored:
+    /// an event that they reject becomes a dead letter of the same transaction, unless it is a joint one, which its part leaves.
+    async fn effect_of<'a>(
+        &self,
+        tx: &mut Transaction,
+        parts: &[&'a Part],
+        rejected: &HashMap<Uuid, Rejection>,
+        is_joint: bool,
+    ) -> Result<Result<(Plan<'a>, AfterCommit), Attempt>, HandlerError> {
+        let known = plan::look_up(tx, parts).await?;
+        let planned = |known, rejected: &_| {
+            Plan::try_new(parts, known, rejected, &self.breaker).map_err(|stop| {
+                let Stop { part, records, open } = stop;
+                Attempt::Left(vec![(part, Outcome::Open { records, open })])
+            })
+        };
+        let mut plan = match planned(known.clone(), rejected) {
+            Ok(plan) => plan,
+            Err(stopped) => return Ok(Err(stopped)),
+        };
+        let handled = self.effect.handle(tx, &plan.apply, &plan.keys).await?;
+        let Decided { rejected: newly, accepted } = handled.decided();
+        if !newly.is_empty() && is_joint {
+            let parts: BTreeSet<usize> = newly.iter().filter_map(|(id, _)| plan.part_of(*id)).collect();
+            let leaving = parts.into_iter().map(|part| (part, Outcome::Rejected)).collect();
+            return Ok(Err(Attempt::Left(leaving)));
+        }
+        if !newly.is_empty() {
+            let mut rejected = rejected.clone();
+            rejected.extend(newly.iter().cloned());
+            plan = match planned(known, &rejected) {
+                Ok(plan) => plan,
+                Err(stopped) => return Ok(Err(stopped)),
+            };
+        }
+        if plan.apply.len() != *accepted {
+            // What is stored would not be what is remembered.
+            let detail =
+                format!("{accepted} events were handled, and {} are to be applied", plan.apply.len());
+            return Err(HandlerError::Retry(detail.into()));
+        }
+        match handled.store(tx).await {
+            Ok(after_commit) => Ok(Ok((plan, after_commit))),
+            Err(HandlerError::Rejected { event_id, rejection }) => Ok(Err(match plan.part_of(event_id) {
+                Some(part) if is_joint => Attempt::Left(vec![(part, Outcome::Rejected)]),
+                _ => Attempt::Rejected { event_id, rejection },
+            })),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What was committed, part by part.
     fn committed(&self, parts: &[&Part], plan: Plan<'_>) -> Vec<Tally> {
-        let Plan { apply, dead_letters, parts: plans } = plan;
+        let Plan { apply, dead_letters, parts: plans, .. } = plan;
         let committed = |(part, plan): (&&Part, PartPlan)| {
             let applied = apply.get(plan.apply).unwrap_or_default();
             let letters = dead_letters.get(plan.dead_letters).unwrap_or_default();

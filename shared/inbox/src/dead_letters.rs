@@ -12,7 +12,6 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::error_policy::Rejection;
-use crate::seen;
 
 /// The reason of an event that is itself fine but waits behind a dead letter.
 pub(crate) const BEHIND: &str = "behind_dead_letter";
@@ -33,7 +32,7 @@ pub(crate) struct NewDeadLetter<'a> {
 }
 
 /// The keys that have open letters, by topic.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Blocked {
     of_topic: HashMap<String, HashSet<Vec<u8>>>,
 }
@@ -73,60 +72,109 @@ pub(crate) async fn lock_keys(
     Ok(blocked)
 }
 
-/// Writes these letters in this order, and their outcome to the rows of their ids, which this transaction has inserted.
+/// Writes these letters in this order, counts them as open ones of their keys, and sets the outcome of their ids, which this
+/// transaction has inserted. One statement: only the rows of keys may be locked by others, and those are locked sorted.
 pub(crate) async fn insert(
     conn: &mut PgConnection,
     letters: &[NewDeadLetter<'_>],
 ) -> Result<(), sqlx::Error> {
-    let with_key = |letter: &NewDeadLetter<'_>| {
-        letter.record.key.as_ref().map(|key| (letter.partition.topic.clone(), key.clone()))
-    };
-    let (topics, keys): (Vec<String>, Vec<Vec<u8>>) = letters.iter().filter_map(with_key).unzip();
+    let columns = Columns::of(letters);
     sqlx::query(
-        "INSERT INTO inbox.dead_letter_keys (topic, key_digest, open_letters)
-         SELECT k.topic, sha256(k.key), count(*) FROM unnest($1::text[], $2::bytea[]) AS k (topic, key)
-         GROUP BY 1, 2 ORDER BY 1, 2
-         ON CONFLICT (topic, key_digest)
-             DO UPDATE SET open_letters = dead_letter_keys.open_letters + excluded.open_letters",
-    )
-    .bind(topics)
-    .bind(keys)
-    .execute(&mut *conn)
-    .await?;
-    for letter in letters {
-        insert_one(conn, letter).await?;
-    }
-    let ids: Vec<Uuid> = letters.iter().map(|letter| letter.event_id).collect();
-    let outcomes: Vec<&str> = letters.iter().map(|letter| letter.outcome).collect();
-    seen::set_outcomes(conn, &ids, &outcomes).await
-}
-
-async fn insert_one(conn: &mut PgConnection, letter: &NewDeadLetter<'_>) -> Result<(), sqlx::Error> {
-    let NewDeadLetter { partition, log, record, event_id, event_type, rejection, .. } = letter;
-    let (names, values): (Vec<&str>, Vec<&[u8]>) =
-        record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).unzip();
-    let (event_type, detail) = (event_type.map(text), text(&rejection.detail));
-    sqlx::query(
-        r#"INSERT INTO inbox.dead_letters (event_id, topic, partition, "offset", log, key, event_type, reason, detail,
+        r#"WITH letters AS (
+               SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::bigint[], $5::integer[], $6::bytea[],
+                       $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::integer[],
+                       $14::integer[]) WITH ORDINALITY
+                   AS l (event_id, topic, partition, position, log, key, event_type, reason, detail, fingerprint, value,
+                       outcome, first_header, last_header, place)),
+           keys AS (
+               INSERT INTO inbox.dead_letter_keys (topic, key_digest, open_letters)
+               SELECT topic, sha256(key), count(*) FROM letters WHERE key IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2
+               ON CONFLICT (topic, key_digest)
+                   DO UPDATE SET open_letters = dead_letter_keys.open_letters + excluded.open_letters),
+           outcomes AS (
+               UPDATE inbox.events e SET outcome = l.outcome FROM letters l WHERE e.event_id = l.event_id)
+           INSERT INTO inbox.dead_letters (event_id, topic, partition, "offset", log, key, event_type, reason, detail,
                fingerprint, header_names, header_values, value)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
+           SELECT event_id, topic, partition, position, log, key, event_type, reason, detail, fingerprint,
+               ($15::text[])[first_header:last_header], ($16::bytea[])[first_header:last_header], value
+           FROM letters ORDER BY place"#,
     )
-    .bind(event_id)
-    .bind(&partition.topic)
-    .bind(partition.partition)
-    .bind(record.offset)
-    .bind(log)
-    .bind(record.key.as_deref())
-    .bind(&event_type)
-    .bind(rejection.reason)
-    .bind(&detail)
-    .bind(fingerprint(event_type.as_deref(), rejection.reason, &detail))
-    .bind(names)
-    .bind(values)
-    .bind(record.value.as_deref())
+    .bind(columns.event_ids)
+    .bind(columns.topics)
+    .bind(columns.partitions)
+    .bind(columns.offsets)
+    .bind(columns.logs)
+    .bind(columns.keys)
+    .bind(columns.event_types)
+    .bind(columns.reasons)
+    .bind(columns.details)
+    .bind(columns.fingerprints)
+    .bind(columns.values)
+    .bind(columns.outcomes)
+    .bind(columns.first_headers)
+    .bind(columns.last_headers)
+    .bind(columns.header_names)
+    .bind(columns.header_values)
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// The columns of letters. The headers of all of them lie behind each other, counted from 1.
+#[derive(Default)]
+struct Columns<'a> {
+    event_ids: Vec<Uuid>,
+    topics: Vec<&'a str>,
+    partitions: Vec<i32>,
+    offsets: Vec<i64>,
+    logs: Vec<i32>,
+    keys: Vec<Option<&'a [u8]>>,
+    event_types: Vec<Option<String>>,
+    reasons: Vec<&'static str>,
+    details: Vec<String>,
+    fingerprints: Vec<String>,
+    values: Vec<Option<&'a [u8]>>,
+    outcomes: Vec<&'static str>,
+    first_headers: Vec<i32>,
+    last_headers: Vec<i32>,
+    header_names: Vec<&'a str>,
+    header_values: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(letters: &'a [NewDeadLetter<'a>]) -> Self {
+        let mut columns = Self::default();
+        letters.iter().for_each(|letter| columns.push(letter));
+        columns
+    }
+
+    fn push(&mut self, letter: &'a NewDeadLetter<'a>) {
+        let NewDeadLetter { partition, log, record, event_id, event_type, rejection, outcome } = letter;
+        let (event_type, detail) = (event_type.map(text), text(&rejection.detail));
+        self.event_ids.push(*event_id);
+        self.topics.push(&partition.topic);
+        self.partitions.push(partition.partition);
+        self.offsets.push(record.offset);
+        self.logs.push(*log);
+        self.keys.push(record.key.as_deref());
+        self.reasons.push(rejection.reason);
+        self.fingerprints.push(fingerprint(event_type.as_deref(), rejection.reason, &detail));
+        self.event_types.push(event_type);
+        self.details.push(detail);
+        self.values.push(record.value.as_deref());
+        self.outcomes.push(*outcome);
+        self.first_headers.push(place(self.header_names.len() + 1));
+        for (name, value) in &record.headers {
+            self.header_names.push(name);
+            self.header_values.push(value);
+        }
+        self.last_headers.push(place(self.header_names.len()));
+    }
+}
+
+/// A place in an array of the database; headers of more letters than a transaction has do not fit into memory.
+fn place(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// A letter was rejected again: one attempt more, and the reason that it has now.

@@ -5,14 +5,14 @@ use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cloudevents::clock;
 use messaging::Delivered;
 use sqlx::PgConnection;
 
 use crate::decode::{BoxError, Decode, Decoded, Undecodable};
 use crate::error_policy::HandlerError;
+use crate::handling::{Decided, handle_all};
 use crate::subscriptions::Subscriptions;
-use crate::unit_of_work::{AfterCommit, Context, Received, UnitOfWork};
+use crate::unit_of_work::{AfterCommit, Received, UnitOfWork};
 
 /// An event of the decoder's type, which only [`EffectOf`] knows.
 pub(crate) type Erased = Arc<dyn Any + Send + Sync>;
@@ -36,15 +36,26 @@ pub(crate) trait Effect: Send + Sync {
         records: &[&Delivered],
     ) -> Result<Vec<Result<Decoded<Erased>, Undecodable>>, BoxError>;
 
-    /// Lock and load, handle in offset order, store.
-    async fn of(
-        &self,
+    /// Locks and loads, and handles the events in this order, each with the key of its record.
+    async fn handle<'a>(
+        &'a self,
         conn: &mut PgConnection,
         events: &[Received<Erased>],
-    ) -> Result<AfterCommit, HandlerError>;
+        keys: &[Option<&[u8]>],
+    ) -> Result<Box<dyn Handled + 'a>, HandlerError>;
 
     /// Called after each commit.
     fn committed(&self);
+}
+
+/// What handlers have made of events, in memory.
+#[async_trait]
+pub(crate) trait Handled: Send {
+    /// Which were accepted, and which rejected: nothing is left of the latter.
+    fn decided(&self) -> &Decided;
+
+    /// Stores what follows from the others. Gives what is to be done after the commit.
+    async fn store(self: Box<Self>, conn: &mut PgConnection) -> Result<AfterCommit, HandlerError>;
 }
 
 /// The effect that subscriptions have through their unit of work.
@@ -77,17 +88,18 @@ impl<D: Decode, W: UnitOfWork<Event = D::Event>> Effect for EffectOf<D, W> {
         Ok(decoded.into_iter().map(|one| one.map(erase)).collect())
     }
 
-    async fn of(
-        &self,
+    async fn handle<'a>(
+        &'a self,
         conn: &mut PgConnection,
         events: &[Received<Erased>],
-    ) -> Result<AfterCommit, HandlerError> {
+        keys: &[Option<&[u8]>],
+    ) -> Result<Box<dyn Handled + 'a>, HandlerError> {
         if events.is_empty() {
-            return Ok(Box::new(|| {}));
+            return Ok(Box::new(Nothing(Decided { rejected: Vec::new(), accepted: 0 })));
         }
         let events: Option<Vec<Received<D::Event>>> = events.iter().map(known).collect();
         let events = events.ok_or_else(|| HandlerError::Retry("an event of another decoder".into()))?;
-        apply_to(conn, &self.subscriptions, &self.deps, &events).await
+        Ok(Box::new(HandledBy::try_new(conn, &self.subscriptions, &self.deps, &events, keys).await?))
     }
 
     fn committed(&self) {
@@ -95,24 +107,54 @@ impl<D: Decode, W: UnitOfWork<Event = D::Event>> Effect for EffectOf<D, W> {
     }
 }
 
-/// Loads the unit of work, passes it each event in order, and stores it. Gives what is to be done after the commit.
-pub(crate) async fn apply_to<W: UnitOfWork>(
-    conn: &mut PgConnection,
-    subscriptions: &Subscriptions<W>,
-    deps: &W::Deps,
-    events: &[Received<W::Event>],
-) -> Result<AfterCommit, HandlerError> {
-    let mut work = W::load(deps, conn, events).await?;
-    let now = clock::now();
-    for received in events {
-        let context = Context { envelope: &received.envelope, now };
-        subscriptions.handle(&mut work, &received.event, context).map_err(|rejection| {
-            HandlerError::Rejected { event_id: received.envelope.event_id, rejection }
-        })?;
+/// No event.
+struct Nothing(Decided);
+
+#[async_trait]
+impl Handled for Nothing {
+    fn decided(&self) -> &Decided {
+        &self.0
     }
-    let after_commit = work.after_commit();
-    work.store(deps, conn).await?;
-    Ok(after_commit)
+
+    async fn store(self: Box<Self>, _: &mut PgConnection) -> Result<AfterCommit, HandlerError> {
+        Ok(Box::new(|| {}))
+    }
+}
+
+/// A unit of work whose events were handled.
+pub(crate) struct HandledBy<'a, W: UnitOfWork> {
+    work: W,
+    decided: Decided,
+    deps: &'a W::Deps,
+}
+
+impl<'a, W: UnitOfWork> HandledBy<'a, W> {
+    /// Loads the unit of work of these events, and handles them.
+    pub(crate) async fn try_new(
+        conn: &mut PgConnection,
+        subscriptions: &Subscriptions<W>,
+        deps: &'a W::Deps,
+        events: &[Received<W::Event>],
+        keys: &[Option<&[u8]>],
+    ) -> Result<Self, HandlerError> {
+        let work = W::load(deps, conn, events).await?;
+        let (work, decided) = handle_all(work, subscriptions, events, keys)?;
+        Ok(Self { work, decided, deps })
+    }
+}
+
+#[async_trait]
+impl<W: UnitOfWork> Handled for HandledBy<'_, W> {
+    fn decided(&self) -> &Decided {
+        &self.decided
+    }
+
+    async fn store(self: Box<Self>, conn: &mut PgConnection) -> Result<AfterCommit, HandlerError> {
+        let Self { work, deps, .. } = *self;
+        let after_commit = work.after_commit();
+        work.store(deps, conn).await?;
+        Ok(after_commit)
+    }
 }
 
 fn erase<E: Send + Sync + 'static>(decoded: Decoded<E>) -> Decoded<Erased> {

@@ -2,9 +2,10 @@
 
 use cloudevents::Envelope;
 use database::{Database, Operation, Transaction};
+use uuid::Uuid;
 
-use crate::effect::apply_to;
-use crate::error_policy::HandlerError;
+use crate::effect::{Handled as _, HandledBy};
+use crate::error_policy::{HandlerError, Rejection};
 use crate::subscriptions::Subscriptions;
 use crate::unit_of_work::{Received, UnitOfWork};
 
@@ -20,16 +21,49 @@ pub async fn apply<W: UnitOfWork>(
     deps: &W::Deps,
     events: Vec<(Envelope, W::Event)>,
 ) -> Result<(), HandlerError> {
+    apply_all(database, subscriptions, deps, events, |rejected| match rejected.first().cloned() {
+        Some((event_id, rejection)) => Err(HandlerError::Rejected { event_id, rejection }),
+        None => Ok(()),
+    })
+    .await
+}
+
+/// The same as a consumer does it: an event that its handler rejects changes nothing, later ones of its subject wait behind it,
+/// and what the others lead to is committed. Gives the rejected events, in order.
+///
+/// # Errors
+/// When the unit of work can't be loaded or stored.
+pub async fn apply_accepted<W: UnitOfWork>(
+    database: &Database,
+    subscriptions: &Subscriptions<W>,
+    deps: &W::Deps,
+    events: Vec<(Envelope, W::Event)>,
+) -> Result<Vec<(Uuid, Rejection)>, HandlerError> {
+    apply_all(database, subscriptions, deps, events, |rejected| Ok(rejected.to_vec())).await
+}
+
+/// Stores unless `decide` fails, which is given what was rejected.
+async fn apply_all<W: UnitOfWork, T>(
+    database: &Database,
+    subscriptions: &Subscriptions<W>,
+    deps: &W::Deps,
+    events: Vec<(Envelope, W::Event)>,
+    decide: impl FnOnce(&[(Uuid, Rejection)]) -> Result<T, HandlerError>,
+) -> Result<T, HandlerError> {
     let events = received(events);
+    let keys: Vec<Option<&[u8]>> =
+        events.iter().map(|received| Some(received.envelope.subject.as_bytes())).collect();
     let applying = async |mut tx: Transaction| {
-        let after_commit = apply_to(&mut tx, subscriptions, deps, &events).await?;
+        let handled = HandledBy::try_new(&mut tx, subscriptions, deps, &events, &keys).await?;
+        let decided = decide(&handled.decided().rejected)?;
+        let after_commit = Box::new(handled).store(&mut tx).await?;
         tx.commit().await?;
-        Ok::<_, HandlerError>(after_commit)
+        Ok::<_, HandlerError>((decided, after_commit))
     };
-    let after_commit = database.transaction(Operation::Batch, applying).await?;
+    let (decided, after_commit) = database.transaction(Operation::Batch, applying).await?;
     after_commit();
     W::committed(deps);
-    Ok(())
+    Ok(decided)
 }
 
 fn received<E>(events: Vec<(Envelope, E)>) -> Vec<Received<E>> {

@@ -20,6 +20,7 @@ mod effect;
 mod ends;
 mod error_policy;
 mod hand_over;
+mod handling;
 #[cfg(feature = "testing")]
 mod harness;
 mod isolation;
@@ -76,7 +77,7 @@ pub mod progress {
 /// Tests of a unit of work on a database, without Kafka: batches, and the orders and cuts in which events can arrive.
 #[cfg(feature = "testing")]
 pub mod testing {
-    pub use crate::harness::{apply, cuts, permutations};
+    pub use crate::harness::{apply, apply_accepted, cuts, permutations};
 }
 
 /// For the tests of this crate; no version promises anything about it.

@@ -25,12 +25,27 @@ use crate::error_policy::Rejection;
 pub struct Locked<K, R> {
     rows: BTreeMap<K, R>,
     changed: BTreeSet<K>,
+    /// Those that this transaction has inserted.
+    inserted: BTreeSet<K>,
+    /// Those of which a handler has accepted an event.
+    handled: BTreeSet<K>,
 }
 
 impl<K: Ord + Clone + Debug, R: Clone + PartialEq> Locked<K, R> {
     /// These rows, none of them changed.
     pub fn new(rows: impl IntoIterator<Item = (K, R)>) -> Self {
-        Self { rows: rows.into_iter().collect(), changed: BTreeSet::new() }
+        Self { rows: rows.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The same, of which this transaction has inserted these.
+    #[must_use]
+    pub fn with_inserted(self, keys: impl IntoIterator<Item = K>) -> Self {
+        Self { inserted: keys.into_iter().collect(), ..self }
+    }
+
+    /// All rows, sorted by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &R)> {
+        self.rows.iter()
     }
 
     /// The row of this key as it stands now.
@@ -52,6 +67,7 @@ impl<K: Ord + Clone + Debug, R: Clone + PartialEq> Locked<K, R> {
         };
         let mut next = row.clone();
         let result = handler(&mut next).map_err(Into::into)?;
+        self.handled.insert(key.clone());
         if next == *row {
             return Ok(None);
         }
@@ -64,11 +80,22 @@ impl<K: Ord + Clone + Debug, R: Clone + PartialEq> Locked<K, R> {
     pub fn changed(&self) -> impl Iterator<Item = (&K, &R)> {
         self.changed.iter().filter_map(|key| self.rows.get_key_value(key))
     }
+
+    /// The rows that this transaction has inserted, and of which no handler has accepted an event, sorted by key: a
+    /// [`UnitOfWork`](crate::UnitOfWork) deletes them when it stores, so that a rejected event leaves none.
+    pub fn unused(&self) -> impl Iterator<Item = &K> {
+        self.inserted.difference(&self.handled)
+    }
 }
 
 impl<K, R> Default for Locked<K, R> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), changed: BTreeSet::new() }
+        Self {
+            rows: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            inserted: BTreeSet::new(),
+            handled: BTreeSet::new(),
+        }
     }
 }
 
@@ -96,6 +123,15 @@ mod tests {
             rows.change(&"b", |row| Ok::<_, Rejection>(std::mem::replace(row, 3))).expect("no refusal");
         assert_eq!((same, next), (None, Some(2)));
         assert_eq!(rows.changed().collect::<Vec<_>>(), [(&"b", &3)]);
+    }
+
+    #[test]
+    fn an_inserted_row_is_unused_until_an_event_of_it_is_accepted() {
+        let mut rows = Locked::new([("a", 1), ("b", 2), ("c", 3)]).with_inserted(["a", "b"]);
+        rows.change(&"a", refuse).expect_err("refused");
+        assert_eq!(rows.unused().collect::<Vec<_>>(), [&"a", &"b"]);
+        rows.change(&"b", |_| Ok::<_, Rejection>(())).expect("no refusal");
+        assert_eq!(rows.unused().collect::<Vec<_>>(), [&"a"]);
     }
 
     #[test]

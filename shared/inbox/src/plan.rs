@@ -29,6 +29,8 @@ pub(crate) struct Tally {
 /// What becomes of the records of all parts, in the order of topic, partition and offset.
 pub(crate) struct Plan<'a> {
     pub(crate) apply: Vec<Received<Erased>>,
+    /// The keys of their records.
+    pub(crate) keys: Vec<Option<&'a [u8]>>,
     pub(crate) dead_letters: Vec<NewDeadLetter<'a>>,
     /// One per part.
     pub(crate) parts: Vec<PartPlan>,
@@ -56,34 +58,16 @@ pub(crate) struct Stop {
 }
 
 /// What the database knows of the records.
-struct Known {
+#[derive(Clone)]
+pub(crate) struct Known {
     new: HashSet<Uuid>,
     forgotten: HashMap<String, Forgotten>,
     blocked: Blocked,
 }
 
-/// Inserts the ids of these parts, which are of different partitions and sorted by them, locks the rows of their keys, and
-/// decides. Ends at the first record that may not become a dead letter yet.
-pub(crate) async fn of<'a>(
-    conn: &mut PgConnection,
-    parts: &[&'a Part],
-    rejected: &HashMap<Uuid, Rejection>,
-    breaker: &Breaker,
-) -> Result<Result<Plan<'a>, Stop>, sqlx::Error> {
-    let mut known = look_up(conn, parts).await?;
-    let mut plan =
-        Plan { apply: Vec::new(), dead_letters: Vec::new(), parts: Vec::with_capacity(parts.len()) };
-    for (index, part) in parts.iter().enumerate() {
-        let runs = breaker.runs(part.partition());
-        if let Err((records, open)) = plan.add(part, &mut known, rejected, runs) {
-            return Ok(Err(Stop { part: index, records, open }));
-        }
-    }
-    Ok(Ok(plan))
-}
-
-/// Each is one statement for all parts, in this order: ids, floor, keys.
-async fn look_up(conn: &mut PgConnection, parts: &[&Part]) -> Result<Known, sqlx::Error> {
+/// Inserts the ids of these parts, which are of different partitions and sorted by them, and locks the rows of their keys. Each
+/// is one statement for all parts, in this order: ids, floor, keys.
+pub(crate) async fn look_up(conn: &mut PgConnection, parts: &[&Part]) -> Result<Known, sqlx::Error> {
     let mut met = HashSet::new();
     let mut sightings = Vec::new();
     let (mut topics, mut keys) = (BTreeSet::new(), BTreeSet::new());
@@ -105,6 +89,28 @@ async fn look_up(conn: &mut PgConnection, parts: &[&Part]) -> Result<Known, sqlx
 }
 
 impl<'a> Plan<'a> {
+    /// Decides what becomes of the records of these parts, in memory. Ends at the first one that may not become a dead letter
+    /// yet.
+    pub(crate) fn try_new(
+        parts: &[&'a Part],
+        mut known: Known,
+        rejected: &HashMap<Uuid, Rejection>,
+        breaker: &Breaker,
+    ) -> Result<Self, Stop> {
+        let mut plan = Self {
+            apply: Vec::new(),
+            keys: Vec::new(),
+            dead_letters: Vec::new(),
+            parts: Vec::with_capacity(parts.len()),
+        };
+        for (index, part) in parts.iter().enumerate() {
+            let runs = breaker.runs(part.partition());
+            let added = plan.add(part, &mut known, rejected, runs);
+            added.map_err(|(records, open)| Stop { part: index, records, open })?;
+        }
+        Ok(plan)
+    }
+
     /// The part, by its place, that has this event.
     pub(crate) fn part_of(&self, event_id: Uuid) -> Option<usize> {
         let event = self.apply.iter().position(|received| received.envelope.event_id == event_id)?;
@@ -147,6 +153,7 @@ impl<'a> Plan<'a> {
                     runs.applied(&received.envelope.event_type);
                     tally.applied += 1;
                     self.apply.push(received.as_ref().clone());
+                    self.keys.push(record.key.as_deref());
                 }
                 (item, rejection) => {
                     if let (Item::Event(received), Some(rejection), false) = (item, &rejection, waits) {

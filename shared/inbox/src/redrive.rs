@@ -258,7 +258,7 @@ impl Shared {
             Known::Applied => (Step::AlreadyDecided, "already_applied", nothing),
             Known::Discarded => (Step::AlreadyDecided, "discarded", nothing),
             Known::Forgotten => return Ok(Step::Rejected(below_floor(received.envelope.event_id))),
-            Known::Open => match self.applier.effect.of(&mut tx, &[received]).await {
+            Known::Open => match self.effect_of(&mut tx, received).await {
                 Ok(after_commit) => (Step::Applied, "applied", after_commit),
                 Err(HandlerError::Rejected { rejection, .. }) => return Ok(Step::Rejected(rejection)),
                 Err(error) => return error.rejection().map(Step::Rejected).ok_or(error),
@@ -270,6 +270,18 @@ impl Shared {
         tx.commit().await?;
         after_commit();
         Ok(step)
+    }
+
+    async fn effect_of(
+        &self,
+        tx: &mut Transaction,
+        received: Received<Erased>,
+    ) -> Result<AfterCommit, HandlerError> {
+        let handled = self.applier.effect.handle(tx, &[received], &[None]).await?;
+        match handled.decided().rejected.first().cloned() {
+            Some((event_id, rejection)) => Err(HandlerError::Rejected { event_id, rejection }),
+            None => handled.store(tx).await,
+        }
     }
 }
 

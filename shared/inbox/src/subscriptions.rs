@@ -47,8 +47,8 @@ impl<W: UnitOfWork> Subscriptions<W> {
         self.handlers.contains_key(event_type)
     }
 
-    /// Runs the handler of `event`. One that panics rejects it (docs/adr/0016): what it had changed in `work` goes with the
-    /// transaction.
+    /// Runs the handler of `event`. One that panics rejects it (docs/adr/0016): what it had changed in `work` is the
+    /// caller's to discard.
     ///
     /// # Errors
     /// When the domain refuses the event, or there is no handler of its type.

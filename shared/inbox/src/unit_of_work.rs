@@ -45,11 +45,11 @@ pub type AfterCommit = Box<dyn FnOnce() + Send>;
 
 /// The state of all aggregates that a batch concerns. One value lives for one transaction.
 ///
-/// The runtime calls `load`, then the subscribed handlers one by one in offset order, then `store`, then commits.
-/// When a handler rejects its event, or `store` answers [`HandlerError::Rejected`], the whole transaction is rolled back
-/// and the batch begins anew without that event, which becomes a dead letter: a rejection changes nothing else by
-/// construction.
-pub trait UnitOfWork: Sized + Send + 'static {
+/// The runtime calls `load`, then the subscribed handlers one by one in offset order, then `store`, then commits. When a
+/// handler rejects its event, or panics, the runtime goes on with a copy of the state from before the event: a rejection
+/// changes nothing else by construction, and costs no transaction. When `store` answers [`HandlerError::Rejected`], the
+/// whole transaction is rolled back and the batch begins anew without that event. A rejected event becomes a dead letter.
+pub trait UnitOfWork: Clone + Send + 'static {
     /// What the consumer's decoder makes of records.
     type Event: Send + Sync + 'static;
     /// What `load` and `store` need from outside: the outbox, settings.
@@ -63,7 +63,8 @@ pub trait UnitOfWork: Sized + Send + 'static {
         events: &[Received<Self::Event>],
     ) -> impl Future<Output = Result<Self, HandlerError>> + Send;
 
-    /// Stores all states and appends to the outbox, set-based.
+    /// Stores all states and appends to the outbox, set-based. Deletes the rows that `load` inserted and that concern no
+    /// accepted event ([`Locked::unused`](crate::Locked::unused)).
     fn store(
         self,
         deps: &Self::Deps,

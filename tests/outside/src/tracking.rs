@@ -12,6 +12,7 @@ pub const TABLES: &str = "CREATE TABLE depots (depot text PRIMARY KEY);
     CREATE TABLE track (step bigserial PRIMARY KEY, parcel text NOT NULL, depot text NOT NULL)";
 
 /// What a batch of moves changes.
+#[derive(Clone)]
 pub struct Track {
     known: HashSet<String>,
     steps: Vec<ParcelMoved>,

@@ -6,5 +6,6 @@ mod batches;
 mod contention;
 mod http;
 mod interleavings;
+mod rejections;
 mod replenishments;
 mod support;

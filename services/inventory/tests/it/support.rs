@@ -62,6 +62,15 @@ impl Inventory {
         self.apply_through(self.database(), events).await
     }
 
+    /// The same, as a consumer does it: rejected events are left out. Gives their reasons.
+    pub(crate) async fn apply_accepted(&self, events: &[AnyEvent]) -> Vec<&'static str> {
+        let enveloped = |event: &AnyEvent| (Envelope::of(event, "order", &cause()), event.clone());
+        let events = events.iter().map(enveloped).collect();
+        let rejected =
+            inbox::testing::apply_accepted(self.database(), &subscriptions(), &self.outbox, events);
+        rejected.await.unwrap().into_iter().map(|(_, rejection)| rejection.reason).collect()
+    }
+
     /// The same, on a connection of this database.
     pub(crate) async fn apply_through(
         &self,

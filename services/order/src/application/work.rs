@@ -67,7 +67,7 @@ impl Stream {
 }
 
 /// The orders of one transaction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Work {
     streams: BTreeMap<OrderId, Stream>,
     changed: BTreeSet<OrderId>,

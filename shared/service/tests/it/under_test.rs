@@ -239,6 +239,7 @@ async fn store(deps: &Deps, order_id: Uuid, pause: Duration) -> Result<(), Probl
 }
 
 /// What the service consumes: its own confirmations.
+#[derive(Clone)]
 struct Applied(Vec<Uuid>);
 
 fn apply(applied: &mut Applied, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {

@@ -50,6 +50,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// The orders of one batch that earn points.
+#[derive(Clone)]
 struct Earned(Vec<(Uuid, DateTime<Utc>)>);
 
 fn earn(earned: &mut Earned, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {

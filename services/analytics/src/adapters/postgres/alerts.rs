@@ -1,6 +1,6 @@
 //! The table `stock_alerts`: one row per SKU.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use inbox::Locked;
@@ -23,19 +23,20 @@ pub(super) async fn lock(
     conn: &mut PgConnection,
     generation: i32,
     skus: &BTreeSet<&str>,
-) -> Result<BTreeMap<String, Alert>, sqlx::Error> {
+) -> Result<Locked<String, Alert>, sqlx::Error> {
     if skus.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Locked::default());
     }
     let skus: Vec<&str> = skus.iter().copied().collect();
-    sqlx::query(
+    let inserted: Vec<String> = sqlx::query_scalar(
         "INSERT INTO stock_alerts (generation, sku)
          SELECT $1, n.sku FROM unnest($2::text[]) AS n (sku) ORDER BY n.sku
-         ON CONFLICT (generation, sku) DO NOTHING",
+         ON CONFLICT (generation, sku) DO NOTHING
+         RETURNING sku",
     )
     .bind(generation)
     .bind(&skus)
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
     let rows: Vec<AlertRow> = sqlx::query_as(
         "SELECT sku, sequence, available, threshold, raised_at, times_raised
@@ -49,7 +50,21 @@ pub(super) async fn lock(
         let AlertRow { sku, sequence, available, threshold, raised_at, times_raised } = row;
         (sku, Alert { sequence, available, threshold, raised_at, times_raised })
     };
-    Ok(rows.into_iter().map(alert).collect())
+    Ok(Locked::new(rows.into_iter().map(alert)).with_inserted(inserted))
+}
+
+/// Deletes the rows of SKUs of which no event was accepted.
+pub(super) async fn delete_unused(
+    conn: &mut PgConnection,
+    generation: i32,
+    alerts: &Locked<String, Alert>,
+) -> Result<(), sqlx::Error> {
+    let unused: Vec<&String> = alerts.unused().collect();
+    if !unused.is_empty() {
+        let delete = sqlx::query("DELETE FROM stock_alerts WHERE generation = $1 AND sku = ANY($2)");
+        delete.bind(generation).bind(unused).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// Stores the alerts that have changed.

@@ -17,7 +17,7 @@ use crate::domain::{Alert, OrderFact, OrderId, OrderProgress, Refusal, StockFact
 /// Invariant: rows are locked in this order, and within a table sorted: orders, alerts, funnel, revenue, best sellers,
 /// time to confirm. What an order adds goes to the counters' rows of a partition of this transaction, which has locked
 /// that partition's position: transactions of other partitions don't wait for it (docs/adr/0041).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     generation: i32,
     orders: Locked<OrderId, OrderProgress>,
@@ -49,16 +49,12 @@ impl UnitOfWork for Batch {
         let skus: BTreeSet<&str> = events.iter().filter_map(|received| received.event.sku()).collect();
         let orders = orders::lock(&mut *conn, generation, &order_ids).await?;
         let alerts = alerts::lock(conn, generation, &skus).await?;
-        Ok(Self {
-            generation,
-            orders: Locked::new(orders),
-            alerts: Locked::new(alerts),
-            partitions,
-            tallies: Tallies::new(),
-        })
+        Ok(Self { generation, orders, alerts, partitions, tallies: Tallies::new() })
     }
 
     async fn store(self, _: &Generation, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        orders::delete_unused(&mut *conn, self.generation, &self.orders).await?;
+        alerts::delete_unused(&mut *conn, self.generation, &self.alerts).await?;
         orders::store(&mut *conn, self.generation, &self.orders).await?;
         alerts::store(&mut *conn, self.generation, &self.alerts).await?;
         counters::add(conn, self.generation, &self.tallies).await?;

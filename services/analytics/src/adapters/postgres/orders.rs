@@ -1,6 +1,6 @@
 //! The table `orders`: one row per order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use inbox::Locked;
@@ -63,19 +63,20 @@ pub(super) async fn lock(
     conn: &mut PgConnection,
     generation: i32,
     order_ids: &BTreeSet<OrderId>,
-) -> Result<BTreeMap<OrderId, OrderProgress>, sqlx::Error> {
+) -> Result<Locked<OrderId, OrderProgress>, sqlx::Error> {
     if order_ids.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Locked::default());
     }
     let order_ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-    sqlx::query(
+    let inserted: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO orders (generation, order_id)
          SELECT $1, n.order_id FROM unnest($2::uuid[]) AS n (order_id) ORDER BY n.order_id
-         ON CONFLICT (generation, order_id) DO NOTHING",
+         ON CONFLICT (generation, order_id) DO NOTHING
+         RETURNING order_id",
     )
     .bind(generation)
     .bind(&order_ids)
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
     let rows: Vec<OrderRow> = sqlx::query_as(
         "SELECT order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason
@@ -85,7 +86,22 @@ pub(super) async fn lock(
     .bind(&order_ids)
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(OrderRow::progress).collect()
+    let rows = rows.into_iter().map(OrderRow::progress).collect::<Result<Vec<_>, _>>()?;
+    Ok(Locked::new(rows).with_inserted(inserted.into_iter().map(OrderId)))
+}
+
+/// Deletes the rows of orders of which no event was accepted.
+pub(super) async fn delete_unused(
+    conn: &mut PgConnection,
+    generation: i32,
+    orders: &Locked<OrderId, OrderProgress>,
+) -> Result<(), sqlx::Error> {
+    let unused: Vec<Uuid> = orders.unused().map(|order_id| order_id.0).collect();
+    if !unused.is_empty() {
+        let delete = sqlx::query("DELETE FROM orders WHERE generation = $1 AND order_id = ANY($2)");
+        delete.bind(generation).bind(unused).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// One column per field of the rows to be stored.

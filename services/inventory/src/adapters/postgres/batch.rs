@@ -20,7 +20,7 @@ use crate::domain::{
 ///
 /// Invariant: orders are locked before SKUs, and all of a kind in one sorted statement for the whole batch: sorting within
 /// each order would still deadlock two batches. A SKU without a row is not kept.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     reservations: Locked<OrderId, Row<Reservation>>,
     stock: Locked<Sku, Row<StockLevel>>,
@@ -43,13 +43,13 @@ impl UnitOfWork for Batch {
         // What the events may move: the lines of placed orders, and what is reserved already.
         let mut skus: BTreeSet<String> =
             events.iter().flat_map(|received| contract::skus(&received.event)).map(str::to_owned).collect();
-        for (_, row) in &reservations {
+        for (_, row) in reservations.iter() {
             if let ReservationState::Reserved(lines) = &row.aggregate.state {
                 skus.extend(lines.iter().map(|(sku, _)| sku.to_string()));
             }
         }
         let stock = stock::lock(conn, skus).await?;
-        Ok(Self { reservations: Locked::new(reservations), stock: Locked::new(stock), ..Self::default() })
+        Ok(Self { reservations, stock: Locked::new(stock), ..Self::default() })
     }
 
     fn after_commit(&self) -> AfterCommit {
@@ -58,6 +58,7 @@ impl UnitOfWork for Batch {
     }
 
     async fn store(self, outbox: &Publisher, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        reservations::delete_unused(&mut *conn, &self.reservations).await?;
         Ok(self.write(outbox, conn).await?)
     }
 }

@@ -58,17 +58,18 @@ impl ReservationRow {
 pub(super) async fn lock(
     conn: &mut PgConnection,
     order_ids: &BTreeSet<OrderId>,
-) -> Result<Vec<(OrderId, Row<Reservation>)>, sqlx::Error> {
+) -> Result<Locked<OrderId, Row<Reservation>>, sqlx::Error> {
     let order_ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-    sqlx::query(
+    let inserted: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO reservations (order_id, reservation_id)
          SELECT n.order_id, n.reservation_id FROM unnest($1::uuid[], $2::uuid[]) AS n (order_id, reservation_id)
          ORDER BY n.order_id
-         ON CONFLICT (order_id) DO NOTHING",
+         ON CONFLICT (order_id) DO NOTHING
+         RETURNING order_id",
     )
     .bind(&order_ids)
     .bind(order_ids.iter().map(|_| clock::new_id()).collect::<Vec<_>>())
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
     let rows: Vec<ReservationRow> = sqlx::query_as(
         "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id
@@ -77,7 +78,20 @@ pub(super) async fn lock(
     .bind(&order_ids)
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(ReservationRow::locked).collect()
+    let rows = rows.into_iter().map(ReservationRow::locked).collect::<Result<Vec<_>, _>>()?;
+    Ok(Locked::new(rows).with_inserted(inserted.into_iter().map(OrderId)))
+}
+
+/// Deletes the rows of orders of which no event was accepted.
+pub(super) async fn delete_unused(
+    conn: &mut PgConnection,
+    reservations: &Locked<OrderId, Row<Reservation>>,
+) -> Result<(), sqlx::Error> {
+    let unused: Vec<Uuid> = reservations.unused().map(|id| id.0).collect();
+    if !unused.is_empty() {
+        sqlx::query("DELETE FROM reservations WHERE order_id = ANY($1)").bind(unused).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// Stores the reservations that have changed.

@@ -10,15 +10,16 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::mails::insert;
-use super::orders::{OrderRecord, lock, update};
-use crate::adapters::rendering::Renderer;
+use super::orders::{OrderRecord, delete_unused, lock, update};
+use crate::adapters::rendering::{Rendered, Renderer};
 use crate::application::mail::{Draft, Introduction};
 use crate::domain::{Notification, Order, OrderId, Refusal};
 
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Batch {
     orders: Locked<OrderId, OrderRecord>,
-    drafts: Vec<Draft>,
+    mails: Vec<(Draft, Rendered)>,
+    renderer: Renderer,
 }
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct BatchDeps {
 }
 
 impl Batch {
-    /// Lets an event change what is known of the order, and drafts the mails that follow from it.
+    /// Lets an event change what is known of the order, and renders the mails that follow from it.
     pub fn change(
         &mut self,
         order_id: OrderId,
@@ -38,7 +39,11 @@ impl Batch {
         event: impl FnOnce(&mut Order) -> Result<Vec<Notification>, Refusal>,
     ) -> Result<(), Rejection> {
         let drafts = self.orders.change(&order_id, |record| record.change(context, introduction, event))?;
-        self.drafts.extend(drafts.unwrap_or_default());
+        for draft in drafts.unwrap_or_default() {
+            let rendered = self.renderer.render(&draft);
+            let rendered = rendered.map_err(|error| Rejection::new("not_renderable", error.to_string()))?;
+            self.mails.push((draft, rendered));
+        }
         Ok(())
     }
 }
@@ -85,7 +90,7 @@ impl UnitOfWork for Batch {
     type Deps = BatchDeps;
 
     async fn load(
-        _: &BatchDeps,
+        deps: &BatchDeps,
         conn: &mut PgConnection,
         events: &[Received<AnyEvent>],
     ) -> Result<Self, HandlerError> {
@@ -93,21 +98,13 @@ impl UnitOfWork for Batch {
             events.iter().filter_map(|received| received.event.order_id()).collect();
         let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
         let orders = lock(conn, &order_ids).await?;
-        let orders = Locked::new(orders.into_iter().map(|record| (record.order.order_id, record)));
-        Ok(Self { orders, drafts: Vec::new() })
+        Ok(Self { orders, mails: Vec::new(), renderer: deps.renderer.clone() })
     }
 
-    async fn store(self, deps: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
-        let mut mails = Vec::with_capacity(self.drafts.len());
-        for draft in &self.drafts {
-            let rendered = deps.renderer.render(draft).map_err(|error| HandlerError::Rejected {
-                event_id: draft.event_id,
-                rejection: Rejection::new("not_renderable", error.to_string()),
-            })?;
-            mails.push((draft, rendered));
-        }
+    async fn store(self, _: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        delete_unused(&mut *conn, &self.orders).await?;
         update(conn, self.orders.changed().map(|(_, record)| record)).await?;
-        Ok(insert(conn, &mails).await?)
+        Ok(insert(conn, &self.mails).await?)
     }
 
     fn committed(deps: &BatchDeps) {

@@ -36,7 +36,7 @@ struct NewMail<'a> {
 }
 
 /// Inserts the mails that are not there yet.
-pub(super) async fn insert(conn: &mut PgConnection, mails: &[(&Draft, Rendered)]) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(conn: &mut PgConnection, mails: &[(Draft, Rendered)]) -> Result<(), sqlx::Error> {
     if mails.is_empty() {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contracts::clock::now;
+use inbox::Locked;
 use serde::Serialize;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -38,15 +39,16 @@ struct OrderRow {
 pub(super) async fn lock(
     conn: &mut PgConnection,
     order_ids: &[Uuid],
-) -> Result<Vec<OrderRecord>, sqlx::Error> {
-    sqlx::query(
+) -> Result<Locked<OrderId, OrderRecord>, sqlx::Error> {
+    let inserted: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO orders (order_id, updated_at)
          SELECT order_id, $2 FROM UNNEST($1::uuid[]) AS missing (order_id) ORDER BY order_id
-         ON CONFLICT (order_id) DO NOTHING",
+         ON CONFLICT (order_id) DO NOTHING
+         RETURNING order_id",
     )
     .bind(order_ids)
     .bind(now())
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
     let rows: Vec<OrderRow> = sqlx::query_as(
         "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
@@ -57,7 +59,21 @@ pub(super) async fn lock(
     .fetch_all(&mut *conn)
     .await?;
     let mut recipients = recipients(conn, order_ids).await?;
-    rows.into_iter().map(|row| row.into_record(&mut recipients)).collect()
+    let record = |row: OrderRow| Ok((OrderId(row.order_id), row.into_record(&mut recipients)?));
+    let records = rows.into_iter().map(record).collect::<Result<Vec<_>, sqlx::Error>>()?;
+    Ok(Locked::new(records).with_inserted(inserted.into_iter().map(OrderId)))
+}
+
+/// Deletes the rows of orders of which no event was accepted.
+pub(super) async fn delete_unused(
+    conn: &mut PgConnection,
+    orders: &Locked<OrderId, OrderRecord>,
+) -> Result<(), sqlx::Error> {
+    let unused: Vec<Uuid> = orders.unused().map(|id| id.0).collect();
+    if !unused.is_empty() {
+        sqlx::query("DELETE FROM orders WHERE order_id = ANY($1)").bind(unused).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// The recipients of the orders' first mails. A statement of its own, after the locks: the one that waits for a lock

@@ -12,7 +12,7 @@ use crate::adapters::watch::Watcher;
 use crate::application::{Work, WorkError};
 use crate::domain::{Fact, OrderId, react};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     work: Work,
 }

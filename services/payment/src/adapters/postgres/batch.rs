@@ -15,7 +15,7 @@ use super::payments::{lock, update};
 use crate::application::saga_job::SagaJob;
 use crate::domain::{OrderId, Payment, Refusal};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     jobs: Locked<OrderId, SagaJob>,
 }
@@ -55,25 +55,32 @@ impl UnitOfWork for Batch {
             .map(|order_id| (order_id, new_id()))
             .collect();
         let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) = missing.into_iter().unzip();
-        sqlx::query(
+        let inserted: Vec<Uuid> = sqlx::query_scalar(
             "INSERT INTO payments (order_id, payment_id, state, updated_at)
              SELECT order_id, payment_id, 'unknown', $3
              FROM UNNEST($1::uuid[], $2::uuid[]) AS missing (order_id, payment_id)
              ORDER BY order_id
-             ON CONFLICT (order_id) DO NOTHING",
+             ON CONFLICT (order_id) DO NOTHING
+             RETURNING order_id",
         )
         .bind(&order_ids)
         .bind(&payment_ids)
         .bind(now())
-        .execute(&mut *conn)
+        .fetch_all(&mut *conn)
         .await?;
         let jobs = lock(conn, &order_ids).await?.into_iter().collect::<Result<Vec<SagaJob>, _>>();
         let jobs = jobs.map_err(sqlx::Error::from)?;
-        Ok(Self { jobs: Locked::new(jobs.into_iter().map(|job| (job.payment.order_id, job))) })
+        let jobs = Locked::new(jobs.into_iter().map(|job| (job.payment.order_id, job)));
+        Ok(Self { jobs: jobs.with_inserted(inserted.into_iter().map(OrderId)) })
     }
 
     /// Publishes nothing: what follows from these events, the saga's worker publishes.
     async fn store(self, _: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
+        let unused: Vec<Uuid> = self.jobs.unused().map(|order_id| order_id.0).collect();
+        if !unused.is_empty() {
+            let delete = sqlx::query("DELETE FROM payments WHERE order_id = ANY($1)");
+            delete.bind(unused).execute(&mut *conn).await?;
+        }
         Ok(update(conn, self.jobs.changed().map(|(_, job)| job), &Numbered::default()).await?)
     }
 
