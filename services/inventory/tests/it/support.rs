@@ -66,9 +66,9 @@ impl Inventory {
     pub(crate) async fn apply_accepted(&self, events: &[AnyEvent]) -> Vec<&'static str> {
         let enveloped = |event: &AnyEvent| (Envelope::of(event, "order", &cause()), event.clone());
         let events = events.iter().map(enveloped).collect();
-        let rejected =
-            inbox::testing::apply_accepted(self.database(), &subscriptions(), &self.outbox, events);
-        rejected.await.unwrap().into_iter().map(|(_, rejection)| rejection.reason).collect()
+        let (subscriptions, outbox) = (subscriptions(), &self.outbox);
+        let rejected = inbox::testing::apply_accepted(self.database(), &subscriptions, outbox, events).await;
+        rejected.unwrap().into_iter().map(|(_, rejection)| rejection.reason).collect()
     }
 
     /// The same, on a connection of this database.

@@ -7,6 +7,7 @@ mod corruption;
 mod ends;
 mod jaeger;
 mod kills;
+mod locks;
 mod markers;
 mod metrics;
 mod requests;
