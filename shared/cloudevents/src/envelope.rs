@@ -165,24 +165,103 @@ impl Envelope {
     #[must_use]
     pub fn to_headers(&self, content_type: &str) -> Vec<(String, Vec<u8>)> {
         let mut headers: Vec<(String, Vec<u8>)> = Vec::with_capacity(13);
-        let mut put = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
-        put(CE_SPECVERSION, SPEC_VERSION.to_owned());
-        put(CE_ID, self.event_id.to_string());
-        put(CE_TYPE, self.event_type.clone());
-        put(CE_SOURCE, self.source.clone());
-        put(CE_TIME, self.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
-        put(CE_SUBJECT, self.subject.clone());
-        put("content-type", content_type.to_owned());
-        put(CE_SEQUENCE, self.sequence.to_string());
-        put(CE_CORRELATION_ID, self.correlation_id.to_string());
-        let optional = [
-            (CE_CAUSATION_ID, self.causation_id.map(|id| id.to_string())),
-            (CE_USER_ID, self.user_id.clone()),
-            (TRACEPARENT, self.trace.traceparent.clone()),
-            (TRACESTATE, self.trace.tracestate.clone()),
-        ];
-        optional.into_iter().for_each(|(name, value)| value.into_iter().for_each(|value| put(name, value)));
+        self.borrowed()
+            .each_header(content_type, |name, value| headers.push((name.to_owned(), value.to_vec())));
         headers
+    }
+
+    /// The same envelope, borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> EnvelopeRef<'_> {
+        EnvelopeRef {
+            event_id: self.event_id,
+            event_type: &self.event_type,
+            source: &self.source,
+            occurred_at: self.occurred_at,
+            subject: &self.subject,
+            sequence: self.sequence,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            user_id: self.user_id.as_deref(),
+            traceparent: self.trace.traceparent.as_deref(),
+            tracestate: self.trace.tracestate.as_deref(),
+        }
+    }
+}
+
+/// An envelope that is borrowed from whoever has its parts: enough to write its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvelopeRef<'a> {
+    /// `ce_id`.
+    pub event_id: Uuid,
+    /// `ce_type`.
+    pub event_type: &'a str,
+    /// `ce_source`.
+    pub source: &'a str,
+    /// `ce_time`.
+    pub occurred_at: DateTime<Utc>,
+    /// `ce_subject`.
+    pub subject: &'a str,
+    /// `ce_sequence`.
+    pub sequence: i64,
+    /// `ce_correlationid`.
+    pub correlation_id: Uuid,
+    /// `ce_causationid`.
+    pub causation_id: Option<Uuid>,
+    /// `ce_userid`.
+    pub user_id: Option<&'a str>,
+    /// `traceparent`.
+    pub traceparent: Option<&'a str>,
+    /// `tracestate`.
+    pub tracestate: Option<&'a str>,
+}
+
+impl EnvelopeRef<'_> {
+    /// Gives each header in which the envelope travels, in order, beside a value of this media type.
+    pub fn each_header(&self, content_type: &str, mut put: impl FnMut(&'static str, &[u8])) {
+        let put_id = |put: &mut dyn FnMut(&'static str, &[u8]), name, id: Uuid| {
+            let mut text = Uuid::encode_buffer();
+            put(name, id.hyphenated().encode_lower(&mut text).as_bytes());
+        };
+        put(CE_SPECVERSION, SPEC_VERSION.as_bytes());
+        put_id(&mut put, CE_ID, self.event_id);
+        put(CE_TYPE, self.event_type.as_bytes());
+        put(CE_SOURCE, self.source.as_bytes());
+        put(CE_TIME, self.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true).as_bytes());
+        put(CE_SUBJECT, self.subject.as_bytes());
+        put("content-type", content_type.as_bytes());
+        put(CE_SEQUENCE, self.sequence.to_string().as_bytes());
+        put_id(&mut put, CE_CORRELATION_ID, self.correlation_id);
+        if let Some(id) = self.causation_id {
+            put_id(&mut put, CE_CAUSATION_ID, id);
+        }
+        let optional =
+            [(CE_USER_ID, self.user_id), (TRACEPARENT, self.traceparent), (TRACESTATE, self.tracestate)];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                put(name, value.as_bytes());
+            }
+        }
+    }
+
+    /// The envelope with texts of its own.
+    #[must_use]
+    pub fn to_envelope(&self) -> Envelope {
+        Envelope {
+            event_id: self.event_id,
+            event_type: self.event_type.to_owned(),
+            source: self.source.to_owned(),
+            occurred_at: self.occurred_at,
+            subject: self.subject.to_owned(),
+            sequence: self.sequence,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            user_id: self.user_id.map(str::to_owned),
+            trace: TraceContext {
+                traceparent: self.traceparent.map(str::to_owned),
+                tracestate: self.tracestate.map(str::to_owned),
+            },
+        }
     }
 }
 

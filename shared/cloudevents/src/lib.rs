@@ -6,5 +6,5 @@ pub mod clock;
 pub mod envelope;
 pub mod propagation;
 
-pub use envelope::{Cause, CloudEvent, Envelope, EnvelopeError, TraceContext};
+pub use envelope::{Cause, CloudEvent, Envelope, EnvelopeError, EnvelopeRef, TraceContext};
 pub use propagation::Propagation;

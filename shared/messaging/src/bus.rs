@@ -6,18 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-/// A record to publish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Full topic name.
-    pub topic: String,
-    /// The key's bytes; equal keys go to the same partition (murmur2, as Java producers do), no key to any.
-    pub key: Option<Vec<u8>>,
-    /// The value's bytes, published unchanged; none is a tombstone.
-    pub value: Option<Vec<u8>>,
-    /// Headers in order.
-    pub headers: Vec<(String, Vec<u8>)>,
-}
+use crate::publishing::Producer;
 
 /// A record as consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,80 +143,6 @@ impl Subscription {
     }
 }
 
-/// What became of a record that was sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
-    /// Unknown, or a transient error (no connection, no such topic, no right to write): the record may or may not be on
-    /// the topic. Send again.
-    #[error("not acknowledged: {0}")]
-    Unacknowledged(String),
-    /// The same, and its producer will send nothing more: replace it, and send again.
-    #[error("not acknowledged, and the producer has ended: {0}")]
-    ProducerEnded(String),
-    /// The broker, or its client, does not take this record, or the batch in which the client sent it: brokers refuse
-    /// batches whole. Sent with nothing else of its partition in flight, the verdict is on the record.
-    #[error("refused ({refusal}): {detail}")]
-    Refused {
-        /// What it objects to.
-        refusal: Refusal,
-        /// The error that was reported.
-        detail: String,
-    },
-}
-
-/// What a broker objects to in a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// Larger than the topic (`max.message.bytes`), the broker or the client allow now.
-    Size,
-    /// Its timestamp, which it gets when it is sent: a clock is wrong, or the topic's bounds are narrow.
-    Timestamp,
-    /// A policy of the cluster's operators.
-    Policy,
-    /// Its content, by the topic's rules: a compacted topic takes no record without a key.
-    Content,
-    /// The topic's message format is too old for it.
-    Format,
-    /// Its topic's name can't exist.
-    TopicName,
-}
-
-impl Refusal {
-    /// Whether the same record may be taken another time: a person can remove the cause without touching it.
-    #[must_use]
-    pub const fn may_pass(self) -> bool {
-        match self {
-            Self::Size | Self::Timestamp | Self::Policy | Self::Content | Self::Format => true,
-            Self::TopicName => false,
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Size => "size",
-            Self::Timestamp => "timestamp",
-            Self::Policy => "policy",
-            Self::Content => "content",
-            Self::Format => "message format",
-            Self::TopicName => "topic name",
-        })
-    }
-}
-
-/// Where an acknowledged record stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// Partition number.
-    pub partition: i32,
-    /// Offset within it.
-    pub offset: i64,
-}
-
-/// Resolves once the broker has acknowledged the record (all in-sync replicas) or it failed.
-pub type Receipt = futures::future::BoxFuture<'static, Result<Acknowledged, DeliveryError>>;
-
 /// A message bus.
 #[async_trait]
 pub trait Bus: Send + Sync + std::fmt::Debug {
@@ -261,20 +176,6 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
 
     /// Asks the broker for a sign of life.
     async fn ping(&self, timeout: Duration) -> Result<(), BusError>;
-}
-
-/// Sends records. Dropping it purges what is queued (the receipts then fail as unacknowledged).
-#[async_trait]
-pub trait Producer: Send + Sync {
-    /// Enqueues the record and returns at once; records with equal keys reach the topic in the order of the calls.
-    /// The receipt has the record's outcome, once. The caller bounds how many receipts are open.
-    fn send(&self, record: Record) -> Receipt;
-
-    /// The same for a record without a key, into this partition: its sender knows which partitions take records.
-    fn send_to(&self, partition: i32, record: Record) -> Receipt;
-
-    /// Waits until everything sent has an outcome, at most `timeout`.
-    async fn flush(&self, timeout: Duration);
 }
 
 /// A change of a member's assignment.

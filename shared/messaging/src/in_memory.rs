@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::bus::{
-    Bus, BusError, Consumer, Delivered, PartitionState, Producer, Subscription, TopicPartition, TopicSpec,
-    Watermarks,
+    Bus, BusError, Consumer, Delivered, PartitionState, Subscription, TopicPartition, TopicSpec, Watermarks,
 };
+use crate::publishing::Producer;
 
 pub use faults::{Fault, FaultRule};
 

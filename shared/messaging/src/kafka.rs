@@ -27,10 +27,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::bus::{
-    Bus, BusError, Consumer, PartitionState, Producer, Subscription, TopicPartition, TopicSpec, Watermarks,
+    Bus, BusError, Consumer, PartitionState, Subscription, TopicPartition, TopicSpec, Watermarks,
 };
 
 use crate::offsets;
+use crate::publishing::Producer;
 
 pub use config::KafkaConfig;
 

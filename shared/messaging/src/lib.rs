@@ -3,19 +3,24 @@
 #![warn(missing_docs)]
 
 mod bus;
+mod headers;
 mod in_memory;
 mod kafka;
 mod label;
 mod murmur2;
 mod offsets;
+mod publishing;
 
 use metric_table::Metric;
 
 // The traits, and what they take and give.
 pub use bus::{
-    Acknowledged, Batch, Bus, BusError, Consumer, Delivered, DeliveryError, Membership, Partition,
-    PartitionState, PositionError, Producer, ReadError, Receipt, Record, Refusal, Subscription,
-    TopicPartition, TopicSpec, Watermarks,
+    Batch, Bus, BusError, Consumer, Delivered, Membership, Partition, PartitionState, PositionError,
+    ReadError, Subscription, TopicPartition, TopicSpec, Watermarks,
+};
+pub use headers::Headers;
+pub use publishing::{
+    Acknowledged, DeliveryError, Outcome, Producer, Receipt, Record, RecordRef, Refusal, Report, Reports,
 };
 // The two buses.
 pub use in_memory::{Fault, FaultRule, InMemoryBus};

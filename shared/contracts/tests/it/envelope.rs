@@ -40,7 +40,38 @@ fn header(name: &str, value: &[u8]) -> (String, Vec<u8>) {
     (name.to_owned(), value.to_vec())
 }
 
+/// What each header says, written as the formats define it.
+fn expected(envelope: &Envelope) -> Vec<(String, Vec<u8>)> {
+    let text = |name: &str, value: &str| header(name, value.as_bytes());
+    let time = envelope.occurred_at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let mut headers = vec![
+        text("ce_specversion", "1.0"),
+        text("ce_id", &envelope.event_id.to_string()),
+        text("ce_type", &envelope.event_type),
+        text("ce_source", &envelope.source),
+        text("ce_time", &time),
+        text("ce_subject", &envelope.subject),
+        text("content-type", CONTENT_TYPE),
+        text("ce_sequence", &envelope.sequence.to_string()),
+        text("ce_correlationid", &envelope.correlation_id.to_string()),
+    ];
+    let optional = [
+        ("ce_causationid", envelope.causation_id.map(|id| id.to_string())),
+        ("ce_userid", envelope.user_id.clone()),
+        ("traceparent", envelope.trace.traceparent.clone()),
+        ("tracestate", envelope.trace.tracestate.clone()),
+    ];
+    headers.extend(optional.into_iter().filter_map(|(name, value)| Some(text(name, &value?))));
+    headers
+}
+
 proptest! {
+    #[test]
+    fn headers_are_written_in_order_and_as_their_formats_define_them(envelope in envelope()) {
+        prop_assert_eq!(envelope.to_headers(CONTENT_TYPE), expected(&envelope));
+        prop_assert_eq!(envelope.borrowed().to_envelope(), envelope);
+    }
+
     #[test]
     fn an_envelope_survives_its_headers(envelope in envelope(), others in any::<Vec<(String, Vec<u8>)>>()) {
         let mut headers = others;

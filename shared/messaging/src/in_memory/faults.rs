@@ -1,6 +1,6 @@
 //! What can go wrong between a producer and a broker, as types with names.
 
-use crate::bus::{Record, Refusal};
+use crate::publishing::{Record, Refusal};
 
 /// What happens to a record instead of being appended and acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

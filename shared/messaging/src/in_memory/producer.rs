@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use futures::FutureExt;
-use tokio::sync::oneshot;
 
 use super::faults::{Fault, Late, fault_for};
 use super::{Shared, State};
-use crate::bus::{Acknowledged, Delivered, DeliveryError, Producer, Receipt, Record};
+use crate::bus::Delivered;
+use crate::publishing::{Acknowledged, DeliveryError, Outcome, Producer, Record, RecordRef, Report, Reports};
 
 /// So many records wait for an unavailable broker; the next ones fail, as with a full client queue.
 const WAITING_RECORDS: usize = 100_000;
-
-type Outcome = Result<Acknowledged, DeliveryError>;
 
 /// A record that waits for the broker to be available again.
 pub(crate) struct Waiting {
@@ -22,7 +19,8 @@ pub(crate) struct Waiting {
     record: Record,
     /// Given by the sender; none where the key decides.
     partition: Option<i32>,
-    receipt: oneshot::Sender<Outcome>,
+    number: u64,
+    reports: Reports,
 }
 
 /// Sends to the bus in memory.
@@ -36,22 +34,6 @@ impl InMemoryProducer {
         Self { shared, id }
     }
 
-    fn publish(&self, record: Record, partition: Option<i32>) -> Receipt {
-        let (receipt, outcome) = oneshot::channel();
-        let mut state = self.shared.lock();
-        if takes(&state, &record, partition) {
-            let _ = receipt.send(publish(&mut state, record, partition));
-        } else if state.waiting.len() < WAITING_RECORDS {
-            state.waiting.push(Waiting { producer: self.id, record, partition, receipt });
-        } else {
-            let _ = receipt.send(Err(DeliveryError::Unacknowledged("the producer's queue is full".into())));
-        }
-        drop(state);
-        self.shared.changed();
-        let purged = || Err(DeliveryError::Unacknowledged("the producer was dropped".into()));
-        async move { outcome.await.unwrap_or_else(|_| purged()) }.boxed()
-    }
-
     fn is_idle(&self) -> bool {
         self.shared.lock().waiting.iter().all(|waiting| waiting.producer != self.id)
     }
@@ -59,12 +41,20 @@ impl InMemoryProducer {
 
 #[async_trait]
 impl Producer for InMemoryProducer {
-    fn send(&self, record: Record) -> Receipt {
-        self.publish(record, None)
-    }
-
-    fn send_to(&self, partition: i32, record: Record) -> Receipt {
-        self.publish(record, Some(partition))
+    fn enqueue(&self, record: RecordRef<'_>, partition: Option<i32>, number: u64, reports: &Reports) {
+        let record = record.to_record();
+        let mut state = self.shared.lock();
+        if takes(&state, &record, partition) {
+            report(reports, number, publish(&mut state, record, partition));
+        } else if state.waiting.len() < WAITING_RECORDS {
+            let reports = reports.clone();
+            state.waiting.push(Waiting { producer: self.id, record, partition, number, reports });
+        } else {
+            let full = DeliveryError::Unacknowledged("the producer's queue is full".into());
+            report(reports, number, Err(full));
+        }
+        drop(state);
+        self.shared.changed();
     }
 
     async fn flush(&self, timeout: Duration) {
@@ -93,8 +83,13 @@ pub(crate) fn append_waiting(state: &mut State) {
             continue;
         }
         let outcome = publish(state, waiting.record, waiting.partition);
-        let _ = waiting.receipt.send(outcome);
+        report(&waiting.reports, waiting.number, outcome);
     }
+}
+
+fn report(reports: &Reports, number: u64, outcome: Outcome) {
+    // The sender may no longer wait.
+    let _ = reports.send(Report { number, outcome });
 }
 
 /// Whether the broker, and the leader of the record's partition, are there.

@@ -4,7 +4,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
 use super::config::KafkaConfig;
-use crate::bus::{BusError, DeliveryError, Refusal};
+use crate::bus::BusError;
+use crate::publishing::{DeliveryError, Refusal};
 
 /// The fate of a record. Refused is what the broker objects to in the record itself; all else is worth another try at once.
 pub(crate) fn delivery_error(error: &KafkaError) -> DeliveryError {

@@ -1,4 +1,4 @@
-//! Sending: receipts by delivery callback, served by a thread that ends with its producer.
+//! Sending: reports by delivery callback, served by a thread that ends with its producer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,20 +6,20 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::config::KafkaConfig;
 use super::context::Events;
 use super::errors::{configuration, delivery_error};
-use crate::bus::{Acknowledged, BusError, DeliveryError, Producer, Receipt, Record};
+use crate::bus::BusError;
+use crate::publishing::{Acknowledged, Outcome, Producer, RecordRef, Report, Reports};
 
-/// How long a poll waits for receipts. rdkafka spins for the last part of it that is no full millisecond, so the thread polls
+/// How long a poll waits for deliveries. rdkafka spins for the last part of it that is no full millisecond, so the thread polls
 /// this way only while records are in flight.
 const POLL: Duration = Duration::from_millis(50);
 /// How often the thread serves logs and errors while no records are in flight.
@@ -27,15 +27,13 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The most of them at a time.
 const IDLE_EVENTS: usize = 16;
 
-type Outcome = Result<Acknowledged, DeliveryError>;
-
 pub(crate) struct KafkaProducer {
     client: Arc<BaseProducer<Deliveries>>,
     /// Dropped after `client`, so that the thread finds itself the last owner.
     thread: PollingThread,
 }
 
-/// Serves the receipts; woken for records and for its end.
+/// Serves the deliveries; woken for records and for its end.
 struct PollingThread(Thread);
 
 impl Drop for PollingThread {
@@ -65,7 +63,7 @@ impl KafkaProducer {
                     }
                 }
                 // The last handle, here and not where the producer is dropped, because this blocks: purges again and
-                // serves the last receipts.
+                // serves the last deliveries.
                 drop(client);
             }
         };
@@ -75,43 +73,27 @@ impl KafkaProducer {
             .map_err(|error| BusError::Configuration(format!("no thread for a producer: {error}")))?;
         Ok(Self { client, thread: PollingThread(thread.thread().clone()) })
     }
+}
 
-    /// Into this partition, or the one of the key.
-    fn publish(&self, record: &Record, partition: Option<i32>) -> Receipt {
-        let (receipt, outcome) = oneshot::channel();
-        self.enqueue(record, partition, receipt);
-        let gone = || Err(DeliveryError::Unacknowledged("the producer ended".into()));
-        async move { outcome.await.unwrap_or_else(|_| gone()) }.boxed()
-    }
-
-    fn enqueue(&self, record: &Record, partition: Option<i32>, receipt: oneshot::Sender<Outcome>) {
+#[async_trait]
+impl Producer for KafkaProducer {
+    fn enqueue(&self, record: RecordRef<'_>, partition: Option<i32>, number: u64, reports: &Reports) {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        for (name, value) in &record.headers {
+        for (name, value) in record.headers.iter() {
             headers = headers.insert(Header { key: name, value: Some(value) });
         }
-        let mut message =
-            BaseRecord::<[u8], [u8], _>::with_opaque_to(&record.topic, Box::new(receipt)).headers(headers);
-        message.key = record.key.as_deref();
-        message.payload = record.value.as_deref();
+        let open = Box::new(Open { number, reports: reports.clone() });
+        let mut message = BaseRecord::<[u8], [u8], _>::with_opaque_to(record.topic, open).headers(headers);
+        message.key = record.key;
+        message.payload = record.value;
         message.partition = partition;
         let context = self.client.context();
         if context.open.fetch_add(1, Ordering::AcqRel) == 0 {
             self.thread.0.unpark();
         }
         if let Err((error, message)) = self.client.send(message) {
-            context.settle(*message.delivery_opaque, Err(delivery_error(&error)));
+            context.settle(&message.delivery_opaque, Err(delivery_error(&error)));
         }
-    }
-}
-
-#[async_trait]
-impl Producer for KafkaProducer {
-    fn send(&self, record: Record) -> Receipt {
-        self.publish(&record, None)
-    }
-
-    fn send_to(&self, partition: i32, record: Record) -> Receipt {
-        self.publish(&record, Some(partition))
     }
 
     async fn flush(&self, timeout: Duration) {
@@ -135,7 +117,13 @@ impl Drop for KafkaProducer {
     }
 }
 
-/// Resolves receipts.
+/// A record without an outcome so far.
+pub(crate) struct Open {
+    number: u64,
+    reports: Reports,
+}
+
+/// Reports outcomes.
 pub(crate) struct Deliveries {
     events: Events,
     open: AtomicUsize,
@@ -143,9 +131,9 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    fn settle(&self, receipt: oneshot::Sender<Outcome>, outcome: Outcome) {
-        // The caller may no longer wait.
-        let _ = receipt.send(outcome);
+    fn settle(&self, record: &Open, outcome: Outcome) {
+        // The sender may no longer wait.
+        let _ = record.reports.send(Report { number: record.number, outcome });
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_waiters();
         }
@@ -163,9 +151,9 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<oneshot::Sender<Outcome>>;
+    type DeliveryOpaque = Box<Open>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Self::DeliveryOpaque) {
+    fn delivery(&self, result: &DeliveryResult<'_>, record: Self::DeliveryOpaque) {
         let outcome = match result {
             Ok(message) => Ok(Acknowledged { partition: message.partition(), offset: message.offset() }),
             Err((error, message)) => {
@@ -176,6 +164,6 @@ impl ProducerContext for Deliveries {
                 Err(delivery_error(error))
             }
         };
-        self.settle(*receipt, outcome);
+        self.settle(&record, outcome);
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use cloudevents::{Envelope, TraceContext, clock, propagation};
-use messaging::Record;
+use cloudevents::{EnvelopeRef, clock, propagation};
+use messaging::{Headers, RecordRef};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row as _};
 use tracing::Span;
@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) id: i64,
     pub(crate) previous_id: Option<i64>,
     pub(crate) topic: String,
-    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) key: Option<Arc<[u8]>>,
     pub(crate) sequence: Option<i64>,
     pub(crate) value: Option<Vec<u8>>,
     /// An event has all columns from here to `correlation_id`, and a sequence; another message has none of them.
@@ -50,7 +50,7 @@ impl<'r> FromRow<'r, PgRow> for Box<Row> {
             id: row.try_get(0)?,
             previous_id: row.try_get(1)?,
             topic: row.try_get(2)?,
-            key: row.try_get(3)?,
+            key: row.try_get::<Option<&[u8]>, _>(3)?.map(Arc::from),
             sequence: row.try_get(4)?,
             value: row.try_get(5)?,
             event_id: row.try_get(6)?,
@@ -89,51 +89,55 @@ impl fmt::Display for QueueKey {
 
 impl Row {
     pub(crate) fn queue_key(&self) -> QueueKey {
-        self.key.as_deref().map_or(QueueKey::Message(self.id), |key| QueueKey::Key(key.into()))
+        self.key.as_ref().map_or(QueueKey::Message(self.id), |key| QueueKey::Key(Arc::clone(key)))
     }
 
     /// About how much memory its key, value and headers take.
     pub(crate) fn bytes(&self) -> usize {
         let names = self.header_names.iter().flatten().map(String::len);
         let values = self.header_values.iter().flatten().map(Vec::len);
-        self.key.as_ref().map_or(0, Vec::len)
+        self.key.as_ref().map_or(0, |key| key.len())
             + self.value.as_ref().map_or(0, Vec::len)
             + names.sum::<usize>()
             + values.sum::<usize>()
     }
 
-    /// The span of publishing this message, and the record: the key, the value and the headers that were committed. Only
-    /// the trace context is the span's, where there is one: consumers continue it.
-    pub(crate) fn to_record(&self, content_type: &str) -> (Span, Record) {
-        let mut headers = Vec::new();
-        let mut span = Span::none();
-        if let Some(mut envelope) = self.envelope() {
-            span = spans::publish(&self.topic, &envelope, self.created_at, clock::now());
-            envelope.trace = propagation::continued(&span, &envelope.trace);
-            headers = envelope.to_headers(content_type);
-        }
-        let others = self.header_names.iter().flatten().cloned();
-        headers.extend(others.zip(self.header_values.iter().flatten().cloned()));
-        let record =
-            Record { topic: self.topic.clone(), key: self.key.clone(), value: self.value.clone(), headers };
-        (span, record)
+    /// The record of this message: the key and the value that were committed, and these headers.
+    pub(crate) fn record<'a>(&'a self, headers: &'a Headers) -> RecordRef<'a> {
+        RecordRef { topic: &self.topic, key: self.key.as_deref(), value: self.value.as_deref(), headers }
     }
 
-    fn envelope(&self) -> Option<Envelope> {
-        Some(Envelope {
+    /// Replaces `headers` by those that were committed, and begins the span of publishing. Only
+    /// the trace context is that of the span, where there is one: consumers continue it.
+    pub(crate) fn publish(&self, content_type: &str, headers: &mut Headers) -> Span {
+        headers.clear();
+        let mut span = Span::none();
+        if let Some(envelope) = self.envelope() {
+            let put = |name: &'static str, value: &[u8]| headers.push(name, value);
+            let mut envelope = envelope.to_envelope();
+            span = spans::publish(&self.topic, &envelope, self.created_at, clock::now());
+            envelope.trace = propagation::continued(&span, &envelope.trace);
+            envelope.borrowed().each_header(content_type, put);
+        }
+        for (name, value) in self.header_names.iter().flatten().zip(self.header_values.iter().flatten()) {
+            headers.push(name, value);
+        }
+        span
+    }
+
+    fn envelope(&self) -> Option<EnvelopeRef<'_>> {
+        Some(EnvelopeRef {
             event_id: self.event_id?,
-            event_type: self.event_type.clone()?,
-            source: self.source.clone()?,
+            event_type: self.event_type.as_deref()?,
+            source: self.source.as_deref()?,
             occurred_at: self.event_time?,
-            subject: self.subject.clone()?,
+            subject: self.subject.as_deref()?,
             sequence: self.sequence?,
             correlation_id: self.correlation_id?,
             causation_id: self.causation_id,
-            user_id: self.user_id.clone(),
-            trace: TraceContext {
-                traceparent: self.traceparent.clone(),
-                tracestate: self.tracestate.clone(),
-            },
+            user_id: self.user_id.as_deref(),
+            traceparent: self.traceparent.as_deref(),
+            tracestate: self.tracestate.as_deref(),
         })
     }
 }
@@ -145,7 +149,7 @@ pub(crate) fn row(id: i64, key: &str, previous_id: Option<i64>) -> Box<Row> {
         id,
         previous_id,
         topic: "orders".to_owned(),
-        key: Some(key.as_bytes().to_vec()),
+        key: Some(key.as_bytes().into()),
         sequence: Some(1),
         value: Some(vec![0]),
         event_id: Some(Uuid::from_u128(u128::from(id.unsigned_abs()))),

@@ -3,15 +3,14 @@
 mod answers;
 mod broker;
 mod flow;
+mod in_flight;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{FuturesUnordered, StreamExt as _};
-use messaging::{Acknowledged, Bus, DeliveryError, Producer, Refusal, label};
+use messaging::{Bus, Producer, Refusal, label};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use rand::Rng as _;
 use rand::seq::IteratorRandom as _;
@@ -23,10 +22,10 @@ use super::config::RelayConfig;
 use super::failpoint::{Failpoint, Failpoints};
 use super::key_queues::BlockedKey;
 use super::row::{QueueKey, Row};
-use super::spans::answered;
 use crate::metrics::WhileLeading;
 use broker::Broker;
 use flow::Flow;
+use in_flight::InFlight;
 use verdict::{Sending, Verdict};
 
 /// How long a publisher that failed waits for the answers still open before it gives its producer up.
@@ -60,13 +59,12 @@ pub(crate) enum Outcome {
 
 pub(crate) struct TopicPublisher {
     topic: String,
-    content_type: Arc<str>,
     broker: Arc<Broker>,
     failpoints: Arc<dyn Failpoints>,
     inputs: mpsc::Receiver<Input>,
     outcomes: mpsc::Sender<Outcome>,
     flows: BTreeMap<i32, Flow>,
-    receipts: FuturesUnordered<BoxFuture<'static, Answer>>,
+    sent: InFlight,
     backoff: Backoff,
     /// How many partitions share the window. It is asked once: were the topic to grow, rows would share windows and room
     /// otherwise than they share partitions, and nothing else.
@@ -86,8 +84,6 @@ pub(crate) struct TopicPublisher {
     failures: Counter,
     latency: Histogram,
 }
-
-type Answer = (i32, QueueKey, Result<Acknowledged, DeliveryError>);
 
 /// Why a publisher's work with a producer came to an end.
 enum End {
@@ -111,13 +107,12 @@ impl TopicPublisher {
         let broker = Arc::new(Broker { topic: topic.clone(), bus, backoff_max: config.backoff_max() });
         Self {
             topic,
-            content_type,
             broker,
             failpoints,
             inputs,
             outcomes,
             flows: BTreeMap::new(),
-            receipts: FuturesUnordered::new(),
+            sent: InFlight::new(content_type),
             backoff: Backoff::new(config.backoff_max()),
             partitions: 1,
             config: config.clone(),
@@ -156,7 +151,7 @@ impl TopicPublisher {
                 let end = self.work(&*producer).await;
                 // Dropping the producer purges what it still has queued, before anything is sent again.
                 drop(producer);
-                self.receipts = FuturesUnordered::new();
+                self.sent.abandon();
                 self.flows.values_mut().for_each(Flow::abandon);
                 match end {
                     End::Closed => return,
@@ -173,7 +168,7 @@ impl TopicPublisher {
             self.send_ready(producer);
             let due_at = self.due_at();
             tokio::select! {
-                Some(answer) = self.receipts.next() => {
+                answer = self.sent.next() => {
                     match self.settle_ready(answer).await {
                         Ok(None) => {}
                         Ok(Some(failure)) => return self.drain(failure).await,
@@ -196,22 +191,21 @@ impl TopicPublisher {
     }
 
     fn send_ready(&mut self, producer: &dyn Producer) {
-        let (now, content_type) = (Instant::now(), Arc::clone(&self.content_type));
+        let now = Instant::now();
         match self.verdict.sending(now) {
             Sending::All => {
                 for (&partition, flow) in &mut self.flows {
                     while let Some((key, row)) = flow.send_next(now) {
-                        self.receipts.push(send(producer, &content_type, partition, key, row));
+                        self.sent.send(producer, partition, key, row);
                         self.failpoints.reached(Failpoint::Sent);
                     }
                 }
             }
             Sending::One => {
-                if let Some((partition, flow)) = self.any_flow(now)
+                if let Some((partition, flow)) = any_flow(&mut self.flows, now)
                     && let Some((key, row)) = flow.send_probe(now, rand::rng().random_range(0..usize::MAX))
                 {
-                    let receipt = send(producer, &content_type, partition, key, row);
-                    self.receipts.push(receipt);
+                    self.sent.send(producer, partition, key, row);
                     self.verdict.probing(now);
                     self.failpoints.reached(Failpoint::Sent);
                 } else {
@@ -220,17 +214,6 @@ impl TopicPublisher {
             }
             Sending::Nothing => {}
         }
-    }
-
-    /// A partition with a row that can be sent alone: preferably one that was never refused, and of those any.
-    fn any_flow(&mut self, now: Instant) -> Option<(i32, &mut Flow)> {
-        let can = |flow: &Flow| flow.can_probe(now);
-        let unrefused = self.flows.values().filter_map(can).any(|unrefused| unrefused);
-        let flows = self.flows.iter_mut().filter(|(_, flow)| match can(flow) {
-            Some(has) => has || !unrefused,
-            None => false,
-        });
-        flows.map(|(partition, flow)| (*partition, flow)).choose(&mut rand::rng())
     }
 
     /// When a partition is due, or it is to be looked again for leaders.
@@ -324,14 +307,14 @@ impl TopicPublisher {
     async fn drain(&mut self, mut failure: End) -> End {
         let deadline = Instant::now() + DRAIN;
         while self.flows.values().any(|flow| flow.in_flight() > 0 && !flow.is_stalled()) {
-            let Ok(Some(answer)) = timeout_at(deadline, self.receipts.next()).await else { break };
+            let Ok(answer) = timeout_at(deadline, self.sent.next()).await else { break };
             match self.settle_ready(answer).await {
                 Ok(Some(End::Unacknowledged)) => failure = End::Unacknowledged,
                 Ok(_) => {}
                 Err(closed) => return closed,
             }
         }
-        if self.receipts.is_empty() { failure } else { End::Unacknowledged }
+        if self.sent.is_empty() { failure } else { End::Unacknowledged }
     }
 
     async fn report(&mut self, outcome: Outcome) -> Result<(), End> {
@@ -339,18 +322,13 @@ impl TopicPublisher {
     }
 }
 
-fn send(
-    producer: &dyn Producer,
-    content_type: &str,
-    partition: i32,
-    key: QueueKey,
-    row: &Row,
-) -> BoxFuture<'static, Answer> {
-    let (span, record) = row.to_record(content_type);
-    // The producer decides the partition of a key.
-    let receipt = match &key {
-        QueueKey::Key(_) => producer.send(record),
-        QueueKey::Message(_) => producer.send_to(partition, record),
-    };
-    receipt.map(move |answer| (partition, key, answered(&span, answer))).boxed()
+/// A partition with a row that can be sent alone: preferably one that was never refused, and of those any.
+fn any_flow(flows: &mut BTreeMap<i32, Flow>, now: Instant) -> Option<(i32, &mut Flow)> {
+    let can = |flow: &Flow| flow.can_probe(now);
+    let unrefused = flows.values().filter_map(can).any(|unrefused| unrefused);
+    let flows = flows.iter_mut().filter(|(_, flow)| match can(flow) {
+        Some(has) => has || !unrefused,
+        None => false,
+    });
+    flows.map(|(partition, flow)| (*partition, flow)).choose(&mut rand::rng())
 }

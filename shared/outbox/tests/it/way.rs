@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt as _;
 use messaging::{
-    Bus, BusError, Consumer, PartitionState, Producer, Receipt, Record, Subscription, TopicPartition,
-    TopicSpec, Watermarks, partition_for_key,
+    Bus, BusError, Consumer, PartitionState, Producer, Record, RecordRef, Reports, Subscription,
+    TopicPartition, TopicSpec, Watermarks, partition_for_key,
 };
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How many partitions each topic of a stage has.
 pub(crate) const PARTITIONS: i32 = 6;
@@ -149,7 +149,8 @@ impl Bus for Through {
         }
         let producer = self.0.bus.producer().await?;
         self.0.count(true);
-        Ok(Box::new(CutProducer { producer: Arc::from(producer), way: Arc::clone(&self.0) }))
+        let (producer, way) = (Arc::from(producer), Arc::clone(&self.0));
+        Ok(Box::new(CutProducer { producer, way, waiting: Mutex::default() }))
     }
 
     async fn subscribe(
@@ -201,37 +202,34 @@ impl Bus for Through {
 struct CutProducer {
     producer: Arc<dyn Producer>,
     way: Arc<Way>,
-}
-
-impl CutProducer {
-    fn publish(&self, partition: i32, record: Record, given: Option<i32>) -> Receipt {
-        let (producer, way) = (Arc::clone(&self.producer), Arc::clone(&self.way));
-        let send = move |record| match given {
-            Some(partition) => producer.send_to(partition, record),
-            None => producer.send(record),
-        };
-        if way.reaches(partition) {
-            return send(record);
-        }
-        locked(&way.lingering).push(record.clone());
-        async move {
-            let mut state = way.state.subscribe();
-            let _ = state.wait_for(|cut| !cut.partitions.contains(&partition)).await;
-            send(record).await
-        }
-        .boxed()
-    }
+    /// What waits for the way to be open.
+    waiting: Mutex<JoinSet<()>>,
 }
 
 #[async_trait]
 impl Producer for CutProducer {
-    fn send(&self, record: Record) -> Receipt {
-        let partition = partition_for_key(record.key.as_deref().unwrap_or_default(), PARTITIONS);
-        self.publish(partition, record, None)
-    }
-
-    fn send_to(&self, partition: i32, record: Record) -> Receipt {
-        self.publish(partition, record, Some(partition))
+    fn enqueue(&self, record: RecordRef<'_>, given: Option<i32>, number: u64, reports: &Reports) {
+        let by_key = || partition_for_key(record.key.unwrap_or_default(), PARTITIONS);
+        let partition = given.unwrap_or_else(by_key);
+        if self.way.reaches(partition) {
+            return self.producer.enqueue(record, given, number, reports);
+        }
+        let (headers, record) = (record.headers.clone(), record.to_record());
+        locked(&self.way.lingering).push(record.clone());
+        let (producer, way, reports) = (Arc::clone(&self.producer), Arc::clone(&self.way), reports.clone());
+        locked(&self.waiting).spawn(async move {
+            let mut state = way.state.subscribe();
+            let open = state.wait_for(|cut| !cut.partitions.contains(&partition));
+            // The sender may give the record up before.
+            tokio::select! {
+                () = reports.closed() => {}
+                _ = open => {
+                    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+                    let record = RecordRef { topic: &record.topic, key, value, headers: &headers };
+                    producer.enqueue(record, given, number, &reports);
+                }
+            }
+        });
     }
 
     async fn flush(&self, timeout: Duration) {

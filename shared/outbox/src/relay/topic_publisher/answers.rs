@@ -2,13 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use cloudevents::clock;
-use futures::future::FutureExt as _;
-use futures::stream::StreamExt as _;
 use messaging::{DeliveryError, Refusal};
 use tokio::time::Instant;
 
+use super::in_flight::Answer;
 use super::verdict::Consequence;
-use super::{Answer, End, Outcome, TopicPublisher};
+use super::{End, Outcome, TopicPublisher};
 use crate::relay::row::QueueKey;
 
 /// Answers reported to the relay at once.
@@ -17,7 +16,7 @@ const REPORT: usize = 1_000;
 impl TopicPublisher {
     /// Settles this answer and those that are there already. `Ok(Some(_))` when the producer has to be replaced.
     pub(super) async fn settle_ready(&mut self, first: Answer) -> Result<Option<End>, End> {
-        let now = Instant::now();
+        let (now, time) = (Instant::now(), clock::now());
         let mut acknowledged = Vec::new();
         let (mut failed, mut ended, mut refused) = (false, false, false);
         let mut next = Some(first);
@@ -26,7 +25,7 @@ impl TopicPublisher {
             match answer {
                 Ok(_) => {
                     if let Some(row) = flow.acknowledged(&key, now) {
-                        self.latency.record(seconds_since(row.created_at));
+                        self.latency.record(seconds_between(row.created_at, time));
                         acknowledged.push(row.id);
                     }
                 }
@@ -43,11 +42,7 @@ impl TopicPublisher {
                     self.take_refusal(partition, key, refusal, detail, now).await?;
                 }
             }
-            next = if acknowledged.len() < REPORT {
-                self.receipts.next().now_or_never().flatten()
-            } else {
-                None
-            };
+            next = if acknowledged.len() < REPORT { self.sent.ready() } else { None };
         }
         if failed || refused {
             self.failures.increment(1);
@@ -105,6 +100,6 @@ impl TopicPublisher {
 }
 
 /// The clocks of database and relay may differ; a negative latency is none.
-fn seconds_since(created_at: DateTime<Utc>) -> f64 {
-    (clock::now() - created_at).to_std().unwrap_or_default().as_secs_f64()
+fn seconds_between(created_at: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
+    (now - created_at).to_std().unwrap_or_default().as_secs_f64()
 }
