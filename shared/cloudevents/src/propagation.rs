@@ -1,6 +1,7 @@
 //! How a trace goes on from one process to another: a facade, as `metrics` is one for metrics. The program says once with
 //! [`install`] which tracing system it has; without one, spans are `tracing`'s alone and no context travels.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -15,6 +16,13 @@ pub trait Propagation: Send + Sync + 'static {
 
     /// Makes `span` a child of `trace`, before it is entered. A context that is not valid changes nothing.
     fn set_parent(&self, span: &Span, trace: &TraceContext);
+
+    /// The `traceparent` with which a message of this trace travels on without a span, because none would be recorded: its
+    /// own, or that of a trace that begins here. None where a span may be recorded.
+    fn unrecorded<'t>(&self, traceparent: Option<&'t str>) -> Option<Cow<'t, str>> {
+        let _ = traceparent;
+        None
+    }
 
     /// Links `from` to `to`, which may be of another trace.
     fn link(&self, from: &Span, to: &Span);
@@ -51,6 +59,12 @@ pub fn install(propagation: impl Propagation) -> bool {
 pub fn continued(span: &Span, before: &TraceContext) -> TraceContext {
     let context = INSTALLED.get().map(|installed| installed.context_of(span)).unwrap_or_default();
     if context.traceparent.is_some() { context } else { before.clone() }
+}
+
+/// The `traceparent` with which a message of this trace travels on without a span: see [`Propagation::unrecorded`].
+#[must_use]
+pub fn unrecorded(traceparent: Option<&str>) -> Option<Cow<'_, str>> {
+    INSTALLED.get()?.unrecorded(traceparent)
 }
 
 /// Makes `span` the span of a message: a child of what published it, described as the system wants it.

@@ -25,8 +25,8 @@ pub enum OtlpProtocol {
     Grpc,
 }
 
-/// Logs and traces. Spans are always made, so that the trace context reaches headers; they are exported only when
-/// `otlp_endpoint` is set.
+/// Logs and traces. The trace context always reaches the headers of records; spans are exported only when `otlp_endpoint` is
+/// set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {

@@ -96,7 +96,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
         .with_tracer(provider.tracer(service))
         .with_filter(tracing_subscriber::filter::LevelFilter::INFO);
     tracing_subscriber::registry().with(logs).with(traces).try_init()?;
-    cloudevents::propagation::install(OpenTelemetry);
+    cloudevents::propagation::install(OpenTelemetry { records: record_ratio(config) > 0.0 });
     Ok(Telemetry { metrics, log_limiter, provider })
 }
 
@@ -106,6 +106,12 @@ fn refused(endpoint: &redaction::Secret, error: &opentelemetry_otlp::ExporterBui
     TelemetryError::Exporter { endpoint: endpoint.clone(), detail }
 }
 
+/// The share of the traces that begin here that is recorded. Without an exporter it is nothing: a span is then no more than
+/// its context.
+fn record_ratio(config: &TelemetryConfig) -> f64 {
+    if config.otlp_endpoint.expose().is_empty() { 0.0 } else { config.traces_sample_ratio }
+}
+
 fn tracer_provider(
     service: &'static str,
     config: &TelemetryConfig,
@@ -113,12 +119,10 @@ fn tracer_provider(
     if !(0.0..=1.0).contains(&config.traces_sample_ratio) {
         return Err(TelemetryError::Ratio { ratio: config.traces_sample_ratio });
     }
-    // Without an exporter nothing is recorded: a span is then no more than its context.
-    let ratio = if config.otlp_endpoint.expose().is_empty() { 0.0 } else { config.traces_sample_ratio };
     let resource = Resource::builder().with_service_name(service).build();
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(record_ratio(config)))))
         .with_max_links_per_span(MOST_LINKS);
     if config.otlp_endpoint.expose().is_empty() {
         return Ok(builder.build());

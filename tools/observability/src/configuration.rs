@@ -91,8 +91,8 @@ const COMMON: [Section; 9] = [
     },
     Section {
         name: "telemetry",
-        about: "Logs and traces. Spans are always made, so that the trace context reaches the headers of records; they are \
-                exported only when `otlp_endpoint` is set.",
+        about: "Logs and traces. The trace context always reaches the headers of records; spans are exported only when \
+                `otlp_endpoint` is set.",
         source: "shared/telemetry/src/config.rs",
         structure: "TelemetryConfig",
     },

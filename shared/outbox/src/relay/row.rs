@@ -1,5 +1,6 @@
 //! A message of the outbox as every relay sees it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -107,17 +108,26 @@ impl Row {
         RecordRef { topic: &self.topic, key: self.key.as_deref(), value: self.value.as_deref(), headers }
     }
 
-    /// Replaces `headers` by those that were committed, and begins the span of publishing. Only
+    /// Replaces `headers` by those that were committed, and begins the span of publishing, if one may be recorded. Only
     /// the trace context is that of the span, where there is one: consumers continue it.
     pub(crate) fn publish(&self, content_type: &str, headers: &mut Headers) -> Span {
         headers.clear();
         let mut span = Span::none();
         if let Some(envelope) = self.envelope() {
             let put = |name: &'static str, value: &[u8]| headers.push(name, value);
-            let mut envelope = envelope.to_envelope();
-            span = spans::publish(&self.topic, &envelope, self.created_at, clock::now());
-            envelope.trace = propagation::continued(&span, &envelope.trace);
-            envelope.borrowed().each_header(content_type, put);
+            match propagation::unrecorded(envelope.traceparent) {
+                Some(Cow::Borrowed(_)) => envelope.each_header(content_type, put),
+                Some(Cow::Owned(begun)) => {
+                    let begun = EnvelopeRef { traceparent: Some(&begun), tracestate: None, ..envelope };
+                    begun.each_header(content_type, put);
+                }
+                None => {
+                    let mut envelope = envelope.to_envelope();
+                    span = spans::publish(&self.topic, &envelope, self.created_at, clock::now());
+                    envelope.trace = propagation::continued(&span, &envelope.trace);
+                    envelope.borrowed().each_header(content_type, put);
+                }
+            }
         }
         for (name, value) in self.header_names.iter().flatten().zip(self.header_values.iter().flatten()) {
             headers.push(name, value);
