@@ -33,6 +33,7 @@ mod buffer;
 mod deferred;
 mod leader;
 mod listener;
+mod pages;
 mod partitions;
 mod reports;
 mod session_error;

@@ -46,7 +46,11 @@ async fn finish_all(stage: &Stage) {
 
 /// Publishes all that waits. Nothing but the relay looks at what is unpublished meanwhile.
 async fn publish_all(stage: &Stage, relay: Running) {
-    let waiting = usize::try_from(WAITING).unwrap();
+    publish(stage, relay, WAITING).await;
+}
+
+async fn publish(stage: &Stage, relay: Running, waiting: i64) {
+    let waiting = usize::try_from(waiting).unwrap();
     stage.watcher.until("all that waits", TIMEOUT, |watcher| watcher.count() >= waiting).await;
     relay.stop().await;
     // A session hands in what it counted before it leaves.
@@ -143,4 +147,33 @@ async fn the_age_of_the_oldest_message_is_found_although_statistics_know_of_noth
     .await;
     let looks = looks(&stage, "messages_0_pkey").await - before;
     assert!(looks < PUBLISHED / 10, "{looks} looks into the primary key for a sample");
+}
+
+#[tokio::test]
+async fn a_value_is_read_about_once_although_a_page_has_more_of_them_than_there_is_room_for() {
+    const VALUES: i64 = 200;
+    let (stage, _) = Stage::in_memory().await;
+    // Each is too large for its row, and is looked up when it is read.
+    sqlx::query(
+        "INSERT INTO outbox.messages (id, topic, key, value)
+         SELECT nextval('outbox.message_ids'), $1, convert_to('key-' || n, 'UTF8'),
+             (SELECT decode(string_agg(md5(n || '-' || i), ''), 'hex') FROM generate_series(1, 3000) AS i)
+         FROM generate_series(1, $2) AS n",
+    )
+    .bind(&stage.orders)
+    .bind(VALUES)
+    .execute(stage.pool())
+    .await
+    .unwrap();
+    let config = RelayConfig { buffer_bytes: 1_000_000, ..RelayConfig::default() };
+    let relay = stage.start(&Poll(config));
+    publish(&stage, relay, VALUES).await;
+    let looks: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(s.idx_scan), 0)::bigint FROM pg_stat_all_indexes s
+         WHERE s.relid = (SELECT c.reltoastrelid FROM pg_class c WHERE c.oid = 'outbox.messages_0'::regclass)",
+    )
+    .fetch_one(stage.pool())
+    .await
+    .unwrap();
+    assert!((VALUES..3 * VALUES).contains(&looks), "{looks} looks for {VALUES} values");
 }

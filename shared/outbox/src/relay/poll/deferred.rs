@@ -59,6 +59,11 @@ pub(super) enum Place {
 }
 
 impl KeyRooms {
+    /// Whether all keys have room for a few rows.
+    pub(super) fn are_unlimited(&self) -> bool {
+        self.limited.is_empty()
+    }
+
     /// Finds a place for the next message of a key, of which the page has taken so many rows.
     pub(super) fn place(&mut self, key: &[u8], taken: usize, choice: Choice) -> Place {
         let room = self.limited.get(key).copied();

@@ -5,6 +5,7 @@
 //! messages that were seen already. A message that appears below them is found by a full scan (docs/adr/0001).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use messaging::partition_for_key;
 
@@ -48,12 +49,12 @@ pub(super) enum Scope {
 }
 
 /// A message that could be read.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx_macros::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) id: i64,
-    pub(super) topic: String,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) bytes: i64,
+    pub(super) key: Option<Arc<[u8]>>,
+    /// Those of its key and its value.
+    pub(super) bytes: usize,
 }
 
 /// The next messages of a topic, and what is to be taken of them.
@@ -78,6 +79,20 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// Whether the whole rows of the page are read at once, because nearly all of them will be taken: no partition is left
+    /// out or has much less room than another, and no key has many rows.
+    pub(super) fn is_of_rows(&self) -> bool {
+        let rooms = || self.rooms.iter().map(|room| room.filter(|room| !room.is_exhausted()));
+        let fewest = rooms().map(|room| room.map_or(0, |room| room.rows)).min().unwrap_or_default();
+        let most = rooms().map(|room| room.map_or(0, |room| room.rows)).max().unwrap_or_default();
+        fewest > 0 && fewest * 2 >= most && self.key_rooms.are_unlimited()
+    }
+
+    /// How many bytes its partitions have room for.
+    pub(super) fn bytes(&self) -> usize {
+        self.rooms.iter().flatten().map(|room| room.bytes).sum()
+    }
+
     /// Chooses from the candidates, which are in id order. `is_cut` when there may be more of them.
     pub(super) fn choose(&mut self, candidates: &[Candidate], is_cut: bool) -> Vec<Choice> {
         (self.last_id, self.is_cut) = (candidates.last().map(|candidate| candidate.id), is_cut);
@@ -113,7 +128,7 @@ impl Page {
                 }
             }
         }
-        room.take(usize::try_from(candidate.bytes).unwrap_or(0) + ROW_OVERHEAD_BYTES);
+        room.take(candidate.bytes + ROW_OVERHEAD_BYTES);
         self.taken[share] = Some(candidate.id);
         Some(choice)
     }

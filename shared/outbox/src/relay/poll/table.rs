@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::partitions::{Candidate, Page};
 use crate::relay::RelayError;
 use crate::relay::config::RelayConfig;
 use crate::relay::row::{QueueKey, Row};
@@ -155,53 +154,6 @@ pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx:
     )
     .fetch_all(conn)
     .await
-}
-
-/// The next unpublished messages of one snapshot, a page of each topic: the lowest ids, except those buffered and those of
-/// blocked keys. Without their values, which may be many and of partitions that have no room.
-///
-/// Any snapshot that shows a key's message n+1 shows message n, which has the lower id: a prefix in id order is a prefix
-/// of every key. `Page::above_id` only saves the walk over messages that were seen already; what appears below it is
-/// found by the next full scan, which begins at 0 (docs/adr/0001).
-///
-/// The order is that of the index of unpublished messages. The primary key has the order `id` as well, and all that is
-/// published: statistics of a backlog would speak for it.
-pub(super) async fn candidates(
-    conn: &mut PgConnection,
-    pages: &[Page],
-    buffered: &[i64],
-    key_bytes: usize,
-) -> Result<Vec<Candidate>, sqlx::Error> {
-    let topics: Vec<&str> = pages.iter().map(|page| page.topic.as_str()).collect();
-    let above: Vec<i64> = pages.iter().map(|page| page.above_id).collect();
-    let rows: Vec<i64> = pages.iter().map(|page| bigint(page.rows)).collect();
-    let mut candidates: Vec<Candidate> = sqlx::query_as(
-        "SELECT m.id, m.topic, m.key, m.bytes
-         FROM unnest($1::text[], $2::bigint[], $4::bigint[]) AS page (topic, above_id, rows)
-         CROSS JOIN LATERAL (
-             SELECT lowest.*, sum(coalesce(octet_length(lowest.key), 0)) OVER (ORDER BY lowest.topic, lowest.id)
-                 - coalesce(octet_length(lowest.key), 0) AS key_bytes_before
-             FROM (SELECT u.id, u.topic, u.key,
-                       coalesce(octet_length(u.key), 0)::bigint + coalesce(octet_length(u.value), 0) AS bytes
-                   FROM outbox.messages u
-                   WHERE u.finished_at IS NULL AND (u.topic, u.id) > (page.topic, page.above_id) AND u.topic <= page.topic
-                     AND u.id NOT IN (SELECT unnest($3::bigint[]))
-                     AND u.id NOT IN (SELECT b.message_id FROM outbox.blocked_keys b)
-                     AND (u.key IS NULL OR (u.topic, u.key) NOT IN (
-                         SELECT b.topic, b.key FROM outbox.blocked_keys b WHERE b.key IS NOT NULL))
-                   ORDER BY u.topic, u.id LIMIT page.rows) AS lowest
-         ) AS m
-         WHERE m.key_bytes_before < $5",
-    )
-    .bind(topics)
-    .bind(above)
-    .bind(buffered)
-    .bind(rows)
-    .bind(bigint(key_bytes))
-    .fetch_all(conn)
-    .await?;
-    candidates.sort_unstable_by_key(|candidate| candidate.id);
-    Ok(candidates)
 }
 
 /// Reads these messages, unless they were published meanwhile. Whether the message before each is published, or gone because
@@ -393,8 +345,4 @@ async fn bound(conn: &mut PgConnection, statement_ms: u64, lock_ms: u64) -> Resu
         .execute(conn)
         .await?;
     Ok(())
-}
-
-fn bigint(size: usize) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
 }

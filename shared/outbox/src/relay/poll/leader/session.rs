@@ -20,9 +20,9 @@ use tokio::time::{Instant, timeout};
 use crate::relay::config::RelayConfig;
 use crate::relay::poll::deferred::Choice;
 use crate::relay::poll::partitions::{Candidate, Limit, Page, Scope};
-use crate::relay::poll::reports;
 use crate::relay::poll::session_error::SessionError;
 use crate::relay::poll::table::{self, Block, Dropped};
+use crate::relay::poll::{pages, reports};
 use crate::relay::row::Row;
 
 /// What the session does next, in this order.
@@ -113,22 +113,73 @@ async fn perform_on(
     Ok(Done { work, rows, new_topics, due_unlearned, due, read_took, dropped })
 }
 
-/// Looks at a page of each topic, and reads what partitions have room for. A topic's page is of one snapshot. The rows may
-/// be of a later one, which shows all of them: those chosen are the first ones of each key, as the page showed them.
+/// Reads of each page what partitions have room for: the whole rows at once, or the ids and then the rows.
 async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
-    if plan.pages.is_empty() {
+    let ReadPlan { pages: all, buffered, limit, .. } = plan;
+    let (mut of_rows, mut of_ids): (Vec<&mut Page>, Vec<&mut Page>) =
+        all.iter_mut().partition(|page| page.is_of_rows());
+    let mut rows = read_pages(conn, &mut of_rows, buffered).await?;
+    rows.extend(look_then_read(conn, &mut of_ids, buffered, limit.bytes).await?);
+    Ok(rows)
+}
+
+/// Reads pages with their rows. A topic's page is of one snapshot.
+async fn read_pages(
+    conn: &mut PgConnection,
+    pages: &mut [&mut Page],
+    buffered: &[i64],
+) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
+    if pages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut of_topic: HashMap<String, Vec<Box<Row>>> =
+        pages.iter().map(|page| (page.topic.clone(), Vec::new())).collect();
+    let looks: Vec<&Page> = pages.iter().map(|page| &**page).collect();
+    for row in pages::rows(conn, &looks, buffered).await? {
+        if let Some(rows) = of_topic.get_mut(&row.topic) {
+            rows.push(row);
+        }
+    }
+    let mut read = Vec::new();
+    for page in pages {
+        let rows = of_topic.remove(&page.topic).unwrap_or_default();
+        let bytes = |row: &Row| {
+            row.key.as_deref().map_or(0, <[u8]>::len) + row.value.as_deref().map_or(0, <[u8]>::len)
+        };
+        let candidate = |row: &Row| Candidate { id: row.id, key: row.key.clone(), bytes: bytes(row) };
+        let candidates: Vec<Candidate> = rows.iter().map(|row| candidate(row)).collect();
+        let read_bytes: usize = candidates.iter().map(|candidate| candidate.bytes).sum();
+        let is_cut = candidates.len() >= page.rows || read_bytes >= page.bytes();
+        let mut chosen = page.choose(&candidates, is_cut).into_iter().peekable();
+        // Both are in order of their ids.
+        let take = |row: Box<Row>| Some((chosen.next_if(|choice| choice.id == row.id)?.partition, row));
+        read.extend(rows.into_iter().filter_map(take));
+    }
+    Ok(read)
+}
+
+/// Looks at pages without their rows, and reads those that were chosen. A topic's page is of one snapshot. The rows may be of
+/// a later one, which shows all of them: those chosen are the first ones of each key, as the page showed them.
+async fn look_then_read(
+    conn: &mut PgConnection,
+    pages: &mut [&mut Page],
+    buffered: &[i64],
+    limit_bytes: usize,
+) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
+    if pages.is_empty() {
         return Ok(Vec::new());
     }
     let mut of_topic: HashMap<String, Vec<Candidate>> = HashMap::new();
-    for candidate in table::candidates(conn, &plan.pages, &plan.buffered, plan.limit.bytes).await? {
-        of_topic.entry(candidate.topic.clone()).or_default().push(candidate);
+    let looks: Vec<&Page> = pages.iter().map(|page| &**page).collect();
+    for (topic, candidate) in pages::candidates(conn, &looks, buffered, limit_bytes).await? {
+        of_topic.entry(topic).or_default().push(candidate);
     }
     let mut chosen = Vec::new();
-    for page in &mut plan.pages {
+    for page in pages {
         let candidates = of_topic.remove(&page.topic).unwrap_or_default();
         let key_bytes: usize =
-            candidates.iter().filter_map(|candidate| candidate.key.as_ref()).map(Vec::len).sum();
-        let is_cut = candidates.len() >= page.rows || key_bytes >= plan.limit.bytes;
+            candidates.iter().filter_map(|candidate| candidate.key.as_ref()).map(|key| key.len()).sum();
+        let is_cut = candidates.len() >= page.rows || key_bytes >= limit_bytes;
         chosen.extend(page.choose(&candidates, is_cut));
     }
     read_rows(conn, &chosen).await

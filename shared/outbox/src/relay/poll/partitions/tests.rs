@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::relay::poll::deferred::Deferred;
+use crate::relay::row::QueueKey;
 
 const LIMIT: Limit = Limit { rows: 8, bytes: 1_000_000 };
 const PAGE: usize = 8;
@@ -12,13 +13,13 @@ fn rooms() -> KeyRooms {
 }
 
 /// A key of each of two partitions.
-fn key(partition: i32) -> Vec<u8> {
+fn key(partition: i32) -> Arc<[u8]> {
     let keys = (0..).map(|n: u32| n.to_string().into_bytes());
-    keys.into_iter().find(|key| partition_for_key(key, 2) == partition).unwrap()
+    keys.into_iter().find(|key| partition_for_key(key, 2) == partition).unwrap().into()
 }
 
 fn candidate(id: i64, partition: Option<i32>) -> Candidate {
-    Candidate { id, topic: "orders".to_owned(), key: partition.map(key), bytes: 10 }
+    Candidate { id, key: partition.map(key), bytes: 10 }
 }
 
 /// Messages of partition 0 up to id 20, and one of partition 1 behind them.
@@ -107,4 +108,20 @@ fn no_more_than_its_share_of_bytes_and_one_message_is_read_of_a_partition() {
     let mut partitions = Partitions::new(2, 2, Limit { rows: 8, bytes: 2 * 1_200 });
     partitions.begin_full_scan();
     assert_eq!(read(&mut partitions, &table(), Scope::FullScan), Some(vec![1, 2, 3]));
+}
+
+#[test]
+fn whole_rows_are_read_where_nearly_all_of_a_page_will_be_taken() {
+    let is_of_rows = |held: usize, key_rooms: KeyRooms| {
+        let mut partitions = Partitions::new(2, 2, LIMIT);
+        for id in (0..).take(held) {
+            partitions.hold(0, id, 10);
+        }
+        partitions.begin_full_scan();
+        partitions.page("orders", Scope::FullScan, PAGE, key_rooms).unwrap().is_of_rows()
+    };
+    assert_eq!([0, 2, 3, 4].map(|held| is_of_rows(held, rooms())), [true, true, false, false]);
+    let mut deferred = Deferred::default();
+    deferred.buffered(&("orders".into(), QueueKey::Key(key(0))), 100);
+    assert!(!is_of_rows(0, deferred.rooms("orders")), "most of the page may be of one key");
 }
