@@ -43,7 +43,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn of(journal: &[Recorded]) -> Self {
+    pub(super) fn of<'a>(journal: impl IntoIterator<Item = &'a Recorded>) -> Self {
         let mut counts = Self::default();
         for recorded in journal {
             match &recorded.event {

@@ -3,8 +3,10 @@
 mod batch;
 mod deadlines;
 mod error;
+mod event_rows;
 mod heads;
 mod idempotency;
+mod new_orders;
 mod reads;
 mod rows;
 mod writes;
@@ -134,9 +136,8 @@ impl Transaction for PgTransaction {
     }
 
     async fn store_prepared(&mut self, prepared: &[&Announced]) -> Result<(), StoreError> {
-        let announced = Announced::all(prepared);
-        self.counts = announced.counts();
-        announced.store(&mut self.transaction, &self.outbox).await
+        self.counts = Announced::counts(prepared);
+        Announced::store(prepared, &mut self.transaction, &self.outbox).await
     }
 
     async fn store(&mut self, outcome: Outcome) -> Result<(), StoreError> {

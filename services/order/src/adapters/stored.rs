@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use contracts::Cause;
 use contracts::upcast::{UpcastError, Upcasters};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,10 +20,28 @@ pub struct StoredEvent {
     pub data: Value,
 }
 
+/// An event as its row will hold it. It is not printed either.
+#[derive(Clone)]
+pub struct NewEvent {
+    pub kind: &'static str,
+    pub schema_version: i32,
+    pub data: Box<RawValue>,
+}
+
 impl fmt::Debug for StoredEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, schema_version, data: _ } = self;
         f.debug_struct("StoredEvent")
+            .field("kind", kind)
+            .field("schema_version", schema_version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for NewEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, schema_version, data: _ } = self;
+        f.debug_struct("NewEvent")
             .field("kind", kind)
             .field("schema_version", schema_version)
             .finish_non_exhaustive()
@@ -74,15 +94,20 @@ static SHAPES: LazyLock<Upcasters> = LazyLock::new(|| {
 ///
 /// # Errors
 /// When it was not declared above.
-pub fn store(event: &OrderEvent) -> Result<StoredEvent, UnreadableEvent> {
-    let kind = event.name().to_owned();
+pub fn store(event: &OrderEvent) -> Result<NewEvent, UnreadableEvent> {
+    /// Without a copy of its content in between.
+    #[derive(Deserialize)]
+    struct Tagged {
+        data: Box<RawValue>,
+    }
+    let kind = event.name();
     let version = SHAPES
-        .newest_version(&kind)
+        .newest_version(kind)
         .and_then(|version| i32::try_from(version).ok())
-        .ok_or_else(|| UpcastError::UnknownType { event_type: kind.clone() })?;
-    match serde_json::to_value(event) {
-        Ok(mut tagged) => Ok(StoredEvent { kind, schema_version: version, data: tagged["data"].take() }),
-        Err(source) => Err(UnreadableEvent::Shape { kind, source }),
+        .ok_or_else(|| UpcastError::UnknownType { event_type: kind.to_owned() })?;
+    match serde_json::to_string(event).and_then(|tagged| serde_json::from_str(&tagged)) {
+        Ok(Tagged { data }) => Ok(NewEvent { kind, schema_version: version, data }),
+        Err(source) => Err(UnreadableEvent::Shape { kind: kind.to_owned(), source }),
     }
 }
 
@@ -133,13 +158,25 @@ fn cents(amount: &str) -> Option<i64> {
 }
 
 /// What is stored beside an event: its identity, and why it happened.
-pub fn metadata(event_id: Uuid, cause: &Cause) -> Value {
-    json!({
-        "event_id": event_id,
-        "correlation_id": cause.correlation_id,
-        "causation_id": cause.causation_id,
-        "user_id": cause.user_id,
-        "traceparent": cause.trace.traceparent,
-        "tracestate": cause.trace.tracestate,
-    })
+#[derive(Serialize)]
+pub struct Metadata<'a> {
+    event_id: Uuid,
+    correlation_id: Uuid,
+    causation_id: Option<Uuid>,
+    user_id: Option<&'a str>,
+    traceparent: Option<&'a str>,
+    tracestate: Option<&'a str>,
+}
+
+impl<'a> Metadata<'a> {
+    pub fn new(event_id: Uuid, cause: &'a Cause) -> Self {
+        Self {
+            event_id,
+            correlation_id: cause.correlation_id,
+            causation_id: cause.causation_id,
+            user_id: cause.user_id.as_deref(),
+            traceparent: cause.trace.traceparent.as_deref(),
+            tracestate: cause.trace.tracestate.as_deref(),
+        }
+    }
 }

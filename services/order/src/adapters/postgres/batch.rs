@@ -63,7 +63,8 @@ impl UnitOfWork for Batch {
 
     async fn store(self, deps: &BatchDeps, conn: &mut PgConnection) -> Result<(), HandlerError> {
         let announced = Announced::new(self.work.finish(), &deps.outbox).map_err(StoreError::from);
-        announced.map_err(handler_error)?.store(conn, &deps.outbox).await.map_err(handler_error)
+        let announced = announced.map_err(handler_error)?;
+        Announced::store(&[&announced], conn, &deps.outbox).await.map_err(handler_error)
     }
 
     fn committed(deps: &BatchDeps) {

@@ -1,4 +1,4 @@
-//! Stream heads: locked sorted, inserted once, updated set-based.
+//! Stream heads: locked sorted, updated set-based.
 
 use chrono::{DateTime, Utc};
 use contracts::Topic;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::rows::{HeadRow, HeadState};
 use crate::application::Stream;
-use crate::domain::{OrderId, Terms};
+use crate::domain::OrderId;
 
 /// Locks the heads of all these orders at once, in the order of their ids: two batches never wait for each other
 /// crosswise. What a row says after the wait for its lock is the newest committed state.
@@ -28,44 +28,6 @@ pub(super) async fn lock(conn: &mut PgConnection, order_ids: &[OrderId]) -> Resu
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(Stream::try_from).collect()
-}
-
-/// Inserts the heads of new orders.
-pub(super) async fn insert(
-    conn: &mut PgConnection,
-    heads: &[&Stream],
-    numbered: &Numbered,
-) -> Result<(), sqlx::Error> {
-    if heads.is_empty() {
-        return Ok(());
-    }
-    let states: Vec<HeadState<'_>> = heads.iter().map(|head| HeadState::of(&head.order)).collect();
-    let terms: Vec<Option<&Terms>> = heads.iter().map(|head| head.order.terms()).collect();
-    let traces = || heads.iter().map(|head| &head.correlation.trace);
-    sqlx::query(
-        "INSERT INTO orders (order_id, customer_id, correlation_id, traceparent, tracestate, version,
-                             last_sequence, last_message_id, updated_at, currency, total_minor, status, due_at,
-                             stock_rejected, payment_declined)
-         SELECT *, false, false
-         FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                     $8::bigint[], $9::timestamptz[], $10::text[], $11::bigint[], $12::text[], $13::timestamptz[])",
-    )
-    .bind(heads.iter().map(|head| head.order_id.0).collect::<Vec<Uuid>>())
-    .bind(heads.iter().map(|head| head.customer_id.as_str()).collect::<Vec<&str>>())
-    .bind(heads.iter().map(|head| head.correlation.correlation_id).collect::<Vec<Uuid>>())
-    .bind(traces().map(|trace| trace.traceparent.as_deref()).collect::<Vec<Option<&str>>>())
-    .bind(traces().map(|trace| trace.tracestate.as_deref()).collect::<Vec<Option<&str>>>())
-    .bind(heads.iter().map(|head| head.version).collect::<Vec<i64>>())
-    .bind(heads.iter().map(|head| head.last_event.sequence).collect::<Vec<i64>>())
-    .bind(heads.iter().map(|head| last_message_id(head, numbered)).collect::<Vec<Option<i64>>>())
-    .bind(heads.iter().map(|head| head.updated_at).collect::<Vec<DateTime<Utc>>>())
-    .bind(terms.iter().map(|terms| terms.map(|terms| terms.currency.as_str())).collect::<Vec<Option<&str>>>())
-    .bind(terms.iter().map(|terms| terms.map(|terms| terms.total_minor)).collect::<Vec<Option<i64>>>())
-    .bind(states.iter().map(|state| state.status).collect::<Vec<Option<&str>>>())
-    .bind(states.iter().map(|state| state.due_at).collect::<Vec<Option<DateTime<Utc>>>>())
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Updates the heads, which this transaction has locked.
@@ -115,6 +77,6 @@ pub(super) async fn update(
 }
 
 /// The message that the order's head names from now on.
-fn last_message_id(head: &Stream, numbered: &Numbered) -> Option<i64> {
+pub(super) fn last_message_id(head: &Stream, numbered: &Numbered) -> Option<i64> {
     head.last_event.message_id_after(numbered, Topic::Orders, &head.order_id.0.to_string())
 }

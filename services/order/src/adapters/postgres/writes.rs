@@ -1,26 +1,22 @@
 //! What a transaction stores of its orders: heads, events, read model, deadlines, outbox. Its events are encoded before it begins, so
 //! that it does not fail because of them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use events::{PublishError, Publisher};
 use outbox::Message;
-use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{StoreError, deadlines, heads};
+use super::event_rows::EventColumns;
+use super::{StoreError, deadlines, event_rows, heads, new_orders};
 use crate::adapters::contract::{Announcements, announce};
 use crate::adapters::metrics::Counts;
-use crate::adapters::stored;
-use crate::application::{Changes, DeadlineChange, Outcome, Recorded, Stream, ViewChange};
-use crate::domain::{CancellationReason, OrderId, OrderView, Placement, Progress, Stage};
+use crate::application::{DeadlineChange, Outcome, ViewChange};
+use crate::domain::{CancellationReason, OrderId, Progress};
 
 /// What was decided in one transaction, ready to be stored. It is not printed: it has personal data and payment tokens.
-#[derive(Clone, Default)]
 pub struct Announced {
     outcome: Outcome,
     /// One per event of the journal.
@@ -35,23 +31,9 @@ impl Announced {
         Ok(Self { messages: messages.collect::<Result<_, _>>()?, outcome, event_ids })
     }
 
-    /// All of these together; they are about different orders.
-    pub(super) fn all(parts: &[&Self]) -> Self {
-        let mut all = Self::default();
-        for Self { outcome, event_ids, messages } in parts.iter().copied().cloned() {
-            all.outcome.heads.extend(outcome.heads);
-            all.outcome.changes.journal.extend(outcome.changes.journal);
-            all.outcome.changes.views.extend(outcome.changes.views);
-            all.outcome.changes.deadlines.extend(outcome.changes.deadlines);
-            all.event_ids.extend(event_ids);
-            all.messages.extend(messages);
-        }
-        all
-    }
-
-    /// What is counted once it is committed.
-    pub(super) fn counts(&self) -> Counts {
-        Counts::of(&self.outcome.changes.journal)
+    /// What is counted once they are committed.
+    pub(super) fn counts(parts: &[&Self]) -> Counts {
+        Counts::of(parts.iter().flat_map(|part| &part.outcome.changes.journal))
     }
 
     /// The size of the events as they are published.
@@ -59,30 +41,41 @@ impl Announced {
         self.messages.iter().map(|message| message.value().len()).sum()
     }
 
-    /// Stores heads, events, read model, deadlines, outbox. Heads that are new are inserted, the others, which are locked, updated.
-    pub(super) async fn store(self, conn: &mut PgConnection, outbox: &Publisher) -> Result<(), StoreError> {
-        let Outcome { heads, changes: Changes { journal, views, deadlines } } = &self.outcome;
-        if heads.is_empty() {
-            return Ok(());
-        }
-        let numbered = outbox.number(&mut *conn, self.messages).await?;
-        let is_new = |head: &&Stream| matches!(views.get(&head.order_id), Some(ViewChange::Placed(_)));
-        let (new, locked): (Vec<&Stream>, Vec<&Stream>) = heads.iter().partition(is_new);
-        heads::insert(&mut *conn, &new, &numbered).await?;
-        heads::update(&mut *conn, &locked, &numbered).await?;
-        insert_events(&mut *conn, journal, &self.event_ids).await?;
-        let (mut placed, mut progressed) = (Vec::new(), Vec::new());
-        for (order_id, change) in views {
-            match change {
-                ViewChange::Placed(view) => placed.push(view),
-                ViewChange::Progressed { version, updated_at, progress } => {
-                    progressed.push((order_id.0, *version, *updated_at, progress));
+    /// Stores heads, events, read model, deadlines, outbox of all these, which are about different orders. Heads that are new are
+    /// inserted, the others, which are locked, updated.
+    pub(super) async fn store(
+        parts: &[&Self],
+        conn: &mut PgConnection,
+        outbox: &Publisher,
+    ) -> Result<(), StoreError> {
+        let messages = parts.iter().flat_map(|part| part.messages.iter().cloned()).collect();
+        let numbered = outbox.number(&mut *conn, messages).await?;
+        let (mut new, mut locked) = (Vec::new(), Vec::new());
+        let (mut new_events, mut events) = (EventColumns::default(), EventColumns::default());
+        let (mut progressed, mut deadlines) = (Vec::new(), Vec::new());
+        for Self { outcome: Outcome { heads, changes }, event_ids, .. } in parts {
+            for head in heads {
+                match changes.views.get(&head.order_id) {
+                    Some(ViewChange::Placed(view)) => new.push((head, view)),
+                    Some(ViewChange::Progressed { version, updated_at, progress }) => {
+                        locked.push(head);
+                        progressed.push((head.order_id.0, *version, *updated_at, progress));
+                    }
+                    None => locked.push(head),
                 }
             }
+            let is_new = |order_id| matches!(changes.views.get(order_id), Some(ViewChange::Placed(_)));
+            for (recorded, event_id) in changes.journal.iter().zip(event_ids) {
+                let events = if is_new(&recorded.order_id) { &mut new_events } else { &mut events };
+                events.push(recorded, *event_id)?;
+            }
+            deadlines.extend(changes.deadlines.iter().filter(|(order_id, _)| !is_new(order_id)));
         }
-        insert_views(&mut *conn, &placed).await?;
+        new_orders::insert(&mut *conn, &new, new_events, &numbered).await?;
+        heads::update(&mut *conn, &locked, &numbered).await?;
+        event_rows::insert(&mut *conn, events).await?;
         update_views(&mut *conn, &progressed).await?;
-        change_deadlines(&mut *conn, deadlines).await?;
+        change_deadlines(&mut *conn, &deadlines).await?;
         Ok(outbox.append(conn, &numbered).await?)
     }
 }
@@ -91,62 +84,6 @@ impl fmt::Debug for Announced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Announced").field("events", &self.event_ids).finish_non_exhaustive()
     }
-}
-
-/// Inserts the events, each under its id.
-async fn insert_events(
-    conn: &mut PgConnection,
-    journal: &[Recorded],
-    event_ids: &[Uuid],
-) -> Result<(), StoreError> {
-    let metadata = journal.iter().zip(event_ids).map(|(recorded, id)| stored::metadata(*id, &recorded.cause));
-    let store = |recorded: &Recorded| {
-        stored::store(&recorded.event).map_err(|error| StoreError::corrupt(recorded.order_id, error))
-    };
-    let stored = journal.iter().map(store).collect::<Result<Vec<_>, _>>()?;
-    sqlx::query(
-        "INSERT INTO order_events (order_id, version, type, schema_version, data, metadata, occurred_at)
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::integer[], $5::jsonb[], $6::jsonb[],
-                              $7::timestamptz[])",
-    )
-    .bind(journal.iter().map(|recorded| recorded.order_id.0).collect::<Vec<Uuid>>())
-    .bind(journal.iter().map(|recorded| recorded.version).collect::<Vec<i64>>())
-    .bind(stored.iter().map(|event| event.kind.as_str()).collect::<Vec<&str>>())
-    .bind(stored.iter().map(|event| event.schema_version).collect::<Vec<i32>>())
-    .bind(stored.iter().map(|event| &event.data).collect::<Vec<&Value>>())
-    .bind(metadata.collect::<Vec<Value>>())
-    .bind(journal.iter().map(|recorded| recorded.occurred_at).collect::<Vec<DateTime<Utc>>>())
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Inserts the views of new orders.
-async fn insert_views(conn: &mut PgConnection, views: &[&OrderView]) -> Result<(), StoreError> {
-    if views.is_empty() {
-        return Ok(());
-    }
-    let placements = || views.iter().map(|view| &*view.placement);
-    let stages = || views.iter().map(|view| view.progress.stage);
-    sqlx::query(
-        "INSERT INTO order_views (order_id, customer_id, version, status, stage, currency, total_minor,
-                                  placed_at, updated_at, placement)
-         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                              $8::timestamptz[], $9::timestamptz[], $10::jsonb[])",
-    )
-    .bind(views.iter().map(|view| view.order_id.0).collect::<Vec<Uuid>>())
-    .bind(placements().map(|placement| placement.customer_id.as_str()).collect::<Vec<&str>>())
-    .bind(views.iter().map(|view| view.version).collect::<Vec<i64>>())
-    .bind(stages().map(|stage| stage.status().as_str()).collect::<Vec<&str>>())
-    .bind(stages().map(Stage::as_str).collect::<Vec<&str>>())
-    .bind(placements().map(|placement| placement.currency.as_str()).collect::<Vec<&str>>())
-    .bind(placements().map(|placement| placement.total_minor).collect::<Vec<i64>>())
-    .bind(views.iter().map(|view| view.placed_at).collect::<Vec<DateTime<Utc>>>())
-    .bind(views.iter().map(|view| view.updated_at).collect::<Vec<DateTime<Utc>>>())
-    .bind(placements().map(Json).collect::<Vec<Json<&Placement>>>())
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Updates the views of orders that have got on.
@@ -185,7 +122,7 @@ async fn update_views(
 
 async fn change_deadlines(
     conn: &mut PgConnection,
-    changes: &BTreeMap<OrderId, DeadlineChange>,
+    changes: &[(&OrderId, &DeadlineChange)],
 ) -> Result<(), StoreError> {
     let (mut set_ids, mut deadlines_at, mut cleared) = (Vec::new(), Vec::new(), Vec::new());
     for (order_id, change) in changes {
@@ -194,7 +131,7 @@ async fn change_deadlines(
                 set_ids.push(order_id.0);
                 deadlines_at.push(*due);
             }
-            DeadlineChange::Cleared => cleared.push(*order_id),
+            DeadlineChange::Cleared => cleared.push(**order_id),
         }
     }
     deadlines::set(conn, set_ids, deadlines_at).await?;
