@@ -57,13 +57,16 @@ pub fn edge(
     let index = Index::new(&openapi.info);
     // The configuration is checked where it is read; of a list that is none, no name is allowed.
     let hosts = Arc::new(AllowedHosts::try_new(&config.allowed_hosts).unwrap_or_default());
-    let business = routes
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(identity_only))
-        .layer(middleware::from_fn_with_state(tasks, outlive))
-        .layer(middleware::from_fn_with_state(Limits::new(config), limit))
+    // Each tuple is one layer, the first of it outermost: a layer of a router boxes every route, and copies all boxes below it for
+    // each request.
+    let business = routes.layer((
         // A body that has not arrived takes no place.
-        .layer(middleware::from_fn_with_state(Bodies::new(config.max_body_bytes), read_whole));
+        middleware::from_fn_with_state(Bodies::new(config.max_body_bytes), read_whole),
+        middleware::from_fn_with_state(Limits::new(config), limit),
+        middleware::from_fn_with_state(tasks, outlive),
+        middleware::from_fn(identity_only),
+        DefaultBodyLimit::disable(),
+    ));
     // Health and metrics answer even when the business routes are full.
     let operations = Router::new()
         .route("/health/live", get(health::live))
@@ -75,11 +78,13 @@ pub fn edge(
         .merge(business)
         .merge(operations)
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi))
-        .layer(middleware::from_fn_with_state(hosts, guard))
-        .layer(middleware::from_fn(as_problem))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(methods::reject_unknown))
-        .layer(middleware::from_fn(observe))
+        .layer((
+            middleware::from_fn(observe),
+            middleware::from_fn(methods::reject_unknown),
+            CatchPanicLayer::custom(panicked),
+            middleware::from_fn(as_problem),
+            middleware::from_fn_with_state(hosts, guard),
+        ))
 }
 
 fn exposition(metrics: &Metrics) -> impl IntoResponse + use<> {
