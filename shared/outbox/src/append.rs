@@ -238,12 +238,10 @@ impl Message {
         const RECORD_OVERHEAD_BYTES: usize = 21;
         const HEADER_OVERHEAD_BYTES: usize = 10;
         const TRACEPARENT_BYTES: usize = "traceparent".len() + 55 + HEADER_OVERHEAD_BYTES;
-        let headers: usize = self
-            .envelope
-            .to_headers(content_type)
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD_BYTES)
-            .sum();
+        let mut headers = 0;
+        self.envelope.borrowed().each_header(content_type, |name, value| {
+            headers += name.len() + value.len() + HEADER_OVERHEAD_BYTES;
+        });
         let traceparent = if self.envelope.trace.traceparent.is_none() { TRACEPARENT_BYTES } else { 0 };
         BATCH_OVERHEAD_BYTES
             + RECORD_OVERHEAD_BYTES
