@@ -16,12 +16,12 @@ PROGRAMS := order inventory payment notification analytics tidings
 LIBRARIES = $(shell grep -L '^publish' shared/*/Cargo.toml | xargs grep -hm1 '^name' | cut -d '"' -f 2)
 
 # Whatever is compiled for tests, Clippy checks on the way: both share one compilation of the dependencies.
-test test-kafka test-jaeger test-upgrade test-openapi test-k8s test-mutations test-outside verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
+test test-kafka test-debezium test-jaeger test-upgrade test-openapi test-k8s test-mutations test-outside verify-million: export RUSTC_WORKSPACE_WRAPPER := $(CURDIR)/tools/clippy-and-rustc
 
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka bench bench-curves test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-debezium bench bench-curves test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -83,6 +83,10 @@ test-with-kafka:
 		--skip every_interleaving_of_three_transactions
 	cargo test --workspace $(LOCKED) --no-fail-fast --test bus --test runtime -- --ignored kafka
 	KAFKA_BOOTSTRAP_SERVERS="$$TIDINGS_TEST_KAFKA" $(MAKE) test-with-libraries
+
+test-debezium: build-tests ## The records of the polling relay and of Debezium Server, compared (by hand: fetches 780 MB once; needs Java and Maven)
+	tests/components/debezium.sh provide >/dev/null
+	tests/components/with-kafka cargo test --workspace $(LOCKED) --no-fail-fast --test debezium -- --include-ignored
 
 verify-million: build-tests ## tidings verify over a million orders: time and memory (by hand: an hour, 40 GB of disk)
 	tests/components/with-kafka cargo test $(LOCKED) -p verify-campaign --test campaign -- \
