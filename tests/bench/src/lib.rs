@@ -8,6 +8,7 @@ mod latencies;
 mod load;
 mod machine;
 mod pages;
+mod peer_relay;
 mod pgbench;
 mod plot;
 mod processes;

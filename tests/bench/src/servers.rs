@@ -31,7 +31,20 @@ impl Servers {
     /// # Errors
     /// When there is none, or it does not start.
     pub(crate) async fn start(kafka: &Kafka, binaries: &Path) -> anyhow::Result<Self> {
-        let settings = vec![("log_line_prefix".to_owned(), LOG_LINE_PREFIX.to_owned())];
+        Self::start_with(kafka, binaries, &[]).await
+    }
+
+    /// The same, with these settings.
+    ///
+    /// # Errors
+    /// When there is none, or it does not start.
+    pub(crate) async fn start_with(
+        kafka: &Kafka,
+        binaries: &Path,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let settings = [("log_line_prefix", LOG_LINE_PREFIX)].iter().chain(settings);
+        let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let options = PostgresOptions { fsync: true, settings, ..PostgresOptions::default() };
         let postgres = PrivatePostgres::start(&Storage::Temporary, &options).await.context(
             "PostgreSQL with pgbench is needed. Debian and Ubuntu: 'sudo apt-get install postgresql'.",

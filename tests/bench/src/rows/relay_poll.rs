@@ -5,6 +5,7 @@ use tidings::output;
 
 use super::{Measured, Setting};
 use crate::figures::{Figure, Goal};
+use crate::peer_relay::{self, Peer};
 use crate::raw_producer;
 use crate::servers::Servers;
 use crate::waiting_rows::{self, Published};
@@ -12,13 +13,14 @@ use crate::waiting_rows::{self, Published};
 pub(super) const NAME: &str = "relay-poll";
 pub(super) const MEASURES: &str = "300,000 waiting rows of 300 B, two of each key, published by the polling relay of order, counted from \
     its first count on; also on a table with 900,000 finished rows, twice, of which the slower run counts.";
-pub(super) const BESIDE: &str =
-    "librdkafka with the settings of the bus, in the same run, fed with the same records from memory.";
+pub(super) const BESIDE: &str = "librdkafka with the settings of the bus, in the same run, fed with the same records from \
+    memory; and Debezium Server with its outbox router (deploy/debezium), which gets as many such rows by logical replication, \
+    twice with one process: the second time, when it is warm, counts.";
 
 pub(crate) const PREFIX: &str = "bench-relay";
 const ROWS: u64 = 300_000;
 const FINISHED: u64 = 900_000;
-/// What the relay has been seen to do of raw librdkafka, and is not to lose again (the issue's goal is against Debezium).
+/// What the relay has been seen to do of raw librdkafka, and is not to lose again.
 const LEAST_OF_RAW: f64 = 0.13;
 
 pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<Measured> {
@@ -34,7 +36,8 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
         slowest = again;
     }
     let raw = raw(servers, rows).await?;
-    let figures = vec![
+    let peer = peer_relay::measure(servers, &format!("{PREFIX}-debezium"), rows).await?;
+    let mut figures = vec![
         Figure::new("published", "rows/s", first.per_second)
             .beside("librdkafka", raw.per_second)
             .goal(Goal::RatioAtLeast(LEAST_OF_RAW)),
@@ -45,7 +48,27 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
         Figure::new("memory of order", "MB", first.memory.rss_mb),
         Figure::new("anonymous memory of order", "MB", first.memory.anonymous_mb),
     ];
-    Ok(Measured { figures, notes: Vec::new() })
+    let mut notes = Vec::new();
+    if let Some(peer) = peer {
+        figures.extend(beside(&peer, &first));
+        notes.push(format!(
+            "The first {rows} rows of a process of {}: {:.0} rows/s.",
+            peer.name, peer.cold_per_second
+        ));
+    }
+    Ok(Measured { figures, notes })
+}
+
+fn beside(peer: &Peer, relay: &Published) -> [Figure; 3] {
+    [
+        Figure::new("published, beside another relay", "rows/s", relay.per_second)
+            .beside(&peer.name, peer.per_second)
+            .goal(Goal::RatioAtLeast(1.0)),
+        Figure::new("CPU for a row, beside another relay", "us", relay.cpu_us)
+            .beside(&peer.name, peer.cpu_us),
+        Figure::new("memory, beside another relay", "MB", relay.memory.rss_mb)
+            .beside(&peer.name, peer.memory.rss_mb),
+    ]
 }
 
 pub(crate) async fn once(servers: &Servers, rows: u64) -> anyhow::Result<Published> {
