@@ -14,6 +14,7 @@
 //! An idempotent producer excludes the left side only while it lives: not across its replacement, a restart, or two relays
 //! that both take themselves for the leader.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::row::{QueueKey, Row};
@@ -86,16 +87,15 @@ impl KeyQueues {
 
     /// Takes a row behind its key's others. When the key is blocked it drops the row and gives its id.
     pub(crate) fn push(&mut self, row: Box<Row>) -> Result<(), i64> {
-        let key = row.queue_key();
-        match self.queues.get_mut(&key) {
-            Some(queue) if queue.state == State::Blocked => Err(row.id),
-            Some(queue) => {
-                queue.rows.push_back(row);
+        match self.queues.entry(row.queue_key()) {
+            Entry::Occupied(queue) if queue.get().state == State::Blocked => Err(row.id),
+            Entry::Occupied(mut queue) => {
+                queue.get_mut().rows.push_back(row);
                 Ok(())
             }
-            None => {
-                self.ready.insert(row.id, key.clone());
-                self.queues.insert(key, KeyQueue::of(row, false));
+            Entry::Vacant(queue) => {
+                self.ready.insert(row.id, queue.key().clone());
+                queue.insert(KeyQueue::of(row, false));
                 Ok(())
             }
         }
@@ -169,7 +169,8 @@ impl KeyQueues {
 
     /// The broker has the key's row in flight: gives it back, and makes the key's next row ready.
     pub(crate) fn acknowledged(&mut self, key: &QueueKey) -> Option<Box<Row>> {
-        let queue = self.queues.get_mut(key)?;
+        let Entry::Occupied(mut entry) = self.queues.entry(key.clone()) else { return None };
+        let queue = entry.get_mut();
         let row = queue.rows.pop_front()?;
         self.in_flight -= 1;
         self.is_isolating = false;
@@ -177,7 +178,7 @@ impl KeyQueues {
         if let Some(next) = queue.rows.front() {
             self.ready.insert(next.id, key.clone());
         } else {
-            self.queues.remove(key);
+            entry.remove();
         }
         Some(row)
     }

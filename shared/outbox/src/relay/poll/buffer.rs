@@ -1,6 +1,7 @@
 //! What the relay holds in memory: which rows the next read leaves out, and which row may follow which.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use messaging::TopicPartition;
@@ -14,7 +15,8 @@ use crate::relay::row::{QueueKey, Row};
 pub(super) struct Buffer {
     rows: HashMap<i64, BufferedRow>,
     keys: HashMap<TopicKey, BufferedKey>,
-    topics: HashMap<Arc<str>, Partitions>,
+    /// Few, and looked up for each row.
+    topics: BTreeMap<Arc<str>, Partitions>,
     /// Keys whose block is known here and not yet recorded in the table: the table still shows their rows.
     blocking: HashSet<TopicKey>,
     /// Messages of which only the ids are here.
@@ -57,7 +59,7 @@ impl Buffer {
         Self {
             rows: HashMap::new(),
             keys: HashMap::new(),
-            topics: HashMap::new(),
+            topics: BTreeMap::new(),
             blocking: HashSet::new(),
             deferred: Deferred::default(),
             limit,
@@ -158,9 +160,10 @@ impl Buffer {
         if self.blocking.contains(&topic_key) {
             return RowDecision::Blocking;
         }
-        let follows = match self.keys.get(&topic_key) {
-            Some(key) => row.previous_id == Some(key.tail),
-            None => row.predecessor_published == Some(true),
+        let entry = self.keys.entry(topic_key.clone());
+        let follows = match &entry {
+            Entry::Occupied(key) => row.previous_id == Some(key.get().tail),
+            Entry::Vacant(_) => row.predecessor_published == Some(true),
         };
         if !follows {
             self.deferred.forget(&topic_key);
@@ -174,7 +177,7 @@ impl Buffer {
         if let Some(partitions) = self.topics.get_mut(&topic_key.0) {
             partitions.hold(partition, row.id, bytes);
         }
-        let key = self.keys.entry(topic_key.clone()).or_insert(BufferedKey { tail: 0, rows: 0 });
+        let key = entry.or_insert(BufferedKey { tail: 0, rows: 0 });
         key.tail = row.id;
         key.rows += 1;
         self.deferred.buffered(&topic_key, key.rows);
@@ -222,11 +225,11 @@ impl Buffer {
             if let Some(partitions) = self.topics.get_mut(&row.topic_key.0) {
                 partitions.release(row.partition, *id, row.bytes);
             }
-            if let Some(key) = self.keys.get_mut(&row.topic_key) {
-                key.rows -= 1;
-                self.deferred.buffered(&row.topic_key, key.rows);
-                if key.rows == 0 {
-                    self.keys.remove(&row.topic_key);
+            if let Entry::Occupied(mut key) = self.keys.entry(row.topic_key) {
+                key.get_mut().rows -= 1;
+                self.deferred.buffered(key.key(), key.get().rows);
+                if key.get().rows == 0 {
+                    key.remove();
                 }
             }
         }

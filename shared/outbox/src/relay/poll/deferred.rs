@@ -136,7 +136,10 @@ impl Deferred {
         if rows > FEW_ROWS {
             self.limited.insert(topic_key.clone(), rows);
         } else {
-            self.limited.remove(topic_key);
+            // Mostly there is none: the key need not be hashed.
+            if !self.limited.is_empty() {
+                self.limited.remove(topic_key);
+            }
             if self.ids_of.contains_key(topic_key) {
                 self.due.insert(topic_key.clone());
             }

@@ -227,9 +227,10 @@ impl Leader {
         let mut by_topic: HashMap<String, Vec<(i32, Box<Row>)>> = HashMap::new();
         for (partition, row) in rows {
             match self.buffer.admit(&row, partition, from_lowest.contains(row.topic.as_str())) {
-                RowDecision::Admitted => {
-                    by_topic.entry(row.topic.clone()).or_default().push((partition, row));
-                }
+                RowDecision::Admitted => match by_topic.get_mut(&row.topic) {
+                    Some(rows) => rows.push((partition, row)),
+                    None => drop(by_topic.insert(row.topic.clone(), vec![(partition, row)])),
+                },
                 RowDecision::Blocking => {}
                 RowDecision::NeedsFullScan => self.full_scan_wanted = true,
                 RowDecision::Gap => self.blocks.push(gap(&row)),
