@@ -49,7 +49,7 @@ pub(crate) async fn measure(servers: &Servers, prefix: &str, rows: u64) -> anyho
     waiting_rows::prepare(&servers, prefix).await?;
     let name = format!("{prefix}.orders");
     let mut conn = servers.connect("tidings_order").await?;
-    debezium::prepare(&mut conn, &[&name]).await?;
+    debezium::prepare(&mut conn, &servers.kafka.addresses.bootstrap_servers, &[&name]).await?;
     waiting_rows::insert(&mut conn, prefix, rows).await?;
     servers.checkpoint().await?;
 

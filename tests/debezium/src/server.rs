@@ -9,11 +9,15 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection};
 use tokio::process::{Child, Command};
 
+use crate::topic;
+
 /// The configuration that teams are given. What differs between deployments is appended to it.
 pub const CONFIGURATION: &str = include_str!("../../../deploy/debezium/application.properties");
 const PUBLICATION: &str = include_str!("../../../deploy/debezium/publication.sql");
 /// The topic that `publication.sql` names.
 const PUBLISHED_TOPIC: &str = "'tidings.orders'";
+/// Where heartbeats go: the prefix and the name that the configuration gives.
+const HEARTBEATS: &str = "__debezium-heartbeat.order";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../components/debezium.sh");
 
 /// Where Debezium Server reads and writes.
@@ -42,11 +46,18 @@ pub async fn version() -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Creates publication and slot as `publication.sql` does, for these topics. What commits afterwards is published.
+/// Creates the topic of heartbeats, and publication and slot as `publication.sql` does, for these topics. What commits
+/// afterwards is published.
 ///
 /// # Errors
-/// When the database refuses: the server needs `wal_level = logical`.
-pub async fn prepare(conn: &mut PgConnection, topics: &[&str]) -> anyhow::Result<()> {
+/// When the database or the broker refuses: the server needs `wal_level = logical`.
+pub async fn prepare(
+    conn: &mut PgConnection,
+    bootstrap_servers: &str,
+    topics: &[&str],
+) -> anyhow::Result<()> {
+    // Before anything else: without it, Debezium Server ends at its first heartbeat.
+    topic::create(bootstrap_servers, HEARTBEATS).await?;
     ensure!(PUBLICATION.matches(PUBLISHED_TOPIC).count() == 1, "publication.sql names another topic");
     let topics = topics.iter().map(|topic| format!("'{topic}'")).collect::<Vec<_>>().join(", ");
     ensure!(!topics.contains("''"), "a topic with a quote or without a name");

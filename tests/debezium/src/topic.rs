@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
@@ -47,6 +50,24 @@ pub type Ends = BTreeMap<i32, i64>;
 pub struct Topic {
     consumer: BaseConsumer,
     name: String,
+}
+
+/// Creates a topic of one partition, unless it is there.
+///
+/// # Errors
+/// When the broker refuses, or does not answer.
+pub async fn create(bootstrap_servers: &str, name: &str) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap_servers).create()?;
+    let topic = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
+    for created in admin.create_topics([&topic], &options).await? {
+        match created {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) => bail!("creating the topic {name}: {code}"),
+        }
+    }
+    Ok(())
 }
 
 impl Topic {

@@ -51,10 +51,9 @@ impl Stage {
         let bus: Arc<dyn Bus> = Arc::new(KafkaBus::try_new(config).unwrap());
         let (events, dead_letters) = (unique("events"), unique("dead-letters"));
         let topic = |name: &String| TopicSpec { name: name.clone(), partitions: 6, replication_factor: 1 };
-        let heartbeats = TopicSpec { partitions: 1, ..topic(&"__debezium-heartbeat.order".to_owned()) };
-        bus.create_topics(&[topic(&events), topic(&dead_letters), heartbeats]).await.unwrap();
+        bus.create_topics(&[topic(&events), topic(&dead_letters)]).await.unwrap();
         let mut conn = database.pool().acquire().await.unwrap();
-        debezium::prepare(&mut conn, &[&events]).await.unwrap();
+        debezium::prepare(&mut conn, &kafka, &[&events]).await.unwrap();
         drop(conn);
         let folder = tempfile::tempdir().unwrap();
         Self { database, events, dead_letters, kafka, bus, folder, _server: server }
