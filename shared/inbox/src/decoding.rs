@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::decode::BoxError;
-    use crate::unit_of_work::AfterCommit;
+    use crate::effect::Handled;
 
     /// Decodes envelopes. The value `!` brings a panic, and `?` a second result for its record.
     struct Faulty;
@@ -191,12 +191,13 @@ mod tests {
             Ok(all.map(|record| decode(record).map_err(|error| undecodable(&error))).collect())
         }
 
-        async fn of(
-            &self,
+        async fn handle<'a>(
+            &'a self,
             _: &mut PgConnection,
             _: &[Received<Erased>],
-        ) -> Result<AfterCommit, HandlerError> {
-            Ok(Box::new(|| {}))
+            _: &[Option<&[u8]>],
+        ) -> Result<Box<dyn Handled + 'a>, HandlerError> {
+            Err(HandlerError::Retry("this test handles nothing".into()))
         }
 
         fn committed(&self) {}
