@@ -261,7 +261,10 @@ async fn a_week_dropped_under_a_batch_doubles_nothing() {
             match dropping {
                 Ok(weeks) => dropped += i32::from(weeks == 2),
                 Err(error) => {
-                    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(String::from);
+                    let code = error
+                        .as_database_error()
+                        .and_then(sqlx::error::DatabaseError::code)
+                        .map(String::from);
                     assert_eq!(code.as_deref(), Some("55P03"), "{error}");
                     refused += 1;
                 }
