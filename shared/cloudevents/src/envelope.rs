@@ -8,41 +8,15 @@ use std::str::{FromStr, Utf8Error};
 use chrono::{DateTime, SubsecRound, Utc};
 use uuid::Uuid;
 
-/// The header that names the event's type.
-pub const CE_TYPE: &str = "ce_type";
-
-const CE_SPECVERSION: &str = "ce_specversion";
-const CE_ID: &str = "ce_id";
-const CE_SOURCE: &str = "ce_source";
-const CE_TIME: &str = "ce_time";
-const CE_SUBJECT: &str = "ce_subject";
-const CE_SEQUENCE: &str = "ce_sequence";
-const CE_CORRELATION_ID: &str = "ce_correlationid";
-const CE_CAUSATION_ID: &str = "ce_causationid";
-const CE_USER_ID: &str = "ce_userid";
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
-const SPEC_VERSION: &str = "1.0";
+pub use crate::headers::CE_TYPE;
+use crate::headers::{
+    CE_CAUSATION_ID, CE_CORRELATION_ID, CE_ID, CE_SEQUENCE, CE_SOURCE, CE_SPECVERSION, CE_SUBJECT, CE_TIME,
+    CE_USER_ID, EnvelopeRef, SPEC_VERSION, TRACEPARENT, TRACESTATE,
+};
+use crate::trace_context::TraceContext;
 
 /// The source of an event whose producer did not name itself.
 const UNKNOWN_SOURCE: &str = "unknown";
-
-/// The W3C trace context under which a fact was recorded; empty when nothing is traced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TraceContext {
-    /// The header `traceparent`.
-    pub traceparent: Option<String>,
-    /// The header `tracestate`.
-    pub tracestate: Option<String>,
-}
-
-impl TraceContext {
-    /// The trace's id, 32 hexadecimal digits.
-    #[must_use]
-    pub fn trace_id(&self) -> Option<&str> {
-        self.traceparent.as_deref()?.split('-').nth(1).filter(|id| id.len() == 32)
-    }
-}
 
 /// Everything that routing, idempotence and tracing need, readable without decoding the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,61 +163,7 @@ impl Envelope {
     }
 }
 
-/// An envelope that is borrowed from whoever has its parts: enough to write its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnvelopeRef<'a> {
-    /// `ce_id`.
-    pub event_id: Uuid,
-    /// `ce_type`.
-    pub event_type: &'a str,
-    /// `ce_source`.
-    pub source: &'a str,
-    /// `ce_time`.
-    pub occurred_at: DateTime<Utc>,
-    /// `ce_subject`.
-    pub subject: &'a str,
-    /// `ce_sequence`.
-    pub sequence: i64,
-    /// `ce_correlationid`.
-    pub correlation_id: Uuid,
-    /// `ce_causationid`.
-    pub causation_id: Option<Uuid>,
-    /// `ce_userid`.
-    pub user_id: Option<&'a str>,
-    /// `traceparent`.
-    pub traceparent: Option<&'a str>,
-    /// `tracestate`.
-    pub tracestate: Option<&'a str>,
-}
-
 impl EnvelopeRef<'_> {
-    /// Gives each header in which the envelope travels, in order, beside a value of this media type.
-    pub fn each_header(&self, content_type: &str, mut put: impl FnMut(&'static str, &[u8])) {
-        let put_id = |put: &mut dyn FnMut(&'static str, &[u8]), name, id: Uuid| {
-            let mut text = Uuid::encode_buffer();
-            put(name, id.hyphenated().encode_lower(&mut text).as_bytes());
-        };
-        put(CE_SPECVERSION, SPEC_VERSION.as_bytes());
-        put_id(&mut put, CE_ID, self.event_id);
-        put(CE_TYPE, self.event_type.as_bytes());
-        put(CE_SOURCE, self.source.as_bytes());
-        put(CE_TIME, self.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true).as_bytes());
-        put(CE_SUBJECT, self.subject.as_bytes());
-        put("content-type", content_type.as_bytes());
-        put(CE_SEQUENCE, self.sequence.to_string().as_bytes());
-        put_id(&mut put, CE_CORRELATION_ID, self.correlation_id);
-        if let Some(id) = self.causation_id {
-            put_id(&mut put, CE_CAUSATION_ID, id);
-        }
-        let optional =
-            [(CE_USER_ID, self.user_id), (TRACEPARENT, self.traceparent), (TRACESTATE, self.tracestate)];
-        for (name, value) in optional {
-            if let Some(value) = value {
-                put(name, value.as_bytes());
-            }
-        }
-    }
-
     /// The envelope with texts of its own.
     #[must_use]
     pub fn to_envelope(&self) -> Envelope {

@@ -4,7 +4,11 @@
 
 pub mod clock;
 pub mod envelope;
+mod headers;
 pub mod propagation;
+mod trace_context;
 
-pub use envelope::{Cause, CloudEvent, Envelope, EnvelopeError, EnvelopeRef, TraceContext};
+pub use envelope::{Cause, CloudEvent, Envelope, EnvelopeError};
+pub use headers::EnvelopeRef;
 pub use propagation::Propagation;
+pub use trace_context::TraceContext;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tracing::Span;
 
-use crate::envelope::{Envelope, TraceContext};
+use crate::envelope::Envelope;
+use crate::trace_context::TraceContext;
 
 /// A tracing system that knows the W3C trace context, such as OpenTelemetry's.
 pub trait Propagation: Send + Sync + 'static {

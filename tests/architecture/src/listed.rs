@@ -82,7 +82,7 @@ const PLACES: &[Place] = &[
     list("tests/k8s/rehearse", &[["for user in ", " ", " verify keda; do"]]),
     each("tests/k8s/flows/local.txt", &["\n@name@ -> registry:8080\n"]),
     each("tests/k8s/flows/production.txt", &["\n@name@ -> registry:8080\n"]),
-    each("docs/how-to.md", &["| @name@ |"]),
+    each("docs/scaling.md", &["| @name@ |"]),
     list("docs/metrics.md", &[["(`", "`, `", "`)"]]),
 ];
 
