@@ -58,8 +58,8 @@ pub(super) async fn candidates(
     Ok(candidates.into_iter().map(candidate).collect())
 }
 
-/// The same with the whole rows, at most about as many bytes as their page has room for. Whether the message before each is published is asked as in `table::read`, and
-/// for the same reason in the same statement.
+/// The same with the whole rows, at most about as many bytes as their page has room for. Whether the message before each is
+/// published is asked as in `table::read`, and for the same reason in the same statement.
 pub(super) async fn rows(
     conn: &mut PgConnection,
     pages: &[&Page],
