@@ -126,7 +126,7 @@ async fn what_is_counted_after_a_commit_is_counted_once_however_often_the_batch_
     let orders: Vec<_> = (0..5).map(|_| new_id()).collect();
     for order in &orders {
         stack.publish(&confirmed(*order, 1)).await;
-        // Its rejection rolls the batch back and repeats it.
+        // Rejected: it counts nothing.
         stack.publish(&cancelled(*order, 2, IMPOSSIBLE)).await;
     }
     stack.consume_as("tidings.ledger");

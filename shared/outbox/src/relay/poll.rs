@@ -61,6 +61,7 @@ pub struct Relay {
     bus: Arc<dyn Bus>,
     config: RelayConfig,
     failpoints: Arc<dyn Failpoints>,
+    reads_whole_pages: bool,
     status: RelayStatus,
     topics: Vec<String>,
     times: HandOverTimes,
@@ -93,6 +94,7 @@ impl Relay {
             bus,
             config,
             failpoints,
+            reads_whole_pages: true,
             status,
             topics,
             times,
@@ -106,6 +108,14 @@ impl Relay {
     #[must_use]
     pub fn with_failpoints(mut self, failpoints: Arc<dyn Failpoints>) -> Self {
         self.failpoints = failpoints;
+        self
+    }
+
+    /// Chooses by ids what it reads, also where it would read whole pages, so that a test sees both ways.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn with_reads_by_id(mut self) -> Self {
+        self.reads_whole_pages = false;
         self
     }
 
@@ -213,6 +223,7 @@ impl Relay {
                     content_type: Arc::clone(&self.content_type),
                     bus: Arc::clone(&self.bus),
                     failpoints: Arc::clone(&self.failpoints),
+                    reads_whole_pages: self.reads_whole_pages,
                     config: self.config.clone(),
                     view: self.view.subscribe(),
                     status: self.status.clone(),

@@ -2,7 +2,7 @@
 
 use messaging::{Fault, FaultRule, Record, Refusal, TopicSpec};
 
-use crate::relays::Poll;
+use crate::relays::{Poll, Reads};
 use crate::stage::Stage;
 use testkit::broker::all_watermarks;
 
@@ -199,6 +199,12 @@ async fn an_unavailable_broker_is_waited_for() {
 
 #[tokio::test]
 async fn a_message_that_is_missing_blocks_its_key_and_no_other() {
+    for reads in Reads::BOTH {
+        is_missing_and_comes_back(&Poll::default().reading(reads)).await;
+    }
+}
+
+async fn is_missing_and_comes_back(factory: &Poll) {
     let stage = Stage::set().await;
     for _ in 0..4 {
         stage.commit(&stage.orders, &["a"]).await;
@@ -212,7 +218,7 @@ async fn a_message_that_is_missing_blocks_its_key_and_no_other() {
          BEGIN; SET LOCAL session_replication_role = replica;
          DELETE FROM outbox.messages WHERE id IN (SELECT id FROM missing); COMMIT";
     sqlx::raw_sql(missing).execute(stage.pool()).await.unwrap();
-    let relay = stage.start(&Poll::default());
+    let relay = stage.start(factory);
     assert_eq!(stage.until_blocked(&stage.orders, "a").await, "gap");
     assert_eq!(stage.until_blocked(&stage.orders, "b").await, "gap");
     stage.commit(&stage.orders, &["c"]).await;

@@ -8,7 +8,7 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::Poll;
+use crate::relays::{Poll, Reads};
 use crate::stage::{Stage, TIMEOUT};
 
 /// Lets rows of this key have been committed so long ago.
@@ -84,7 +84,8 @@ struct Replica {
 impl Replica {
     fn start(stage: &Stage, config: RelayConfig) -> Self {
         let database = stage.database.another();
-        let relay = Poll(config).relay(&database, &stage.outbox, Arc::clone(&stage.bus), None);
+        let relay =
+            Poll(config, Reads::AsItDoes).relay(&database, &stage.outbox, Arc::clone(&stage.bus), None);
         let (status, shutdown) = (relay.status(), CancellationToken::new());
         let mut task = JoinSet::new();
         let stop = shutdown.clone();

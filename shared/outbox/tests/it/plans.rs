@@ -3,7 +3,7 @@
 use outbox::RelayConfig;
 use testkit::wait::eventually;
 
-use crate::relays::Poll;
+use crate::relays::{Poll, Reads};
 use crate::stage::{Running, Stage, TIMEOUT, append, message};
 
 /// More of them than the reads of all that waits look at.
@@ -117,7 +117,7 @@ async fn rows_are_found_by_their_ids_although_statistics_know_of_nothing_unpubli
         poll_interval_ms: 20_000,
         ..RelayConfig::default()
     };
-    let relay = stage.start(&Poll(config));
+    let relay = stage.start(&Poll(config, Reads::AsItDoes));
     publish(&stage, relay, WAITING + BACKLOG_OF_A_KEY).await;
     let looks = looks(&stage, "messages_0_topic_id_idx").await - before;
     assert!(
@@ -131,7 +131,7 @@ async fn pages_are_read_from_the_index_of_unpublished_messages_although_statisti
 {
     let stage = stage_whose_statistics_know_of_nothing_published().await;
     let before = looks(&stage, "messages_0_pkey").await;
-    let relay = stage.start(&Poll(RelayConfig::default()));
+    let relay = stage.start(&Poll(RelayConfig::default(), Reads::AsItDoes));
     publish_all(&stage, relay).await;
     let looks = looks(&stage, "messages_0_pkey").await - before;
     assert!(looks < LOOKS * WAITING, "{looks} looks into the primary key for {WAITING} messages");
@@ -171,7 +171,7 @@ async fn a_value_is_read_about_once_although_a_page_has_more_of_them_than_there_
     .await
     .unwrap();
     let config = RelayConfig { buffer_bytes: 1_000_000, ..RelayConfig::default() };
-    let relay = stage.start(&Poll(config));
+    let relay = stage.start(&Poll(config, Reads::AsItDoes));
     publish(&stage, relay, VALUES).await;
     let looks: i64 = sqlx::query_scalar(
         "SELECT coalesce(sum(s.idx_scan), 0)::bigint FROM pg_stat_all_indexes s

@@ -6,23 +6,28 @@ use outbox::{Relay, RelayConfig, RelayError, RelayKind};
 use sqlx::Executor as _;
 
 use crate::interleavings::{Pace, outcomes, run_all};
-use crate::relays::Poll;
+use crate::relays::{Poll, Reads};
 use crate::stage::{Stage, commit, outbox};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_interleaving_of_two_transactions_is_published_in_sequence() {
     let plans: Vec<_> = [[0, 0], [0, 1]].iter().flat_map(|keys| outcomes(keys)).collect();
-    let run = run_all(&Poll::default(), &plans, false, &[Pace::EachCommit, Pace::AtTheEnd]).await;
-    println!("interleavings of two transactions, each at two paces: {run}");
-    assert_eq!(run, 2 * (96 + 280));
+    for reads in Reads::BOTH {
+        let factory = Poll::default().reading(reads);
+        let run = run_all(&factory, &plans, false, &[Pace::EachCommit, Pace::AtTheEnd]).await;
+        println!("interleavings of two transactions, each at two paces, read {reads:?}: {run}");
+        assert_eq!(run, 2 * (96 + 280));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_interleaving_of_three_transactions_is_published_in_sequence() {
     let plans: Vec<_> = [[0, 0, 0], [0, 0, 1], [0, 1, 2]].iter().flat_map(|keys| outcomes(keys)).collect();
-    let run = run_all(&Poll::default(), &plans, true, &[Pace::EachCommit]).await;
-    println!("interleavings of three transactions, up to steps that commute: {run}");
-    assert_eq!(run, 900 + 9_900 + 5_600);
+    for reads in Reads::BOTH {
+        let run = run_all(&Poll::default().reading(reads), &plans, true, &[Pace::EachCommit]).await;
+        println!("interleavings of three transactions, up to steps that commute, read {reads:?}: {run}");
+        assert_eq!(run, 900 + 9_900 + 5_600);
+    }
 }
 
 #[tokio::test]
@@ -128,7 +133,7 @@ async fn a_database_without_an_outbox_is_refused_at_the_start() {
 #[tokio::test]
 async fn an_idle_relay_asks_little_of_the_database() {
     let stage = Stage::set().await;
-    let relay = stage.start(&Poll(RelayConfig::default()));
+    let relay = stage.start(&Poll(RelayConfig::default(), Reads::AsItDoes));
     stage.commit(&stage.orders, &["a"]).await;
     stage.watcher.until_seen(&stage.orders, "a", 1).await;
     stage.until_published().await;

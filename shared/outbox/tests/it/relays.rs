@@ -7,24 +7,43 @@ use messaging::Bus;
 use outbox::internal::Failpoints;
 use outbox::{Outbox, Relay, RelayConfig};
 
-/// A relay's settings in tests.
-pub(crate) struct Poll(pub(crate) RelayConfig);
+/// A relay's settings in tests, and how it reads.
+#[derive(Clone)]
+pub(crate) struct Poll(pub(crate) RelayConfig, pub(crate) Reads);
+
+/// How a relay reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// As it does outside tests: whole pages where nearly all of them will be taken, which is so in most tests.
+    AsItDoes,
+    /// Always in two steps: ids, then the chosen rows.
+    ById,
+}
+
+impl Reads {
+    pub(crate) const BOTH: [Self; 2] = [Self::AsItDoes, Self::ById];
+}
 
 impl Default for Poll {
     /// Short times, so that faults pass quickly; they change no behaviour. Not the session's: its end repeats rows, and a
     /// busy machine may well be silent for a second.
     fn default() -> Self {
-        Self(RelayConfig {
+        let config = RelayConfig {
             poll_interval_ms: 50,
             takeover_interval_ms: 50,
             idle_session_timeout_ms: 10_000,
             backoff_max_ms: 100,
             ..RelayConfig::default()
-        })
+        };
+        Self(config, Reads::AsItDoes)
     }
 }
 
 impl Poll {
+    pub(crate) fn reading(self, reads: Reads) -> Self {
+        Self(self.0, reads)
+    }
+
     /// A relay of `outbox` in `database`, which calls `failpoints` at its steps.
     pub(crate) fn relay(
         &self,
@@ -34,6 +53,10 @@ impl Poll {
         failpoints: Option<Arc<dyn Failpoints>>,
     ) -> Relay {
         let relay = Relay::try_new(database.clone(), outbox, bus, self.0.clone()).unwrap();
+        let relay = match self.1 {
+            Reads::AsItDoes => relay,
+            Reads::ById => relay.with_reads_by_id(),
+        };
         match failpoints {
             Some(failpoints) => relay.with_failpoints(failpoints),
             None => relay,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use testkit::wait::eventually;
 
-use crate::relays::Poll;
+use crate::relays::{Poll, Reads};
 use crate::stage::{Stage, TIMEOUT, lock, publish};
 use outbox::RelayError;
 
@@ -40,8 +40,13 @@ async fn until_somebody_waits(stage: &Stage) {
 
 #[tokio::test]
 async fn a_partition_is_dropped_once_it_is_published_and_old_and_its_keys_go_on() {
+    for reads in Reads::BOTH {
+        is_dropped_and_its_keys_go_on(Poll::default().reading(reads)).await;
+    }
+}
+
+async fn is_dropped_and_its_keys_go_on(mut factory: Poll) {
     let stage = Stage::set().await;
-    let mut factory = Poll::default();
     factory.0.maintenance_interval_ms = 20;
     let relay = stage.start(&factory);
     for _ in 0..3 {
@@ -118,14 +123,17 @@ async fn a_row_that_came_before_the_drop_is_kept() {
 /// With a statement that is planned for its parameters, and with one whose plan is kept.
 #[tokio::test]
 async fn a_predecessor_dropped_while_its_successor_is_read_is_no_gap() {
-    for plans in ["force_custom_plan", "force_generic_plan"] {
+    for (plans, reads) in ["force_custom_plan", "force_generic_plan"]
+        .into_iter()
+        .flat_map(|plans| Reads::BOTH.map(|reads| (plans, reads)))
+    {
         let stage = Stage::set().await;
         let settings = format!(
             "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = {plans}', current_database()); END $$"
         );
         stage.pool().execute(sqlx::AssertSqlSafe(settings)).await.unwrap();
         // Without a tick in between: what is woken reads ahead, and nothing else is asked before.
-        let mut factory = Poll::default();
+        let mut factory = Poll::default().reading(reads);
         (factory.0.poll_interval_ms, factory.0.idle_session_timeout_ms) = (600_000, 1_200_000);
         let relay = stage.start(&factory);
         stage.commit(&stage.orders, &["a"]).await;
@@ -158,7 +166,7 @@ async fn a_predecessor_dropped_while_its_successor_is_read_is_no_gap() {
         holding.execute("COMMIT").await.unwrap();
         assert_eq!(dropped(&stage).await, [0]);
         stage.watcher.until_seen(&stage.orders, "a", 2).await;
-        assert_eq!(stage.blocked().await, 0, "{plans}");
+        assert_eq!(stage.blocked().await, 0, "{plans}, {reads:?}");
         relay.stop().await;
     }
 }

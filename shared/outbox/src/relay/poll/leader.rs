@@ -46,6 +46,8 @@ pub(super) struct LeaderDeps {
     pub(super) content_type: Arc<str>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) failpoints: Arc<dyn Failpoints>,
+    /// Where nearly all of a page will be taken.
+    pub(super) reads_whole_pages: bool,
     pub(super) config: RelayConfig,
     /// What it reaches of the broker, and what others do.
     pub(super) view: watch::Receiver<Option<View>>,

@@ -69,7 +69,7 @@ pub(super) async fn rows(
     let above: Vec<i64> = pages.iter().map(|page| page.above_id).collect();
     let rows: Vec<i64> = pages.iter().map(|page| bigint(page.rows)).collect();
     let bytes: Vec<i64> = pages.iter().map(|page| bigint(page.bytes())).collect();
-    sqlx::query_as(
+    let mut read: Vec<Box<Row>> = sqlx::query_as(
         "SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
              m.event_time, m.correlation_id, m.causation_id, m.user_id, m.traceparent, m.tracestate, m.header_names,
              m.header_values, m.created_at,
@@ -104,7 +104,9 @@ pub(super) async fn rows(
     .bind(rows)
     .bind(bytes)
     .fetch_all(conn)
-    .await
+    .await?;
+    read.sort_unstable_by_key(|row| row.id);
+    Ok(read)
 }
 
 fn bigint(size: usize) -> i64 {

@@ -81,6 +81,7 @@ impl Leader {
             known_topics,
             unlearned,
             limit: self.buffer.limit(),
+            whole_pages: self.relay.reads_whole_pages,
             buffered: self.buffer.ids(),
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct ReadPlan {
     /// Those among them that can't be read yet: their partitions are unknown.
     pub(super) unlearned: Vec<String>,
     pub(super) limit: Limit,
+    /// Whole pages may be read.
+    pub(super) whole_pages: bool,
     pub(super) buffered: Vec<i64>,
 }
 
@@ -115,9 +117,9 @@ async fn perform_on(
 
 /// Reads of each page what partitions have room for: the whole rows at once, or the ids and then the rows.
 async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
-    let ReadPlan { pages: all, buffered, limit, .. } = plan;
+    let ReadPlan { pages: all, buffered, limit, whole_pages, .. } = plan;
     let (mut of_rows, mut of_ids): (Vec<&mut Page>, Vec<&mut Page>) =
-        all.iter_mut().partition(|page| page.is_of_rows());
+        all.iter_mut().partition(|page| *whole_pages && page.is_of_rows());
     let mut rows = read_pages(conn, &mut of_rows, buffered).await?;
     rows.extend(look_then_read(conn, &mut of_ids, buffered, limit.bytes).await?);
     Ok(rows)

@@ -16,6 +16,7 @@ fn leader() -> Leader {
         content_type: "application/json".into(),
         bus: Arc::new(InMemoryBus::new()),
         failpoints: Arc::new(NoFailpoints),
+        reads_whole_pages: true,
         config: RelayConfig::default(),
         view: watch::Sender::new(None).subscribe(),
         status: RelayStatus::default(),
