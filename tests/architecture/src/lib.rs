@@ -2,6 +2,7 @@
 
 pub mod circles;
 pub mod compose;
+pub mod decisions;
 pub mod dependencies;
 pub mod diagram;
 pub mod doors;

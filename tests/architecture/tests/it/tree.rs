@@ -1,8 +1,8 @@
 //! Dependencies, layers and the looks of files.
 
 use architecture::{
-    circles, compose, dependencies, diagram, doors, layers, libraries, links, listed, names, printed,
-    profiles, prose, readmes, requests, shape, sources, sums, targets,
+    circles, compose, decisions, dependencies, diagram, doors, layers, libraries, links, listed, names,
+    printed, profiles, prose, readmes, requests, shape, sources, sums, targets,
 };
 use service_list::ServiceName;
 
@@ -115,6 +115,12 @@ fn no_transaction_is_reachable_from_a_connections_future() {
 #[test]
 fn each_folder_of_tests_says_what_it_proves_and_how_to_run_it() {
     let violations = readmes::violations(&sources::root()).unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn the_index_of_decisions_says_what_the_pages_say() {
+    let violations = decisions::violations(&sources::root()).unwrap();
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
