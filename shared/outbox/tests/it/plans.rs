@@ -127,6 +127,22 @@ async fn rows_are_found_by_their_ids_although_statistics_know_of_nothing_unpubli
 }
 
 #[tokio::test]
+async fn rows_are_looked_for_in_the_table_partition_that_has_them() {
+    let (stage, _) = Stage::in_memory().await;
+    append_messages(&stage, WAITING).await;
+    let relay = stage.start(&Poll(RelayConfig::default(), Reads::ById));
+    publish_all(&stage, relay).await;
+    let looks: i64 = sqlx::query_scalar(
+        "SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes
+         WHERE schemaname = 'outbox' AND indexrelname ~ '^messages_[1-9].*_pkey$'",
+    )
+    .fetch_one(stage.pool())
+    .await
+    .unwrap();
+    assert!(looks < WAITING / 100, "{looks} looks into empty table partitions for {WAITING} messages");
+}
+
+#[tokio::test]
 async fn pages_are_read_from_the_index_of_unpublished_messages_although_statistics_know_of_nothing_published()
 {
     let stage = stage_whose_statistics_know_of_nothing_published().await;

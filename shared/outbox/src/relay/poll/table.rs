@@ -114,13 +114,15 @@ pub(super) async fn prepare(conn: &mut PgConnection, config: &RelayConfig) -> Re
     // - The database ends a session that is silent (a frozen leader) or no longer reads, and with it its lock.
     // - A lost `finished_at` only repeats a record, so the relay need not wait for the disk.
     // - The plans must not depend on statistics that a burst has made stale: each statement can use one index alone.
+    // - Nor do they depend on parameters: to plan a page takes longer than to read it.
     sqlx::query(
         "SELECT set_config('idle_session_timeout', $1, false), set_config('statement_timeout', $2, false),
              set_config('idle_in_transaction_session_timeout', $1, false),
              set_config('lock_timeout', $2, false), set_config('tcp_user_timeout', $1, false),
              set_config('synchronous_commit', 'off', false), set_config('enable_seqscan', 'off', false),
              set_config('enable_bitmapscan', 'off', false), set_config('enable_sort', 'off', false),
-             set_config('jit', 'off', false), set_config('application_name', 'outbox-relay', false)",
+             set_config('jit', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false),
+             set_config('application_name', 'outbox-relay', false)",
     )
     .bind(config.idle_session_timeout_ms.to_string())
     .bind(config.statement_timeout_ms.to_string())
@@ -162,6 +164,8 @@ pub(super) async fn topics(conn: &mut PgConnection) -> Result<Vec<String>, sqlx:
 ///
 /// With `finished_at IS NULL` the index of unpublished messages would do, by a walk over all of them: statistics of a time
 /// when nothing waited would speak for it.
+///
+/// The lowest and the highest id choose the table partitions: a plan for all parameters can't do that by the array.
 pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Box<Row>>, sqlx::Error> {
     let mut read: Vec<Box<Row>> = sqlx::query_as(
         "SELECT m.id, m.previous_id, m.topic, m.key, m.sequence, m.value, m.event_id, m.event_type, m.source, m.subject,
@@ -176,9 +180,11 @@ pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Box
                  WHERE t.dropped_at IS NOT NULL AND m.previous_id >= t.first_id AND m.previous_id < t.end_id
              )) END AS predecessor_published
          FROM outbox.messages m
-         WHERE m.id = ANY($1) AND coalesce(m.finished_at, '-infinity') = '-infinity'",
+         WHERE m.id = ANY($1) AND m.id BETWEEN $2 AND $3 AND coalesce(m.finished_at, '-infinity') = '-infinity'",
     )
     .bind(ids)
+    .bind(ids.iter().min())
+    .bind(ids.iter().max())
     .fetch_all(conn)
     .await?;
     read.sort_unstable_by_key(|row| row.id);
@@ -219,9 +225,11 @@ pub(super) async fn finish(conn: &mut PgConnection, ids: &[i64]) -> Result<(), s
     sqlx::query(
         "WITH released AS (DELETE FROM outbox.blocked_keys WHERE message_id = ANY($1))
          UPDATE outbox.messages SET finished_at = clock_timestamp()
-         WHERE id = ANY($1) AND coalesce(finished_at, '-infinity') = '-infinity'",
+         WHERE id = ANY($1) AND id BETWEEN $2 AND $3 AND coalesce(finished_at, '-infinity') = '-infinity'",
     )
     .bind(ids)
+    .bind(ids.iter().min())
+    .bind(ids.iter().max())
     .execute(conn)
     .await?;
     Ok(())
