@@ -30,8 +30,9 @@ use crate::decoding::{self, Item};
 use crate::effect::{Effect, Erased};
 use crate::error_policy::{HandlerError, Rejection};
 use crate::handling::Decided;
+use crate::known;
 use crate::panics::unless_it_panics;
-use crate::plan::{self, PartPlan, Plan, Stop, Tally};
+use crate::plan::{PartPlan, Plan, Stop, Tally};
 use crate::positions::{self, Advance, LockedRow};
 use crate::provisional::Provisional;
 use crate::unit_of_work::{AfterCommit, Received};
@@ -206,7 +207,7 @@ impl Applier {
         rejected: &HashMap<Uuid, Rejection>,
         is_joint: bool,
     ) -> Result<Result<(Plan<'a>, AfterCommit), Attempt>, HandlerError> {
-        let known = plan::look_up(tx, parts).await?;
+        let known = known::look_up(tx, parts).await?;
         let planned = |known, rejected: &_| {
             Plan::try_new(parts, known, rejected, &self.breaker).map_err(|stop| {
                 let Stop { part, records, open } = stop;

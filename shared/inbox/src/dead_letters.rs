@@ -47,29 +47,14 @@ impl Blocked {
     }
 }
 
-/// Locks the rows of those of these keys (each once) that have or had letters, in one order, and gives the keys with open ones.
-pub(crate) async fn lock_keys(
-    conn: &mut PgConnection,
-    keys: &[(&str, &[u8])],
-) -> Result<Blocked, sqlx::Error> {
-    let (topics, keys): (Vec<&str>, Vec<&[u8]>) = keys.iter().copied().unzip();
-    let locked: Vec<(String, Vec<u8>, i32)> = sqlx::query_as(
-        "SELECT d.topic, k.key, d.open_letters
-         FROM inbox.dead_letter_keys d
-         JOIN unnest($1::text[], $2::bytea[]) AS k (topic, key) ON d.topic = k.topic AND d.key_digest = sha256(k.key)
-         ORDER BY d.topic, d.key_digest FOR UPDATE OF d",
-    )
-    .bind(topics)
-    .bind(keys)
-    .fetch_all(conn)
-    .await?;
-    let mut blocked = Blocked::default();
-    for (topic, key, open_letters) in locked {
-        if open_letters > 0 {
-            blocked.insert(&topic, &key);
-        }
-    }
-    Ok(blocked)
+/// Locks the row of a key that has letters. A batch locks those of all its keys ([`crate::known`]).
+pub(crate) async fn lock_key(conn: &mut PgConnection, topic: &str, key: &[u8]) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT FROM inbox.dead_letter_keys WHERE topic = $1 AND key_digest = sha256($2) FOR UPDATE")
+        .bind(topic)
+        .bind(key)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Writes these letters in this order, counts them as open ones of their keys, and sets the outcome of their ids, which this

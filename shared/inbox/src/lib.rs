@@ -25,6 +25,7 @@ mod handling;
 mod harness;
 mod isolation;
 mod joint;
+mod known;
 mod lag;
 mod locked;
 mod maintenance;

@@ -1,20 +1,18 @@
 //! The plan of a transaction: which records are applied, which become dead letters, and which were handled before.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
-use messaging::{Delivered, TopicPartition};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::breaker::{Breaker, Open, Runs};
-use crate::dead_letters::{self, BEHIND, Blocked, NewDeadLetter};
+use crate::dead_letters::{BEHIND, NewDeadLetter};
 use crate::decoded::Part;
 use crate::decoding::{self, Item};
 use crate::effect::Erased;
 use crate::error_policy::Rejection;
-use crate::record_id::made_id;
-use crate::seen::{self, DEAD_LETTERED, Forgotten, Sighting, UNDECIDABLE};
+use crate::known::{Known, id_of};
+use crate::seen::{DEAD_LETTERED, UNDECIDABLE};
 use crate::unit_of_work::Received;
 
 /// How many records of a batch went which way.
@@ -55,37 +53,6 @@ pub(crate) struct Stop {
     /// How many records of the part come before it.
     pub(crate) records: usize,
     pub(crate) open: Open,
-}
-
-/// What the database knows of the records.
-#[derive(Clone)]
-pub(crate) struct Known {
-    new: HashSet<Uuid>,
-    forgotten: HashMap<String, Forgotten>,
-    blocked: Blocked,
-}
-
-/// Inserts the ids of these parts, which are of different partitions and sorted by them, and locks the rows of their keys. Each
-/// is one statement for all parts, in this order: ids, floor, keys.
-pub(crate) async fn look_up(conn: &mut PgConnection, parts: &[&Part]) -> Result<Known, sqlx::Error> {
-    let mut met = HashSet::new();
-    let mut sightings = Vec::new();
-    let (mut topics, mut keys) = (BTreeSet::new(), BTreeSet::new());
-    for part in parts {
-        let (partition, log) = (part.partition(), part.log());
-        topics.insert(partition.topic.as_str());
-        for (record, item) in part.records().iter().zip(part.items()) {
-            let id = id_of(partition, record, item).filter(|id| met.insert(*id));
-            sightings.extend(id.map(|id| Sighting { id, partition, log, offset: record.offset }));
-            keys.extend(record.key.as_deref().map(|key| (partition.topic.as_str(), key)));
-        }
-    }
-    let new = if sightings.is_empty() { HashSet::new() } else { seen::insert_new(conn, &sightings).await? };
-    let topics: Vec<&str> = topics.into_iter().collect();
-    let forgotten = seen::forgotten(conn, &topics).await?;
-    let keys: Vec<(&str, &[u8])> = keys.into_iter().collect();
-    let blocked = dead_letters::lock_keys(conn, &keys).await?;
-    Ok(Known { new, forgotten, blocked })
 }
 
 impl<'a> Plan<'a> {
@@ -191,15 +158,6 @@ fn own_rejection(
         Item::Event(_) => part.blamed.as_ref().or_else(|| rejected.get(&event_id)).cloned(),
         Item::Unknown(event_type) => Some(decoding::unknown(event_type)),
         Item::Undecodable(undecodable) => Some(undecodable.rejection.clone()),
-        Item::Skipped => None,
-    }
-}
-
-/// The id under which a record is remembered; none for a type without a subscription.
-fn id_of(partition: &TopicPartition, record: &Delivered, item: &Item) -> Option<Uuid> {
-    match item {
-        Item::Event(received) => Some(received.envelope.event_id),
-        Item::Unknown(_) | Item::Undecodable(_) => Some(made_id(partition, record)),
         Item::Skipped => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Which events are new, and what became of those that are not: the primary key on the event id decides, not a look before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use messaging::TopicPartition;
 use sqlx::PgConnection;
@@ -64,30 +64,26 @@ pub(crate) struct Forgotten {
 }
 
 impl Forgotten {
+    /// By the floor at which the topic was met, none where it was not met so far, and by that of now.
+    pub(crate) fn new(first_floor: Option<Uuid>, floor: Uuid) -> Self {
+        Self { from: first_floor.unwrap_or_default(), floor }
+    }
+
     pub(crate) fn contains(self, id: Uuid) -> bool {
         self.from <= id && id < self.floor
     }
 }
 
-/// What is forgotten of each of these topics. Asked after the ids were inserted: the lock that their insertion took holds off
-/// a transaction that would raise the floor.
-pub(crate) async fn forgotten(
-    conn: &mut PgConnection,
-    topics: &[&str],
-) -> Result<HashMap<String, Forgotten>, sqlx::Error> {
-    let rows: Vec<(String, Uuid, Option<Uuid>)> = sqlx::query_as(
-        "SELECT batch.topic, d.floor, t.first_floor
-         FROM inbox.deduplication d
-         CROSS JOIN unnest($1::text[]) AS batch (topic)
-         LEFT JOIN inbox.consumer_topics t ON t.topic = batch.topic",
+/// What is forgotten of this topic. Asked after the ids were inserted, as in [`crate::known`].
+pub(crate) async fn forgotten(conn: &mut PgConnection, topic: &str) -> Result<Forgotten, sqlx::Error> {
+    let (floor, first_floor): (Uuid, Option<Uuid>) = sqlx::query_as(
+        "SELECT d.floor, t.first_floor
+         FROM inbox.deduplication d LEFT JOIN inbox.consumer_topics t ON t.topic = $1",
     )
-    .bind(topics)
-    .fetch_all(conn)
+    .bind(topic)
+    .fetch_one(conn)
     .await?;
-    let forgotten = |(topic, floor, first_floor): (String, Uuid, Option<Uuid>)| {
-        (topic, Forgotten { from: first_floor.unwrap_or_default(), floor })
-    };
-    Ok(rows.into_iter().map(forgotten).collect())
+    Ok(Forgotten::new(first_floor, floor))
 }
 
 /// Sets the outcome of these ids, which this transaction has inserted or locked.

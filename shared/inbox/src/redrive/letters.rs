@@ -97,7 +97,7 @@ pub(super) async fn waiting(
 /// Locks the key, then the letter; `false` when it is no longer the oldest of its key.
 pub(super) async fn lock(conn: &mut PgConnection, letter: &Letter) -> Result<bool, sqlx::Error> {
     if let Some(key) = &letter.key {
-        dead_letters::lock_keys(conn, &[(&letter.topic, key)]).await?;
+        dead_letters::lock_key(conn, &letter.topic, key).await?;
     }
     let oldest: Option<i64> = sqlx::query_scalar(
         "SELECT id FROM inbox.dead_letters

@@ -69,8 +69,7 @@ pub(super) async fn lock(
     .bind([letter.event_id, event_id])
     .fetch_all(&mut *conn)
     .await?;
-    let forgotten = seen::forgotten(conn, &[&partition.topic]).await?;
-    let is_forgotten = forgotten.get(&partition.topic).is_some_and(|forgotten| forgotten.contains(event_id));
+    let is_forgotten = seen::forgotten(conn, &partition.topic).await?.contains(event_id);
     let of_event = found.iter().find(|(id, _)| *id == event_id).map(|(_, outcome)| outcome.as_str());
     let event = match of_event {
         Some("applied" | "redriven" | "undecidable_redriven") => Known::Applied,

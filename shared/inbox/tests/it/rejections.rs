@@ -29,7 +29,7 @@ async fn batch(stack: &Stack, wire: &Wire, partition: i32, events: &[AnyEvent]) 
     stack.bus.set_leader(TOPIC, partition, true);
     stack.caught_up().await;
     // Others are shorter.
-    wire.transactions().split_off(before).into_iter().filter(|statements| *statements > 6).collect()
+    wire.transactions().split_off(before).into_iter().filter(|statements| *statements > 5).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

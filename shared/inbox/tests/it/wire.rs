@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::stack::Stack;
 
 /// A transaction of the consumer with fewer statements is not a batch's.
-const OF_A_BATCH: usize = 6;
+const OF_A_BATCH: usize = 5;
 
 /// Forwards connections to a server until it is dropped.
 pub(crate) struct Wire {
