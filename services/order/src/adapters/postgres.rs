@@ -7,6 +7,7 @@ mod event_rows;
 mod heads;
 mod idempotency;
 mod new_orders;
+mod progressed_orders;
 mod reads;
 mod rows;
 mod writes;

@@ -162,12 +162,12 @@ fn interval(delta: TimeDelta) -> PgInterval {
 
 pub(super) async fn set(
     conn: &mut PgConnection,
-    order_ids: Vec<Uuid>,
-    deadlines_at: Vec<DateTime<Utc>>,
+    deadlines: Vec<(Uuid, DateTime<Utc>)>,
 ) -> Result<(), sqlx::Error> {
-    if order_ids.is_empty() {
+    if deadlines.is_empty() {
         return Ok(());
     }
+    let (order_ids, deadlines_at): (Vec<Uuid>, Vec<DateTime<Utc>>) = deadlines.into_iter().unzip();
     sqlx::query(
         "INSERT INTO deadlines (order_id, deadline_at, look_at)
          SELECT n.order_id, n.deadline_at, n.deadline_at

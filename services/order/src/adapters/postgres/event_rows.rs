@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
+use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -53,18 +53,4 @@ impl<'a> EventColumns<'a> {
             .bind(self.metadata)
             .bind(self.occurred_at)
     }
-}
-
-/// Inserts the events of orders that were there before.
-pub(super) async fn insert(conn: &mut PgConnection, events: EventColumns<'_>) -> Result<(), sqlx::Error> {
-    if events.order_ids.is_empty() {
-        return Ok(());
-    }
-    let insert = sqlx::query(
-        "INSERT INTO order_events (order_id, version, type, schema_version, data, metadata, occurred_at)
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::integer[], $5::jsonb[], $6::jsonb[],
-                              $7::timestamptz[])",
-    );
-    events.bind(insert).execute(conn).await?;
-    Ok(())
 }
