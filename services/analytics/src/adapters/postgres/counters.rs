@@ -58,15 +58,13 @@ pub(super) async fn add(
     generation: i32,
     tallies: &Tallies,
 ) -> Result<(), sqlx::Error> {
-    if tallies.values().any(|tally| !tally.funnel.is_empty()) {
-        add_funnel(&mut *conn, generation, tallies).await?;
-    }
     if tallies.values().any(|tally| !tally.revenue.is_empty()) {
-        add_revenue(&mut *conn, generation, tallies).await?;
-        add_sales(&mut *conn, generation, tallies).await?;
-        add_times(conn, generation, tallies).await?;
+        add_all(conn, generation, tallies).await
+    } else if tallies.values().any(|tally| !tally.funnel.is_empty()) {
+        add_funnel(conn, generation, tallies).await
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 async fn add_funnel(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
@@ -88,73 +86,77 @@ async fn add_funnel(conn: &mut PgConnection, generation: i32, tallies: &Tallies)
     Ok(())
 }
 
-async fn add_revenue(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
-    let rows = Rows::of(tallies, |tally| &tally.revenue);
+/// Adds to all counters in one statement. Each part waits for the end of the one before, by asking for the number of its rows: the
+/// order of the tables is that of all transactions.
+async fn add_all(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
+    let funnel = Rows::of(tallies, |tally| &tally.funnel);
+    let revenue = Rows::of(tallies, |tally| &tally.revenue);
+    let sales = Rows::of(tallies, |tally| &tally.sales);
+    let times = Rows::of(tallies, |tally| &tally.time_to_confirm);
     sqlx::query(
-        "INSERT INTO revenue_by_partition AS r
-             (generation, currency, topic, partition, orders, units, revenue_minor)
-         SELECT $1, n.currency, n.topic, n.partition, n.orders, n.units, n.minor
-         FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[], $6::text[]::numeric[],
-                     $7::text[]::numeric[])
-             AS n (currency, topic, partition, orders, units, minor)
-         ORDER BY n.currency, n.topic, n.partition
-         ON CONFLICT (generation, currency, topic, partition) DO UPDATE
-         SET orders = r.orders + excluded.orders, units = r.units + excluded.units,
-             revenue_minor = r.revenue_minor + excluded.revenue_minor",
-    )
-    .bind(generation)
-    .bind(rows.keys(String::as_str))
-    .bind(&rows.topics)
-    .bind(&rows.partitions)
-    .bind(rows.values(|revenue| revenue.orders))
-    .bind(rows.numerics(|revenue: &Revenue| revenue.units))
-    .bind(rows.numerics(|revenue: &Revenue| revenue.revenue_minor))
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn add_sales(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
-    let rows = Rows::of(tallies, |tally| &tally.sales);
-    sqlx::query(
-        "INSERT INTO best_sellers_by_partition AS b
-             (generation, currency, sku, topic, partition, units, revenue_minor)
-         SELECT $1, n.currency, n.sku, n.topic, n.partition, n.units, n.minor
-         FROM unnest($2::text[], $3::text[], $4::text[], $5::integer[], $6::text[]::numeric[],
-                     $7::text[]::numeric[])
-             AS n (currency, sku, topic, partition, units, minor)
-         ORDER BY n.currency, n.sku, n.topic, n.partition
-         ON CONFLICT (generation, currency, sku, topic, partition) DO UPDATE
-         SET units = b.units + excluded.units, revenue_minor = b.revenue_minor + excluded.revenue_minor",
-    )
-    .bind(generation)
-    .bind(rows.keys(|(currency, _)| currency.as_str()))
-    .bind(rows.keys(|(_, sku)| sku.as_str()))
-    .bind(&rows.topics)
-    .bind(&rows.partitions)
-    .bind(rows.numerics(|sales: &Sales| sales.units))
-    .bind(rows.numerics(|sales: &Sales| sales.revenue_minor))
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn add_times(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
-    let rows = Rows::of(tallies, |tally| &tally.time_to_confirm);
-    sqlx::query(
-        "INSERT INTO time_to_confirm_by_partition AS t (generation, upper_bound_ms, topic, partition, orders)
+        "WITH funnel AS (
+             INSERT INTO funnel_by_partition AS f (generation, stage, topic, partition, orders)
+             SELECT $1, n.stage, n.topic, n.partition, n.orders
+             FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[]) AS n (stage, topic, partition, orders)
+             ORDER BY n.stage, n.topic, n.partition
+             ON CONFLICT (generation, stage, topic, partition) DO UPDATE SET orders = f.orders + excluded.orders
+             RETURNING 1
+         ), revenue AS (
+             INSERT INTO revenue_by_partition AS r
+                 (generation, currency, topic, partition, orders, units, revenue_minor)
+             SELECT $1, n.currency, n.topic, n.partition, n.orders, n.units, n.minor
+             FROM unnest($6::text[], $7::text[], $8::integer[], $9::bigint[], $10::text[]::numeric[],
+                         $11::text[]::numeric[])
+                 AS n (currency, topic, partition, orders, units, minor)
+             WHERE (SELECT count(*) FROM funnel) >= 0
+             ORDER BY n.currency, n.topic, n.partition
+             ON CONFLICT (generation, currency, topic, partition) DO UPDATE
+             SET orders = r.orders + excluded.orders, units = r.units + excluded.units,
+                 revenue_minor = r.revenue_minor + excluded.revenue_minor
+             RETURNING 1
+         ), sales AS (
+             INSERT INTO best_sellers_by_partition AS b
+                 (generation, currency, sku, topic, partition, units, revenue_minor)
+             SELECT $1, n.currency, n.sku, n.topic, n.partition, n.units, n.minor
+             FROM unnest($12::text[], $13::text[], $14::text[], $15::integer[], $16::text[]::numeric[],
+                         $17::text[]::numeric[])
+                 AS n (currency, sku, topic, partition, units, minor)
+             WHERE (SELECT count(*) FROM revenue) >= 0
+             ORDER BY n.currency, n.sku, n.topic, n.partition
+             ON CONFLICT (generation, currency, sku, topic, partition) DO UPDATE
+             SET units = b.units + excluded.units, revenue_minor = b.revenue_minor + excluded.revenue_minor
+             RETURNING 1
+         )
+         INSERT INTO time_to_confirm_by_partition AS t (generation, upper_bound_ms, topic, partition, orders)
          SELECT $1, n.upper_bound_ms, n.topic, n.partition, n.orders
-         FROM unnest($2::bigint[], $3::text[], $4::integer[], $5::bigint[])
+         FROM unnest($18::bigint[], $19::text[], $20::integer[], $21::bigint[])
              AS n (upper_bound_ms, topic, partition, orders)
+         WHERE (SELECT count(*) FROM sales) >= 0
          ORDER BY n.upper_bound_ms, n.topic, n.partition
          ON CONFLICT (generation, upper_bound_ms, topic, partition) DO UPDATE
          SET orders = t.orders + excluded.orders",
     )
     .bind(generation)
-    .bind(rows.keys(|bound| bound.0))
-    .bind(&rows.topics)
-    .bind(&rows.partitions)
-    .bind(rows.values(|orders| *orders))
+    .bind(funnel.keys(|stage| stage.name()))
+    .bind(&funnel.topics)
+    .bind(&funnel.partitions)
+    .bind(funnel.values(|orders| *orders))
+    .bind(revenue.keys(String::as_str))
+    .bind(&revenue.topics)
+    .bind(&revenue.partitions)
+    .bind(revenue.values(|revenue| revenue.orders))
+    .bind(revenue.numerics(|revenue: &Revenue| revenue.units))
+    .bind(revenue.numerics(|revenue: &Revenue| revenue.revenue_minor))
+    .bind(sales.keys(|(currency, _)| currency.as_str()))
+    .bind(sales.keys(|(_, sku)| sku.as_str()))
+    .bind(&sales.topics)
+    .bind(&sales.partitions)
+    .bind(sales.numerics(|sales: &Sales| sales.units))
+    .bind(sales.numerics(|sales: &Sales| sales.revenue_minor))
+    .bind(times.keys(|bound| bound.0))
+    .bind(&times.topics)
+    .bind(&times.partitions)
+    .bind(times.values(|orders| *orders))
     .execute(conn)
     .await?;
     Ok(())
