@@ -1,6 +1,7 @@
 //! Inventory's tables.
 
 mod batch;
+mod changes;
 mod reads;
 mod replenishments;
 mod reservations;
@@ -16,6 +17,9 @@ pub use batch::Batch;
 pub use replenishments::PgTransaction;
 
 use crate::domain::Refusal;
+
+/// A statement on its way to its parameters.
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 pub fn migrator() -> sqlx::migrate::Migrator {
     sqlx_macros::migrate!("./migrations")

@@ -16,9 +16,11 @@ struct AlertRow {
     threshold: i64,
     raised_at: Option<DateTime<Utc>>,
     times_raised: i64,
+    /// By this transaction.
+    is_inserted: bool,
 }
 
-/// Inserts the rows of unknown SKUs, and locks all of these in one sorted statement.
+/// Inserts the rows of unknown SKUs, and locks all of these, sorted, as [`super::orders::lock`] does.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     generation: i32,
@@ -28,26 +30,42 @@ pub(super) async fn lock(
         return Ok(Locked::default());
     }
     let skus: Vec<&str> = skus.iter().copied().collect();
-    let inserted: Vec<String> = sqlx::query_scalar(
-        "INSERT INTO stock_alerts (generation, sku)
-         SELECT $1, n.sku FROM unnest($2::text[]) AS n (sku) ORDER BY n.sku
-         ON CONFLICT (generation, sku) DO NOTHING
-         RETURNING sku",
+    let rows: Vec<AlertRow> = sqlx::query_as(
+        "WITH inserted AS (
+             INSERT INTO stock_alerts (generation, sku)
+             SELECT $1, n.sku FROM unnest($2::text[]) AS n (sku) ORDER BY n.sku
+             ON CONFLICT (generation, sku) DO NOTHING
+             RETURNING sku, sequence, available, threshold, raised_at, times_raised
+         ), locked AS (
+             SELECT sku, sequence, available, threshold, raised_at, times_raised
+             FROM stock_alerts
+             WHERE generation = $1 AND sku = ANY($2)
+               AND (SELECT count(*) FROM inserted)
+                   + (SELECT count(*) FROM stock_alerts WHERE generation = $1 AND sku = ANY($2)) = cardinality($2)
+             ORDER BY sku FOR UPDATE
+         )
+         SELECT *, true AS is_inserted FROM inserted UNION ALL SELECT *, false FROM locked",
     )
     .bind(generation)
     .bind(&skus)
     .fetch_all(&mut *conn)
     .await?;
-    let rows: Vec<AlertRow> = sqlx::query_as(
-        "SELECT sku, sequence, available, threshold, raised_at, times_raised
-         FROM stock_alerts WHERE generation = $1 AND sku = ANY($2) ORDER BY sku FOR UPDATE",
-    )
-    .bind(generation)
-    .bind(&skus)
-    .fetch_all(conn)
-    .await?;
+    let inserted: Vec<String> =
+        rows.iter().filter(|row| row.is_inserted).map(|row| row.sku.clone()).collect();
+    let rows = if rows.len() == skus.len() {
+        rows
+    } else {
+        sqlx::query_as(
+            "SELECT sku, sequence, available, threshold, raised_at, times_raised, false AS is_inserted
+             FROM stock_alerts WHERE generation = $1 AND sku = ANY($2) ORDER BY sku FOR UPDATE",
+        )
+        .bind(generation)
+        .bind(&skus)
+        .fetch_all(conn)
+        .await?
+    };
     let alert = |row: AlertRow| {
-        let AlertRow { sku, sequence, available, threshold, raised_at, times_raised } = row;
+        let AlertRow { sku, sequence, available, threshold, raised_at, times_raised, is_inserted: _ } = row;
         (sku, Alert { sequence, available, threshold, raised_at, times_raised })
     };
     Ok(Locked::new(rows.into_iter().map(alert)).with_inserted(inserted))

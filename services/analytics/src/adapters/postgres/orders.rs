@@ -29,6 +29,8 @@ struct OrderRow {
     placed_at: Option<DateTime<Utc>>,
     confirmed_at: Option<DateTime<Utc>>,
     reason: Option<String>,
+    /// By this transaction.
+    is_inserted: bool,
 }
 
 impl OrderRow {
@@ -58,7 +60,9 @@ impl OrderRow {
     }
 }
 
-/// Inserts the rows of unknown orders, and locks all of these in one sorted statement.
+/// Inserts the rows of unknown orders, and locks all of these, sorted. By one statement where each of them is one of the
+/// two: a row that another transaction has inserted and committed meanwhile is neither, and then the first statement locks no
+/// row that was there, so that all are locked in one order by the second.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     generation: i32,
@@ -68,26 +72,43 @@ pub(super) async fn lock(
         return Ok(Locked::default());
     }
     let order_ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-    let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "INSERT INTO orders (generation, order_id)
-         SELECT $1, n.order_id FROM unnest($2::uuid[]) AS n (order_id) ORDER BY n.order_id
-         ON CONFLICT (generation, order_id) DO NOTHING
-         RETURNING order_id",
+    let rows: Vec<OrderRow> = sqlx::query_as(
+        "WITH inserted AS (
+             INSERT INTO orders (generation, order_id)
+             SELECT $1, n.order_id FROM unnest($2::uuid[]) AS n (order_id) ORDER BY n.order_id
+             ON CONFLICT (generation, order_id) DO NOTHING
+             RETURNING order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason
+         ), locked AS (
+             SELECT order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason
+             FROM orders
+             WHERE generation = $1 AND order_id = ANY($2)
+               AND (SELECT count(*) FROM inserted)
+                   + (SELECT count(*) FROM orders WHERE generation = $1 AND order_id = ANY($2)) = cardinality($2)
+             ORDER BY order_id FOR UPDATE
+         )
+         SELECT *, true AS is_inserted FROM inserted UNION ALL SELECT *, false FROM locked",
     )
     .bind(generation)
     .bind(&order_ids)
     .fetch_all(&mut *conn)
     .await?;
-    let rows: Vec<OrderRow> = sqlx::query_as(
-        "SELECT order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason
-         FROM orders WHERE generation = $1 AND order_id = ANY($2) ORDER BY order_id FOR UPDATE",
-    )
-    .bind(generation)
-    .bind(&order_ids)
-    .fetch_all(conn)
-    .await?;
+    let inserted: Vec<OrderId> =
+        rows.iter().filter(|row| row.is_inserted).map(|row| OrderId(row.order_id)).collect();
+    let rows = if rows.len() == order_ids.len() {
+        rows
+    } else {
+        sqlx::query_as(
+            "SELECT order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason,
+                 false AS is_inserted
+             FROM orders WHERE generation = $1 AND order_id = ANY($2) ORDER BY order_id FOR UPDATE",
+        )
+        .bind(generation)
+        .bind(&order_ids)
+        .fetch_all(conn)
+        .await?
+    };
     let rows = rows.into_iter().map(OrderRow::progress).collect::<Result<Vec<_>, _>>()?;
-    Ok(Locked::new(rows).with_inserted(inserted.into_iter().map(OrderId)))
+    Ok(Locked::new(rows).with_inserted(inserted))
 }
 
 /// Deletes the rows of orders of which no event was accepted.

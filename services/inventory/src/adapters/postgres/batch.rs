@@ -10,7 +10,7 @@ use inbox::{AfterCommit, Context, HandlerError, Locked, Received, Rejection, Uni
 use outbox::Message;
 use sqlx::PgConnection;
 
-use super::{reservations, stock};
+use super::{changes, reservations, stock};
 use crate::adapters::{contract, metrics};
 use crate::domain::{
     LevelChange, OrderFact, OrderId, Refusal, Reservation, ReservationState, Sku, StockEvent, StockLevel,
@@ -127,8 +127,7 @@ impl Batch {
             .map(|publication| outbox.encode(publication))
             .collect::<Result<_, _>>()?;
         let numbered = outbox.number(&mut *conn, messages).await?;
-        reservations::store(&mut *conn, &self.reservations, &numbered).await?;
-        stock::store(&mut *conn, &self.stock, &numbered).await?;
+        changes::store(&mut *conn, &self.reservations, &self.stock, &numbered).await?;
         outbox.append(conn, &numbered).await
     }
 

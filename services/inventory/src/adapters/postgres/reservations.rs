@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{Topic, clock};
-use events::{LastEvent, PublishError, Row};
+use events::{LastEvent, Row};
 use inbox::Locked;
-use outbox::{Numbered, expect_stored};
+use outbox::Numbered;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::Statement;
 use crate::domain::{Lines, OrderId, Reservation, ReservationId, ReservationState, Sku};
 
 type Units = BTreeMap<String, i64>;
@@ -22,6 +23,8 @@ struct ReservationRow {
     lines: Option<Json<Units>>,
     last_sequence: i64,
     last_message_id: Option<i64>,
+    /// By this transaction.
+    is_inserted: bool,
 }
 
 impl ReservationRow {
@@ -54,32 +57,50 @@ impl ReservationRow {
     }
 }
 
-/// Inserts the rows of unknown orders, and locks all of these in one sorted statement.
+/// Inserts the rows of unknown orders, and locks all of these, sorted. By one statement where each of them is one of the
+/// two: a row that another transaction has inserted and committed meanwhile is neither, and then the first statement locks no
+/// row that was there, so that all are locked in one order by the second.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     order_ids: &BTreeSet<OrderId>,
 ) -> Result<Locked<OrderId, Row<Reservation>>, sqlx::Error> {
     let order_ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-    let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "INSERT INTO reservations (order_id, reservation_id)
-         SELECT n.order_id, n.reservation_id FROM unnest($1::uuid[], $2::uuid[]) AS n (order_id, reservation_id)
-         ORDER BY n.order_id
-         ON CONFLICT (order_id) DO NOTHING
-         RETURNING order_id",
+    let rows: Vec<ReservationRow> = sqlx::query_as(
+        "WITH inserted AS (
+             INSERT INTO reservations (order_id, reservation_id)
+             SELECT n.order_id, n.reservation_id FROM unnest($1::uuid[], $2::uuid[]) AS n (order_id, reservation_id)
+             ORDER BY n.order_id
+             ON CONFLICT (order_id) DO NOTHING
+             RETURNING order_id, reservation_id, state, lines, last_sequence, last_message_id
+         ), locked AS (
+             SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id
+             FROM reservations
+             WHERE order_id = ANY($1)
+               AND (SELECT count(*) FROM inserted)
+                   + (SELECT count(*) FROM reservations WHERE order_id = ANY($1)) = cardinality($1)
+             ORDER BY order_id FOR UPDATE
+         )
+         SELECT *, true AS is_inserted FROM inserted UNION ALL SELECT *, false FROM locked",
     )
     .bind(&order_ids)
     .bind(order_ids.iter().map(|_| clock::new_id()).collect::<Vec<_>>())
     .fetch_all(&mut *conn)
     .await?;
-    let rows: Vec<ReservationRow> = sqlx::query_as(
-        "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id
-         FROM reservations WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
-    )
-    .bind(&order_ids)
-    .fetch_all(conn)
-    .await?;
+    let inserted: Vec<OrderId> =
+        rows.iter().filter(|row| row.is_inserted).map(|row| OrderId(row.order_id)).collect();
+    let rows = if rows.len() == order_ids.len() {
+        rows
+    } else {
+        sqlx::query_as(
+            "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id, false AS is_inserted
+             FROM reservations WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
+        )
+        .bind(&order_ids)
+        .fetch_all(conn)
+        .await?
+    };
     let rows = rows.into_iter().map(ReservationRow::locked).collect::<Result<Vec<_>, _>>()?;
-    Ok(Locked::new(rows).with_inserted(inserted.into_iter().map(OrderId)))
+    Ok(Locked::new(rows).with_inserted(inserted))
 }
 
 /// Deletes the rows of orders of which no event was accepted.
@@ -94,39 +115,24 @@ pub(super) async fn delete_unused(
     Ok(())
 }
 
-/// Stores the reservations that have changed.
-///
-/// # Errors
-/// When a row has published since it was read, or the database refuses.
-pub(super) async fn store(
-    conn: &mut PgConnection,
+/// Binds the changed reservations to $1 to $6; gives how many there are.
+pub(super) fn bind_changed<'q>(
+    statement: Statement<'q>,
     reservations: &Locked<OrderId, Row<Reservation>>,
     numbered: &Numbered,
-) -> Result<(), PublishError> {
+) -> (Statement<'q>, usize) {
     let (ids, rows): (Vec<OrderId>, Vec<&Row<Reservation>>) = reservations.changed().unzip();
-    if rows.is_empty() {
-        return Ok(());
-    }
     let last_message_id = |(id, row): (&OrderId, &&Row<Reservation>)| {
         row.last_event.message_id_after(numbered, Topic::Reservations, &id.to_string())
     };
     let units =
         |lines: &Lines| Json(lines.iter().map(|(sku, units)| (sku.to_string(), units)).collect::<Units>());
-    let stored = sqlx::query(
-        "UPDATE reservations r
-         SET state = n.state, lines = n.lines, last_sequence = n.last_sequence,
-             last_message_id = n.last_message_id
-         FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[], $5::bigint[], $6::bigint[])
-             AS n (order_id, state, lines, last_sequence, last_message_id, message_id_before)
-         WHERE r.order_id = n.order_id AND r.last_message_id IS NOT DISTINCT FROM n.message_id_before",
-    )
-    .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.aggregate.state.name()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.aggregate.state.lines().map(units)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.last_event.sequence).collect::<Vec<_>>())
-    .bind(ids.iter().zip(&rows).map(last_message_id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.last_event.message_id).collect::<Vec<_>>())
-    .execute(conn)
-    .await?;
-    Ok(expect_stored(stored.rows_affected(), rows.len())?)
+    let statement = statement
+        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.aggregate.state.name()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.aggregate.state.lines().map(units)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.last_event.sequence).collect::<Vec<_>>())
+        .bind(ids.iter().zip(&rows).map(last_message_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.last_event.message_id).collect::<Vec<_>>());
+    (statement, rows.len())
 }

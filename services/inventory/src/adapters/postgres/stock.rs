@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use contracts::Topic;
-use events::{LastEvent, PublishError, Row};
+use events::{LastEvent, Row};
 use inbox::Locked;
-use outbox::{Numbered, expect_stored};
+use outbox::Numbered;
 use sqlx::PgConnection;
 
+use super::Statement;
 use crate::domain::{Books, Sku, StockLevel};
 
 #[derive(sqlx_macros::FromRow)]
@@ -51,46 +52,28 @@ pub(super) async fn lock(
     Ok(rows.into_iter().map(StockRow::locked).collect())
 }
 
-/// Stores the levels that have changed.
-///
-/// # Errors
-/// When a row has published since it was read, or the database refuses.
-pub(super) async fn store(
-    conn: &mut PgConnection,
+/// Binds the changed levels to $7 to $15; gives how many there are.
+pub(super) fn bind_changed<'q>(
+    statement: Statement<'q>,
     stock: &Locked<Sku, Row<StockLevel>>,
     numbered: &Numbered,
-) -> Result<(), PublishError> {
+) -> (Statement<'q>, usize) {
     let (skus, rows): (Vec<&str>, Vec<&Row<StockLevel>>) =
         stock.changed().map(|(sku, row)| (sku.as_str(), row)).unzip();
-    if rows.is_empty() {
-        return Ok(());
-    }
     let last_message_id =
         |(sku, row): (&&str, &&Row<StockLevel>)| row.last_event.message_id_after(numbered, Topic::Stock, sku);
     let last_message_ids = skus.iter().zip(&rows).map(last_message_id).collect::<Vec<_>>();
     let column =
         |figure: fn(Books) -> i64| rows.iter().map(|row| figure(row.aggregate.books())).collect::<Vec<_>>();
-    let stored = sqlx::query(
-        "UPDATE stock s
-         SET replenished = n.replenished, available = n.available, reserved = n.reserved, committed = n.committed,
-             reorder_threshold = n.reorder_threshold, last_sequence = n.last_sequence,
-             last_message_id = n.last_message_id
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                 $8::bigint[], $9::bigint[])
-             AS n (sku, replenished, available, reserved, committed, reorder_threshold, last_sequence, last_message_id,
-                 message_id_before)
-         WHERE s.sku = n.sku AND s.last_message_id IS NOT DISTINCT FROM n.message_id_before",
-    )
-    .bind(skus)
-    .bind(column(|books| books.replenished))
-    .bind(column(|books| books.available))
-    .bind(column(|books| books.reserved))
-    .bind(column(|books| books.committed))
-    .bind(column(|books| books.reorder_threshold))
-    .bind(rows.iter().map(|row| row.last_event.sequence).collect::<Vec<_>>())
-    .bind(last_message_ids)
-    .bind(rows.iter().map(|row| row.last_event.message_id).collect::<Vec<_>>())
-    .execute(conn)
-    .await?;
-    Ok(expect_stored(stored.rows_affected(), rows.len())?)
+    let statement = statement
+        .bind(skus)
+        .bind(column(|books| books.replenished))
+        .bind(column(|books| books.available))
+        .bind(column(|books| books.reserved))
+        .bind(column(|books| books.committed))
+        .bind(column(|books| books.reorder_threshold))
+        .bind(rows.iter().map(|row| row.last_event.sequence).collect::<Vec<_>>())
+        .bind(last_message_ids)
+        .bind(rows.iter().map(|row| row.last_event.message_id).collect::<Vec<_>>());
+    (statement, rows.len())
 }

@@ -21,6 +21,9 @@ pub(super) struct OrderRecord {
     pub(super) updated_at: DateTime<Utc>,
 }
 
+/// The status of a recipient who stands in the order's first mail.
+const PRESENT: &str = "present";
+
 /// One row of `orders`, its columns by name.
 #[derive(Clone, Debug, Serialize, sqlx_macros::FromRow)]
 struct OrderRow {
@@ -35,33 +38,64 @@ struct OrderRow {
     updated_at: DateTime<Utc>,
 }
 
-/// Inserts the rows that are missing, and locks all of them, in order.
+/// A row as it was locked.
+#[derive(sqlx_macros::FromRow)]
+struct LockedRow {
+    #[sqlx(flatten)]
+    row: OrderRow,
+    /// By this transaction.
+    is_inserted: bool,
+}
+
+/// Inserts the rows that are missing, and locks all of them, in order. By one statement where each of them is one of the
+/// two: a row that another transaction has inserted and committed meanwhile is neither, and then the first statement locks no
+/// row that was there, so that all are locked in one order by the second.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     order_ids: &[Uuid],
 ) -> Result<Locked<OrderId, OrderRecord>, sqlx::Error> {
-    let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "INSERT INTO orders (order_id, updated_at)
-         SELECT order_id, $2 FROM UNNEST($1::uuid[]) AS missing (order_id) ORDER BY order_id
-         ON CONFLICT (order_id) DO NOTHING
-         RETURNING order_id",
+    let rows: Vec<LockedRow> = sqlx::query_as(
+        "WITH inserted AS (
+             INSERT INTO orders (order_id, updated_at)
+             SELECT order_id, $2 FROM UNNEST($1::uuid[]) AS missing (order_id) ORDER BY order_id
+             ON CONFLICT (order_id) DO NOTHING
+             RETURNING order_id, recipient_status, total_minor, currency, status, cancellation_reason,
+                 refunded_minor, refund_currency, updated_at
+         ), locked AS (
+             SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason,
+                 refunded_minor, refund_currency, updated_at
+             FROM orders
+             WHERE order_id = ANY($1)
+               AND (SELECT count(*) FROM inserted)
+                   + (SELECT count(*) FROM orders WHERE order_id = ANY($1)) = cardinality($1)
+             ORDER BY order_id FOR UPDATE
+         )
+         SELECT *, true AS is_inserted FROM inserted UNION ALL SELECT *, false FROM locked",
     )
     .bind(order_ids)
     .bind(now())
     .fetch_all(&mut *conn)
     .await?;
-    let rows: Vec<OrderRow> = sqlx::query_as(
-        "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
-             refund_currency, updated_at
-         FROM orders WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
-    )
-    .bind(order_ids)
-    .fetch_all(&mut *conn)
-    .await?;
-    let mut recipients = recipients(conn, order_ids).await?;
-    let record = |row: OrderRow| Ok((OrderId(row.order_id), row.into_record(&mut recipients)?));
+    let inserted: Vec<OrderId> =
+        rows.iter().filter(|row| row.is_inserted).map(|row| OrderId(row.row.order_id)).collect();
+    let rows = if rows.len() == order_ids.len() {
+        rows
+    } else {
+        sqlx::query_as(
+            "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
+                 refund_currency, updated_at, false AS is_inserted
+             FROM orders WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
+        )
+        .bind(order_ids)
+        .fetch_all(&mut *conn)
+        .await?
+    };
+    let has_recipient = |row: &&LockedRow| row.row.recipient_status == PRESENT;
+    let with_recipient: Vec<Uuid> = rows.iter().filter(has_recipient).map(|row| row.row.order_id).collect();
+    let mut recipients = recipients(conn, &with_recipient).await?;
+    let record = |row: LockedRow| Ok((OrderId(row.row.order_id), row.row.into_record(&mut recipients)?));
     let records = rows.into_iter().map(record).collect::<Result<Vec<_>, sqlx::Error>>()?;
-    Ok(Locked::new(records).with_inserted(inserted.into_iter().map(OrderId)))
+    Ok(Locked::new(records).with_inserted(inserted))
 }
 
 /// Deletes the rows of orders of which no event was accepted.
@@ -82,6 +116,9 @@ async fn recipients(
     conn: &mut PgConnection,
     order_ids: &[Uuid],
 ) -> Result<HashMap<Uuid, Recipient>, sqlx::Error> {
+    if order_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let rows: Vec<(Uuid, String, String)> = sqlx::query_as(
         "SELECT order_id, recipient_name, recipient_email FROM mails
          WHERE order_id = ANY($1) AND kind = 'order_received'",
@@ -130,7 +167,7 @@ impl OrderRow {
             recipient_status: match recipient_status {
                 RecipientStatus::Unknown => "unknown",
                 RecipientStatus::Absent { .. } => "absent",
-                RecipientStatus::Present { .. } => "present",
+                RecipientStatus::Present { .. } => PRESENT,
             }
             .to_owned(),
             total_minor: total.map(|total| total.amount_minor),
@@ -160,7 +197,7 @@ impl OrderRow {
         let recipient_status = match (self.recipient_status.as_str(), total) {
             ("unknown", None) => RecipientStatus::Unknown,
             ("absent", Some(total)) => RecipientStatus::Absent { total },
-            ("present", Some(total)) => RecipientStatus::Present { total },
+            (PRESENT, Some(total)) => RecipientStatus::Present { total },
             _ => return None,
         };
         let end = match (self.status.as_deref(), self.cancellation_reason.as_deref()) {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contracts::AnyEvent;
-use contracts::clock::{new_id, now};
+use contracts::clock::new_id;
 use inbox::{Context, HandlerError, Locked, Received, Rejection, UnitOfWork};
 use outbox::Numbered;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::payments::{lock, update};
+use super::payments::{insert_or_lock, update};
 use crate::application::saga_job::SagaJob;
 use crate::domain::{OrderId, Payment, Refusal};
 
@@ -55,21 +55,8 @@ impl UnitOfWork for Batch {
             .map(|order_id| (order_id, new_id()))
             .collect();
         let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) = missing.into_iter().unzip();
-        let inserted: Vec<Uuid> = sqlx::query_scalar(
-            "INSERT INTO payments (order_id, payment_id, state, updated_at)
-             SELECT order_id, payment_id, 'unknown', $3
-             FROM UNNEST($1::uuid[], $2::uuid[]) AS missing (order_id, payment_id)
-             ORDER BY order_id
-             ON CONFLICT (order_id) DO NOTHING
-             RETURNING order_id",
-        )
-        .bind(&order_ids)
-        .bind(&payment_ids)
-        .bind(now())
-        .fetch_all(&mut *conn)
-        .await?;
-        let jobs = lock(conn, &order_ids).await?.into_iter().collect::<Result<Vec<SagaJob>, _>>();
-        let jobs = jobs.map_err(sqlx::Error::from)?;
+        let (jobs, inserted) = insert_or_lock(conn, &order_ids, &payment_ids).await?;
+        let jobs = jobs.into_iter().collect::<Result<Vec<SagaJob>, _>>().map_err(sqlx::Error::from)?;
         let jobs = Locked::new(jobs.into_iter().map(|job| (job.payment.order_id, job)));
         Ok(Self { jobs: jobs.with_inserted(inserted.into_iter().map(OrderId)) })
     }

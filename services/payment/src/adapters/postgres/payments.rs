@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contracts::Topic;
+use contracts::clock::now;
 use events::PublishError;
 use outbox::{Numbered, expect_stored};
 use service::corrupt_rows;
@@ -27,6 +28,58 @@ pub(super) async fn lock(
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(PaymentRow::into_job).collect())
+}
+
+/// A row as it was locked.
+#[derive(sqlx_macros::FromRow)]
+struct LockedRow {
+    #[sqlx(flatten)]
+    row: PaymentRow,
+    /// By this transaction.
+    is_inserted: bool,
+}
+
+/// Inserts the rows of those of these orders (each once) that have none, and locks all of them, in order; gives the orders of those
+/// that were inserted, too. By one statement where each row is one of the two: one that another transaction has inserted and
+/// committed meanwhile is neither, and then the first statement locks no row that was there, so that all are locked in one order
+/// by the second.
+pub(super) async fn insert_or_lock(
+    conn: &mut PgConnection,
+    order_ids: &[Uuid],
+    payment_ids: &[Uuid],
+) -> Result<(Vec<Result<SagaJob, CorruptRow>>, Vec<Uuid>), sqlx::Error> {
+    let rows: Vec<LockedRow> = sqlx::query_as(
+        "WITH inserted AS (
+             INSERT INTO payments (order_id, payment_id, state, updated_at)
+             SELECT order_id, payment_id, 'unknown', $3
+             FROM UNNEST($1::uuid[], $2::uuid[]) AS missing (order_id, payment_id)
+             ORDER BY order_id
+             ON CONFLICT (order_id) DO NOTHING
+             RETURNING order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+                 capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
+                 lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+         ), locked AS (
+             SELECT order_id, payment_id, state, call_state, amount_minor, currency, payment_method, authorization_id,
+                 capture_id, refund_id, refund_transaction_id, decline_reason, last_sequence, last_message_id, due_at,
+                 lease_id, attempts, correlation_id, causation_id, user_id, traceparent, tracestate, updated_at
+             FROM payments
+             WHERE order_id = ANY($1)
+               AND (SELECT count(*) FROM inserted)
+                   + (SELECT count(*) FROM payments WHERE order_id = ANY($1)) = cardinality($1)
+             ORDER BY order_id FOR UPDATE
+         )
+         SELECT *, true AS is_inserted FROM inserted UNION ALL SELECT *, false FROM locked",
+    )
+    .bind(order_ids)
+    .bind(payment_ids)
+    .bind(now())
+    .fetch_all(&mut *conn)
+    .await?;
+    let inserted = rows.iter().filter(|row| row.is_inserted).map(|row| row.row.order_id).collect();
+    if rows.len() < order_ids.len() {
+        return Ok((lock(conn, order_ids).await?, inserted));
+    }
+    Ok((rows.into_iter().map(|row| row.row.into_job()).collect(), inserted))
 }
 
 /// The jobs of those rows that can be read. The others, which the caller holds locked as well, are reported and due again
