@@ -6,14 +6,16 @@ use messaging::{Bus, BusError, TopicPartition, Watermarks, ends};
 /// The offsets that each partition of a topic holds, as far as its leader answers.
 pub(crate) type Ends = Vec<(TopicPartition, Result<Watermarks, BusError>)>;
 
-/// What the topics hold; none for one whose partitions the broker does not name.
+/// What the topics hold; none for one whose partitions the broker does not name. All partitions are asked for at once.
 pub(crate) async fn ends_of(bus: &dyn Bus, topics: &[String]) -> Vec<Option<Ends>> {
-    let of_topic = async |topic: &String| match ends::partitions(bus, topic).await {
-        Ok(partitions) => Some(ends::watermarks(bus, partitions).await),
-        Err(error) => {
-            tracing::debug!(topic, %error, "cannot read consumer lag");
-            None
-        }
-    };
-    join_all(topics.iter().map(of_topic)).await
+    let named = join_all(topics.iter().map(|topic| named(bus, topic))).await;
+    let counts: Vec<Option<usize>> = named.iter().map(|ids| ids.as_ref().map(Vec::len)).collect();
+    let mut answers =
+        ends::watermarks(bus, named.into_iter().flatten().flatten().collect()).await.into_iter();
+    counts.into_iter().map(|count| Some(answers.by_ref().take(count?).collect())).collect()
+}
+
+async fn named(bus: &dyn Bus, topic: &str) -> Option<Vec<TopicPartition>> {
+    let named = ends::partitions(bus, topic).await;
+    named.inspect_err(|error| tracing::debug!(topic, %error, "cannot read consumer lag")).ok()
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
 
 use crate::publishing::Producer;
 
@@ -143,6 +144,9 @@ impl Subscription {
     }
 }
 
+/// So many questions about partitions are open at once; each is bounded by the bus.
+pub(crate) const AT_ONCE: usize = 8;
+
 /// A message bus.
 #[async_trait]
 pub trait Bus: Send + Sync + std::fmt::Debug {
@@ -162,9 +166,15 @@ pub trait Bus: Send + Sync + std::fmt::Debug {
     /// The partitions of `topic`, by number. An error when there is no such topic.
     async fn partitions(&self, topic: &str) -> Result<Vec<PartitionState>, BusError>;
 
-    /// The offsets that this partition holds now. The partition is the unit of failure: for several of them use
-    /// [`crate::ends::watermarks`].
+    /// The offsets that this partition holds now.
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError>;
+
+    /// The offsets that each of these partitions holds now, or why that is not known, in their order. The partition is the unit of
+    /// failure: one that does not answer leaves the others' answers. Asked one by one, unless the bus can ask for several at once.
+    async fn all_watermarks(&self, partitions: &[TopicPartition]) -> Vec<Result<Watermarks, BusError>> {
+        let questions: Vec<_> = partitions.iter().map(|partition| self.watermarks(partition)).collect();
+        stream::iter(questions).buffered(AT_ONCE).collect().await
+    }
 
     /// The offsets that `group` has committed for partitions of these topics; one without a commit is left out. The
     /// caller does not join the group.

@@ -10,6 +10,7 @@ mod consumer;
 mod context;
 mod errors;
 mod group;
+mod list_offsets;
 mod membership_watchdog;
 mod metadata;
 mod partition;
@@ -96,6 +97,10 @@ impl Bus for KafkaBus {
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
         self.metadata.watermarks(partition).await
+    }
+
+    async fn all_watermarks(&self, partitions: &[TopicPartition]) -> Vec<Result<Watermarks, BusError>> {
+        self.metadata.all_watermarks(partitions).await
     }
 
     async fn committed_offsets(

@@ -1,13 +1,8 @@
-//! The offsets that topics hold, asked partition by partition: one that does not answer leaves the others' answers.
+//! The offsets that topics hold: a partition that does not answer leaves the others' answers.
 
 use std::collections::BTreeSet;
 
-use futures::{StreamExt, stream};
-
 use crate::bus::{Bus, BusError, PartitionState, TopicPartition, Watermarks};
-
-/// So many questions are open at once; each is bounded by the bus.
-const AT_ONCE: usize = 8;
 
 /// All partitions of a topic, whether they have leaders or not.
 ///
@@ -24,11 +19,8 @@ pub async fn watermarks(
     bus: &dyn Bus,
     partitions: Vec<TopicPartition>,
 ) -> Vec<(TopicPartition, Result<Watermarks, BusError>)> {
-    let ask = async |partition: TopicPartition| {
-        let answer = bus.watermarks(&partition).await;
-        (partition, answer)
-    };
-    stream::iter(partitions).map(ask).buffered(AT_ONCE).collect().await
+    let answers = bus.all_watermarks(&partitions).await;
+    partitions.into_iter().zip(answers).collect()
 }
 
 /// The partitions of these topics whose leaders do not answer.
