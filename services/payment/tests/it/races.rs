@@ -114,6 +114,35 @@ async fn batches_that_share_two_orders_in_opposite_order_do_not_deadlock() {
     println!("two orders, two batches: {} interleavings", explored.schedules);
 }
 
+/// The left side commits an order that the right one is about to insert, and goes on with both orders, of which the other one was
+/// there: whoever holds one of them only after that waits for nobody who holds the other.
+#[tokio::test]
+async fn a_batch_that_misses_a_row_holds_no_other_one_meanwhile() {
+    let stack = Stack::start().await;
+    let explored = every_interleaving(
+        stack.pool().connect_options().as_ref(),
+        MOST,
+        async || {
+            let (one, two) = (new_id(), new_id());
+            stack.apply(&[placed(two, "tok_visa")]).await;
+            (one, two)
+        },
+        |(one, two), database| async move {
+            apply(&database, &[placed(one, "tok_visa")]).await;
+            apply(&database, &[cancelled(one), cancelled(two)]).await;
+        },
+        |(one, two), database| async move { apply(&database, &[reserved(one), reserved(two)]).await },
+        async |(one, two), schedule| {
+            for order_id in [one, two] {
+                let state = stack.entry(order_id).await.payment.state;
+                assert_eq!(state, State::Cancelled, "schedule {schedule}");
+            }
+        },
+    )
+    .await;
+    println!("an inserted and a known order, two batches: {} interleavings", explored.schedules);
+}
+
 #[tokio::test]
 async fn a_cancellation_while_an_answer_is_being_stored_gives_everything_back() {
     let stack = Stack::start().await;
