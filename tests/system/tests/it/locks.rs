@@ -11,9 +11,14 @@ use tidings::services::ServiceName;
 use tidings::up::options::Options;
 
 /// The most statements of a batch that are the inbox's, with BEGIN and COMMIT, whatever it has.
-const OF_INBOX: usize = 7;
+const OF_INBOX: usize = 6;
 /// The most that are the service's: analytics has as many where a batch has events of orders and of stock.
-const OF_SERVICE: usize = 11;
+const OF_SERVICE: usize = 6;
+
+/// Whether it looks for a row again that another transaction has inserted meanwhile, which is seldom.
+fn is_second_look(statement: &str) -> bool {
+    statement.starts_with("SELECT") && statement.contains("false AS is_inserted")
+}
 
 fn is_of_inbox(statement: &str) -> bool {
     statement.contains("inbox.") || statement.starts_with("BEGIN") || statement.ends_with("COMMIT")
@@ -95,7 +100,7 @@ async fn the_batches_of_a_service_lock_its_tables_in_one_order_by_few_statements
             let statements = |batch: &&Transaction| batch.statements.iter().filter(|text| of(text)).count();
             batches.iter().map(statements).max().unwrap_or_default()
         };
-        let (of_inbox, own) = (most(is_of_inbox), most(|text| !is_of_inbox(text)));
+        let (of_inbox, own) = (most(is_of_inbox), most(|text| !is_of_inbox(text) && !is_second_look(text)));
         println!(
             "{service}: {} batches of {of_inbox} statements and {own} of its own on {tables:?}",
             batches.len()
