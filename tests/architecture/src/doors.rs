@@ -125,6 +125,7 @@ pub const SYSTEMS: &[System] = &[
                     ("context.rs", Never("it takes logs and errors")),
                     ("errors.rs", Never("it names errors")),
                     ("group.rs", Never("callbacks, which assign and commit without an answer")),
+                    ("list_offsets.rs", Within("timeout")),
                     ("membership_watchdog.rs", Within("REPORT_TIMEOUT")),
                     ("metadata.rs", Within("request_timeout")),
                     ("polling.rs", Within("WAKE_TIMEOUT")),
