@@ -57,7 +57,7 @@ pub async fn prepare(
     topics: &[&str],
 ) -> anyhow::Result<()> {
     // Before anything else: without it, Debezium Server ends at its first heartbeat.
-    topic::create(bootstrap_servers, HEARTBEATS).await?;
+    topic::create(bootstrap_servers, HEARTBEATS, 1).await?;
     ensure!(PUBLICATION.matches(PUBLISHED_TOPIC).count() == 1, "publication.sql names another topic");
     let topics = topics.iter().map(|topic| format!("'{topic}'")).collect::<Vec<_>>().join(", ");
     ensure!(!topics.contains("''"), "a topic with a quote or without a name");

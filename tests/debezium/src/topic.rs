@@ -52,14 +52,14 @@ pub struct Topic {
     name: String,
 }
 
-/// Creates a topic of one partition, unless it is there.
+/// Creates a topic of so many partitions, unless it is there.
 ///
 /// # Errors
 /// When the broker refuses, or does not answer.
-pub async fn create(bootstrap_servers: &str, name: &str) -> anyhow::Result<()> {
+pub async fn create(bootstrap_servers: &str, name: &str, partitions: i32) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap_servers).create()?;
-    let topic = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT));
     for created in admin.create_topics([&topic], &options).await? {
         match created {

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use anyhow::Context as _;
+use debezium::topic;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord};
@@ -74,7 +73,7 @@ async fn floor(servers: &Servers, trials: u64) -> anyhow::Result<Floor> {
         .execute(&mut conn)
         .await?;
     let brokers = servers.kafka.addresses.bootstrap_servers.clone();
-    create_topic(&brokers).await?;
+    topic::create(&brokers, FLOOR_TOPIC, 1).await?;
     let mut commits = Vec::new();
     for number in 0..trials * HOPS as u64 {
         commits.push(commit(&mut conn, number).await?);
@@ -94,23 +93,6 @@ async fn commit(conn: &mut PgConnection, number: u64) -> anyhow::Result<u64> {
         .execute(conn)
         .await?;
     Ok(micros(started))
-}
-
-async fn create_topic(brokers: &str) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create()?;
-    let topic = NewTopic::new(FLOOR_TOPIC, 1, TopicReplication::Fixed(1));
-    let options =
-        AdminOptions::new().operation_timeout(Some(RECORD_TIMEOUT)).request_timeout(Some(RECORD_TIMEOUT));
-    for created in admin.create_topics([&topic], &options).await? {
-        // There already, from a run before on this Kafka.
-        if let Err((name, error)) = created
-            && error != rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists
-        {
-            bail!("creating {name}: {error}");
-        }
-    }
-    Ok(())
 }
 
 /// Microseconds from producing a record, with the settings of the bus, to its arrival at a consumer that waits for it.
