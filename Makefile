@@ -21,7 +21,7 @@ test test-kafka test-debezium test-jaeger test-upgrade test-openapi test-k8s tes
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-debezium bench bench-curves test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-debezium bench bench-curves bench-price test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -37,9 +37,10 @@ build-tests: bootstrap
 	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 480
 	cargo build --workspace --all-targets $(LOCKED)
 
-check: bootstrap test-alerts ## What only reads files: formatting, mutations, alert rules, features of dependencies, length of docs/one-order.md
+check: bootstrap test-alerts ## What only reads files: formatting, mutations and other patches, alert rules, features of dependencies, length of docs/one-order.md
 	cargo fmt --all --check
 	tests/mutations/run --check
+	tests/bench/without/build --check
 	tools/features.sh $(PROGRAMS)
 	tools/one-order --check >/dev/null
 
@@ -100,6 +101,10 @@ bench: bootstrap ## What the system costs, beside what its parts cost: docs/benc
 
 bench-curves: override ARGS := --curves $(ARGS)
 bench-curves: bench ## The same while one parameter grows (by hand: hours)
+
+bench-price: bootstrap ## What each mechanism of the guarantees costs: the services beside themselves without it (by hand: an hour)
+	tests/bench/without/build
+	$(MAKE) bench ARGS='--only price $(ARGS)'
 
 test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \
