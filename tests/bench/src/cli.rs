@@ -13,10 +13,10 @@ use tidings::up::options::RealKafka;
 use tidings::up::{StopSignals, to_terminal};
 use tokio::time::Instant;
 
-use crate::curves::Curve;
+use crate::curves::{CURVES, Curve};
 use crate::kafka::Kafka;
 use crate::machine::Beginning;
-use crate::report::{Point, Report, Varied};
+use crate::report::{Report, Varied};
 use crate::rows::{Row, Setting};
 use crate::servers::Servers;
 use crate::{pages, plot};
@@ -32,6 +32,8 @@ const KEPT: &str = "docs/benchmarks";
   make bench                                      all rows: about 15 minutes
   make bench ARGS='--only accept --only idle'     two of them
   make bench ARGS=--list                          what there is
+  make bench-curves ARGS='--only curve-inbox --up-to 1000000'   one curve, without its largest values
+  make bench-price                                what each mechanism of the guarantees costs
   make bench ARGS=--quick                         seconds for each: whether it runs, not how fast
   make bench ARGS=--pages                         tables and pictures anew from docs/benchmarks/*.json
   make bench ARGS='--orders FILE.csv.gz'          real orders for the row `whole`, in the form of `tidings import --help`
@@ -53,6 +55,9 @@ pub struct Cli {
     /// Writes pictures and page anew from the results that are there, and measures nothing.
     #[arg(long)]
     pages: bool,
+    /// Leaves out the points of curves above this value: 10,000,000 rows take 20 GB of disk.
+    #[arg(long, value_name = "VALUE")]
+    up_to: Option<u64>,
     /// Takes seconds for each row.
     #[arg(long)]
     quick: bool,
@@ -127,7 +132,10 @@ impl Cli {
     }
 
     fn subjects(&self) -> Vec<Subject> {
-        let is_default = |subject: &Subject| matches!(subject, Subject::Curve(_)) == self.curves;
+        let is_default = |subject: &Subject| match subject {
+            Subject::Row(row) => !self.curves && !row.is_by_name_only(),
+            Subject::Curve(_) => self.curves,
+        };
         let is_named = |subject: &Subject| self.only.iter().any(|name| name == subject.name());
         let all = Subject::all().into_iter();
         if self.only.is_empty() { all.filter(is_default).collect() } else { all.filter(is_named).collect() }
@@ -158,16 +166,11 @@ impl Cli {
             Subject::Curve(curve) => {
                 drop(servers);
                 let mut points = Vec::new();
-                for at in curve.values(self.quick) {
-                    output::diagnostic(&format!("{name}: {at} {}", curve.parameter()));
-                    let servers = Servers::start(&setting.kafka, &setting.binaries).await?;
-                    let figures = curve.point(setting, &servers, at).await;
-                    points.push(Point {
-                        at: at as f64,
-                        figures: figures.with_context(|| format!("{name} at {at}"))?,
-                    });
+                for at in curve.values(self.quick, self.up_to) {
+                    points.push(curve.point(setting, at).await.with_context(|| format!("{name} at {at}"))?);
                 }
-                report.varied = Some(Varied { parameter: curve.parameter().to_owned(), points });
+                report.figures.extend(curve.kept(&points));
+                report.varied = Some(Varied { parameter: curve.parameter.to_owned(), points });
             }
         }
         report.took_seconds = started.elapsed().as_secs_f64().round();
@@ -197,36 +200,36 @@ impl Cli {
 }
 
 /// What can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Subject {
     Row(Row),
-    Curve(Curve),
+    Curve(&'static Curve),
 }
 
 impl Subject {
     /// The rows, then the curves.
     fn all() -> Vec<Self> {
-        Row::ALL.into_iter().map(Self::Row).chain(Curve::ALL.into_iter().map(Self::Curve)).collect()
+        Row::ALL.into_iter().map(Self::Row).chain(CURVES.iter().map(Self::Curve)).collect()
     }
 
     const fn name(self) -> &'static str {
         match self {
             Self::Row(row) => row.name(),
-            Self::Curve(curve) => curve.name(),
+            Self::Curve(curve) => curve.name,
         }
     }
 
     const fn measures(self) -> &'static str {
         match self {
             Self::Row(row) => row.measures(),
-            Self::Curve(curve) => curve.measures(),
+            Self::Curve(curve) => curve.measures,
         }
     }
 
     const fn beside(self) -> &'static str {
         match self {
             Self::Row(row) => row.beside(),
-            Self::Curve(curve) => curve.beside(),
+            Self::Curve(curve) => curve.beside,
         }
     }
 }
@@ -282,9 +285,13 @@ mod tests {
 
     #[test]
     fn without_names_it_runs_the_rows_or_the_curves() {
-        let subjects =
-            |options: &[&str]| Cli::try_parse_from([&["bench"], options].concat()).unwrap().subjects();
-        assert_eq!(subjects(&[]).len(), Row::ALL.len());
-        assert_eq!(subjects(&["--curves"]), Curve::ALL.map(Subject::Curve));
+        let subjects = |options: &[&str]| -> Vec<&str> {
+            let cli = Cli::try_parse_from([&["bench"], options].concat()).unwrap();
+            cli.subjects().into_iter().map(Subject::name).collect()
+        };
+        let rows = subjects(&[]);
+        assert!(rows.contains(&"accept") && !rows.contains(&"price"), "{rows:?}");
+        assert_eq!(rows.len(), Row::ALL.len() - 1);
+        assert_eq!(subjects(&["--curves"]), CURVES.iter().map(|curve| curve.name).collect::<Vec<_>>());
     }
 }

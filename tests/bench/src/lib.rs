@@ -1,7 +1,9 @@
 //! `make bench`: what the system costs, beside what its parts cost, measured on real components in one run.
 
 pub mod cli;
+mod cost;
 mod curves;
+mod deployment;
 pub mod figures;
 mod kafka;
 mod latencies;
@@ -16,7 +18,11 @@ mod raw_producer;
 mod recorded;
 mod report;
 mod rows;
+mod scenario;
 mod servers;
 mod service_process;
 mod system;
+mod topics;
+mod waiting_events;
 mod waiting_rows;
+mod without;

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tidings::client::OrderView;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -36,10 +37,13 @@ pub(crate) type Orders = Arc<dyn Fn(u64) -> Order + Send + Sync>;
 /// How orders are sent.
 #[derive(Clone)]
 pub(crate) struct Load {
-    pub(crate) address: SocketAddr,
+    /// Of the replicas, over which the connections are spread.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) connections: usize,
     /// Orders a second; as many as are answered if nothing is said.
     pub(crate) rate: Option<f64>,
+    /// `Prefer: wait` of so many seconds: an answer that does not show the order's end is an error.
+    pub(crate) wait_seconds: Option<u64>,
     /// Ends after so many orders.
     pub(crate) count: u64,
     /// Ends after so long.
@@ -68,9 +72,9 @@ impl Load {
         let started = Instant::now();
         let next = Arc::new(AtomicU64::new(0));
         let mut senders = JoinSet::new();
-        for _ in 0..self.connections {
+        for address in self.addresses.iter().cycle().take(self.connections) {
             let sender =
-                Sender { connection: Connection::open(self.address).await?, load: self.clone(), started };
+                Sender { connection: Connection::open(*address).await?, load: self.clone(), started };
             senders.spawn(sender.run(Arc::clone(&next), Arc::clone(orders)));
         }
         let mut latencies = Vec::new();
@@ -99,7 +103,7 @@ impl Sender {
             }
             let from = self.wait(due).await;
             let order = orders(number);
-            self.connection.place(&order).await?;
+            self.connection.place_and_wait(&order, self.load.wait_seconds).await?;
             latencies.push(u64::try_from(from.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
     }
@@ -140,18 +144,58 @@ impl Connection {
 
     /// Places an order; gives the answer's body.
     pub(crate) async fn place(&mut self, order: &Order) -> anyhow::Result<Vec<u8>> {
-        let request = Request::builder()
+        self.place_and_wait(order, None).await
+    }
+
+    async fn place_and_wait(&mut self, order: &Order, wait_seconds: Option<u64>) -> anyhow::Result<Vec<u8>> {
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri("/orders")
             .header(HOST, self.address.to_string())
             .header(CONTENT_TYPE, "application/json")
-            .header(IDEMPOTENCY_KEY, &order.key)
-            .body(order.body.clone())?;
-        let (status, body) = self.send(request).await?;
+            .header(IDEMPOTENCY_KEY, &order.key);
+        if let Some(seconds) = wait_seconds {
+            request = request.header("prefer", format!("wait={seconds}"));
+        }
+        let (status, body) = self.send(request.body(order.body.clone())?).await?;
         if !status.is_success() {
             bail!("the order {} was answered {status}: {}", order.key, String::from_utf8_lossy(&body));
         }
+        if wait_seconds.is_some() {
+            let answer: OrderView = serde_json::from_slice(&body).context("the answer to an order")?;
+            anyhow::ensure!(answer.ended_at.is_some(), "the answer to {} came before its end", order.key);
+        }
         Ok(body)
+    }
+
+    /// Posts nothing to `path`.
+    ///
+    /// # Errors
+    /// When it is not answered with 2xx.
+    pub(crate) async fn post(&mut self, path: &str) -> anyhow::Result<()> {
+        let request =
+            Request::builder().method(Method::POST).uri(path).header(HOST, self.address.to_string());
+        let (status, body) = self.send(request.body(String::new())?).await?;
+        anyhow::ensure!(
+            status.is_success(),
+            "{path} was answered {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        Ok(())
+    }
+
+    /// Opens a stream of server-sent events at `path`, which the connection then carries alone.
+    ///
+    /// # Errors
+    /// When it is not answered with 200.
+    pub(crate) async fn stream(&mut self, path: &str) -> anyhow::Result<Incoming> {
+        let request = Request::builder().uri(path).header(HOST, self.address.to_string());
+        let request = request.header(ACCEPT, "text/event-stream").body(String::new())?;
+        self.sender.ready().await?;
+        let answered = timeout(ANSWER_TIMEOUT, self.sender.send_request(request)).await;
+        let response = answered.with_context(|| format!("no answer from {}", self.address))??;
+        anyhow::ensure!(response.status() == StatusCode::OK, "{path} was answered {}", response.status());
+        Ok(response.into_body())
     }
 
     /// Gets `path`; none unless it is answered with 2xx.
@@ -176,10 +220,18 @@ impl Connection {
 async fn read(response: Response<Incoming>) -> anyhow::Result<Vec<u8>> {
     let mut body = response.into_body();
     let mut bytes = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
-        }
+    while let Some(data) = next_data(&mut body).await? {
+        bytes.extend_from_slice(&data);
     }
     Ok(bytes)
+}
+
+/// The next bytes of a body; none at its end.
+pub(crate) async fn next_data(body: &mut Incoming) -> anyhow::Result<Option<Bytes>> {
+    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }

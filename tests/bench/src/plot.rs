@@ -67,10 +67,9 @@ fn bars(name: &str, figures: &[Figure]) -> Option<Document> {
 /// A line for each figure over the parameter, which grows by factors; each as a share of its largest value.
 fn lines(name: &str, varied: &Varied) -> Option<Document> {
     let (first, last) = (varied.points.first()?, varied.points.last()?);
-    let (from, to) = (first.at.max(1.0).ln(), last.at.max(2.0).ln());
+    let (from, to) = (first.at.ln_1p(), last.at.ln_1p());
     let bottom = MARGIN + CURVE_HEIGHT;
-    let x =
-        |at: f64| MARGIN + (WIDTH - 2.0 * MARGIN) * (at.max(1.0).ln() - from) / (to - from).max(f64::EPSILON);
+    let x = |at: f64| MARGIN + (WIDTH - 2.0 * MARGIN) * (at.ln_1p() - from) / (to - from).max(f64::EPSILON);
     let y = |share: f64| bottom - CURVE_HEIGHT * share;
     let title = format!("{name}: share of the largest value, over {}", varied.parameter);
     let height = bottom + 40.0 + LEGEND_HEIGHT * first.figures.len() as f64;

@@ -21,6 +21,7 @@ pub(crate) struct Report {
     pub(crate) measured_at: String,
     pub(crate) took_seconds: f64,
     pub(crate) machine: Machine,
+    /// Of a curve, what it is to keep.
     pub(crate) figures: Vec<Figure>,
     /// What was seen beside the figures.
     #[serde(default)]
@@ -65,11 +66,12 @@ impl Report {
         Ok(reports)
     }
 
-    /// The figures, or those of each point of a curve.
+    /// The figures; of a curve those of each point, then what it is to keep.
     pub(crate) fn table(&self) -> String {
         match &self.varied {
             None => table(&self.figures),
-            Some(varied) => curve(varied),
+            Some(varied) if self.figures.is_empty() => curve(varied),
+            Some(varied) => format!("{}\n{}", curve(varied), table(&self.figures)),
         }
     }
 }
@@ -152,7 +154,7 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a figure that is shown; casts of floats saturate")]
-const fn rounded(value: f64) -> i64 {
+pub(crate) const fn rounded(value: f64) -> i64 {
     value.round() as i64
 }
 

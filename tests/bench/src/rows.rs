@@ -3,8 +3,11 @@
 pub(crate) mod accept;
 mod hot;
 mod idle;
+mod price;
 pub(crate) mod relay_poll;
 mod rest;
+mod streams;
+mod wait;
 mod whole;
 
 use std::path::PathBuf;
@@ -22,6 +25,9 @@ pub(crate) enum Row {
     Hot,
     Idle,
     Rest,
+    Wait,
+    Streams,
+    Price,
 }
 
 /// What a row has to know.
@@ -45,8 +51,22 @@ pub(crate) struct Measured {
 
 impl Row {
     /// In the order in which they run.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Accept, Self::RelayPoll, Self::Whole, Self::Hot, Self::Idle, Self::Rest];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Accept,
+        Self::RelayPoll,
+        Self::Whole,
+        Self::Hot,
+        Self::Idle,
+        Self::Rest,
+        Self::Wait,
+        Self::Streams,
+        Self::Price,
+    ];
+
+    /// Whether it runs only when it is named: it needs binaries that are built for it.
+    pub(crate) const fn is_by_name_only(self) -> bool {
+        matches!(self, Self::Price)
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -56,6 +76,9 @@ impl Row {
             Self::Hot => hot::NAME,
             Self::Idle => idle::NAME,
             Self::Rest => rest::NAME,
+            Self::Wait => wait::NAME,
+            Self::Streams => streams::NAME,
+            Self::Price => price::NAME,
         }
     }
 
@@ -67,6 +90,9 @@ impl Row {
             Self::Hot => hot::MEASURES,
             Self::Idle => idle::MEASURES,
             Self::Rest => rest::MEASURES,
+            Self::Wait => wait::MEASURES,
+            Self::Streams => streams::MEASURES,
+            Self::Price => price::MEASURES,
         }
     }
 
@@ -78,6 +104,9 @@ impl Row {
             Self::Hot => hot::BESIDE,
             Self::Idle => idle::BESIDE,
             Self::Rest => rest::BESIDE,
+            Self::Wait => wait::BESIDE,
+            Self::Streams => streams::BESIDE,
+            Self::Price => price::BESIDE,
         }
     }
 
@@ -89,6 +118,9 @@ impl Row {
             Self::Hot => hot::run(setting, servers).await,
             Self::Idle => idle::run(setting, servers).await,
             Self::Rest => rest::run(setting, servers).await,
+            Self::Wait => wait::run(setting, servers).await,
+            Self::Streams => streams::run(setting, servers).await,
+            Self::Price => price::run(setting).await,
         }
     }
 }

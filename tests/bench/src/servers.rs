@@ -101,6 +101,34 @@ impl Servers {
         PgConnection::connect(&url).await.with_context(|| format!("connecting to the database {database}"))
     }
 
+    /// Creates the databases of these services that are missing.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn create_databases(
+        &self,
+        services: impl IntoIterator<Item = ServiceName>,
+    ) -> anyhow::Result<()> {
+        let mut server = self.connect("postgres").await?;
+        for service in services {
+            let is_there: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+                    .bind(service.database())
+                    .fetch_one(&mut server)
+                    .await?;
+            let create = match service {
+                _ if is_there => continue,
+                ServiceName::Order => sqlx::query("CREATE DATABASE tidings_order"),
+                ServiceName::Inventory => sqlx::query("CREATE DATABASE tidings_inventory"),
+                ServiceName::Payment => sqlx::query("CREATE DATABASE tidings_payment"),
+                ServiceName::Notification => sqlx::query("CREATE DATABASE tidings_notification"),
+                ServiceName::Analytics => sqlx::query("CREATE DATABASE tidings_analytics"),
+            };
+            create.execute(&mut server).await.with_context(|| format!("the database of {service}"))?;
+        }
+        Ok(())
+    }
+
     /// A program of this PostgreSQL's installation.
     ///
     /// # Errors

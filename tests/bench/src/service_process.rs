@@ -1,6 +1,7 @@
 //! One service as a process of its own, beside nothing else.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::deployment::Deployment;
 use crate::load::Connection;
 use crate::servers::Servers;
 
@@ -28,22 +30,28 @@ pub(crate) struct ServiceProcess {
     pub(crate) pid: u32,
     /// From the start of the process to its first answer that says that it is ready.
     pub(crate) ready_after: Duration,
+    service: ServiceName,
+    log: PathBuf,
+    watch: Arc<Watch>,
     shutdown: CancellationToken,
     supervisor: JoinSet<anyhow::Result<()>>,
 }
 
 impl ServiceProcess {
-    /// Starts a service without traces and waits until it is ready.
+    /// Starts a service and waits until it is ready.
     ///
     /// # Errors
     /// When it does not get ready.
-    pub(crate) async fn start(servers: &Servers, service: ServiceName, prefix: &str) -> anyhow::Result<Self> {
-        let mut started = Self::spawn(servers, service, prefix).await?;
-        let log = servers.files().join(format!("{service}.log"));
+    pub(crate) async fn start(
+        servers: &Servers,
+        service: ServiceName,
+        deployment: &Deployment,
+    ) -> anyhow::Result<Self> {
+        let mut started = Self::spawn(servers, service, deployment).await?;
         let began = Instant::now();
         while !started.is_ready().await {
             if began.elapsed() >= READY_TIMEOUT {
-                bail!("{service} is not ready; the end of its log:\n{}", tail(&log));
+                bail!("{service} is not ready; the end of its log:\n{}", tail(&started.log));
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -52,23 +60,31 @@ impl ServiceProcess {
     }
 
     /// Starts it and does not wait until it is ready.
-    pub(crate) async fn spawn(servers: &Servers, service: ServiceName, prefix: &str) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub(crate) async fn spawn(
+        servers: &Servers,
+        service: ServiceName,
+        deployment: &Deployment,
+    ) -> anyhow::Result<Self> {
         let port = ReservedPort::reserve(0)?;
         let address = port.address();
         let setting = |name: &str, value: &str| (format!("TIDINGS_{name}"), value.to_owned());
-        let settings = vec![
+        let mut settings = vec![
             setting("HTTP__LISTEN", &address.to_string()),
             setting("DATABASE__URL", &servers.database_of(service)),
             setting("KAFKA__BOOTSTRAP_SERVERS", &servers.kafka.addresses.bootstrap_servers),
             setting("REGISTRY__URL", &servers.kafka.addresses.registry),
-            setting("TOPICS__PREFIX", prefix),
         ];
+        settings.extend(deployment.variables());
+        let log = servers.files().join(format!("{service}-{}.log", address.port()));
         let spec = Spec {
             name: service.to_string(),
             port,
-            binary: servers.binaries.join(service.as_str()),
+            binary: deployment.binary(servers, service.as_str()),
             settings: Settings::Environment(settings),
-            log: servers.files().join(format!("{service}.log")),
+            log: log.clone(),
         };
         let (watch, shutdown) = (Arc::new(Watch::default()), CancellationToken::new());
         let mut supervisor = JoinSet::new();
@@ -85,12 +101,23 @@ impl ServiceProcess {
             anyhow::ensure!(began.elapsed() < READY_TIMEOUT, "{service} was not started");
             sleep(LOOK_AGAIN).await;
         };
-        Ok(Self { address, pid, ready_after: Duration::ZERO, shutdown, supervisor })
+        let ready_after = Duration::ZERO;
+        Ok(Self { address, pid, ready_after, service, log, watch, shutdown, supervisor })
     }
 
     async fn is_ready(&self) -> bool {
         let Ok(mut connection) = Connection::open(self.address).await else { return false };
         matches!(connection.get("/health/ready").await, Ok(Some(_)))
+    }
+
+    /// Refuses a measurement in which the service died: another process has taken its place.
+    ///
+    /// # Errors
+    /// When it did.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let log = || tail(&self.log);
+        anyhow::ensure!(self.watch.deaths() == 0, "{} died; the end of its log:\n{}", self.service, log());
+        Ok(())
     }
 
     /// Lets the service end.

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use embedded::otlp::OtlpReceiver;
+use futures::future::try_join_all;
 use futures::{TryStreamExt as _, stream};
 use sqlx::PgConnection;
 use tidings::client::{Client, OrderView};
 use tidings::output;
 use tidings::services::ServiceName;
-use tidings::up::options::Options;
-use tidings::up::ports::Ports;
-use tidings::up::stack::Stack;
 use tokio::time::{Instant, sleep};
 
+use crate::deployment::Deployment;
 use crate::latencies::Latencies;
 use crate::load::{Connection, Load, Order, Orders};
 use crate::processes::{cpu_seconds, cpu_seconds_of_tree};
 use crate::servers::Servers;
+use crate::service_process::ServiceProcess;
 
 /// How long the last orders may take to end.
 const ENDS_TIMEOUT: Duration = Duration::from_secs(300);
@@ -27,7 +28,8 @@ const REPLENISHING: usize = 16;
 
 /// The five services.
 pub(crate) struct System<'a> {
-    stack: Stack,
+    processes: Vec<(ServiceName, ServiceProcess)>,
+    traces: Option<OtlpReceiver>,
     servers: &'a Servers,
 }
 
@@ -36,47 +38,83 @@ pub(crate) struct System<'a> {
 pub(crate) struct Driven {
     pub(crate) accepted_per_second: f64,
     pub(crate) ended_per_second: f64,
+    /// From a request to its answer.
+    pub(crate) to_answer: Latencies,
     /// From placed to ended, by the service's clock.
     pub(crate) to_end: Latencies,
     /// Milliseconds of CPU time for an order, by process.
     pub(crate) cpu_ms: Vec<(String, f64)>,
 }
 
+impl Driven {
+    /// Milliseconds of CPU time of a process for an order.
+    pub(crate) fn cpu_ms_of(&self, process: &str) -> f64 {
+        self.cpu_ms.iter().find(|(name, _)| name == process).map_or(0.0, |(_, cpu_ms)| *cpu_ms)
+    }
+
+    /// The same of the five services together.
+    pub(crate) fn cpu_ms_of_services(&self) -> f64 {
+        ServiceName::NAMES.into_iter().map(|service| self.cpu_ms_of(service)).sum()
+    }
+}
+
 impl<'a> System<'a> {
-    /// Starts all five services; their spans go to a receiver in this process.
+    /// Starts all five services; all of their spans go to a receiver in this process.
     ///
     /// # Errors
     /// When one does not get ready.
     pub(crate) async fn start(servers: &'a Servers, prefix: &str) -> anyhow::Result<Self> {
-        let options = Options {
-            kafka: Some(servers.kafka.addresses.clone()),
-            postgres: Some(servers.url()),
-            ports: Ports::Auto,
-            topics_prefix: Some(prefix.to_owned()),
-            logs: Some(servers.files().join("logs")),
-            binaries: Some(servers.binaries.clone()),
-            ..Options::default()
-        };
-        let stack = Stack::start(&options, Arc::new(|line| output::diagnostic(&line))).await?;
-        Ok(Self { stack, servers })
+        Self::start_as(servers, &Deployment::new(prefix).traces(100)).await
     }
 
-    /// Stops the services.
+    /// Starts all five services in this way.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub(crate) async fn start_as(servers: &'a Servers, deployment: &Deployment) -> anyhow::Result<Self> {
+        let (deployment, traces) = deployment.with_receiver().await?;
+        servers.create_databases(ServiceName::ALL).await?;
+        let replicas = |service| std::iter::repeat_n(service, deployment.replica_count());
+        let starts = ServiceName::ALL.into_iter().flat_map(replicas).map(|service| {
+            let start = ServiceProcess::start(servers, service, &deployment);
+            async move { anyhow::Ok((service, start.await?)) }
+        });
+        Ok(Self { processes: try_join_all(starts).await?, traces, servers })
+    }
+
+    /// Stops the services, then the receiver of their spans.
+    ///
+    /// # Errors
+    /// When one died before.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        self.stack.stop().await
+        self.check()?;
+        try_join_all(self.processes.into_iter().map(|(_, process)| process.stop())).await?;
+        if let Some(traces) = self.traces {
+            traces.stop().await;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.processes.iter().try_for_each(|(_, process)| process.check())
     }
 
     /// The processes of the services.
     pub(crate) fn pids(&self) -> Vec<(ServiceName, u32)> {
-        ServiceName::ALL
-            .into_iter()
-            .filter_map(|service| Some((service, self.stack.watch(service).pid()?)))
-            .collect()
+        self.processes.iter().map(|(service, process)| (*service, process.pid)).collect()
     }
 
+    /// The address of a service: of its first replica.
+    ///
+    /// # Errors
+    /// When there is none.
     pub(crate) fn address(&self, service: ServiceName) -> anyhow::Result<SocketAddr> {
-        let url = self.stack.system().service(service.as_str()).unwrap_or_default();
-        url.trim_start_matches("http://").parse().with_context(|| format!("{service} has no address"))
+        self.addresses(service).next().with_context(|| format!("{service} has no address"))
+    }
+
+    fn addresses(&self, service: ServiceName) -> impl Iterator<Item = SocketAddr> {
+        let of_service = self.processes.iter().filter(move |(other, _)| *other == service);
+        of_service.map(|(_, process)| process.address)
     }
 
     /// Gives each of these SKUs so many units.
@@ -85,14 +123,7 @@ impl<'a> System<'a> {
         skus: impl IntoIterator<Item = String>,
         units: u64,
     ) -> anyhow::Result<()> {
-        let inventory: Client = self.stack.client(ServiceName::Inventory)?;
-        let run = contracts::clock::new_id();
-        stream::iter(skus.into_iter().map(anyhow::Ok))
-            .try_for_each_concurrent(REPLENISHING, async |sku| {
-                let key = format!("{run}-{}", tidings::client::encode(&sku));
-                inventory.replenish(&sku, &key, units).await.into_result().map(drop)
-            })
-            .await
+        replenish(self.address(ServiceName::Inventory)?, skus, units).await
     }
 
     /// Places orders and waits until each has ended.
@@ -106,22 +137,36 @@ impl<'a> System<'a> {
         count: u64,
         rate: Option<f64>,
     ) -> anyhow::Result<Driven> {
+        self.drive_as(orders, Load { connections, count, rate, ..self.load() }).await
+    }
+
+    /// Orders over all replicas of order, without an end of their own.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            addresses: self.addresses(ServiceName::Order).collect(),
+            connections: 1,
+            rate: None,
+            wait_seconds: None,
+            count: u64::MAX,
+            duration: Duration::from_secs(600),
+        }
+    }
+
+    /// The same with this load.
+    ///
+    /// # Errors
+    /// When one is refused, or does not end in time.
+    pub(crate) async fn drive_as(&self, orders: &Orders, load: Load) -> anyhow::Result<Driven> {
         let mut database = self.servers.connect(&ServiceName::Order.database()).await?;
         let began: chrono::DateTime<chrono::Utc> =
             sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut database).await?;
         self.servers.checkpoint().await?;
         let before = self.cpu();
-        let load = Load {
-            address: self.address(ServiceName::Order)?,
-            connections,
-            rate,
-            count,
-            duration: Duration::from_secs(600),
-        };
         let started = Instant::now();
         let placed = load.run(orders).await?;
         let count = placed.latencies.count();
         wait_for_ends(&mut database).await?;
+        self.check()?;
         let seconds = started.elapsed().as_secs_f64();
         let per_order = |(name, cpu): (String, f64), (_, before): &(String, f64)| {
             (name, (cpu - before) * 1_000.0 / count.max(1) as f64)
@@ -131,6 +176,7 @@ impl<'a> System<'a> {
         let driven = Driven {
             accepted_per_second: placed.per_second(),
             ended_per_second: count as f64 / seconds,
+            to_answer: placed.latencies,
             to_end: to_end(&mut database, began).await?,
             cpu_ms,
         };
@@ -166,13 +212,35 @@ impl<'a> System<'a> {
 
     /// Seconds of CPU time of each process so far.
     pub(crate) fn cpu(&self) -> Vec<(String, f64)> {
-        let services = self.pids().into_iter().map(|(service, pid)| (service.to_string(), cpu_seconds(pid)));
-        let mut cpu: Vec<(String, f64)> = services.collect();
+        let of_service = |service: ServiceName| {
+            let pids = self.pids().into_iter().filter(|(other, _)| *other == service);
+            (service.to_string(), pids.map(|(_, pid)| cpu_seconds(pid)).sum())
+        };
+        let mut cpu: Vec<(String, f64)> = ServiceName::ALL.into_iter().map(of_service).collect();
         cpu.push(("Kafka".to_owned(), cpu_seconds(self.servers.kafka.pid)));
         cpu.push(("PostgreSQL".to_owned(), cpu_seconds_of_tree(self.servers.postmaster())));
         cpu.push(("this program".to_owned(), cpu_seconds(std::process::id())));
         cpu
     }
+}
+
+/// Gives each of these SKUs so many units, at this address of inventory.
+///
+/// # Errors
+/// When it refuses.
+pub(crate) async fn replenish(
+    inventory: SocketAddr,
+    skus: impl IntoIterator<Item = String>,
+    units: u64,
+) -> anyhow::Result<()> {
+    let inventory = Client::try_new(&format!("http://{inventory}"))?;
+    let run = contracts::clock::new_id();
+    stream::iter(skus.into_iter().map(anyhow::Ok))
+        .try_for_each_concurrent(REPLENISHING, async |sku| {
+            let key = format!("{run}-{}", tidings::client::encode(&sku));
+            inventory.replenish(&sku, &key, units).await.into_result().map(drop)
+        })
+        .await
 }
 
 async fn wait_for_ends(database: &mut PgConnection) -> anyhow::Result<()> {

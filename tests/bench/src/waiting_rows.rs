@@ -7,8 +7,10 @@ use sqlx::PgConnection;
 use tidings::services::ServiceName;
 use tokio::time::{Instant, sleep};
 
+use crate::cost::{Cost, Used};
+use crate::deployment::Deployment;
 use crate::load::Connection;
-use crate::processes::{Memory, cpu_seconds, memory};
+use crate::processes::{Memory, memory};
 use crate::servers::Servers;
 use crate::service_process::ServiceProcess;
 
@@ -27,22 +29,39 @@ pub(crate) const PER_KEY: u64 = 2;
 /// What publishing came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
-    pub(crate) per_second: f64,
-    /// Microseconds of the service's CPU time for a row.
-    pub(crate) cpu_us: f64,
+    pub(crate) cost: Cost,
     pub(crate) memory: Memory,
+}
+
+/// The messages of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys {
+    /// How many there are.
+    pub(crate) messages: u64,
+    /// How many rows lie from one to the next: 1 if they follow each other.
+    pub(crate) step: u64,
 }
 
 /// Creates order's database and its tables; order does not run afterwards.
 pub(crate) async fn prepare(servers: &Servers, prefix: &str) -> anyhow::Result<()> {
-    let mut server = servers.connect("postgres").await?;
-    sqlx::query("CREATE DATABASE tidings_order").execute(&mut server).await?;
-    ServiceProcess::start(servers, ServiceName::Order, prefix).await?.stop().await
+    servers.create_databases([ServiceName::Order]).await?;
+    ServiceProcess::start(servers, ServiceName::Order, &Deployment::new(prefix)).await?.stop().await
 }
 
-/// Inserts so many rows for the topic of orders, two of each key, as order appends them.
+/// Inserts so many rows for the topic of orders, two of each key with all others in between.
 pub(crate) async fn insert(conn: &mut PgConnection, prefix: &str, rows: u64) -> anyhow::Result<()> {
-    let count = i64::try_from(rows - rows % PER_KEY)?;
+    let rows = rows - rows % PER_KEY;
+    insert_as(conn, prefix, rows, Keys { messages: PER_KEY, step: (rows / PER_KEY).max(1) }).await
+}
+
+/// Inserts so many rows for the topic of orders, as order appends them.
+pub(crate) async fn insert_as(
+    conn: &mut PgConnection,
+    prefix: &str,
+    rows: u64,
+    keys: Keys,
+) -> anyhow::Result<()> {
+    let count = i64::try_from(rows)?;
     let first: i64 = sqlx::query_scalar("SELECT nextval('outbox.message_ids')").fetch_one(&mut *conn).await?;
     sqlx::query("SELECT setval('outbox.message_ids', $1 + $2)")
         .bind(first)
@@ -54,11 +73,12 @@ pub(crate) async fn insert(conn: &mut PgConnection, prefix: &str, rows: u64) -> 
     sqlx::query(
         "INSERT INTO outbox.messages (id, previous_id, topic, key, sequence, value, event_id, event_type, source,
              subject, event_time, correlation_id)
-         SELECT $1 + n, CASE WHEN n >= $2 / 2 THEN $1 + n - $2 / 2 END, $3, convert_to(subject, 'UTF8'),
-             CASE WHEN n >= $2 / 2 THEN 2 ELSE 1 END, value, gen_random_uuid(), 'tidings.order.OrderPlaced', 'order',
+         SELECT $1 + n, CASE WHEN number > 0 THEN $1 + n - $5 END, $3, convert_to(subject, 'UTF8'),
+             number + 1, value, gen_random_uuid(), 'tidings.order.OrderPlaced', 'order',
              subject, now(), correlation_id
          FROM generate_series(0, $2 - 1) AS n,
-             LATERAL (SELECT lpad(to_hex($1 + n % ($2 / 2)), 32, '0')::uuid AS correlation_id) AS id,
+             LATERAL (SELECT n % ($4 * $5) / $5 AS number,
+                 lpad(to_hex($1 + n / ($4 * $5) * $5 + n % $5), 32, '0')::uuid AS correlation_id) AS id,
              LATERAL (SELECT correlation_id::text AS subject,
                  convert_to(md5(n::text || 'a') || md5(n::text || 'b') || md5(n::text || 'c') || repeat('v', 204), 'UTF8')
                      AS value) AS row",
@@ -66,6 +86,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, prefix: &str, rows: u64) -> 
     .bind(first)
     .bind(count)
     .bind(format!("{prefix}.orders"))
+    .bind(i64::try_from(keys.messages)?)
+    .bind(i64::try_from(keys.step)?)
     .execute(&mut *conn)
     .await
     .context("inserting rows into the outbox")?;
@@ -84,12 +106,17 @@ pub(crate) async fn finish(conn: &mut PgConnection) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When nothing is published for a minute.
-pub(crate) async fn publish(servers: &Servers, prefix: &str, rows: u64) -> anyhow::Result<Published> {
-    let order = ServiceProcess::spawn(servers, ServiceName::Order, prefix).await?;
+pub(crate) async fn publish(
+    servers: &Servers,
+    deployment: &Deployment,
+    rows: u64,
+) -> anyhow::Result<Published> {
+    let order = ServiceProcess::spawn(servers, ServiceName::Order, deployment).await?;
     let rows = rows - rows % PER_KEY;
     let mut connection = connect(&order).await?;
-    let first = (count(&mut connection).await?, Instant::now(), cpu_seconds(order.pid));
-    let (mut last, mut moved_at) = (first.0, Instant::now());
+    let (first, began) = (count(&mut connection).await?, Instant::now());
+    let used = Used::now(servers, &[order.pid]);
+    let (mut last, mut moved_at) = (first, Instant::now());
     while last < rows {
         sleep(LOOK_AGAIN).await;
         let now = count(&mut connection).await?;
@@ -99,17 +126,15 @@ pub(crate) async fn publish(servers: &Servers, prefix: &str, rows: u64) -> anyho
             bail!("order has published {last} of {rows} rows, and no more for {} s", STALL_TIMEOUT.as_secs());
         }
     }
-    let (counted, seconds) = ((last - first.0).max(1) as f64, first.1.elapsed().as_secs_f64());
-    let published = Published {
-        per_second: counted / seconds,
-        cpu_us: (cpu_seconds(order.pid) - first.2) * 1e6 / counted,
-        memory: memory(order.pid),
-    };
+    let cost = used.cost((last - first) as f64, began.elapsed());
+    let published = Published { cost, memory: memory(order.pid) };
+    order.check()?;
     order.stop().await?;
     Ok(published)
 }
 
-async fn connect(order: &ServiceProcess) -> anyhow::Result<Connection> {
+/// A connection to a service that may just be starting.
+pub(crate) async fn connect(order: &ServiceProcess) -> anyhow::Result<Connection> {
     let began = Instant::now();
     loop {
         match Connection::open(order.address).await {
@@ -120,14 +145,15 @@ async fn connect(order: &ServiceProcess) -> anyhow::Result<Connection> {
     }
 }
 
-async fn count(connection: &mut Connection) -> anyhow::Result<u64> {
+/// How many rows order has published.
+pub(crate) async fn count(connection: &mut Connection) -> anyhow::Result<u64> {
     let page = connection.get("/metrics").await?.unwrap_or_default();
-    Ok(published(&String::from_utf8_lossy(&page)))
+    Ok(sum(&String::from_utf8_lossy(&page), PUBLISHED, ""))
 }
 
-/// The sum of a counter's samples.
-fn published(page: &str) -> u64 {
-    let samples = page.lines().filter(|line| line.starts_with(PUBLISHED));
+/// The sum of a counter's samples that have this label.
+pub(crate) fn sum(page: &str, counter: &str, label: &str) -> u64 {
+    let samples = page.lines().filter(|line| line.starts_with(counter) && line.contains(label));
     samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
@@ -140,6 +166,7 @@ mod tests {
         let page = "# TYPE outbox_messages_published_total counter\n\
             outbox_messages_published_total{topic=\"a.orders\"} 12\n\
             outbox_messages_published_total{topic=\"b\"} 30\noutbox_stalled_partitions{topic=\"b\"} 7\n";
-        assert_eq!(published(page), 42);
+        assert_eq!(sum(page, PUBLISHED, ""), 42);
+        assert_eq!(sum(page, PUBLISHED, "topic=\"b\""), 30);
     }
 }

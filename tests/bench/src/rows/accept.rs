@@ -9,10 +9,11 @@ use tidings::output;
 use tidings::services::ServiceName;
 
 use super::{Measured, Setting};
+use crate::cost::{Cost, Used};
+use crate::deployment::Deployment;
 use crate::figures::{Figure, Goal};
 use crate::load::{Connection, Load, Orders, Placed};
 use crate::pgbench::Pgbench;
-use crate::processes::cpu_seconds;
 use crate::recorded::log::{Executed, transaction_with};
 use crate::recorded::{Recording, Script, script};
 use crate::servers::Servers;
@@ -39,12 +40,12 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     let mut measured = Measured::default();
     let mut accepted = 0.0;
     for (run, (connections, goal)) in (1..).zip([(16, 0.5), (64, 0.8)]) {
-        let (placed, cpu) = bench.order(connections, None, LINES).await?;
+        let Accepted { placed, cost } = bench.order(connections, None, LINES).await?;
         let beside = bench.pgbench(connections, None, run).await?;
         if connections == 16 {
             accepted = placed.per_second();
             measured.figures.push(
-                Figure::new("CPU of order for an order, 16 connections", "ms", cpu)
+                Figure::new("CPU of order for an order, 16 connections", "ms", cost.cpu_us / 1_000.0)
                     .goal(Goal::ValueAtMost(0.12)),
             );
         }
@@ -55,7 +56,7 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
         );
     }
     let rate = accepted / 2.0;
-    let (placed, _) = bench.order(HALF_LOAD_CONNECTIONS, Some(rate), LINES).await?;
+    let Accepted { placed, .. } = bench.order(HALF_LOAD_CONNECTIONS, Some(rate), LINES).await?;
     let beside = bench.pgbench(HALF_LOAD_CONNECTIONS, Some(rate), 3).await?;
     measured.figures.push(
         Figure::new(format!("p99 at {rate:.0} orders/s"), "ms", placed.latencies.p99_ms())
@@ -71,8 +72,61 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
 }
 
 /// The orders of a run: each with a key of its own, of a thousand customers.
-fn orders(run: &str, lines: usize) -> Orders {
+pub(super) fn orders(run: &str, lines: usize) -> Orders {
     made(run, lines, |number, line| format!("SKU-{:05}", (number + line as u64 * 7_919) % 20_000))
+}
+
+/// The orders that are placed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placing {
+    pub(crate) connections: usize,
+    /// Orders a second; as many as are answered if nothing is said.
+    pub(crate) rate: Option<f64>,
+    pub(crate) lines: usize,
+}
+
+/// What order accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) placed: Placed,
+    /// Its CPU time for an order, and that of PostgreSQL.
+    pub(crate) cost: Cost,
+}
+
+/// Orders that order alone accepts. It is started for this and ended after it: pgbench would have to share the cores with its
+/// relay.
+///
+/// # Errors
+/// When one is refused.
+pub(crate) async fn accept(
+    setting: &Setting,
+    servers: &Servers,
+    deployment: &Deployment,
+    Placing { connections, rate, lines }: Placing,
+) -> anyhow::Result<Accepted> {
+    let (deployment, traces) = deployment.with_receiver().await?;
+    let order = ServiceProcess::start(servers, ServiceName::Order, &deployment).await?;
+    let run = format!("r{}", contracts::clock::new_id().simple());
+    let load = Load {
+        addresses: vec![order.address],
+        connections,
+        rate,
+        wait_seconds: None,
+        count: NO_END,
+        duration: setting.seconds(3),
+    };
+    load.run(&orders(&format!("{run}-warm"), lines)).await?;
+    servers.checkpoint().await?;
+    let used = Used::now(servers, &[order.pid]);
+    let placed = Load { duration: setting.seconds(15), ..load }.run(&orders(&run, lines)).await?;
+    let cost = used.cost(placed.latencies.count() as f64, placed.took);
+    output::diagnostic(&format!("order: {:.0} orders/s on {connections} connections", placed.per_second()));
+    order.check()?;
+    order.stop().await?;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
+    Ok(Accepted { placed, cost })
 }
 
 /// Both sides of the row.
@@ -83,35 +137,14 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// What order accepts, and the milliseconds of its CPU time for each. It is started for this and ended after it: pgbench
-    /// would have to share the cores with its relay.
     pub(crate) async fn order(
         &self,
         connections: usize,
         rate: Option<f64>,
         lines: usize,
-    ) -> anyhow::Result<(Placed, f64)> {
-        let order = ServiceProcess::start(self.servers, ServiceName::Order, PREFIX).await?;
-        let run = format!("r{}", contracts::clock::new_id().simple());
-        let load = Load {
-            address: order.address,
-            connections,
-            rate,
-            count: NO_END,
-            duration: self.setting.seconds(3),
-        };
-        load.run(&orders(&format!("{run}-warm"), lines)).await?;
-        self.servers.checkpoint().await?;
-        let before = cpu_seconds(order.pid);
-        let placed = Load { duration: self.setting.seconds(15), ..load }.run(&orders(&run, lines)).await?;
-        let cpu_ms = (cpu_seconds(order.pid) - before) * 1_000.0;
-        output::diagnostic(&format!(
-            "order: {:.0} orders/s on {connections} connections",
-            placed.per_second()
-        ));
-        order.stop().await?;
-        let count = placed.latencies.count().max(1) as f64;
-        Ok((placed, cpu_ms / count))
+    ) -> anyhow::Result<Accepted> {
+        accept(self.setting, self.servers, &Deployment::new(PREFIX), Placing { connections, rate, lines })
+            .await
     }
 
     pub(crate) async fn pgbench(
@@ -145,15 +178,15 @@ impl Bench<'_> {
 /// Records what order runs for an order of so many lines, on a database that is empty otherwise, and leaves a copy of it for
 /// pgbench.
 pub(crate) async fn record(servers: &Servers, lines: usize) -> anyhow::Result<Script> {
+    servers.create_databases([ServiceName::Order]).await?;
     let mut server = servers.connect("postgres").await?;
-    sqlx::query("CREATE DATABASE tidings_order").execute(&mut server).await?;
     // Creates the tables; what it logs is not looked at.
-    ServiceProcess::start(servers, ServiceName::Order, PREFIX).await?.stop().await?;
+    ServiceProcess::start(servers, ServiceName::Order, &Deployment::new(PREFIX)).await?.stop().await?;
     sqlx::query("CREATE DATABASE bench_pgbench TEMPLATE tidings_order").execute(&mut server).await?;
     sqlx::query("ALTER DATABASE tidings_order SET log_min_duration_statement = 0")
         .execute(&mut server)
         .await?;
-    let order = ServiceProcess::start(servers, ServiceName::Order, PREFIX).await?;
+    let order = ServiceProcess::start(servers, ServiceName::Order, &Deployment::new(PREFIX)).await?;
     // The first ones meet what is prepared once; then two are recorded.
     let run = format!("p{}", contracts::clock::new_id().simple());
     let mut connection = Connection::open(order.address).await?;

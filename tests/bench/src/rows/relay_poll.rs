@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use tidings::output;
 
 use super::{Measured, Setting};
+use crate::deployment::Deployment;
 use crate::figures::{Figure, Goal};
 use crate::peer_relay::{self, Peer};
 use crate::raw_producer;
@@ -17,7 +18,7 @@ pub(super) const BESIDE: &str = "librdkafka with the settings of the bus, in the
     memory; and Debezium Server with its outbox router (deploy/debezium), which gets as many such rows by logical replication, \
     twice with one process: the second time, when it is warm, counts.";
 
-pub(crate) const PREFIX: &str = "bench-relay";
+const PREFIX: &str = "bench-relay";
 const ROWS: u64 = 300_000;
 const FINISHED: u64 = 900_000;
 /// What the relay has been seen to do of raw librdkafka, and is not to lose again.
@@ -25,26 +26,27 @@ const LEAST_OF_RAW: f64 = 0.13;
 
 pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<Measured> {
     let rows = setting.scaled(ROWS);
+    let deployment = Deployment::new(PREFIX);
     waiting_rows::prepare(servers, PREFIX).await?;
-    let first = once(servers, rows).await?;
+    let first = once(servers, &deployment, rows).await?;
     let mut conn = servers.connect("tidings_order").await?;
     waiting_rows::insert(&mut conn, PREFIX, setting.scaled(FINISHED) - rows).await?;
     waiting_rows::finish(&mut conn).await?;
-    let mut slowest = once(servers, rows).await?;
-    let again = once(servers, rows).await?;
-    if again.per_second < slowest.per_second {
+    let mut slowest = once(servers, &deployment, rows).await?;
+    let again = once(servers, &deployment, rows).await?;
+    if again.cost.per_second < slowest.cost.per_second {
         slowest = again;
     }
     let raw = raw(servers, rows).await?;
     let peer = peer_relay::measure(servers, &format!("{PREFIX}-debezium"), rows).await?;
     let mut figures = vec![
-        Figure::new("published", "rows/s", first.per_second)
+        Figure::new("published", "rows/s", first.cost.per_second)
             .beside("librdkafka", raw.per_second)
             .goal(Goal::RatioAtLeast(LEAST_OF_RAW)),
-        Figure::new("published, 900,000 finished rows", "rows/s", slowest.per_second)
-            .beside("without them", first.per_second)
+        Figure::new("published, 900,000 finished rows", "rows/s", slowest.cost.per_second)
+            .beside("without them", first.cost.per_second)
             .goal(Goal::RatioAtLeast(0.9)),
-        Figure::new("CPU of order for a row", "us", first.cpu_us).beside("librdkafka", raw.cpu_us),
+        Figure::new("CPU of order for a row", "us", first.cost.cpu_us).beside("librdkafka", raw.cpu_us),
         Figure::new("memory of order", "MB", first.memory.rss_mb),
         Figure::new("anonymous memory of order", "MB", first.memory.anonymous_mb),
     ];
@@ -61,22 +63,26 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
 
 fn beside(peer: &Peer, relay: &Published) -> [Figure; 3] {
     [
-        Figure::new("published, beside another relay", "rows/s", relay.per_second)
+        Figure::new("published, beside another relay", "rows/s", relay.cost.per_second)
             .beside(&peer.name, peer.per_second)
             .goal(Goal::RatioAtLeast(1.0)),
-        Figure::new("CPU for a row, beside another relay", "us", relay.cpu_us)
+        Figure::new("CPU for a row, beside another relay", "us", relay.cost.cpu_us)
             .beside(&peer.name, peer.cpu_us),
         Figure::new("memory, beside another relay", "MB", relay.memory.rss_mb)
             .beside(&peer.name, peer.memory.rss_mb),
     ]
 }
 
-pub(crate) async fn once(servers: &Servers, rows: u64) -> anyhow::Result<Published> {
+/// Publishes so many rows, which are inserted before.
+///
+/// # Errors
+/// When nothing is published for a minute.
+pub(crate) async fn once(servers: &Servers, deployment: &Deployment, rows: u64) -> anyhow::Result<Published> {
     let mut conn = servers.connect("tidings_order").await?;
-    waiting_rows::insert(&mut conn, PREFIX, rows).await?;
+    waiting_rows::insert(&mut conn, deployment.prefix(), rows).await?;
     servers.checkpoint().await?;
-    let published = waiting_rows::publish(servers, PREFIX, rows).await?;
-    output::diagnostic(&format!("relay: {:.0} rows/s", published.per_second));
+    let published = waiting_rows::publish(servers, deployment, rows).await?;
+    output::diagnostic(&format!("relay: {:.0} rows/s", published.cost.per_second));
     Ok(published)
 }
 

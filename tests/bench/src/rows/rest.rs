@@ -7,6 +7,7 @@ use tidings::services::ServiceName;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Measured, Setting};
+use crate::deployment::Deployment;
 use crate::figures::{Figure, Goal};
 use crate::latencies::Latencies;
 use crate::load::Connection;
@@ -86,7 +87,7 @@ async fn ready(servers: &Servers) -> anyhow::Result<Latencies> {
     let mut us = Vec::new();
     for service in ServiceName::ALL {
         for _ in 0..STARTS {
-            let started = ServiceProcess::start(servers, service, PREFIX).await?;
+            let started = ServiceProcess::start(servers, service, &Deployment::new(PREFIX)).await?;
             output::diagnostic(&format!("{service} was ready after {} ms", started.ready_after.as_millis()));
             us.push(u64::try_from(started.ready_after.as_micros()).unwrap_or(u64::MAX));
             started.stop().await?;

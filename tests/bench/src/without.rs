@@ -1,0 +1,70 @@
+//! Binaries of the services without one of their mechanisms, which `tests/bench/without/build` makes of patches.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::scenario::Measured;
+
+/// A mechanism, and what its absence is measured with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mechanism {
+    /// The name of its patch.
+    pub(crate) name: &'static str,
+    /// What is measured with it and without it.
+    pub(crate) measured: Measured,
+    /// Whether the messages of a key follow each other in the outbox, instead of all others lying between them.
+    pub(crate) in_bursts: bool,
+}
+
+/// The mechanisms of the price list. Tracing, the last of it, has a setting.
+pub(crate) const MECHANISMS: [Mechanism; 7] = [
+    Mechanism::new("inbox-insert", Measured::Apply),
+    Mechanism::new("position-lock", Measured::Apply),
+    Mechanism::new("finishing", Measured::Relay),
+    Mechanism::new("contiguity", Measured::Relay),
+    Mechanism::new("key-in-flight", Measured::Relay),
+    Mechanism { in_bursts: true, ..Mechanism::new("key-in-flight", Measured::Relay) },
+    Mechanism::new("idempotency-key", Measured::Accept),
+];
+
+/// The check that a topic has as many partitions as the code says: without it, they can be varied.
+pub(crate) const PARTITION_COUNT: &str = "partition-count";
+
+impl Mechanism {
+    const fn new(name: &'static str, measured: Measured) -> Self {
+        Self { name, measured, in_bursts: false }
+    }
+}
+
+/// The folder of the binaries without this mechanism.
+///
+/// # Errors
+/// When they were not built.
+pub(crate) fn binaries(name: &str) -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = root.join("target/without").join(name).join("image");
+    folder.canonicalize().with_context(|| {
+        format!("binaries without {name} are missing: tests/bench/without/build {name}, which takes minutes")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_mechanism_has_a_patch_and_each_patch_is_measured() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("without");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let patches: BTreeSet<String> = files
+            .filter(|file| file.extension().is_some_and(|extension| extension == "patch"))
+            .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let names = MECHANISMS.map(|mechanism| mechanism.name).into_iter().chain([PARTITION_COUNT]);
+        assert_eq!(patches, names.map(str::to_owned).collect());
+        assert!(binaries("nothing").is_err());
+    }
+}
