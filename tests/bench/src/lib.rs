@@ -25,4 +25,5 @@ mod system;
 mod topics;
 mod waiting_events;
 mod waiting_rows;
+mod watermill;
 mod without;

@@ -10,17 +10,21 @@ use crate::peer_relay::{self, Peer};
 use crate::raw_producer;
 use crate::servers::Servers;
 use crate::waiting_rows::{self, Published};
+use crate::watermill;
 
 pub(super) const NAME: &str = "relay-poll";
 pub(super) const MEASURES: &str = "300,000 waiting rows of 300 B, two of each key, published by the polling relay of order, counted from \
     its first count on; also on a table with 900,000 finished rows, twice, of which the slower run counts.";
 pub(super) const BESIDE: &str = "librdkafka with the settings of the bus, in the same run, fed with the same records from \
     memory; and Debezium Server with its outbox router (deploy/debezium), which gets as many such rows by logical replication, \
-    twice with one process: the second time, when it is warm, counts.";
+    twice with one process: the second time, when it is warm, counts; and the forwarder of Watermill, which polls a table of its own \
+    for 20,000 messages.";
 
 const PREFIX: &str = "bench-relay";
 const ROWS: u64 = 300_000;
 const FINISHED: u64 = 900_000;
+/// It takes about as long for them.
+const WATERMILL_ROWS: u64 = 20_000;
 /// What the relay has been seen to do of raw librdkafka, and is not to lose again.
 const LEAST_OF_RAW: f64 = 0.13;
 
@@ -39,6 +43,8 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     }
     let raw = raw(servers, rows).await?;
     let peer = peer_relay::measure(servers, &format!("{PREFIX}-debezium"), rows).await?;
+    let topic = format!("{PREFIX}-watermill");
+    let watermill = watermill::measure(servers, &topic, setting.scaled(WATERMILL_ROWS)).await?;
     let mut figures = vec![
         Figure::new("published", "rows/s", first.cost.per_second)
             .beside("librdkafka", raw.per_second)
@@ -57,6 +63,18 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
             "The first {rows} rows of a process of {}: {:.0} rows/s.",
             peer.name, peer.cold_per_second
         ));
+    }
+    if let Some(watermill) = watermill {
+        let name = format!("Watermill {}", watermill.version);
+        figures.extend([
+            Figure::new("published, beside a relay of Go", "rows/s", first.cost.per_second)
+                .beside(&name, watermill.per_second)
+                .goal(Goal::RatioAtLeast(20.0)),
+            Figure::new("CPU for a row, beside a relay of Go", "us", first.cost.cpu_us)
+                .beside(&name, watermill.cpu_us),
+            Figure::new("memory, beside a relay of Go", "MB", first.memory.rss_mb)
+                .beside(&name, watermill.rss_mb),
+        ]);
     }
     Ok(Measured { figures, notes })
 }
