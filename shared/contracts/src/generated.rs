@@ -6,6 +6,9 @@ pub mod payment;
 pub mod reservation;
 pub mod stock;
 
+use std::io::Read;
+
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -234,6 +237,30 @@ impl AnyEvent {
                 Some(apache_avro::from_value(value).map(Self::StockLevelRestored))
             }
             stock::StockReplenished::TYPE => Some(apache_avro::from_value(value).map(Self::StockReplenished)),
+            _ => None,
+        }
+    }
+
+    /// The event of this type that these bytes hold, which were written with the type's newest schema; `None` when the
+    /// type is not one of ours.
+    pub(crate) fn from_bytes(
+        event_type: &str,
+        reader: &GenericDatumReader<'_>,
+        bytes: &mut impl Read,
+    ) -> Option<Result<Self, apache_avro::Error>> {
+        match event_type {
+            order::OrderCancelled::TYPE => Some(reader.read_deser(bytes).map(Self::OrderCancelled)),
+            order::OrderConfirmed::TYPE => Some(reader.read_deser(bytes).map(Self::OrderConfirmed)),
+            order::OrderPlaced::TYPE => Some(reader.read_deser(bytes).map(Self::OrderPlaced)),
+            payment::PaymentCompleted::TYPE => Some(reader.read_deser(bytes).map(Self::PaymentCompleted)),
+            payment::PaymentDeclined::TYPE => Some(reader.read_deser(bytes).map(Self::PaymentDeclined)),
+            payment::PaymentRefunded::TYPE => Some(reader.read_deser(bytes).map(Self::PaymentRefunded)),
+            reservation::StockRejected::TYPE => Some(reader.read_deser(bytes).map(Self::StockRejected)),
+            reservation::StockReleased::TYPE => Some(reader.read_deser(bytes).map(Self::StockReleased)),
+            reservation::StockReserved::TYPE => Some(reader.read_deser(bytes).map(Self::StockReserved)),
+            stock::StockLevelLow::TYPE => Some(reader.read_deser(bytes).map(Self::StockLevelLow)),
+            stock::StockLevelRestored::TYPE => Some(reader.read_deser(bytes).map(Self::StockLevelRestored)),
+            stock::StockReplenished::TYPE => Some(reader.read_deser(bytes).map(Self::StockReplenished)),
             _ => None,
         }
     }

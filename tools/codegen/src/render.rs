@@ -91,6 +91,9 @@ pub(crate) fn root(catalogue: &Catalogue) -> String {
         let _ = writeln!(out, "pub mod {module};");
     }
     out += "
+        use std::io::Read;
+
+        use apache_avro::reader::datum::GenericDatumReader;
         use apache_avro::types::Value;
         use chrono::{DateTime, Utc};
         use serde::Serialize;
@@ -141,6 +144,19 @@ pub(crate) fn root(catalogue: &Catalogue) -> String {
             out,
             "{module}::{event}::TYPE => Some(apache_avro::from_value(value).map(Self::{event})),"
         );
+    }
+    out += "_ => None, } }
+
+        /// The event of this type that these bytes hold, which were written with the type's newest schema; `None` when the
+        /// type is not one of ours.
+        pub(crate) fn from_bytes(
+            event_type: &str,
+            reader: &GenericDatumReader<'_>,
+            bytes: &mut impl Read,
+        ) -> Option<Result<Self, apache_avro::Error>> {
+            match event_type {";
+    for (module, event) in &events {
+        let _ = write!(out, "{module}::{event}::TYPE => Some(reader.read_deser(bytes).map(Self::{event})),");
     }
     out += "_ => None, } } }
 

@@ -24,13 +24,22 @@ pub(crate) enum BodyError {
 pub(crate) fn reader(schema: &Schema) -> Result<GenericDatumReader<'_>, apache_avro::Error> {
     // Takes effect once per process, so it stands where every decode passes first.
     apache_avro::util::max_allocation_bytes(MAX_ALLOCATION_BYTES);
-    GenericDatumReader::builder(schema).build()
+    // Human-readable, because UUIDs stand as text in the schemas.
+    GenericDatumReader::builder(schema).human_readable(true).build()
 }
 
 /// The value that all of `bytes` are.
 pub(crate) fn read(reader: &GenericDatumReader<'_>, bytes: &[u8]) -> Result<Value, BodyError> {
+    read_all(bytes, |body| reader.read_value(body))
+}
+
+/// What `read` makes of `bytes`, if it takes all of them.
+pub(crate) fn read_all<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&mut Body<'_>) -> Result<T, apache_avro::Error>,
+) -> Result<T, BodyError> {
     let mut body = Body { rest: bytes, overrun: false };
-    let value = reader.read_value(&mut body);
+    let value = read(&mut body);
     // Checked before the result: Avro's reader takes the end of the input within a string or union for a null.
     if body.overrun {
         return Err(BodyError::Truncated);
@@ -42,7 +51,7 @@ pub(crate) fn read(reader: &GenericDatumReader<'_>, bytes: &[u8]) -> Result<Valu
 }
 
 /// The bytes of a value, which remember whether more was asked for than they are.
-struct Body<'a> {
+pub(crate) struct Body<'a> {
     rest: &'a [u8],
     overrun: bool,
 }

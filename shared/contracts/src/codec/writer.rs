@@ -78,23 +78,41 @@ impl EventReader {
 
     /// The event in `body`, resolved to the newest version of its schema.
     pub(super) fn read(&self, body: &[u8]) -> Result<AnyEvent, DecodeError> {
+        if self.is_newest { self.read_newest(body) } else { self.read_resolved(body) }
+    }
+
+    /// Without a tree of values in between.
+    fn read_newest(&self, body: &[u8]) -> Result<AnyEvent, DecodeError> {
         let event_type = self.newest.event_type;
-        let malformed = |detail| DecodeError::Malformed { event_type: event_type.to_owned(), detail };
-        let mut value = body::read(&self.reader, body).map_err(|error| match error {
-            BodyError::Truncated => DecodeError::Truncated { event_type: event_type.to_owned() },
-            BodyError::Leftover(count) => DecodeError::Leftover { event_type: event_type.to_owned(), count },
-            BodyError::Malformed(error) => malformed(brief(&error)),
-        })?;
-        if !self.is_newest {
-            // Avro's words would repeat the value itself, which may hold personal data.
-            value = value
-                .resolve_with_names(self.newest.schema, self.newest.names.get_names())
-                .map_err(|_| malformed("it does not resolve to the newest version".to_owned()))?;
+        let read =
+            |body: &mut body::Body<'_>| AnyEvent::from_bytes(event_type, &self.reader, body).transpose();
+        let event = body::read_all(body, read).map_err(|error| self.fault(error))?;
+        event.ok_or_else(|| self.malformed("no Rust type is known".to_owned()))
+    }
+
+    fn read_resolved(&self, body: &[u8]) -> Result<AnyEvent, DecodeError> {
+        let value = body::read(&self.reader, body).map_err(|error| self.fault(error))?;
+        // Avro's words would repeat the value itself, which may hold personal data.
+        let value = value
+            .resolve_with_names(self.newest.schema, self.newest.names.get_names())
+            .map_err(|_| self.malformed("it does not resolve to the newest version".to_owned()))?;
+        match AnyEvent::from_avro(self.newest.event_type, &value) {
+            Some(event) => event.map_err(|error| self.malformed(brief(&error))),
+            None => Err(self.malformed("no Rust type is known".to_owned())),
         }
-        match AnyEvent::from_avro(event_type, &value) {
-            Some(event) => event.map_err(|error| malformed(brief(&error))),
-            None => Err(malformed("no Rust type is known".to_owned())),
+    }
+
+    fn fault(&self, error: BodyError) -> DecodeError {
+        let event_type = self.newest.event_type.to_owned();
+        match error {
+            BodyError::Truncated => DecodeError::Truncated { event_type },
+            BodyError::Leftover(count) => DecodeError::Leftover { event_type, count },
+            BodyError::Malformed(error) => self.malformed(brief(&error)),
         }
+    }
+
+    fn malformed(&self, detail: String) -> DecodeError {
+        DecodeError::Malformed { event_type: self.newest.event_type.to_owned(), detail }
     }
 }
 
