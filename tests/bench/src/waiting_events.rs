@@ -71,7 +71,8 @@ pub(crate) async fn prepare(
     order.stop().await
 }
 
-/// Applies them with a copy of the prepared database, whose inbox has so many rows more. The time runs from the first event.
+/// Applies them with a copy of the prepared database, whose inbox has so many rows more. The time runs from the last look that saw
+/// none of them applied.
 ///
 /// # Errors
 /// When none is applied for a minute.
@@ -95,14 +96,17 @@ pub(crate) async fn apply(
         connections.push(waiting_rows::connect(member).await?);
     }
     let pids: Vec<u32> = members.iter().map(|member| member.pid).collect();
-    let mut first = None;
+    let (mut began, mut used) = (Instant::now(), Used::now(servers, &pids));
     let (mut last, mut moved_at) = (0, Instant::now());
     while last < count {
         sleep(LOOK_AGAIN).await;
+        let (looked_at, used_until) = (Instant::now(), Used::now(servers, &pids));
         let now = applied(&mut connections).await?;
+        if now == 0 {
+            (began, used) = (looked_at, used_until);
+        }
         if now > last {
             (last, moved_at) = (now, Instant::now());
-            first.get_or_insert_with(|| (now, moved_at, Used::now(servers, &pids)));
         } else if moved_at.elapsed() >= STALL_TIMEOUT {
             bail!(
                 "inventory has applied {last} of {count} events, and no more for {} s",
@@ -110,8 +114,7 @@ pub(crate) async fn apply(
             );
         }
     }
-    let (already, since, used) = first.context("no event was asked for")?;
-    let cost = used.cost((last - already) as f64, moved_at - since);
+    let cost = used.cost(last as f64, moved_at - began);
     for member in members {
         member.check()?;
         member.stop().await?;

@@ -4,7 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::scenario::Measured;
+/// What a mechanism is measured with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Waiting events applied by inventory alone.
+    Apply,
+    /// Waiting rows published by order's relay.
+    Relay,
+    /// Orders accepted by order alone.
+    Accept,
+}
 
 /// A mechanism, and what its absence is measured with.
 #[derive(Clone, Copy, Debug)]
@@ -12,28 +21,28 @@ pub(crate) struct Mechanism {
     /// The name of its patch.
     pub(crate) name: &'static str,
     /// What is measured with it and without it.
-    pub(crate) measured: Measured,
+    pub(crate) kind: Kind,
     /// Whether the messages of a key follow each other in the outbox, instead of all others lying between them.
     pub(crate) in_bursts: bool,
 }
 
 /// The mechanisms of the price list. Tracing, the last of it, has a setting.
 pub(crate) const MECHANISMS: [Mechanism; 7] = [
-    Mechanism::new("inbox-insert", Measured::Apply),
-    Mechanism::new("position-lock", Measured::Apply),
-    Mechanism::new("finishing", Measured::Relay),
-    Mechanism::new("contiguity", Measured::Relay),
-    Mechanism::new("key-in-flight", Measured::Relay),
-    Mechanism { in_bursts: true, ..Mechanism::new("key-in-flight", Measured::Relay) },
-    Mechanism::new("idempotency-key", Measured::Accept),
+    Mechanism::new("inbox-insert", Kind::Apply),
+    Mechanism::new("position-lock", Kind::Apply),
+    Mechanism::new("finishing", Kind::Relay),
+    Mechanism::new("contiguity", Kind::Relay),
+    Mechanism::new("key-in-flight", Kind::Relay),
+    Mechanism { in_bursts: true, ..Mechanism::new("key-in-flight", Kind::Relay) },
+    Mechanism::new("idempotency-key", Kind::Accept),
 ];
 
 /// The check that a topic has as many partitions as the code says: without it, they can be varied.
 pub(crate) const PARTITION_COUNT: &str = "partition-count";
 
 impl Mechanism {
-    const fn new(name: &'static str, measured: Measured) -> Self {
-        Self { name, measured, in_bursts: false }
+    const fn new(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, in_bursts: false }
     }
 }
 

@@ -10,12 +10,11 @@ use crate::cost::Cost;
 use crate::deployment::Deployment;
 use crate::figures::Figure;
 use crate::load::Orders;
-use crate::scenario::Measured as Kind;
 use crate::servers::Servers;
 use crate::system::made;
 use crate::waiting_events;
 use crate::waiting_rows::{self, Keys, PER_KEY};
-use crate::without::{MECHANISMS, binaries};
+use crate::without::{Kind, MECHANISMS, binaries};
 
 pub(super) const NAME: &str = "price";
 pub(super) const MEASURES: &str = "The services with all mechanisms of their guarantees: 20,000 waiting events of orders of 3 lines applied by \
@@ -36,7 +35,7 @@ pub(super) async fn run(setting: &Setting) -> anyhow::Result<Measured> {
     let mut measured = Measured::default();
     for kind in [Kind::Apply, Kind::Relay, Kind::Accept] {
         let bench = Bench::prepare(setting, kind).await?;
-        for mechanism in MECHANISMS.iter().filter(|mechanism| mechanism.measured == kind) {
+        for mechanism in MECHANISMS.iter().filter(|mechanism| mechanism.kind == kind) {
             let without = match binaries(mechanism.name) {
                 Ok(folder) => bench.deployment().binaries(folder),
                 Err(error) => {
@@ -80,7 +79,7 @@ impl<'a> Bench<'a> {
                 let (deployment, count) = (bench.deployment(), setting.scaled(EVENTS));
                 waiting_events::prepare(&bench.servers, &deployment, skus, &orders(), count).await?;
             }
-            _ => waiting_rows::prepare(&bench.servers, &bench.prefix).await?,
+            Kind::Relay | Kind::Accept => waiting_rows::prepare(&bench.servers, &bench.prefix).await?,
         }
         Ok(bench)
     }
@@ -110,7 +109,7 @@ impl<'a> Bench<'a> {
         let (done, unit) = match self.kind {
             Kind::Relay => ("published", "rows/s"),
             Kind::Accept => ("accepted", "orders/s"),
-            _ => ("applied", "events/s"),
+            Kind::Apply => ("applied", "events/s"),
         };
         let cpu_us = |cost: Cost| cost.cpu_us + cost.postgres_us;
         Ok([
@@ -130,7 +129,7 @@ impl<'a> Bench<'a> {
                 let Accepted { cost, .. } = accept(setting, servers, deployment, placing).await?;
                 Ok(cost)
             }
-            _ => waiting_events::apply(servers, deployment, 0, setting.scaled(EVENTS)).await,
+            Kind::Apply => waiting_events::apply(servers, deployment, 0, setting.scaled(EVENTS)).await,
         }
     }
 
