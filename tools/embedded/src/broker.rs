@@ -259,6 +259,10 @@ impl Bus for EmbeddedBus {
         self.kafka.watermarks(partition).await
     }
 
+    async fn all_watermarks(&self, partitions: &[TopicPartition]) -> Vec<Result<Watermarks, BusError>> {
+        self.kafka.all_watermarks(partitions).await
+    }
+
     async fn committed_offsets(
         &self,
         group: &str,
