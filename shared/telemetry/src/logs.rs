@@ -7,7 +7,7 @@ use std::sync::Arc;
 use opentelemetry::trace::TraceContextExt;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{EnvFilter, dynamic_filter_fn};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, dynamic_filter_fn};
 use tracing_subscriber::fmt::format::{Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -28,9 +28,12 @@ where
     // Evaluated per line. A filter whose answer is kept per call site would not be: then whoever merely asks
     // whether a level is enabled (sqlx does, for each statement) leaves its "no" behind for the thread's next line,
     // which is lost (tokio-rs/tracing, per-layer filters).
+    // What the filter takes nowhere is not even asked: without this bound, every trace and debug line of every crate would be.
+    let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
     let filter = dynamic_filter_fn(move |metadata, context| {
         filter.enabled(metadata, context.clone()) && log_limiter.lets_through(metadata)
-    });
+    })
+    .with_max_level_hint(most);
     match format {
         LogFormat::Text => {
             let format = WithTrace(tracing_subscriber::fmt::format().with_target(false));
@@ -83,4 +86,25 @@ where
     })?;
     let span = context.span();
     span.span_context().is_valid().then(|| span.span_context().trace_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+
+    use super::*;
+
+    #[test]
+    fn no_line_is_looked_at_of_a_level_that_the_filter_takes_nowhere() {
+        for (filter, most) in [
+            ("info,sqlx=warn,librdkafka=error", LevelFilter::INFO),
+            ("warn,sqlx=debug", LevelFilter::DEBUG),
+            ("off", LevelFilter::OFF),
+        ] {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let layer = layer::<Registry>(format, EnvFilter::new(filter), Arc::default());
+                assert_eq!(layer.max_level_hint(), Some(most), "{filter}");
+            }
+        }
+    }
 }
