@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 mod hot;
+mod hot_designs;
 mod idle;
 mod price;
 pub(crate) mod relay_poll;
@@ -23,6 +24,7 @@ pub(crate) enum Row {
     RelayPoll,
     Whole,
     Hot,
+    HotDesigns,
     Idle,
     Rest,
     Wait,
@@ -51,11 +53,12 @@ pub(crate) struct Measured {
 
 impl Row {
     /// In the order in which they run.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Accept,
         Self::RelayPoll,
         Self::Whole,
         Self::Hot,
+        Self::HotDesigns,
         Self::Idle,
         Self::Rest,
         Self::Wait,
@@ -74,6 +77,7 @@ impl Row {
             Self::RelayPoll => relay_poll::NAME,
             Self::Whole => whole::NAME,
             Self::Hot => hot::NAME,
+            Self::HotDesigns => hot_designs::NAME,
             Self::Idle => idle::NAME,
             Self::Rest => rest::NAME,
             Self::Wait => wait::NAME,
@@ -88,6 +92,7 @@ impl Row {
             Self::RelayPoll => relay_poll::MEASURES,
             Self::Whole => whole::MEASURES,
             Self::Hot => hot::MEASURES,
+            Self::HotDesigns => hot_designs::MEASURES,
             Self::Idle => idle::MEASURES,
             Self::Rest => rest::MEASURES,
             Self::Wait => wait::MEASURES,
@@ -102,6 +107,7 @@ impl Row {
             Self::RelayPoll => relay_poll::BESIDE,
             Self::Whole => whole::BESIDE,
             Self::Hot => hot::BESIDE,
+            Self::HotDesigns => hot_designs::BESIDE,
             Self::Idle => idle::BESIDE,
             Self::Rest => rest::BESIDE,
             Self::Wait => wait::BESIDE,
@@ -116,6 +122,7 @@ impl Row {
             Self::RelayPoll => relay_poll::run(setting, servers).await,
             Self::Whole => whole::run(setting, servers).await,
             Self::Hot => hot::run(setting, servers).await,
+            Self::HotDesigns => hot_designs::run(setting, servers).await,
             Self::Idle => idle::run(setting, servers).await,
             Self::Rest => rest::run(setting, servers).await,
             Self::Wait => wait::run(setting, servers).await,
