@@ -30,7 +30,7 @@ pub(super) async fn lock(
         return Ok(Locked::default());
     }
     let skus: Vec<&str> = skus.iter().copied().collect();
-    let rows: Vec<AlertRow> = sqlx::query_as(
+    let mut rows: Vec<AlertRow> = sqlx::query_as(
         "WITH inserted AS (
              INSERT INTO stock_alerts (generation, sku)
              SELECT $1, n.sku FROM unnest($2::text[]) AS n (sku) ORDER BY n.sku
@@ -52,18 +52,16 @@ pub(super) async fn lock(
     .await?;
     let inserted: Vec<String> =
         rows.iter().filter(|row| row.is_inserted).map(|row| row.sku.clone()).collect();
-    let rows = if rows.len() == skus.len() {
-        rows
-    } else {
-        sqlx::query_as(
+    if rows.len() < skus.len() {
+        rows = sqlx::query_as(
             "SELECT sku, sequence, available, threshold, raised_at, times_raised, false AS is_inserted
              FROM stock_alerts WHERE generation = $1 AND sku = ANY($2) ORDER BY sku FOR UPDATE",
         )
         .bind(generation)
         .bind(&skus)
         .fetch_all(conn)
-        .await?
-    };
+        .await?;
+    }
     let alert = |row: AlertRow| {
         let AlertRow { sku, sequence, available, threshold, raised_at, times_raised, is_inserted: _ } = row;
         (sku, Alert { sequence, available, threshold, raised_at, times_raised })

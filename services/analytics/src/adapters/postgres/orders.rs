@@ -60,9 +60,7 @@ impl OrderRow {
     }
 }
 
-/// Inserts the rows of unknown orders, and locks all of these, sorted. By one statement where each of them is one of the
-/// two: a row that another transaction has inserted and committed meanwhile is neither, and then the first statement locks no
-/// row that was there, so that all are locked in one order by the second.
+/// Inserts the rows of unknown orders, and locks all of these, sorted (docs/adr/0007).
 pub(super) async fn lock(
     conn: &mut PgConnection,
     generation: i32,
@@ -72,7 +70,7 @@ pub(super) async fn lock(
         return Ok(Locked::default());
     }
     let order_ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-    let rows: Vec<OrderRow> = sqlx::query_as(
+    let mut rows: Vec<OrderRow> = sqlx::query_as(
         "WITH inserted AS (
              INSERT INTO orders (generation, order_id)
              SELECT $1, n.order_id FROM unnest($2::uuid[]) AS n (order_id) ORDER BY n.order_id
@@ -92,12 +90,9 @@ pub(super) async fn lock(
     .bind(&order_ids)
     .fetch_all(&mut *conn)
     .await?;
-    let inserted: Vec<OrderId> =
-        rows.iter().filter(|row| row.is_inserted).map(|row| OrderId(row.order_id)).collect();
-    let rows = if rows.len() == order_ids.len() {
-        rows
-    } else {
-        sqlx::query_as(
+    let inserted: Vec<Uuid> = rows.iter().filter(|row| row.is_inserted).map(|row| row.order_id).collect();
+    if rows.len() < order_ids.len() {
+        rows = sqlx::query_as(
             "SELECT order_id, status, reserved, paid, currency, lines, placed_at, confirmed_at, reason,
                  false AS is_inserted
              FROM orders WHERE generation = $1 AND order_id = ANY($2) ORDER BY order_id FOR UPDATE",
@@ -105,10 +100,10 @@ pub(super) async fn lock(
         .bind(generation)
         .bind(&order_ids)
         .fetch_all(conn)
-        .await?
-    };
+        .await?;
+    }
     let rows = rows.into_iter().map(OrderRow::progress).collect::<Result<Vec<_>, _>>()?;
-    Ok(Locked::new(rows).with_inserted(inserted))
+    Ok(Locked::new(rows).with_inserted(inserted.into_iter().map(OrderId)))
 }
 
 /// Deletes the rows of orders of which no event was accepted.

@@ -57,15 +57,13 @@ impl ReservationRow {
     }
 }
 
-/// Inserts the rows of unknown orders, and locks all of these, sorted. By one statement where each of them is one of the
-/// two: a row that another transaction has inserted and committed meanwhile is neither, and then the first statement locks no
-/// row that was there, so that all are locked in one order by the second.
+/// Inserts the rows of unknown orders, and locks all of these, sorted (docs/adr/0007).
 pub(super) async fn lock(
     conn: &mut PgConnection,
     order_ids: &BTreeSet<OrderId>,
 ) -> Result<Locked<OrderId, Row<Reservation>>, sqlx::Error> {
     let order_ids: Vec<Uuid> = order_ids.iter().map(|id| id.0).collect();
-    let rows: Vec<ReservationRow> = sqlx::query_as(
+    let mut rows: Vec<ReservationRow> = sqlx::query_as(
         "WITH inserted AS (
              INSERT INTO reservations (order_id, reservation_id)
              SELECT n.order_id, n.reservation_id FROM unnest($1::uuid[], $2::uuid[]) AS n (order_id, reservation_id)
@@ -86,21 +84,18 @@ pub(super) async fn lock(
     .bind(order_ids.iter().map(|_| clock::new_id()).collect::<Vec<_>>())
     .fetch_all(&mut *conn)
     .await?;
-    let inserted: Vec<OrderId> =
-        rows.iter().filter(|row| row.is_inserted).map(|row| OrderId(row.order_id)).collect();
-    let rows = if rows.len() == order_ids.len() {
-        rows
-    } else {
-        sqlx::query_as(
+    let inserted: Vec<Uuid> = rows.iter().filter(|row| row.is_inserted).map(|row| row.order_id).collect();
+    if rows.len() < order_ids.len() {
+        rows = sqlx::query_as(
             "SELECT order_id, reservation_id, state, lines, last_sequence, last_message_id, false AS is_inserted
              FROM reservations WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
         )
         .bind(&order_ids)
         .fetch_all(conn)
-        .await?
-    };
+        .await?;
+    }
     let rows = rows.into_iter().map(ReservationRow::locked).collect::<Result<Vec<_>, _>>()?;
-    Ok(Locked::new(rows).with_inserted(inserted))
+    Ok(Locked::new(rows).with_inserted(inserted.into_iter().map(OrderId)))
 }
 
 /// Deletes the rows of orders of which no event was accepted.

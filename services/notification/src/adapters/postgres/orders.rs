@@ -47,14 +47,12 @@ struct LockedRow {
     is_inserted: bool,
 }
 
-/// Inserts the rows that are missing, and locks all of them, in order. By one statement where each of them is one of the
-/// two: a row that another transaction has inserted and committed meanwhile is neither, and then the first statement locks no
-/// row that was there, so that all are locked in one order by the second.
+/// Inserts the rows that are missing, and locks all of them, in order (docs/adr/0007).
 pub(super) async fn lock(
     conn: &mut PgConnection,
     order_ids: &[Uuid],
 ) -> Result<Locked<OrderId, OrderRecord>, sqlx::Error> {
-    let rows: Vec<LockedRow> = sqlx::query_as(
+    let mut rows: Vec<LockedRow> = sqlx::query_as(
         "WITH inserted AS (
              INSERT INTO orders (order_id, updated_at)
              SELECT order_id, $2 FROM UNNEST($1::uuid[]) AS missing (order_id) ORDER BY order_id
@@ -76,26 +74,23 @@ pub(super) async fn lock(
     .bind(now())
     .fetch_all(&mut *conn)
     .await?;
-    let inserted: Vec<OrderId> =
-        rows.iter().filter(|row| row.is_inserted).map(|row| OrderId(row.row.order_id)).collect();
-    let rows = if rows.len() == order_ids.len() {
-        rows
-    } else {
-        sqlx::query_as(
+    let inserted: Vec<Uuid> = rows.iter().filter(|row| row.is_inserted).map(|row| row.row.order_id).collect();
+    if rows.len() < order_ids.len() {
+        rows = sqlx::query_as(
             "SELECT order_id, recipient_status, total_minor, currency, status, cancellation_reason, refunded_minor,
                  refund_currency, updated_at, false AS is_inserted
              FROM orders WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
         )
         .bind(order_ids)
         .fetch_all(&mut *conn)
-        .await?
-    };
+        .await?;
+    }
     let has_recipient = |row: &&LockedRow| row.row.recipient_status == PRESENT;
     let with_recipient: Vec<Uuid> = rows.iter().filter(has_recipient).map(|row| row.row.order_id).collect();
     let mut recipients = recipients(conn, &with_recipient).await?;
     let record = |row: LockedRow| Ok((OrderId(row.row.order_id), row.row.into_record(&mut recipients)?));
     let records = rows.into_iter().map(record).collect::<Result<Vec<_>, sqlx::Error>>()?;
-    Ok(Locked::new(records).with_inserted(inserted))
+    Ok(Locked::new(records).with_inserted(inserted.into_iter().map(OrderId)))
 }
 
 /// Deletes the rows of orders of which no event was accepted.

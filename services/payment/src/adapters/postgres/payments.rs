@@ -39,10 +39,8 @@ struct LockedRow {
     is_inserted: bool,
 }
 
-/// Inserts the rows of those of these orders (each once) that have none, and locks all of them, in order; gives the orders of those
-/// that were inserted, too. By one statement where each row is one of the two: one that another transaction has inserted and
-/// committed meanwhile is neither, and then the first statement locks no row that was there, so that all are locked in one order
-/// by the second.
+/// Inserts the rows of those of these orders (each once) that have none, and locks all of them, in order (docs/adr/0007);
+/// gives the orders of those that were inserted, too.
 pub(super) async fn insert_or_lock(
     conn: &mut PgConnection,
     order_ids: &[Uuid],
