@@ -230,3 +230,42 @@ fn units(sku: &str, quantity: i64, key: &str) -> ReplenishStock {
         reorder_threshold: None,
     }
 }
+
+/// The left side commits an order that the right one is about to insert, and goes on with both, of which the other one was there.
+#[tokio::test]
+async fn a_batch_that_misses_a_row_holds_no_other_one_meanwhile() {
+    let inventory = Inventory::start().await;
+    let explored = Box::pin(every_interleaving(
+        &inventory.options(),
+        5_000,
+        async || {
+            let (one, two) = (new_id(), new_id());
+            inventory.apply(&[cancelled(two)]).await.unwrap();
+            (one, two)
+        },
+        |(one, two), database| {
+            let inventory = &inventory;
+            async move {
+                inventory.apply_through(&database, &[cancelled(one)]).await.unwrap();
+                inventory.apply_through(&database, &[cancelled(one), cancelled(two)]).await.unwrap();
+            }
+        },
+        |(one, two), database| {
+            let inventory = &inventory;
+            async move {
+                inventory.apply_through(&database, &[cancelled(one), cancelled(two)]).await.unwrap();
+            }
+        },
+        |(one, two), schedule| {
+            let inventory = &inventory;
+            async move {
+                for order_id in [one, two] {
+                    let state = inventory.state(order_id).await.unwrap();
+                    assert_eq!(state, "cancelled_before_placed", "{schedule}");
+                }
+            }
+        },
+    ))
+    .await;
+    println!("an inserted and a known order, two batches: {explored:?}");
+}

@@ -54,3 +54,31 @@ async fn a_cancellation_and_a_refund_at_the_same_time_lose_no_mail_and_no_fact()
     println!("OrderCancelled | PaymentRefunded: {} interleavings", explored.schedules);
     assert!(explored.schedules > 1);
 }
+
+/// The left side commits an order that the right one is about to insert, and goes on with both, of which the other one was there.
+#[tokio::test]
+async fn a_batch_that_misses_a_row_holds_no_other_one_meanwhile() {
+    let stack = Stack::start().await;
+    let explored = every_interleaving(
+        stack.pool().connect_options().as_ref(),
+        5_000,
+        async || {
+            let (one, two) = (new_id(), new_id());
+            apply(stack.database(), &[placed(two)]).await;
+            (one, two)
+        },
+        |(one, two), database| async move {
+            apply(&database, &[placed(one)]).await;
+            apply(&database, &[cancelled(one), cancelled(two)]).await;
+        },
+        |(one, two), database| async move { apply(&database, &[refunded(one), refunded(two)]).await },
+        async |(one, two), schedule| {
+            let expected = ["order_cancelled", "order_received", "payment_refunded"];
+            for order_id in [one, two] {
+                assert_eq!(stack.kinds(order_id).await, expected, "schedule {schedule}");
+            }
+        },
+    )
+    .await;
+    println!("an inserted and a known order, two batches: {} interleavings", explored.schedules);
+}
