@@ -52,43 +52,16 @@ impl<'a, K, V> Rows<'a, K, V> {
     }
 }
 
-/// Adds what a transaction has counted.
+/// Adds what a transaction has counted, to all counters in one statement. Each part waits for the end of the one before, by asking
+/// for the number of its rows: the order of the tables is that of all transactions.
 pub(super) async fn add(
     conn: &mut PgConnection,
     generation: i32,
     tallies: &Tallies,
 ) -> Result<(), sqlx::Error> {
-    if tallies.values().any(|tally| !tally.revenue.is_empty()) {
-        add_all(conn, generation, tallies).await
-    } else if tallies.values().any(|tally| !tally.funnel.is_empty()) {
-        add_funnel(conn, generation, tallies).await
-    } else {
-        Ok(())
+    if tallies.values().all(|tally| *tally == Tally::default()) {
+        return Ok(());
     }
-}
-
-async fn add_funnel(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
-    let rows = Rows::of(tallies, |tally| &tally.funnel);
-    sqlx::query(
-        "INSERT INTO funnel_by_partition AS f (generation, stage, topic, partition, orders)
-         SELECT $1, n.stage, n.topic, n.partition, n.orders
-         FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[]) AS n (stage, topic, partition, orders)
-         ORDER BY n.stage, n.topic, n.partition
-         ON CONFLICT (generation, stage, topic, partition) DO UPDATE SET orders = f.orders + excluded.orders",
-    )
-    .bind(generation)
-    .bind(rows.keys(|stage| stage.name()))
-    .bind(&rows.topics)
-    .bind(&rows.partitions)
-    .bind(rows.values(|orders| *orders))
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Adds to all counters in one statement. Each part waits for the end of the one before, by asking for the number of its rows: the
-/// order of the tables is that of all transactions.
-async fn add_all(conn: &mut PgConnection, generation: i32, tallies: &Tallies) -> Result<(), sqlx::Error> {
     let funnel = Rows::of(tallies, |tally| &tally.funnel);
     let revenue = Rows::of(tallies, |tally| &tally.revenue);
     let sales = Rows::of(tallies, |tally| &tally.sales);
