@@ -1,4 +1,5 @@
-//! Every SQL statement is PREPAREd on a migrated database, on the oldest PostgreSQL that we support and the newest.
+//! Every SQL statement is PREPAREd on a migrated database, on the oldest PostgreSQL that we support and the newest; one that inserts
+//! rows or locks them has the form of ADR 7.
 
 use std::collections::BTreeMap;
 
@@ -165,4 +166,20 @@ async fn every_statement_is_accepted_by_postgresql_15() {
 #[tokio::test]
 async fn every_statement_is_accepted_by_the_newest_postgresql() {
     every_statement_is_accepted_by(Version::Newest).await;
+}
+
+#[test]
+fn a_statement_that_inserts_rows_or_locks_them_locks_none_while_it_misses_one() {
+    let inserts_or_locks =
+        |statement: &Statement| statement.sql.contains("DO NOTHING") && statement.sql.contains("FOR UPDATE");
+    let is_guarded = |statement: &Statement| {
+        let words: Vec<&str> = statement.sql.split_whitespace().collect();
+        let sql = words.join(" ");
+        sql.contains("AND (SELECT count(*) FROM inserted) + (SELECT count(*) FROM ")
+            && sql.contains(" = cardinality(")
+    };
+    let (guarded, bare): (Vec<_>, Vec<_>) =
+        statements().into_iter().filter(inserts_or_locks).partition(is_guarded);
+    assert!(bare.is_empty(), "two batches may wait for each other (docs/adr/0007): {bare:#?}");
+    assert!(guarded.len() >= 5, "only {} found", guarded.len());
 }
