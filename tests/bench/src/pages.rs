@@ -65,10 +65,18 @@ fn with_headline(text: &str, summary: &str) -> Option<String> {
 
 /// The figures that have a goal, and the machine that they come from.
 fn summary(reports: &[Report]) -> String {
-    let rows = reports.iter().filter(|report| report.varied.is_none());
+    let has_goal = |report: &&Report| report.figures.iter().any(|figure| figure.goal.is_some());
+    let rows = reports.iter().filter(|report| report.varied.is_none()).filter(has_goal);
     let mut text = headline(rows.clone()) + "\n";
     if let Some(first) = rows.clone().next() {
-        let _ = writeln!(text, "{}\n", wrapped(&format!("Measured {}.", machine(&first.machine))));
+        let mut said = format!("Measured {}.", machine(&first.machine));
+        let others = rows.clone().filter(|row| row.machine.commit != first.machine.commit);
+        let others: Vec<String> =
+            others.map(|row| format!("{} at {}", row.name, row.machine.commit)).collect();
+        if !others.is_empty() {
+            let _ = write!(said, " Measured at other commits: {}.", others.join(", "));
+        }
+        let _ = writeln!(text, "{}\n", wrapped(&said));
     }
     let busy: Vec<&str> =
         rows.filter(|row| row.machine.load_average > BUSY).map(|row| row.name.as_str()).collect();
@@ -163,6 +171,22 @@ mod tests {
         );
         assert!(page.contains("while these were measured: accept.**"), "{page}");
         assert!(page.contains("(`--quick`)") && page.ends_with("(accept.svg)\n"), "{page}");
+    }
+
+    #[test]
+    fn the_headline_names_the_commit_of_each_row() {
+        let report = |name: &str, commit: &str| Report {
+            name: name.to_owned(),
+            figures: vec![Figure::new("CPU", "ms", 0.6).goal(Goal::ValueAtMost(0.5))],
+            machine: Machine { commit: commit.to_owned(), ..Machine::default() },
+            ..Report::default()
+        };
+        let text = summary(&[report("accept", "abc"), report("relay", "def"), report("idle", "abc")]);
+        assert!(
+            text.contains("Measured at commit abc") && text.contains("other commits: relay at def."),
+            "{text}"
+        );
+        assert!(!summary(&[report("accept", "abc"), report("idle", "abc")]).contains("other commits"));
     }
 
     #[test]
