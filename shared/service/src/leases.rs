@@ -3,8 +3,10 @@
 //! (docs/adr/0036).
 
 mod calls;
+mod held;
 mod pause;
 mod record;
+mod reservations;
 mod room;
 mod worker;
 
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use reservations::{Reservation, Reservations};
 pub use room::{Holder, Room};
 pub use worker::LeaseWorker;
 

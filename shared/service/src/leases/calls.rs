@@ -5,48 +5,62 @@ use std::sync::Arc;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
+use super::held::{HeldPlace, HeldPlaces};
+use super::reservations::Reserved;
 use super::room::{Holder, Room};
 use super::{Contact, LeasedWork};
 
-/// A call that has ended.
+/// A call that has ended. Its place is taken until this is dropped: what follows from it is performed there.
 #[derive(Debug)]
 pub(super) struct Ended<O> {
     pub(super) contact: Contact,
-    pub(super) holders: Vec<Holder>,
+    place: Option<HeldPlace>,
     /// None of a call that panicked.
     pub(super) outcome: Option<O>,
+}
+
+impl<O> Ended<O> {
+    pub(super) fn holders(&self) -> Vec<Holder> {
+        self.place.as_ref().map(HeldPlace::holders).unwrap_or_default()
+    }
 }
 
 pub(super) struct Calls<W: LeasedWork> {
     work: Arc<W>,
     set: JoinSet<(Contact, W::Outcome)>,
-    holders: HashMap<Id, Vec<Holder>>,
+    places: HeldPlaces,
+    by_call: HashMap<Id, HeldPlace>,
 }
 
 impl<W: LeasedWork> Calls<W> {
-    pub(super) fn new(work: Arc<W>) -> Self {
-        Self { work, set: JoinSet::new(), holders: HashMap::new() }
+    pub(super) fn new(work: Arc<W>, places: HeldPlaces) -> Self {
+        Self { work, set: JoinSet::new(), places, by_call: HashMap::new() }
     }
 
+    /// How many are under way, or have a place reserved.
     pub(super) fn len(&self) -> usize {
-        self.set.len()
+        self.places.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
 
-    /// The free places, and who holds the others.
-    pub(super) fn room(&self, free: usize, concurrency: usize) -> Room {
-        Room::shared(free, concurrency, self.holders.values().flatten())
+    /// Of the free places so many, and who holds the others.
+    pub(super) fn room(&self, free: usize) -> Room {
+        self.places.room(free)
     }
 
     pub(super) fn start(&mut self, items: Vec<W::Item>) {
         for item in items {
-            let holders = self.work.holders(&item);
-            let task = self.set.spawn(Arc::clone(&self.work).perform(item));
-            self.holders.insert(task.id(), holders);
+            let place = self.places.hold(self.work.holders(&item));
+            self.start_in(Reserved { place, item });
         }
+    }
+
+    pub(super) fn start_in(&mut self, Reserved { place, item }: Reserved<W::Item>) {
+        let task = self.set.spawn(Arc::clone(&self.work).perform(item));
+        self.by_call.insert(task.id(), place);
     }
 
     /// Waits for a call to end and takes all that have ended by then. `None` when none is under way.
@@ -67,6 +81,6 @@ impl<W: LeasedWork> Calls<W> {
                 (error.id(), Contact::NoAnswer, None)
             }
         };
-        Ended { contact, holders: self.holders.remove(&id).unwrap_or_default(), outcome }
+        Ended { contact, place: self.by_call.remove(&id), outcome }
     }
 }
