@@ -38,9 +38,11 @@ fn main() -> anyhow::Result<()> {
         let store = SagaStore::new(deps.database.clone(), deps.outbox.clone(), config.lease_policy());
         let (settings, call_timeout) = (config.worker(), config.worker().call_timeout);
         let steps = SagaSteps { store, provider: Arc::clone(&provider), call_timeout };
+        let worker = LeaseWorker::new(steps, Arc::clone(&wake), settings);
+        let batch = BatchDeps { wake, places: worker.reservations(), policy: config.lease_policy() };
         Ok(Service::new()
-            .consumes(subscriptions, BatchDeps { wake: Arc::clone(&wake) })
-            .worker(LeaseWorker::new(steps, wake, settings))
+            .consumes(subscriptions, batch)
+            .worker(worker)
             .sampler(BacklogSampler::new(deps.database.clone()))
             .http(http::routes(Http { database: deps.database.clone(), provider }), http::openapi()))
     })

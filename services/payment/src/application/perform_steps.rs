@@ -58,15 +58,16 @@ impl LeasedWork for SagaSteps {
     }
 
     async fn perform(self: Arc<Self>, leased: Leased) -> (Contact, Performed) {
-        let Leased { payment, task, lease_id, trace, holders: _ } = leased;
+        let (payment, task) = (&leased.payment, leased.task);
         let step = task.step();
-        let span = spans::step(&step.to_string(), &payment.order_id.0, &trace);
+        let span = spans::step(&step.to_string(), &payment.order_id.0, &leased.trace);
         let call = async move {
-            let (contact, report) = perform(self.provider.as_ref(), &payment, task, self.call_timeout).await;
+            let provider = self.provider.as_ref();
+            let (contact, report) = perform(provider, &leased.payment, task, self.call_timeout).await;
             if let (Step::Refund, Report::Answered(Answer::Declined { .. })) = (step, &report) {
                 count_refused_refund();
             }
-            (contact, Performed { order_id: payment.order_id, lease_id, step, report })
+            (contact, leased.performed(report))
         };
         call.instrument(span).await
     }

@@ -3,7 +3,11 @@
 //! Three writers meet in its row, which each of them locks: events of the order, a worker that leases the step, and a
 //! worker that brings back an answer. An answer counts only under the lease that is still stored. Without it the step
 //! was taken over, and whoever took it over finds the answer by its key.
+//!
+//! Invariant: an event that changes a payment sets `attempts` to 0, and a lease to 1 or more. So a row with the lease and the
+//! attempts of a worker is as that worker has leased it, and its answer is stored by one statement (docs/adr/0033).
 
+use std::fmt;
 use std::time::Duration;
 
 use backoff::Backoff;
@@ -44,18 +48,43 @@ pub struct Leased {
     pub trace: TraceContext,
     /// Who holds the worker's place meanwhile.
     pub holders: Vec<Holder>,
+    /// The job as it is stored under the lease.
+    pub job: SagaJob,
 }
 
 /// The table of the payments and their steps.
 pub(crate) const PAYMENTS: &str = "payments";
 
 /// A leased step that was performed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Performed {
     pub order_id: OrderId,
     pub lease_id: Uuid,
     pub step: Step,
     pub report: Report,
+    /// The job as it was stored under the lease.
+    pub job: SagaJob,
+}
+
+impl Leased {
+    /// The step, performed.
+    pub fn performed(self, report: Report) -> Performed {
+        let (order_id, step) = (self.payment.order_id, self.task.step());
+        Performed { order_id, lease_id: self.lease_id, step, report, job: self.job }
+    }
+}
+
+/// Without the customer.
+impl fmt::Debug for Performed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { order_id, lease_id, step, report, job: _ } = self;
+        f.debug_struct("Performed")
+            .field("order_id", order_id)
+            .field("lease_id", lease_id)
+            .field("step", step)
+            .field("report", report)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The lease under which a step was performed is no longer stored.
@@ -106,7 +135,15 @@ impl SagaJob {
         self.attempts = self.attempts.saturating_add(1);
         self.updated_at = now;
         let trace = self.cause.as_ref().map(|cause| cause.trace.clone()).unwrap_or_default();
-        Some(Leased { payment, task, lease_id, trace, holders })
+        Some(Leased { payment, task, lease_id, trace, holders, job: self.clone() })
+    }
+
+    /// Leases the step that follows at once, if one does.
+    pub fn lease_next(&mut self, lease_id: Uuid, now: DateTime<Utc>, policy: LeasePolicy) -> Option<Leased> {
+        if self.lease_id.is_none() && self.due_at.is_some_and(|due_at| due_at <= now) {
+            return self.lease(lease_id, now, policy);
+        }
+        None
     }
 
     /// Applies what a worker brought back, unless its lease has ended.

@@ -20,12 +20,7 @@ fn due(recorded: &Recorded, state: &str) -> (f64, f64) {
 }
 
 fn performed(leased: &Leased, report: Report) -> Performed {
-    Performed {
-        order_id: leased.payment.order_id,
-        lease_id: leased.lease_id,
-        step: leased.task.step(),
-        report,
-    }
+    leased.clone().performed(report)
 }
 
 #[tokio::test]

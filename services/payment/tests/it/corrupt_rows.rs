@@ -90,12 +90,9 @@ async fn a_payment_that_is_corrupt_when_its_answer_comes_costs_no_other_answer()
         stack.apply(&[placed(order_id, "tok_visa"), reserved(order_id)]).await;
     }
     let store = stack.store();
-    let answers = store.lease(2).await.expect("leasing").into_iter().map(|leased| Performed {
-        order_id: leased.payment.order_id,
-        lease_id: leased.lease_id,
-        step: Step::Authorize,
-        report: Report::Answered(Answer::Approved { transaction_id: TransactionId("a".to_owned()) }),
-    });
+    let report = Report::Answered(Answer::Approved { transaction_id: TransactionId("a".to_owned()) });
+    let leased = store.lease(2).await.expect("leasing");
+    let answers = leased.into_iter().map(|leased| leased.performed(report.clone()));
     let answers: Vec<Performed> = answers.collect();
     assert_eq!(answers.len(), 2);
     stack.corrupt(&[corrupt]).await;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use contracts::clock::new_id;
 use payment::adapters::provider::Delays;
-use payment::application::saga_job::Performed;
-use payment::domain::{Answer, NextStep, Report, State, Step, TransactionId};
+use payment::domain::{Answer, NextStep, Report, State, TransactionId};
 
 use crate::stack::{DELAYS, SETTINGS, Stack, TAKEN, placed, reserved};
 
@@ -31,12 +30,8 @@ async fn an_answer_that_comes_after_its_lease_was_taken_over_changes_nothing() {
     stack.end_leases().await;
     other.lease(1).await.expect("leasing");
     let before = stack.entry(order_id).await;
-    let answer = Performed {
-        order_id: late.payment.order_id,
-        lease_id: late.lease_id,
-        step: Step::Authorize,
-        report: Report::Answered(Answer::Approved { transaction_id: TransactionId("late".to_owned()) }),
-    };
+    let report = Report::Answered(Answer::Approved { transaction_id: TransactionId("late".to_owned()) });
+    let answer = late.performed(report);
     assert_eq!(one.record(&[answer], true).await.expect("recording"), []);
     assert_eq!(stack.entry(order_id).await, before);
 }

@@ -8,6 +8,7 @@
 )]
 
 mod arrivals;
+mod at_once;
 mod backlog;
 mod corrupt_rows;
 mod crash_points;
@@ -21,3 +22,4 @@ mod metrics;
 mod races;
 mod rows;
 mod stack;
+mod statements;

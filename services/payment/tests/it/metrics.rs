@@ -46,12 +46,8 @@ async fn an_answer_that_changes_nothing_is_not_counted() {
     stack.apply(&[placed(order_id, "tok_visa"), reserved(order_id)]).await;
     let store = stack.store();
     let leased = store.lease(1).await.expect("leasing").remove(0);
-    let answer = |lease_id| Performed {
-        order_id: leased.payment.order_id,
-        lease_id,
-        step: Step::Authorize,
-        report: Report::Answered(Answer::Declined { reason: "no".to_owned() }),
-    };
+    let declined = leased.clone().performed(Report::Answered(Answer::Declined { reason: "no".to_owned() }));
+    let answer = |lease_id| Performed { lease_id, ..declined.clone() };
     store.record(&[answer(new_id())], false).await.expect("recording");
     assert_eq!(counted(&recorded), ["0", "0", "0", "0"]);
     store.record(&[answer(leased.lease_id)], false).await.expect("recording");

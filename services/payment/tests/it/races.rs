@@ -176,8 +176,50 @@ async fn a_cancellation_while_an_answer_is_being_stored_gives_everything_back() 
     assert!(explored.schedules > 1);
 }
 
+/// The same before the capture: the answer is stored by one statement, and the step that follows is leased by it.
+#[tokio::test]
+async fn a_cancellation_while_an_answer_and_the_next_lease_are_being_stored_gives_everything_back() {
+    for step in [Step::Authorize, Step::CheckFraud] {
+        let stack = Stack::start().await;
+        let explored = every_interleaving(
+            stack.pool().connect_options().as_ref(),
+            MOST,
+            async || {
+                let order_id = new_id();
+                stack.apply(&[placed(order_id, "tok_visa"), reserved(order_id)]).await;
+                let performed = perform_up_to(step, &stack, order_id).await;
+                (order_id, performed)
+            },
+            |(_, performed), database| async move {
+                let store = SagaStore::new(database, crate::stack::outbox(), crate::stack::POLICY);
+                store.record(&[performed], true).await.expect("recording");
+            },
+            |(order_id, _), database| async move { apply(&database, &[cancelled(order_id)]).await },
+            async |(order_id, _), schedule| {
+                // The worker that had leased the next step has died.
+                stack.end_leases().await;
+                let worker = stack.worker();
+                stack.rest().await;
+                worker.stop().await;
+                let state = stack.entry(order_id).await.payment.state;
+                assert!(!keeps_money(&state), "{step}, schedule {schedule}: {state:?}");
+                let money = stack.money(order_id).await;
+                assert_eq!(money, NOTHING, "{step}, schedule {schedule}");
+            },
+        )
+        .await;
+        println!("OrderCancelled | answer of {step}: {} interleavings", explored.schedules);
+        assert!(explored.schedules > 1);
+    }
+}
+
 /// Does all steps up to the capture and gives its answer, not yet stored.
 async fn capture(stack: &Stack, order_id: Uuid) -> Performed {
+    perform_up_to(Step::Capture, stack, order_id).await
+}
+
+/// Does all steps up to this one and gives its answer, not yet stored.
+async fn perform_up_to(last: Step, stack: &Stack, order_id: Uuid) -> Performed {
     let (store, provider) = (stack.store(), stack.provider());
     let mut leased = store.lease(1_000).await.expect("leasing");
     loop {
@@ -188,8 +230,8 @@ async fn capture(stack: &Stack, order_id: Uuid) -> Performed {
         let (_, report) =
             perform(provider.as_ref(), &next.payment, next.task, crate::stack::WAIT_TIMEOUT).await;
         let step = next.task.step();
-        let performed = Performed { order_id: next.payment.order_id, lease_id: next.lease_id, step, report };
-        if step == Step::Capture {
+        let performed = next.performed(report);
+        if step == last {
             return performed;
         }
         leased = store.record(&[performed], true).await.expect("recording");

@@ -1,12 +1,9 @@
 //! Every state survives its columns, and impossible facts leave nothing behind.
 
-use std::sync::Arc;
-
 use contracts::clock::{new_id, now};
 use inbox::{Context, UnitOfWork};
-use payment::adapters::postgres::batch::{Batch, BatchDeps};
+use payment::adapters::postgres::batch::Batch;
 use payment::domain::{Call, Charge, Money, NextStep, PaymentMethod, RefundId, State, TransactionId};
-use tokio::sync::Notify;
 
 use crate::stack::{Stack, placed, subscriptions};
 
@@ -65,7 +62,7 @@ async fn another_order_under_the_same_id_is_dead_lettered_by_its_own_event() {
     let order_id = new_id();
     stack.apply(&[placed(order_id, "tok_visa")]).await;
     let before = stack.entry(order_id).await;
-    let deps = BatchDeps { wake: Arc::new(Notify::new()) };
+    let deps = crate::stack::deps();
     let received = crate::stack::received(placed(order_id, "tok_other"));
     let mut tx = stack.pool().begin().await.expect("beginning");
     let mut batch = Batch::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");

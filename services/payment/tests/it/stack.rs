@@ -21,7 +21,7 @@ use payment::application::provider::Provider;
 use payment::application::saga_job::{LeasePolicy, SagaJob};
 use payment::domain::{OrderId, Payment, State};
 use payment::handlers;
-use service::leases::{COOL_DOWN, LeaseWorker, LeasedWork, Settings};
+use service::leases::{COOL_DOWN, LeaseWorker, LeasedWork, Reservations, Settings};
 use service::{Progress, Worker};
 use sqlx::PgPool;
 use testkit::postgres::TestDatabase;
@@ -98,12 +98,7 @@ impl Stack {
     }
 
     pub(crate) fn worker_of(&self, work: impl LeasedWork, settings: Settings) -> RunningWorker {
-        let mut worker = LeaseWorker::new(work, Arc::clone(&self.wake), settings);
-        let shutdown = CancellationToken::new();
-        let mut task = JoinSet::new();
-        let stop = shutdown.clone();
-        task.spawn(async move { worker.run(Progress::new("saga"), stop).await });
-        RunningWorker { shutdown, task }
+        RunningWorker::start(LeaseWorker::new(work, Arc::clone(&self.wake), settings))
     }
 
     pub(crate) async fn apply(&self, events: &[AnyEvent]) {
@@ -117,7 +112,7 @@ impl Stack {
 
     /// A row in this state, whatever led to it.
     pub(crate) async fn write_state(&self, order_id: Uuid, state: State) {
-        let deps = BatchDeps { wake: Arc::new(Notify::new()) };
+        let deps = deps();
         let received = received(placed(order_id, "tok_visa"));
         let mut tx = self.pool().begin().await.expect("beginning");
         let mut batch = Batch::load(&deps, &mut tx, std::slice::from_ref(&received)).await.expect("loading");
@@ -174,6 +169,13 @@ pub(crate) struct RunningWorker {
 }
 
 impl RunningWorker {
+    pub(crate) fn start(mut worker: LeaseWorker<impl LeasedWork>) -> Self {
+        let (shutdown, mut task) = (CancellationToken::new(), JoinSet::new());
+        let stop = shutdown.clone();
+        task.spawn(async move { worker.run(Progress::new("saga"), stop).await });
+        Self { shutdown, task }
+    }
+
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         let ended =
@@ -198,11 +200,19 @@ pub(crate) fn subscriptions() -> Subscriptions<Batch> {
         .on::<OrderCancelled>(handlers::order_cancelled)
 }
 
+/// Those of a process whose worker takes nothing.
+pub(crate) fn deps() -> BatchDeps {
+    BatchDeps { wake: Arc::new(Notify::new()), places: Reservations::none(), policy: POLICY }
+}
+
 /// What the inbox does with a batch, in a transaction of its own.
 pub(crate) async fn apply(database: &Database, events: &[AnyEvent]) {
-    let deps = BatchDeps { wake: Arc::new(Notify::new()) };
+    apply_with(&deps(), database, events).await;
+}
+
+pub(crate) async fn apply_with(deps: &BatchDeps, database: &Database, events: &[AnyEvent]) {
     let events = events.iter().map(|event| (envelope(event), event.clone())).collect();
-    inbox::testing::apply(database, &subscriptions(), &deps, events).await.expect("possible facts");
+    inbox::testing::apply(database, &subscriptions(), deps, events).await.expect("possible facts");
 }
 
 pub(crate) fn received(event: AnyEvent) -> Received<AnyEvent> {

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use contracts::Topic;
 use contracts::clock::now;
+use database::Statement;
 use events::PublishError;
 use outbox::{Numbered, expect_stored};
 use service::corrupt_rows;
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{Executor, PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::row::{CorruptRow, PaymentRow};
@@ -114,16 +115,51 @@ pub(super) async fn update<'a>(
     jobs: impl Iterator<Item = &'a SagaJob>,
     numbered: &Numbered,
 ) -> Result<(), PublishError> {
-    let rows: Vec<PaymentRow> = jobs.map(PaymentRow::from_job).collect();
-    if rows.is_empty() {
+    let writes: Vec<Write> = jobs.map(|job| Write::of(job, numbered)).collect();
+    if writes.is_empty() {
         return Ok(());
     }
+    Ok(expect_stored(write(conn, &writes).await?, writes.len())?)
+}
+
+/// Writes a job that publishes nothing back to its row, if the row is as it was leased; says whether it was. The caller holds no
+/// lock: one row is locked by this statement alone, and waits for nobody who waits for it.
+pub(super) async fn update_leased(
+    statement: Statement<'_>,
+    job: &SagaJob,
+    leased: &SagaJob,
+) -> Result<bool, sqlx::Error> {
+    let only = Write { under: Some(leased), ..Write::of(job, &Numbered::default()) };
+    Ok(write(statement, &[only]).await? == 1)
+}
+
+/// A row as it is to be.
+struct Write<'a> {
+    row: PaymentRow,
+    last_message_id: Option<i64>,
+    /// Only while this is what is stored.
+    under: Option<&'a SagaJob>,
+}
+
+impl Write<'_> {
+    fn of(job: &SagaJob, numbered: &Numbered) -> Self {
+        let row = PaymentRow::from_job(job);
+        let last = numbered.last_message_id(Topic::Payments.suffix(), &row.order_id.to_string());
+        Self { last_message_id: last.or(row.last_message_id), row, under: None }
+    }
+}
+
+/// Gives how many rows were as expected, and are written.
+async fn write<'c>(
+    executor: impl Executor<'c, Database = Postgres>,
+    writes: &[Write<'_>],
+) -> Result<u64, sqlx::Error> {
+    let rows: Vec<&PaymentRow> = writes.iter().map(|write| &write.row).collect();
     let order_ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
     let before: Vec<Option<i64>> = rows.iter().map(|row| row.last_message_id).collect();
-    let last = order_ids.iter().zip(&before).map(|(order_id, before)| {
-        numbered.last_message_id(Topic::Payments.suffix(), &order_id.to_string()).or(*before)
-    });
-    let last: Vec<Option<i64>> = last.collect();
+    let last: Vec<Option<i64>> = writes.iter().map(|write| write.last_message_id).collect();
+    let lease_ids = writes.iter().map(|write| write.under.and_then(|leased| leased.lease_id));
+    let attempts = writes.iter().map(|write| write.under.map(|leased| leased.attempts));
     let stored = sqlx::query(
         "UPDATE payments SET
              state = new.state, call_state = new.call_state,
@@ -141,15 +177,19 @@ pub(super) async fn update<'a>(
                  ELSE new.updated_at
              END
          FROM jsonb_populate_recordset(NULL::payments, $1) AS new
-         JOIN unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS link (order_id, last_message_id, message_id_before)
-             USING (order_id)
-         WHERE payments.order_id = new.order_id AND payments.last_message_id IS NOT DISTINCT FROM link.message_id_before",
+         JOIN unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::integer[])
+             AS link (order_id, last_message_id, message_id_before, leased_by, attempts_before) USING (order_id)
+         WHERE payments.order_id = new.order_id AND payments.last_message_id IS NOT DISTINCT FROM link.message_id_before
+             AND (link.leased_by IS NULL
+                  OR payments.lease_id = link.leased_by AND payments.attempts = link.attempts_before)",
     )
     .bind(Json(&rows))
     .bind(&order_ids)
     .bind(last)
     .bind(before)
-    .execute(conn)
+    .bind(lease_ids.collect::<Vec<_>>())
+    .bind(attempts.collect::<Vec<_>>())
+    .execute(executor)
     .await?;
-    Ok(expect_stored(stored.rows_affected(), rows.len())?)
+    Ok(stored.rows_affected())
 }

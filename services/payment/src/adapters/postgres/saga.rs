@@ -14,7 +14,7 @@ use service::leases::{Holder, Room};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::payments::{lock, set_corrupt_aside, update};
+use super::payments::{lock, set_corrupt_aside, update, update_leased};
 use super::row::PaymentRow;
 use crate::adapters::contract;
 use crate::adapters::metrics;
@@ -56,6 +56,11 @@ impl SagaStore {
 
     /// Stores the answers and publishes what follows from them; with `go_on` also leases the steps that are due next.
     pub async fn record(&self, performed: &[Performed], go_on: bool) -> Result<Vec<Leased>, PublishError> {
+        if let [only] = performed
+            && let Some(leased) = self.record_only(only, go_on).await?
+        {
+            return Ok(leased);
+        }
         let recording =
             self.database.transaction(Operation::Worker, |tx| self.record_all(tx, performed, go_on));
         let (leased, events) = recording.await?;
@@ -70,6 +75,24 @@ impl SagaStore {
         update(&mut tx, jobs.iter(), &Numbered::default()).await?;
         tx.commit().await?;
         Ok(leased)
+    }
+
+    /// Stores an answer that publishes nothing, by one statement. `None`, and nothing is stored, when it publishes something, or
+    /// the row is not as the worker has leased it. Several rows are locked in their order instead.
+    async fn record_only(
+        &self,
+        performed: &Performed,
+        go_on: bool,
+    ) -> Result<Option<Vec<Leased>>, PublishError> {
+        let (now, mut job) = (now(), performed.job.clone());
+        let recorded = job.record(performed.clone(), now, RefundId(new_id()), self.policy);
+        if !matches!(recorded, Ok(None)) {
+            return Ok(None);
+        }
+        let leased = if go_on { job.lease_next(new_id(), now, self.policy) } else { None };
+        let statement = self.database.statement(Operation::Worker);
+        let stored = update_leased(statement, &job, &performed.job).await?;
+        Ok(stored.then(|| leased.into_iter().collect()))
     }
 
     async fn record_all(
@@ -102,8 +125,8 @@ impl SagaStore {
                 }
             }
             events.extend(event);
-            if go_on && job.due_at.is_some_and(|due_at| due_at <= now) {
-                leased.extend(job.lease(lease_id, now, self.policy));
+            if go_on {
+                leased.extend(job.lease_next(lease_id, now, self.policy));
             }
             jobs.push(job);
         }
