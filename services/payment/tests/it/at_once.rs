@@ -51,7 +51,7 @@ impl Stack {
         }
     }
 
-    async fn until_begun(&self, order_id: Uuid) -> bool {
+    async fn has_begun(&self, order_id: Uuid) -> bool {
         let state = self.entry(order_id).await.payment.state;
         matches!(state, State::InProgress { next: NextStep::Authorize, call: Call::InDoubt, .. })
     }
@@ -86,7 +86,7 @@ async fn a_batch_that_dies_after_its_commit_leaves_a_lease_that_ends_and_charges
         let order_id = new_id();
         stack.batch_that_dies(&deps, &[placed(order_id, "tok_visa"), reserved(order_id)], true).await;
         worker.kill().await;
-        assert!(stack.until_begun(order_id).await, "in doubt before anybody can have called the provider");
+        assert!(stack.has_begun(order_id).await, "in doubt before anybody can have called the provider");
         if is_cancelled {
             stack.apply(&[cancelled(order_id)]).await;
         }
@@ -116,6 +116,12 @@ async fn a_batch_that_is_rolled_back_performs_nothing_and_holds_no_place() {
     stack.rest().await;
     assert_eq!(stack.money(order_id).await, TAKEN);
     worker.stop().await;
+    // The row that was rolled back had another payment id.
+    let accounts: i64 = sqlx::query_scalar("SELECT count(*) FROM provider.accounts")
+        .fetch_one(stack.pool())
+        .await
+        .expect("reading the ledger");
+    assert_eq!(accounts, 1, "nothing was performed for the batch that was rolled back");
 }
 
 #[tokio::test]
@@ -127,7 +133,7 @@ async fn steps_that_find_no_place_are_left_due_and_their_worker_is_woken() {
     stack.batch_that_dies(&deps, &facts, true).await;
     let mut leased = 0;
     for order_id in &orders {
-        leased += usize::from(stack.until_begun(*order_id).await);
+        leased += usize::from(stack.has_begun(*order_id).await);
     }
     assert_eq!(leased, BLIND.concurrency / 2, "a payment method has half of the places (docs/adr/0036)");
     worker.kill().await;
