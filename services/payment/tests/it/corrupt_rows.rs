@@ -2,7 +2,7 @@
 
 use contracts::clock::{new_id, now};
 use payment::application::saga_job::Performed;
-use payment::domain::{Answer, Report, Step, TransactionId};
+use payment::domain::{Answer, Report, TransactionId};
 use testkit::exposition::Recorded;
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use contracts::clock::new_id;
 use payment::application::saga_job::Performed;
-use payment::domain::{Answer, Report, Step};
+use payment::domain::{Answer, Report};
 use testkit::exposition::Recorded;
 
 use crate::stack::{Stack, cancelled, placed, reserved};
