@@ -59,6 +59,8 @@ pub(crate) struct Look {
     pub(crate) applied: Vec<Applied>,
     /// Those that are known.
     pub(crate) lags: Vec<Lag>,
+    /// How many partitions each topic has, as far as the broker names them.
+    pub(crate) counts: Vec<Option<usize>>,
     /// Unless the broker does not name all partitions.
     pub(crate) reach: Option<Reach>,
 }
@@ -68,11 +70,12 @@ impl Look {
         let applied = applied(&shared.applier.database).await;
         let ends = ends_of(&*shared.bus, topics).await;
         let reach = Reach::of(&ends);
+        let counts = ends.iter().map(|ends| ends.as_ref().map(Vec::len)).collect();
         match applied {
-            Ok(applied) => Self { lags: lags(&applied, &ends), applied, reach },
+            Ok(applied) => Self { lags: lags(&applied, &ends), applied, counts, reach },
             Err(error) => {
                 tracing::debug!(%error, "cannot read consumer lag");
-                Self { reach, ..Self::default() }
+                Self { counts, reach, ..Self::default() }
             }
         }
     }
