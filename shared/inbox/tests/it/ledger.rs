@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use contracts::AnyEvent;
 use contracts::order::{OrderCancelled, OrderConfirmed};
+use contracts::payment::PaymentDeclined;
 use events::Subscribe as _;
 use inbox::{AfterCommit, Context, HandlerError, Received, Rejection, Subscriptions, UnitOfWork};
 use sqlx::PgConnection;
@@ -88,12 +89,22 @@ pub(crate) fn subscriptions() -> Subscriptions<Ledger> {
     Subscriptions::new().on::<OrderConfirmed>(confirmed).on::<OrderCancelled>(cancelled)
 }
 
+/// With an event of another topic, which has the same keys.
+pub(crate) fn subscriptions_of_two_topics() -> Subscriptions<Ledger> {
+    subscriptions().on::<PaymentDeclined>(declined)
+}
+
 /// Those of a release in which no handler panics.
 pub(crate) fn fixed_subscriptions() -> Subscriptions<Ledger> {
     Subscriptions::new().on::<OrderConfirmed>(confirmed).on::<OrderCancelled>(record_cancellation)
 }
 
 fn confirmed(ledger: &mut Ledger, event: &OrderConfirmed, _: Context<'_>) -> Result<(), Rejection> {
+    ledger.entries.entry(event.order_id).or_default().sequences.push(event.sequence);
+    Ok(())
+}
+
+fn declined(ledger: &mut Ledger, event: &PaymentDeclined, _: Context<'_>) -> Result<(), Rejection> {
     ledger.entries.entry(event.order_id).or_default().sequences.push(event.sequence);
     Ok(())
 }
@@ -148,6 +159,7 @@ impl UnitOfWork for Ledger {
             .filter_map(|received| match &received.event {
                 AnyEvent::OrderConfirmed(event) => Some(event.order_id),
                 AnyEvent::OrderCancelled(event) => Some(event.order_id),
+                AnyEvent::PaymentDeclined(event) => Some(event.order_id),
                 _ => None,
             })
             .collect();

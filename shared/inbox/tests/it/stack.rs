@@ -34,6 +34,8 @@ pub(crate) struct Stack {
     pub(crate) faults: Arc<Faults>,
     /// What the consumers do that are added from now on.
     pub(crate) subscriptions: fn() -> Subscriptions<Ledger>,
+    /// What the consumers read that are added from now on.
+    pub(crate) topics: Vec<Topic>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) max_batch_records: usize,
     pub(crate) stalled_after_ms: u64,
@@ -59,6 +61,7 @@ impl Stack {
             codec,
             faults: Arc::new(Faults::none()),
             subscriptions,
+            topics: vec![Topic::Orders],
             shutdown: CancellationToken::new(),
             max_batch_records: ConsumerConfig::default().max_batch_records,
             stalled_after_ms: ConsumerConfig::default().stalled_after_ms,
@@ -103,7 +106,7 @@ impl Stack {
         Consumer::new(Parts {
             database,
             bus,
-            topics: vec![self.codec.topics().name(Topic::Orders)],
+            topics: self.topics.iter().map(|topic| self.codec.topics().name(*topic)).collect(),
             partitions: PARTITIONS,
             decoder: AvroDecoder::new(Arc::clone(&self.release)),
             subscriptions: (self.subscriptions)(),
@@ -128,6 +131,11 @@ impl Stack {
             ended.unwrap();
         }
         self.shutdown = CancellationToken::new();
+    }
+
+    /// Ends all consumers where they are, as the end of their process does: what they have not committed is rolled back.
+    pub(crate) async fn crash(&mut self) {
+        self.tasks.shutdown().await;
     }
 
     pub(crate) async fn publish(&self, event: &AnyEvent) {
@@ -164,8 +172,8 @@ impl Stack {
     /// Waits until every record on every topic is behind the position.
     pub(crate) async fn caught_up(&self) {
         eventually("all records are behind the positions", TIMEOUT, || async {
-            for topic in [Topic::Orders] {
-                let topic = self.codec.topics().name(topic);
+            for topic in &self.topics {
+                let topic = self.codec.topics().name(*topic);
                 for marks in all_watermarks(&*self.bus, &topic).await.unwrap() {
                     let next: Option<i64> = sqlx::query_scalar(
                         "SELECT next_offset FROM inbox.consumer_positions WHERE topic = $1 AND partition = $2",
