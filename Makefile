@@ -21,7 +21,7 @@ test test-kafka test-debezium test-jaeger test-upgrade test-openapi test-k8s tes
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-debezium bench bench-curves bench-price test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-debezium bench bench-curves bench-price bench-experiments bench-earlier bench-flames bench-decode test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -105,6 +105,22 @@ bench-curves: bench ## The same while one parameter grows (by hand: hours)
 bench-price: bootstrap ## What each mechanism of the guarantees costs: the services beside themselves without it (by hand: an hour)
 	tests/bench/without/build
 	$(MAKE) bench ARGS='--only price $(ARGS)'
+
+bench-experiments: bootstrap ## Missed goals beside the services without what each miss is attributed to (by hand: an hour)
+	tests/bench/without/build --experiments
+	$(MAKE) bench ARGS='--only experiments $(ARGS)'
+
+bench-earlier: bootstrap ## The whole system beside the commit with which the goals began (by hand: half an hour, most of it a build)
+	tests/bench/earlier/build
+	$(MAKE) bench ARGS='--only earlier $(ARGS)'
+
+bench-flames: bootstrap ## Flame graphs of the API, the relay and a consumer (by hand; needs perf)
+	tests/bench/flames/build
+	$(MAKE) bench ARGS='--only flames $(ARGS)'
+
+bench-decode: bootstrap ## Decoding and dispatching an event, by Criterion (by hand)
+	cargo bench --manifest-path tests/bench/decode/Cargo.toml --target-dir target/decode $(LOCKED)
+	$(MAKE) bench ARGS='--only decode $(ARGS)'
 
 test-jaeger: build-tests ## One order's trace in a real Jaeger (TIDINGS_JAEGER names its program, or Go builds it once)
 	tests/components/with-jaeger target/debug/with-postgres \

@@ -16,11 +16,25 @@ pub(crate) struct Deployment {
     binaries: Option<PathBuf>,
     /// How many traces of a hundred are recorded.
     traces: Option<u64>,
+    /// Whether its settings have the names of the commit that the row `earlier` measures.
+    is_earlier: bool,
 }
 
 impl Deployment {
     pub(crate) fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), settings: Vec::new(), replicas: 1, binaries: None, traces: None }
+        Self {
+            prefix: prefix.into(),
+            settings: Vec::new(),
+            replicas: 1,
+            binaries: None,
+            traces: None,
+            is_earlier: false,
+        }
+    }
+
+    /// Binaries of this folder, which were built of the commit that the row `earlier` measures.
+    pub(crate) fn earlier(prefix: impl Into<String>, folder: PathBuf) -> Self {
+        Self { is_earlier: true, ..Self::new(prefix).binaries(folder) }
     }
 
     /// With another value of a setting of docs/configuration.md.
@@ -55,6 +69,11 @@ impl Deployment {
         self.replicas
     }
 
+    /// The setting that names the brokers.
+    pub(crate) const fn brokers_setting(&self) -> &'static str {
+        if self.is_earlier { "kafka.brokers" } else { "kafka.bootstrap_servers" }
+    }
+
     /// The variables of the environment of each service.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let prefix = (variable("topics.prefix"), self.prefix.clone());
@@ -74,16 +93,18 @@ impl Deployment {
     pub(crate) async fn with_receiver(&self) -> anyhow::Result<(Self, Option<OtlpReceiver>)> {
         let Some(per_cent) = self.traces else { return Ok((self.clone(), None)) };
         let receiver = OtlpReceiver::start().await?;
-        let deployment = self
-            .clone()
-            .set("telemetry.otlp_endpoint", &receiver.url())
-            .set("telemetry.traces_sample_ratio", &(per_cent as f64 / 100.0));
+        let deployment = self.clone().set("telemetry.otlp_endpoint", &receiver.url());
+        // The earlier commit records every trace, and has no setting of it.
+        let deployment = match self.is_earlier {
+            true => deployment,
+            false => deployment.set("telemetry.traces_sample_ratio", &(per_cent as f64 / 100.0)),
+        };
         Ok((deployment, Some(receiver)))
     }
 }
 
 /// `consumer.max_batch_records` as a variable.
-fn variable(setting: &str) -> String {
+pub(crate) fn variable(setting: &str) -> String {
     format!("TIDINGS_{}", setting.to_ascii_uppercase().replace('.', "__"))
 }
 
@@ -106,5 +127,15 @@ mod tests {
         assert_eq!(with_receiver.variables(), expected);
         receiver.stop().await;
         assert!(Deployment::new("a").with_receiver().await.unwrap().1.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_earlier_commit_gets_only_settings_that_it_has() {
+        let deployment = Deployment::earlier("a", PathBuf::from("/earlier")).traces(100);
+        let (with_receiver, receiver) = deployment.with_receiver().await.unwrap();
+        let names: Vec<String> = with_receiver.variables().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["TIDINGS_TOPICS__PREFIX", "TIDINGS_TELEMETRY__OTLP_ENDPOINT"]);
+        assert_eq!(with_receiver.brokers_setting(), "kafka.brokers");
+        receiver.unwrap().stop().await;
     }
 }

@@ -1,12 +1,17 @@
 //! The rows of the headline, one module each.
 
 pub(crate) mod accept;
+mod decode;
+mod earlier;
+mod experiments;
+mod flames;
 mod hot;
 mod hot_designs;
 mod idle;
 mod price;
 pub(crate) mod relay_poll;
 mod rest;
+mod resume;
 mod streams;
 mod wait;
 mod whole;
@@ -27,9 +32,14 @@ pub(crate) enum Row {
     HotDesigns,
     Idle,
     Rest,
+    Resume,
     Wait,
     Streams,
     Price,
+    Earlier,
+    Experiments,
+    Flames,
+    Decode,
 }
 
 /// What a row has to know.
@@ -42,6 +52,8 @@ pub(crate) struct Setting {
     pub(crate) quick: bool,
     /// A file of real orders.
     pub(crate) orders: Option<PathBuf>,
+    /// Where the results go.
+    pub(crate) out: PathBuf,
 }
 
 /// What a row measured.
@@ -53,7 +65,7 @@ pub(crate) struct Measured {
 
 impl Row {
     /// In the order in which they run.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Accept,
         Self::RelayPoll,
         Self::Whole,
@@ -61,14 +73,19 @@ impl Row {
         Self::HotDesigns,
         Self::Idle,
         Self::Rest,
+        Self::Resume,
         Self::Wait,
         Self::Streams,
         Self::Price,
+        Self::Earlier,
+        Self::Experiments,
+        Self::Flames,
+        Self::Decode,
     ];
 
-    /// Whether it runs only when it is named: it needs binaries that are built for it.
+    /// Whether it runs only when it is named: it needs what is built or run for it alone.
     pub(crate) const fn is_by_name_only(self) -> bool {
-        matches!(self, Self::Price)
+        matches!(self, Self::Price | Self::Earlier | Self::Experiments | Self::Flames | Self::Decode)
     }
 
     pub(crate) const fn name(self) -> &'static str {
@@ -80,9 +97,14 @@ impl Row {
             Self::HotDesigns => hot_designs::NAME,
             Self::Idle => idle::NAME,
             Self::Rest => rest::NAME,
+            Self::Resume => resume::NAME,
             Self::Wait => wait::NAME,
             Self::Streams => streams::NAME,
             Self::Price => price::NAME,
+            Self::Earlier => earlier::NAME,
+            Self::Experiments => experiments::NAME,
+            Self::Flames => flames::NAME,
+            Self::Decode => decode::NAME,
         }
     }
 
@@ -95,9 +117,14 @@ impl Row {
             Self::HotDesigns => hot_designs::MEASURES,
             Self::Idle => idle::MEASURES,
             Self::Rest => rest::MEASURES,
+            Self::Resume => resume::MEASURES,
             Self::Wait => wait::MEASURES,
             Self::Streams => streams::MEASURES,
             Self::Price => price::MEASURES,
+            Self::Earlier => earlier::MEASURES,
+            Self::Experiments => experiments::MEASURES,
+            Self::Flames => flames::MEASURES,
+            Self::Decode => decode::MEASURES,
         }
     }
 
@@ -110,9 +137,14 @@ impl Row {
             Self::HotDesigns => hot_designs::BESIDE,
             Self::Idle => idle::BESIDE,
             Self::Rest => rest::BESIDE,
+            Self::Resume => resume::BESIDE,
             Self::Wait => wait::BESIDE,
             Self::Streams => streams::BESIDE,
             Self::Price => price::BESIDE,
+            Self::Earlier => earlier::BESIDE,
+            Self::Experiments => experiments::BESIDE,
+            Self::Flames => flames::BESIDE,
+            Self::Decode => decode::BESIDE,
         }
     }
 
@@ -125,9 +157,14 @@ impl Row {
             Self::HotDesigns => hot_designs::run(setting, servers).await,
             Self::Idle => idle::run(setting, servers).await,
             Self::Rest => rest::run(setting, servers).await,
+            Self::Resume => resume::run(setting, servers).await,
             Self::Wait => wait::run(setting, servers).await,
             Self::Streams => streams::run(setting, servers).await,
             Self::Price => price::run(setting).await,
+            Self::Earlier => earlier::run(setting, servers).await,
+            Self::Experiments => experiments::run(setting).await,
+            Self::Flames => flames::run(setting, servers).await,
+            Self::Decode => decode::run(),
         }
     }
 }

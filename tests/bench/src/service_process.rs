@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, variable};
 use crate::load::Connection;
 use crate::servers::Servers;
 
@@ -70,12 +70,12 @@ impl ServiceProcess {
     ) -> anyhow::Result<Self> {
         let port = ReservedPort::reserve(0)?;
         let address = port.address();
-        let setting = |name: &str, value: &str| (format!("TIDINGS_{name}"), value.to_owned());
+        let setting = |name: &str, value: &str| (variable(name), value.to_owned());
         let mut settings = vec![
-            setting("HTTP__LISTEN", &address.to_string()),
-            setting("DATABASE__URL", &servers.database_of(service)),
-            setting("KAFKA__BOOTSTRAP_SERVERS", &servers.kafka.addresses.bootstrap_servers),
-            setting("REGISTRY__URL", &servers.kafka.addresses.registry),
+            setting("http.listen", &address.to_string()),
+            setting("database.url", &servers.database_of(service)),
+            setting(deployment.brokers_setting(), &servers.kafka.addresses.bootstrap_servers),
+            setting("registry.url", &servers.kafka.addresses.registry),
         ];
         settings.extend(deployment.variables());
         let log = servers.files().join(format!("{service}-{}.log", address.port()));

@@ -1,4 +1,4 @@
-//! Binaries of the services without one of their mechanisms, which `tests/bench/without/build` makes of patches.
+//! Binaries of the services without one of their mechanisms or parts, which `tests/bench/without/build` makes of patches.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,10 @@ impl Mechanism {
     }
 }
 
-/// The folder of the binaries without this mechanism.
+/// The folder of the patches that the row `experiments` measures.
+pub(crate) const EXPERIMENTS: &str = "experiments";
+
+/// The folder of the binaries without this mechanism or part.
 ///
 /// # Errors
 /// When they were not built.
@@ -63,15 +66,26 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::experiments::EXPERIMENTS as LIST;
+
+    fn patches(folder: &str) -> BTreeSet<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("without").join(folder);
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .filter(|file| file.extension().is_some_and(|extension| extension == "patch"))
+            .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn each_experiment_with_a_patch_has_one_and_each_patch_is_measured() {
+        let names = LIST.iter().filter(|experiment| experiment.has_patch).map(|experiment| experiment.name);
+        assert_eq!(patches(EXPERIMENTS), names.map(str::to_owned).collect());
+    }
 
     #[test]
     fn each_mechanism_has_a_patch_and_each_patch_is_measured() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("without");
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let patches: BTreeSet<String> = files
-            .filter(|file| file.extension().is_some_and(|extension| extension == "patch"))
-            .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
-            .collect();
+        let patches = patches("");
         let names = MECHANISMS.map(|mechanism| mechanism.name).into_iter().chain([PARTITION_COUNT]);
         assert_eq!(patches, names.map(str::to_owned).collect());
         assert!(binaries("nothing").is_err());

@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use tidings::services::ServiceName;
 
 use super::{Measured, Setting};
+use crate::deployment::Deployment;
 use crate::figures::{Figure, Goal};
 use crate::latencies::Latencies;
 use crate::load::Connection;
@@ -33,20 +34,9 @@ const PLENTY: u64 = 1_000_000;
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<Measured> {
-    // A hundredth of this gives no percentiles at all.
-    let (count, trials) = if setting.quick { (20, 20) } else { (ORDERS, TRIALS) };
+    let (count, trials) = counts(setting);
     let floor = floor(servers, trials).await?;
-    let system = System::start(servers, PREFIX).await?;
-    system.replenish(["IDLE".to_owned()], PLENTY).await?;
-    system.drive(&made("idle-warm", 1, |_, _| "IDLE".to_owned()), 1, count / 10 + 1, None).await?;
-    let mut us = Vec::new();
-    let orders = made("idle", 1, |_, _| "IDLE".to_owned());
-    let mut connection = Connection::open(system.address(ServiceName::Order)?).await?;
-    for number in 0..count {
-        us.push(system.drive_one(&mut connection, &orders(number)).await?);
-    }
-    system.stop().await?;
-    let latencies = Latencies::new(us);
+    let latencies = placed_to_confirmed(servers, &Deployment::new(PREFIX).traces(100), count).await?;
     let figures = vec![
         Figure::new("placed to confirmed, p50", "ms", latencies.p50_ms())
             .beside("floor", floor.sums.p50_ms())
@@ -60,14 +50,49 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     Ok(Measured { figures, notes: Vec::new() })
 }
 
-/// What the way costs without the system.
-struct Floor {
-    commits: Latencies,
-    hops: Latencies,
-    sums: Latencies,
+/// How many orders are placed and how often the floor is measured, in a quick run.
+pub(super) const fn counts(setting: &Setting) -> (u64, u64) {
+    // A hundredth of a whole run gives no percentiles at all.
+    if setting.quick { (20, 20) } else { (ORDERS, TRIALS) }
 }
 
-async fn floor(servers: &Servers, trials: u64) -> anyhow::Result<Floor> {
+/// From placed to confirmed of so many orders, one at a time.
+///
+/// # Errors
+/// When one is refused, or does not end.
+pub(super) async fn placed_to_confirmed(
+    servers: &Servers,
+    deployment: &Deployment,
+    count: u64,
+) -> anyhow::Result<Latencies> {
+    let run = format!("idle-{}", contracts::clock::new_id().simple());
+    let system = System::start_as(servers, deployment).await?;
+    system.replenish(["IDLE".to_owned()], PLENTY).await?;
+    let warm = made(&format!("{run}-warm"), 1, |_, _| "IDLE".to_owned());
+    system.drive(&warm, 1, count / 10 + 1, None).await?;
+    let mut us = Vec::new();
+    let orders = made(&run, 1, |_, _| "IDLE".to_owned());
+    let mut connection = Connection::open(system.address(ServiceName::Order)?).await?;
+    for number in 0..count {
+        us.push(system.drive_one(&mut connection, &orders(number)).await?);
+    }
+    system.stop().await?;
+    Ok(Latencies::new(us))
+}
+
+/// What the way costs without the system.
+pub(super) struct Floor {
+    commits: Latencies,
+    hops: Latencies,
+    /// Of five commits and five records.
+    pub(super) sums: Latencies,
+}
+
+/// Measures the floor.
+///
+/// # Errors
+/// When database or broker do not answer.
+pub(super) async fn floor(servers: &Servers, trials: u64) -> anyhow::Result<Floor> {
     let mut conn = servers.connect("postgres").await?;
     sqlx::query("CREATE TABLE bench_commits (id bigint PRIMARY KEY, value text NOT NULL)")
         .execute(&mut conn)

@@ -69,8 +69,12 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
             .goal(Goal::ValueAtMost(50.0)),
     );
     figures.push(
-        Figure::new("start to ready, slowest", "ms", ready(servers).await?.ms(1_000))
-            .goal(Goal::ValueAtMost(200.0)),
+        Figure::new(
+            "start to ready, slowest",
+            "ms",
+            ready(servers, &Deployment::new(PREFIX)).await?.ms(1_000),
+        )
+        .goal(Goal::ValueAtMost(200.0)),
     );
     Ok(Measured { figures, notes: Vec::new() })
 }
@@ -83,11 +87,14 @@ async fn kafka_share(servers: &Servers, over: Duration) -> f64 {
 }
 
 /// Each service several times, on the databases and topics that are there.
-async fn ready(servers: &Servers) -> anyhow::Result<Latencies> {
+///
+/// # Errors
+/// When one does not get ready.
+pub(super) async fn ready(servers: &Servers, deployment: &Deployment) -> anyhow::Result<Latencies> {
     let mut us = Vec::new();
     for service in ServiceName::ALL {
         for _ in 0..STARTS {
-            let started = ServiceProcess::start(servers, service, &Deployment::new(PREFIX)).await?;
+            let started = ServiceProcess::start(servers, service, deployment).await?;
             output::diagnostic(&format!("{service} was ready after {} ms", started.ready_after.as_millis()));
             us.push(u64::try_from(started.ready_after.as_micros()).unwrap_or(u64::MAX));
             started.stop().await?;

@@ -10,6 +10,7 @@ use tidings::import::rules::{Line, NewOrder};
 use tidings::import::{self, file};
 
 use super::{Measured, Setting};
+use crate::deployment::Deployment;
 use crate::figures::{Figure, Goal};
 use crate::load::{Order, Orders};
 use crate::processes::{Memory, memory};
@@ -33,10 +34,7 @@ const MADE_SKUS: u64 = 3_600;
 
 pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<Measured> {
     let (full, half) = (setting.scaled(FULL), setting.scaled(HALF));
-    let all = match &setting.orders {
-        Some(file) => real(file)?,
-        None => (0..full + half).map(made).collect(),
-    };
+    let all = orders(setting, full + half)?;
     let (first, rest) = all.split_at(all.len().min(usize::try_from(full)?));
     anyhow::ensure!(!rest.is_empty(), "{} orders are too few: more than {full} are needed", all.len());
     let system = System::start(servers, PREFIX).await?;
@@ -47,9 +45,6 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     let count = half.min(rest.len() as u64);
     let calm = system.drive(&sequence(rest), CONNECTIONS, count, Some(rate)).await?;
     system.stop().await?;
-    let source = if setting.orders.is_some() { "Real orders of a file" } else { "Made orders" };
-    let lines: usize = first.iter().map(|order| order.lines.len()).sum();
-    let lines = lines as f64 / first.len().max(1) as f64;
     let mut figures = figures(&fast, &calm, rate);
     let sum = |part: fn(&Memory) -> f64| memories.iter().map(part).sum();
     figures.push(Figure::new(
@@ -65,7 +60,50 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
         )
         .goal(Goal::ValueAtMost(120.0)),
     );
-    Ok(Measured { figures, notes: vec![format!("{source}, {lines:.1} lines on average.")] })
+    Ok(Measured { figures, notes: vec![source(setting, first)] })
+}
+
+/// The orders of the file, or so many that are made.
+pub(super) fn orders(setting: &Setting, count: u64) -> anyhow::Result<Vec<NewOrder>> {
+    match &setting.orders {
+        Some(file) => real(file),
+        None => Ok((0..count).map(made).collect()),
+    }
+}
+
+/// So many orders that no database has had before.
+pub(super) fn anew(setting: &Setting, count: u64) -> anyhow::Result<Vec<NewOrder>> {
+    let run = contracts::clock::new_id().simple();
+    let mut orders = orders(setting, count)?;
+    orders.truncate(usize::try_from(count)?);
+    for order in &mut orders {
+        order.invoice = format!("{}-{run}", order.invoice);
+    }
+    Ok(orders)
+}
+
+/// These orders at full speed. The services are started for it and ended after it, so that those of another deployment do nothing
+/// meanwhile; their databases stay.
+///
+/// # Errors
+/// When an order is refused, or does not end in time.
+pub(super) async fn once(
+    servers: &Servers,
+    deployment: &Deployment,
+    orders: &[NewOrder],
+) -> anyhow::Result<Driven> {
+    let system = System::start_as(servers, deployment).await?;
+    system.replenish(skus(orders), PLENTY).await?;
+    let driven = system.drive(&sequence(orders), CONNECTIONS, orders.len() as u64, None).await?;
+    system.stop().await?;
+    Ok(driven)
+}
+
+/// Where these orders are from.
+pub(super) fn source(setting: &Setting, orders: &[NewOrder]) -> String {
+    let source = if setting.orders.is_some() { "Real orders of a file" } else { "Made orders" };
+    let lines: usize = orders.iter().map(|order| order.lines.len()).sum();
+    format!("{source}, {:.1} lines on average.", lines as f64 / orders.len().max(1) as f64)
 }
 
 fn figures(fast: &Driven, calm: &Driven, rate: f64) -> Vec<Figure> {
