@@ -16,8 +16,8 @@ use crate::servers::Servers;
 
 pub(super) const NAME: &str = "resume";
 pub(super) const MEASURES: &str = "A member of a group with six partitions, each of which is paused once its buffer of one record is full. \
-    After a second of rest the reader takes the record: from there, which resumes the partition, to the next record, which waits on the \
-    broker. The other five partitions have nothing, so that a fetch for them may be in flight.";
+    After a rest the reader takes the record: from there, which resumes the partition, to the next record, which came meanwhile and \
+    waits on the broker. The other five partitions have nothing, so that a fetch for them may be in flight.";
 pub(super) const BESIDE: &str =
     "nothing; a fetch in flight waits for up to kafka.fetch_wait_max_ms (500 ms).";
 
@@ -25,8 +25,6 @@ const PARTITIONS: i32 = 6;
 const TRIALS: usize = 60;
 const REST: Duration = Duration::from_secs(1);
 const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The record that fills the buffer, and the one that is waited for.
-const RECORDS: usize = 2;
 
 pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<Measured> {
     let trials = if setting.quick { PARTITIONS as usize } else { TRIALS };
@@ -38,11 +36,12 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     let mut member = bus.subscribe(&name, &Subscription::Topics(vec![name.clone()])).await?;
     let mut partitions = assigned(&mut *member).await?;
     let mut us = Vec::new();
-    for trial in 0..trials {
+    for number in 0..trials {
         let count = partitions.len();
-        let partition = &mut partitions[trial % count];
+        let partition = &mut partitions[number % count];
         let key = key_of(partition.id().partition);
-        for _ in 0..RECORDS {
+        // The first fills the buffer, which pauses the partition; the second comes while it is paused, and stays on the broker.
+        for _ in 0..2 {
             let record = Record {
                 topic: name.clone(),
                 key: Some(key.clone().into_bytes()),
@@ -50,8 +49,8 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
                 headers: Vec::new(),
             };
             producer.send(record).await.context("producing a record")?;
+            sleep(REST).await;
         }
-        sleep(REST).await;
         next(&mut **partition).await?;
         let resumed_at = Instant::now();
         next(&mut **partition).await?;
