@@ -74,6 +74,11 @@ impl Deployment {
         if self.is_earlier { "kafka.brokers" } else { "kafka.bootstrap_servers" }
     }
 
+    /// The field of a request that has the lines of an order.
+    pub(crate) const fn lines_field(&self) -> &'static str {
+        if self.is_earlier { "items" } else { "lines" }
+    }
+
     /// The variables of the environment of each service.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let prefix = (variable("topics.prefix"), self.prefix.clone());
@@ -135,7 +140,10 @@ mod tests {
         let (with_receiver, receiver) = deployment.with_receiver().await.unwrap();
         let names: Vec<String> = with_receiver.variables().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["TIDINGS_TOPICS__PREFIX", "TIDINGS_TELEMETRY__OTLP_ENDPOINT"]);
-        assert_eq!(with_receiver.brokers_setting(), "kafka.brokers");
+        assert_eq!(
+            (with_receiver.brokers_setting(), with_receiver.lines_field()),
+            ("kafka.brokers", "items")
+        );
         receiver.unwrap().stop().await;
     }
 }

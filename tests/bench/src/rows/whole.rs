@@ -24,6 +24,8 @@ pub(super) const BESIDE: &str = "nothing; the CPU time is split by process inste
 
 const PREFIX: &str = "bench-whole";
 const CONNECTIONS: usize = 32;
+/// The field of a request that has the lines.
+const LINES: &str = "lines";
 const FULL: u64 = 4_000;
 const HALF: u64 = 1_000;
 /// Units of each SKU: more than any file sells.
@@ -39,11 +41,11 @@ pub(super) async fn run(setting: &Setting, servers: &Servers) -> anyhow::Result<
     anyhow::ensure!(!rest.is_empty(), "{} orders are too few: more than {full} are needed", all.len());
     let system = System::start(servers, PREFIX).await?;
     system.replenish(skus(&all), PLENTY).await?;
-    let fast = system.drive(&sequence(first), CONNECTIONS, first.len() as u64, None).await?;
+    let fast = system.drive(&sequence(first, LINES), CONNECTIONS, first.len() as u64, None).await?;
     let memories: Vec<Memory> = system.pids().into_iter().map(|(_, pid)| memory(pid)).collect();
     let rate = fast.ended_per_second / 2.0;
     let count = half.min(rest.len() as u64);
-    let calm = system.drive(&sequence(rest), CONNECTIONS, count, Some(rate)).await?;
+    let calm = system.drive(&sequence(rest, LINES), CONNECTIONS, count, Some(rate)).await?;
     system.stop().await?;
     let mut figures = figures(&fast, &calm, rate);
     let sum = |part: fn(&Memory) -> f64| memories.iter().map(part).sum();
@@ -94,7 +96,9 @@ pub(super) async fn once(
 ) -> anyhow::Result<Driven> {
     let system = System::start_as(servers, deployment).await?;
     system.replenish(skus(orders), PLENTY).await?;
-    let driven = system.drive(&sequence(orders), CONNECTIONS, orders.len() as u64, None).await?;
+    let driven = system
+        .drive(&sequence(orders, deployment.lines_field()), CONNECTIONS, orders.len() as u64, None)
+        .await?;
     system.stop().await?;
     Ok(driven)
 }
@@ -149,12 +153,18 @@ fn skus(orders: &[NewOrder]) -> std::collections::BTreeSet<String> {
     orders.iter().flat_map(|order| &order.lines).map(|line| line.sku.clone()).collect()
 }
 
-/// As `tidings import` sends them.
-fn sequence(orders: &[NewOrder]) -> Orders {
-    let orders: Vec<Order> = orders
-        .iter()
-        .map(|order| Order { key: order_key(&order.invoice), body: request(order).to_string() })
-        .collect();
+/// As `tidings import` sends them, with their lines in this field.
+fn sequence(orders: &[NewOrder], lines_field: &str) -> Orders {
+    let placed = |order: &NewOrder| {
+        let mut body = request(order);
+        if let Some(fields) = body.as_object_mut()
+            && let Some(lines) = fields.remove(LINES)
+        {
+            fields.insert(lines_field.to_owned(), lines);
+        }
+        Order { key: order_key(&order.invoice), body: body.to_string() }
+    };
+    let orders: Vec<Order> = orders.iter().map(placed).collect();
     Arc::new(move |number| {
         let at = usize::try_from(number).unwrap_or_default() % orders.len();
         orders[at].clone()
@@ -170,7 +180,9 @@ mod tests {
         let orders: Vec<NewOrder> = (0..4_300).map(made).collect();
         let lines: usize = orders.iter().map(|order| order.lines.len()).sum();
         assert_eq!(lines / orders.len(), 22);
-        let placed = sequence(&orders);
+        let placed = sequence(&orders, LINES);
         assert_eq!(placed(4_299).key, "invoice-made-4299");
+        assert!(placed(0).body.contains("\"lines\":["));
+        assert!(sequence(&orders, "items")(0).body.contains("\"items\":["));
     }
 }
