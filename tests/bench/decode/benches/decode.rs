@@ -15,6 +15,8 @@ use sqlx::PgConnection;
 
 /// Records of a batch.
 const RECORDS: usize = 100;
+/// Lines of each order.
+const LINES: usize = 14;
 /// The size of a value, and by how much it may differ.
 const VALUE_BYTES: usize = 300;
 const TOLERANCE_BYTES: usize = 15;
@@ -61,7 +63,7 @@ fn record(codec: &Codec, offset: i64) -> Delivered {
         order_id: clock::new_id(),
         sequence: 1,
         customer_id: "customer-017".to_owned(),
-        lines: (0..12).map(line).collect(),
+        lines: (0..LINES as i64).map(line).collect(),
         total_minor: 97_500,
         payment_method: "tok_visa".to_owned(),
         recipient: None,
@@ -127,7 +129,7 @@ fn events(criterion: &mut Criterion) {
         bencher.iter(|| {
             let mut seen = Seen::default();
             decode_and_dispatch(&decoder, &subscriptions, black_box(&records), &mut seen);
-            assert_eq!(seen.lines, 12 * RECORDS);
+            assert_eq!(seen.lines, LINES * RECORDS);
         });
     });
     group.finish();

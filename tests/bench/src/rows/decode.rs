@@ -9,7 +9,7 @@ use super::Measured;
 use crate::figures::{Figure, Goal};
 
 pub(super) const NAME: &str = "decode";
-pub(super) const MEASURES: &str = "An event of 300 B (OrderPlaced with 12 lines) from a record with its headers to its handler: the type by \
+pub(super) const MEASURES: &str = "An event of 300 B (OrderPlaced with 14 lines) from a record with its headers to its handler: the type by \
     header, Avro in Confluent's wire format, envelope, key, dispatch. Criterion's mean over batches of 100 records on one core \
     (tests/bench/decode), in the profile of the images.";
 pub(super) const BESIDE: &str = "nothing; it is the work of one core.";
