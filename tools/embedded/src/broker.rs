@@ -28,6 +28,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// More requests of one kind than a test waits for.
 const MANY_REQUESTS: usize = 10_000;
 
+/// Versions of requests that are answered at most. From the next ones on, the answer to a partition without a leader names the
+/// leader, and librdkafka 2.12 ends with a segmentation fault (`mpart->leader->id` in rdkafka_mock_handlers.c).
+const VERSIONS: [(RDKafkaApiKey, i16, i16); 2] =
+    [(RDKafkaApiKey::Produce, 3, 9), (RDKafkaApiKey::Fetch, 4, 11)];
+
 /// The only broker of the cluster.
 const ONLY_BROKER: i32 = 1;
 /// All of them.
@@ -60,7 +65,7 @@ impl EmbeddedBroker {
         let (commands, inbox) = mpsc::channel::<Command>();
         let (started, starting) = mpsc::channel();
         let serve = move || {
-            let cluster = match MockCluster::new(1) {
+            let cluster = match cluster() {
                 Ok(cluster) => cluster,
                 Err(error) => {
                     let _ = started.send(Err(error));
@@ -202,6 +207,14 @@ impl EmbeddedBroker {
         }
         answered.recv_timeout(Duration::from_secs(10)).context("the embedded broker did not answer")
     }
+}
+
+fn cluster() -> Result<Cluster, KafkaError> {
+    let cluster = MockCluster::new(1)?;
+    for (request, first, last) in VERSIONS {
+        cluster.apiversion(request, Some(first), Some(last))?;
+    }
+    Ok(cluster)
 }
 
 impl std::fmt::Debug for EmbeddedBroker {
