@@ -316,7 +316,7 @@ async fn the_printed_configuration_hides_secrets() {
 #[tokio::test]
 async fn migrations_as_a_step_of_their_own_come_before_the_start() {
     let stack = Stack::start().await;
-    let apart = [("TIDINGS_DATABASE__MIGRATE", "false"), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "8000")];
+    let apart = [("TIDINGS_DATABASE__MIGRATE", "false"), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "20000")];
     let early = stack.run("run", &apart);
     let output_text = String::from_utf8_lossy(&early.stderr).into_owned();
     assert!(
