@@ -2,12 +2,12 @@
 //! no secret is printed on the way.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use contracts::clock::new_id;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use testkit::broker::unique;
-use testkit::postgres::{PostgresOptions, PrivatePostgres, Storage};
+use testkit::postgres::{Certificates, postgres_with_tls};
 use testkit::wait::eventually;
 use uuid::Uuid;
 
@@ -17,56 +17,6 @@ use crate::stack::{Process, Stack, WAIT_TIMEOUT};
 fn output_text(output: &Output) -> String {
     let streams = [output.stdout.as_slice(), output.stderr.as_slice()];
     streams.map(|stream| String::from_utf8_lossy(stream).into_owned()).concat()
-}
-
-/// An authority's certificate, and the key and certificate that it gave a server on 127.0.0.1.
-struct Certificates {
-    dir: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn make() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let script = "set -e
-            openssl req -x509 -newkey rsa:2048 -nodes -days 7 -subj '/CN=a test authority' -keyout ca.key -out ca.pem
-            openssl req -newkey rsa:2048 -nodes -subj '/CN=127.0.0.1' -keyout server.key -out server.csr
-            echo 'subjectAltName=IP:127.0.0.1' > names
-            openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 7 -out server.crt -extfile names";
-        let made = Command::new("sh").args(["-c", script]).current_dir(dir.path()).output();
-        let made = made.expect("this test makes certificates with openssl: install the package openssl");
-        assert!(made.status.success(), "{}", output_text(&made));
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
-    }
-}
-
-/// A PostgreSQL that refuses who doesn't come encrypted and with a password.
-async fn encrypted_postgres(certificates: &Certificates) -> PrivatePostgres {
-    let server = PrivatePostgres::start(&Storage::Temporary, &PostgresOptions::for_tests()).await.unwrap();
-    let mut admin = PgConnection::connect(&server.url("postgres")).await.unwrap();
-    let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut admin).await.unwrap();
-    // The server writes them, because they must be its own.
-    for (name, content) in [
-        ("server.key", certificates.text("server.key")),
-        ("server.crt", certificates.text("server.crt")),
-        ("pg_hba.conf", "hostssl all all 127.0.0.1/32 scram-sha-256\n".to_owned()),
-    ] {
-        let lines: Vec<String> = content.lines().map(|line| format!("('{line}')")).collect();
-        let statement =
-            format!("COPY (VALUES {}) TO PROGRAM 'umask 077; cat > {data}/{name}'", lines.join(", "));
-        admin.execute(AssertSqlSafe(statement)).await.unwrap();
-    }
-    for statement in ["CREATE DATABASE probe", "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"] {
-        admin.execute(statement).await.unwrap();
-    }
-    server
 }
 
 /// A confirmation goes through the database, the broker and back.
@@ -88,14 +38,19 @@ async fn works(service: &Process) {
 #[tokio::test]
 async fn postgresql_is_spoken_to_with_tls_and_only_with_a_certificate_of_the_named_authority() {
     let stack = Stack::start().await;
-    let (certificates, strangers) = (Certificates::make(), Certificates::make());
-    let server = encrypted_postgres(&certificates).await;
-    let url = |mode: &str, authority: &str| {
-        format!("{}?sslmode={mode}&sslrootcert={authority}", server.url("probe"))
+    let (certificates, strangers) = (Certificates::make().unwrap(), Certificates::make().unwrap());
+    // It refuses who doesn't come encrypted and with a password.
+    let rules = "hostssl all all 127.0.0.1/32 scram-sha-256";
+    let server = postgres_with_tls(&certificates, rules).await.unwrap();
+    let url = |mode: &str, certificates: &Certificates| {
+        let authority = certificates.path("ca.pem");
+        format!("{}?sslmode={mode}&sslrootcert={}", server.url("probe"), authority.display())
     };
+    let mut admin = PgConnection::connect(&server.url("postgres")).await.unwrap();
+    admin.execute("CREATE DATABASE probe").await.unwrap();
     let password = server.url("probe").split(':').nth(2).unwrap().split('@').next().unwrap().to_owned();
 
-    let verified = url("verify-full", &certificates.path("ca.pem"));
+    let verified = url("verify-full", &certificates);
     let mut service = stack.service(&[("TIDINGS_DATABASE__URL", &verified)]).await;
     works(&service).await;
     service.signal("-TERM");
@@ -106,8 +61,8 @@ async fn postgresql_is_spoken_to_with_tls_and_only_with_a_certificate_of_the_nam
     assert!(output_text(&printed).contains("sslmode=verify-full"), "{}", output_text(&printed));
     assert!(!output_text(&printed).contains(&password), "the password is printed");
 
-    let plain = url("disable", &certificates.path("ca.pem"));
-    let stranger = url("verify-full", &strangers.path("ca.pem"));
+    let plain = url("disable", &certificates);
+    let stranger = url("verify-full", &strangers);
     for refused in [plain, stranger] {
         let settings =
             [("TIDINGS_DATABASE__URL", refused.as_str()), ("TIDINGS_LIFECYCLE__START_TIMEOUT_MS", "2000")];
