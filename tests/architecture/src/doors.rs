@@ -75,18 +75,33 @@ pub const SYSTEMS: &[System] = &[
             "PgPoolOptions",
             "connect_with",
             ".migration_session",
+            ".replicate",
             ".session",
         ],
         doors: &[
             folder(
                 "shared/database/src/",
-                &[("connect.rs", Within("CONNECT_TIMEOUT")), ("session.rs", Within("timeout"))],
+                &[
+                    ("connect.rs", Within("CONNECT_TIMEOUT")),
+                    ("replication/socket.rs", Within("CONNECT_TIMEOUT")),
+                    ("session.rs", Within("timeout")),
+                ],
                 "`database.work_timeout_ms` (12 s), `database.request_timeout_ms` (6 s): the connection is dropped",
             ),
             door(
                 "shared/outbox/src/relay/poll.rs",
                 "answer_timeout",
                 "12 s per statement of the relay's session (`outbox.statement_timeout_ms` and half of it)",
+            ),
+            door(
+                "shared/outbox/src/relay/poll/leader/log/prepare.rs",
+                "MAKE_TIMEOUT",
+                "60 s per statement that makes the replication slot; the relay polls meanwhile",
+            ),
+            door(
+                "shared/outbox/src/relay/wal/stream.rs",
+                "SILENCE",
+                "12 s until the log is read, then 30 s without a message; the server answers each of ours, one in 5 s",
             ),
             door(
                 "services/analytics/src/adapters/rebuild.rs",

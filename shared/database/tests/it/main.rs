@@ -4,4 +4,5 @@
 mod conversations;
 mod pooler;
 mod poolers;
+mod replication;
 mod silence;

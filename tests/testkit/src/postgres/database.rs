@@ -122,13 +122,21 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let statement = format!("drop database if exists {} with (force)", self.name);
-        let server = std::mem::take(&mut self.server);
+        let (server, name) = (std::mem::take(&mut self.server), self.name.clone());
         // A thread of its own, because a runtime can't block on a future; a failure leaves a database that a later run
         // finds stale.
         let dropping = std::thread::spawn(move || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let mut admin = connect(&server).await?;
+                // A database whose slot is read can't be dropped; the slot goes with it otherwise.
+                sqlx::query(
+                    "select pg_terminate_backend(active_pid, 10000) from pg_replication_slots
+                     where database = $1 and active_pid is not null",
+                )
+                .bind(&name)
+                .execute(&mut admin)
+                .await?;
                 tokio::time::timeout(WAIT_TIMEOUT, admin.execute(AssertSqlSafe(statement))).await??;
                 Ok(())
             })

@@ -85,7 +85,10 @@ impl Default for PostgresOptions {
 impl PostgresOptions {
     /// For tests: nothing has to survive a crash of the machine, and as many run at a time as it has cores, with some pools each.
     pub fn for_tests() -> Self {
-        Self { fsync: false, max_connections: 1_000, ..Self::default() }
+        // Each test that reads the write-ahead log has a slot.
+        let settings =
+            ["max_replication_slots", "max_wal_senders"].map(|name| (name.to_owned(), "100".to_owned()));
+        Self { fsync: false, max_connections: 1_000, settings: settings.to_vec(), ..Self::default() }
     }
 }
 
