@@ -55,6 +55,12 @@ pub const METRICS: &[Metric] = &[
         "1 while this process's relay leads, else 0. One replica of a service leads, the others stand by.",
     ),
     Metric::gauge(
+        "outbox_slot_lag_bytes",
+        &[],
+        "How much of the write-ahead log the replication slot of the relay `wal` holds: what is not confirmed. The server keeps \
+         that much at least, up to `max_slot_wal_keep_size`.",
+    ),
+    Metric::gauge(
         "outbox_stalled_partitions",
         &["topic"],
         "Partitions of the topic that have acknowledged nothing of what the relay sent them for \

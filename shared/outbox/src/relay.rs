@@ -10,6 +10,7 @@ mod row;
 mod spans;
 mod status;
 mod topic_publisher;
+mod wal;
 
 pub use config::{RelayConfig, RelayKind};
 pub use failpoint::{Failpoint, Failpoints};

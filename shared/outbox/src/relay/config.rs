@@ -13,6 +13,9 @@ pub enum RelayKind {
     /// Polls unpublished messages: needs nothing but the table.
     #[default]
     Poll,
+    /// Reads the write-ahead log by logical replication: needs `wal_level = logical`, a replication slot and a role with
+    /// REPLICATION.
+    Wal,
 }
 
 /// The relay's settings. The defaults are meant to be kept.

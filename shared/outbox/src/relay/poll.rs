@@ -35,13 +35,18 @@ mod leader;
 mod listener;
 mod pages;
 mod partitions;
+mod pending;
 mod reports;
 mod session_error;
 mod table;
 
+use super::wal::slot::{self, Reads};
 use leader::{Leader, LeaderDeps};
 use reports::SessionState;
 use session_error::SessionError;
+
+/// After so many refusals in succession to read the slot it is made anew: its publication may be gone from the log's history.
+const MOST_REFUSALS: u32 = 3;
 
 /// Why a leader's work has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +86,6 @@ impl Relay {
         bus: Arc<dyn Bus>,
         config: RelayConfig,
     ) -> Result<Self, RelayError> {
-        let RelayKind::Poll = config.relay;
         config.validate()?;
         let (failpoints, status) = (Arc::new(NoFailpoints), RelayStatus::default());
         let (wake, content_type) = (outbox.wakes(), outbox.content_type());
@@ -171,10 +175,16 @@ impl Relay {
     /// Waits for the database, then checks what correctness needs of it.
     async fn check(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
         let mut backoff = Backoff::new(self.config.backoff_max());
+        let kind = self.config.relay;
         loop {
             let checked = self
                 .database
-                .connection(Operation::Maintenance, |mut conn| async move { table::check(&mut conn).await })
+                .connection(Operation::Maintenance, |mut conn| async move {
+                    match (table::check(&mut conn).await?, kind) {
+                        (Ok(()), RelayKind::Wal) => slot::check(&mut conn).await,
+                        (verdict, _) => Ok(verdict),
+                    }
+                })
                 .await;
             match checked {
                 Ok(verdict) => return verdict,
@@ -202,6 +212,7 @@ impl Relay {
         &self,
         mut conn: PgConnection,
         hand_over: &mut HandOver,
+        refusals: &mut u32,
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
         loop {
@@ -216,6 +227,13 @@ impl Relay {
                 self.bounded(conn.ping()).await?;
             } else if self.bounded(table::try_lead(&mut conn)).await? {
                 self.bounded(table::check_ids(&mut conn)).await??;
+                let slot = self.bounded(slot::of_database(&mut conn)).await?;
+                let reads = match self.config.relay {
+                    RelayKind::Poll => Reads::Table,
+                    RelayKind::Wal if *refusals >= MOST_REFUSALS => Reads::NewSlot,
+                    RelayKind::Wal => Reads::Log,
+                };
+                let begin = self.bounded(slot::begin(&mut conn, &slot, reads)).await?;
                 tracing::info!("outbox: this relay leads");
                 let relay = LeaderDeps {
                     options: Arc::new(self.database.options().clone()),
@@ -227,9 +245,15 @@ impl Relay {
                     config: self.config.clone(),
                     view: self.view.subscribe(),
                     status: self.status.clone(),
+                    database: self.database.clone(),
                 };
                 self.status.set(RelayState::Leading);
-                let ended = Leader::new(relay, &self.topics).run(conn, hand_over, shutdown).await?;
+                let mut leader = Leader::new(relay, &self.topics, Some(slot), &begin);
+                let ended = leader.run(conn, hand_over, shutdown).await;
+                let refused = matches!(&ended, Err(SessionError::Log(error)) if error.is_refusal());
+                *refusals = if refused && !leader.has_stored() { *refusals + 1 } else { 0 };
+                drop(leader);
+                let ended = ended?;
                 if ended == Ended::GaveUp {
                     self.session_state.send_replace(SessionState::CoolingDown);
                     self.keep_off(KeepsOff::CoolingDown);
@@ -276,7 +300,7 @@ impl Relay {
     /// Leads or stands by until `shutdown`.
     async fn publish(&self, shutdown: &CancellationToken) {
         let mut backoff = Backoff::new(self.config.backoff_max());
-        let mut hand_over = HandOver::new(self.times);
+        let (mut hand_over, mut refusals) = (HandOver::new(self.times), 0);
         while !shutdown.is_cancelled() {
             let connected = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -285,7 +309,7 @@ impl Relay {
             let served = match connected {
                 Ok(conn) => {
                     let began = Instant::now();
-                    let served = self.serve(conn, &mut hand_over, shutdown).await;
+                    let served = self.serve(conn, &mut hand_over, &mut refusals, shutdown).await;
                     if began.elapsed() > self.config.backoff_max() {
                         backoff.reset();
                     }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use messaging::TopicPartition;
 
-use super::deferred::{Choice, Deferred, TopicKey};
+use super::deferred::{Choice, Deferred, KEY_ROWS, TopicKey};
 use super::partitions::{Limit, PAGE_ROWS, Page, Partitions, ROW_OVERHEAD_BYTES, Scope};
 use crate::relay::row::{QueueKey, Row};
+
+#[cfg(test)]
+mod tests;
 
 /// The rows that were read and are not yet seen finished.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ struct BufferedRow {
     bytes: usize,
     /// Its key is blocked with it: it is being tried again.
     is_retry: bool,
+    /// The log brought it, and the table does not have it as pending.
+    is_logged: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +56,19 @@ pub(super) enum RowDecision {
     /// Its predecessor appeared below what this read looked at: a full scan brings both.
     NeedsFullScan,
     /// Its predecessor is missing: a row was deleted, or the rule under which ids are drawn was broken.
+    Gap,
+}
+
+/// Whether a row that the log has brought is published from here.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Logged {
+    /// It follows its predecessor.
+    Admitted,
+    /// It is behind messages of its key that are published from the table.
+    Behind,
+    /// It was published before.
+    Again,
+    /// Its predecessor is missing.
     Gap,
 }
 
@@ -181,7 +199,8 @@ impl Buffer {
         key.tail = row.id;
         key.rows += 1;
         self.deferred.buffered(&topic_key, key.rows);
-        self.rows.insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false });
+        self.rows
+            .insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false, is_logged: false });
         RowDecision::Admitted
     }
 
@@ -195,6 +214,81 @@ impl Buffer {
         }
         self.rows.get_mut(&row.id)?.is_retry = true;
         Some(partition)
+    }
+
+    /// In which share a message of the log is counted, and whether there is room; none while the partitions of its topic are
+    /// unknown. A share of which the table has more leaves some room for that; one that is `slow` has to be half empty.
+    pub(super) fn room(&self, row: &Row, slow: impl Fn(i32) -> bool) -> Option<(i32, bool)> {
+        let partitions = self.topics.get(row.topic.as_str())?;
+        let share = partitions.partition_of(row.id, row.key.as_deref());
+        Some((share, partitions.has_room(share, slow(share))))
+    }
+
+    /// Whether so many rows of its key are buffered that the next ones are left in the table.
+    pub(super) fn is_busy(&self, row: &Row) -> bool {
+        let topic_key = (Arc::from(row.topic.as_str()), row.queue_key());
+        self.keys.get(&topic_key).is_some_and(|key| key.rows >= KEY_ROWS)
+    }
+
+    /// Takes up a row that the log has brought.
+    pub(super) fn admit_logged(&mut self, row: &Row, partition: i32) -> Logged {
+        let topic = self
+            .topics
+            .get_key_value(row.topic.as_str())
+            .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
+        let topic_key: TopicKey = (topic, row.queue_key());
+        if self.blocking.contains(&topic_key) {
+            return Logged::Behind;
+        }
+        match (self.keys.get(&topic_key), row.predecessor_published) {
+            (Some(key), _) if row.previous_id == Some(key.tail) => {}
+            (None, Some(true)) => {}
+            (_, Some(false)) => return Logged::Behind,
+            // What is buffered of the key comes after it: the log has brought it before.
+            (Some(_), Some(true)) => return Logged::Again,
+            (_, None) => {
+                self.blocking.insert(topic_key);
+                return Logged::Gap;
+            }
+        }
+        let bytes = row.bytes() + ROW_OVERHEAD_BYTES;
+        if let Some(partitions) = self.topics.get_mut(&topic_key.0) {
+            partitions.hold(partition, row.id, bytes);
+        }
+        let key = self.keys.entry(topic_key.clone()).or_insert(BufferedKey { tail: 0, rows: 0 });
+        key.tail = row.id;
+        key.rows += 1;
+        self.deferred.buffered(&topic_key, key.rows);
+        self.rows
+            .insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false, is_logged: true });
+        Logged::Admitted
+    }
+
+    /// Whether the log brought it, and it is not pending.
+    pub(super) fn is_logged(&self, id: i64) -> bool {
+        self.rows.get(&id).is_some_and(|row| row.is_logged)
+    }
+
+    /// The rows of a key that the log has brought and that are not pending: they become so from now on.
+    pub(super) fn make_pending(&mut self, topic: &str, key: &QueueKey) -> Vec<i64> {
+        let topic_key = (Arc::from(topic), key.clone());
+        if !self.keys.contains_key(&topic_key) {
+            return Vec::new();
+        }
+        let of_key = self.rows.iter_mut().filter(|(_, row)| row.is_logged && row.topic_key == topic_key);
+        of_key.map(|(id, row)| (*id, row.is_logged = false).0).collect()
+    }
+
+    /// The topic of a row that the log has brought and that was not pending: it becomes so from now on.
+    pub(super) fn make_one_pending(&mut self, id: i64) -> Option<String> {
+        let row = self.rows.get_mut(&id).filter(|row| row.is_logged)?;
+        row.is_logged = false;
+        Some(row.topic_key.0.to_string())
+    }
+
+    /// The table has this message of the topic, and no read has shown it. Returns whether only a full scan can show it.
+    pub(super) fn left_in_table(&mut self, topic: &str, id: i64, key: Option<&[u8]>) -> bool {
+        self.topics.get_mut(topic).is_none_or(|partitions| partitions.left_in_table(id, key))
     }
 
     /// Whether one of these rows had its key blocked.
@@ -232,74 +326,6 @@ impl Buffer {
                     key.remove();
                 }
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::relay::row::row;
-
-    fn buffer(rows: usize) -> Buffer {
-        let mut buffer = Buffer::new(Limit { rows, bytes: 1_000_000 });
-        buffer.add_topic("orders", 1, 1);
-        buffer
-    }
-
-    #[test]
-    fn a_row_follows_a_held_one_or_a_finished_one() {
-        let mut buffer = buffer(10);
-        assert_eq!(buffer.admit(&row(1, "a", None), 0, true), RowDecision::Admitted);
-        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), RowDecision::Admitted);
-        buffer.release(&[1, 2]);
-        let mut third = row(3, "a", Some(2));
-        third.predecessor_published = Some(true);
-        assert_eq!(buffer.admit(&third, 0, true), RowDecision::Admitted);
-    }
-
-    #[test]
-    fn a_row_without_its_predecessor_blocks_its_key_and_no_other() {
-        let mut buffer = buffer(10);
-        assert_eq!(buffer.admit(&row(2, "a", Some(1)), 0, true), RowDecision::Gap);
-        assert_eq!(buffer.admit(&row(3, "a", Some(2)), 0, true), RowDecision::Blocking);
-        assert_eq!(buffer.admit(&row(4, "b", None), 0, true), RowDecision::Admitted);
-        assert_eq!(buffer.admit(&row(5, "b", Some(3)), 0, true), RowDecision::Gap);
-    }
-
-    #[test]
-    fn an_acknowledged_row_is_left_out_until_the_table_knows() {
-        let mut buffer = buffer(10);
-        buffer.admit(&row(1, "a", None), 0, true);
-        assert_eq!(buffer.ids(), [1]);
-        buffer.release(&[1]);
-        assert!(buffer.is_empty());
-    }
-
-    #[test]
-    fn a_row_whose_predecessor_appeared_late_waits_for_the_full_scan_that_brings_both() {
-        let mut buffer = buffer(10);
-        let mut second = row(7, "a", Some(5));
-        second.predecessor_published = Some(false);
-        assert_eq!(buffer.admit(&second, 0, false), RowDecision::NeedsFullScan);
-        assert_eq!(buffer.admit(&row(5, "a", None), 0, true), RowDecision::Admitted);
-        assert_eq!(buffer.admit(&second, 0, true), RowDecision::Admitted);
-    }
-
-    #[test]
-    fn a_row_whose_predecessor_a_full_scan_does_not_bring_is_a_gap() {
-        let mut buffer = buffer(10);
-        let mut second = row(5, "a", Some(3));
-        second.predecessor_published = Some(false);
-        assert_eq!(buffer.admit(&second, 0, true), RowDecision::Gap);
-    }
-
-    #[test]
-    fn rows_without_a_key_follow_nobody() {
-        let mut buffer = buffer(10);
-        for id in [1, 2] {
-            let alone = Row { key: None, ..*row(id, "", None) };
-            assert_eq!(buffer.admit(&alone, 0, true), RowDecision::Admitted);
         }
     }
 }

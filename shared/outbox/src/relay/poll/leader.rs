@@ -1,6 +1,8 @@
 //! The leader: reads, hands rows to their topics' publishers, and finishes what the broker acknowledged, on one session.
 
 mod blocks;
+mod log;
+mod log_work;
 mod schedule;
 mod session;
 mod stalls;
@@ -10,6 +12,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use database::{Database, Lsn};
 use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
 use messaging::Bus;
 use sqlx::PgConnection;
@@ -26,14 +29,17 @@ use super::partitions::{Limit, Page, Scope};
 use super::session_error::SessionError;
 use super::table::{Block, Retry};
 use crate::metrics::REJECTED;
-use crate::relay::config::RelayConfig;
+use crate::relay::config::{RelayConfig, RelayKind};
 use crate::relay::failpoint::{Failpoint, Failpoints};
 use crate::relay::hand_over::{HandOver, View};
 use crate::relay::key_queues::BlockedKey;
 use crate::relay::row::Row;
 use crate::relay::status::RelayStatus;
 use crate::relay::topic_publisher::{Input, Outcome, TopicPublisher};
+use crate::relay::wal::slot::{Begin, Slot};
 use blocks::{alarm, gap};
+use log::LogSide;
+use log_work::Phase;
 use session::{Done, Session, perform};
 use stalls::Stalls;
 
@@ -52,6 +58,7 @@ pub(super) struct LeaderDeps {
     /// What it reaches of the broker, and what others do.
     pub(super) view: watch::Receiver<Option<View>>,
     pub(super) status: RelayStatus,
+    pub(super) database: Database,
 }
 
 /// The leader. Dropping it purges its producers and ends its session.
@@ -76,6 +83,7 @@ pub(super) struct Leader {
     /// Topics that have messages to publish, whose partitions are unknown.
     due_unlearned: Vec<String>,
     stalls: Stalls,
+    log: LogSide,
     full_scan_at: Instant,
     drop_at: Instant,
     /// Set by the shutdown: until when what is in flight may be finished.
@@ -83,11 +91,18 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    pub(super) fn new(relay: LeaderDeps, topics: &[String]) -> Self {
+    pub(super) fn new(relay: LeaderDeps, topics: &[String], slot: Option<Slot>, begin: &Begin) -> Self {
         let (report_to, outcomes) = mpsc::channel(OUTCOMES);
         let limit = Limit { rows: relay.config.buffer_messages, bytes: relay.config.buffer_bytes };
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(Arc::clone(&relay.options), Arc::clone(&relay.wake), relay.config.clone()));
+        let (phase, position) = match begin {
+            Begin::Table => (Phase::Table, Lsn(0)),
+            Begin::Frozen => (Phase::Frozen, Lsn(0)),
+            Begin::Log(position) => (Phase::Log, *position),
+        };
+        let reads_log = relay.config.relay == RelayKind::Wal;
+        let log = LogSide::new(relay.database.clone(), slot, phase, reads_log, position);
         let mut leader = Self {
             relay,
             buffer: Buffer::new(limit),
@@ -103,6 +118,7 @@ impl Leader {
             backlog_is_next: false,
             due_unlearned: Vec::new(),
             stalls: Stalls::default(),
+            log,
             full_scan_at: Instant::now(),
             drop_at: Instant::now(),
             until: None,
@@ -110,12 +126,18 @@ impl Leader {
         for topic in topics {
             leader.publisher(topic);
         }
+        leader.begin_log();
         leader
+    }
+
+    /// The server goes on with the slot.
+    pub(super) const fn has_stored(&self) -> bool {
+        self.log.has_stored
     }
 
     /// Publishes until `shutdown`, or until it gives the lead up; an error when the session is lost, and with it the lead.
     pub(super) async fn run(
-        mut self,
+        &mut self,
         conn: PgConnection,
         hand_over: &mut HandOver,
         shutdown: &CancellationToken,
@@ -133,7 +155,11 @@ impl Leader {
                 if let Some(work) = self.next_work() {
                     let config = self.relay.config.clone();
                     session = Some(perform(conn, work, config).boxed()).into();
-                } else if self.until.is_some() && self.buffer.is_empty() && !self.is_in_full_scan() {
+                } else if self.until.is_some()
+                    && self.buffer.is_empty()
+                    && !self.is_in_full_scan()
+                    && self.log.is_finished()
+                {
                     super::close(conn, self.relay.config.shutdown_grace()).await?;
                     return Ok(Ended::Stopped);
                 } else {
@@ -141,13 +167,21 @@ impl Leader {
                 }
             }
             let until = self.until;
+            let log_due_at = self.log.due_at();
             tokio::select! {
                 Some((conn, done)) = &mut session => {
                     session = None.into();
                     self.complete(done?)?;
                     idle = Some(conn);
                 }
-                Some(outcome) = self.outcomes.recv() => self.note(outcome),
+                Some(outcome) = self.outcomes.recv() => {
+                    self.note(outcome);
+                    self.take_pieces();
+                }
+                heard = self.log.next() => self.hear(heard)?,
+                () = sleep_until(log_due_at.unwrap_or_else(Instant::now)), if log_due_at.is_some() && idle.is_some() => {
+                    self.take_pieces();
+                }
                 () = wake.notified(), if until.is_none() => self.read_wanted = true,
                 _ = tick.tick(), if until.is_none() => self.full_scan_wanted = true,
                 _ = look.tick(), if until.is_none() => {
@@ -163,6 +197,7 @@ impl Leader {
                 () = shutdown.cancelled(), if until.is_none() => {
                     // One last read: what was committed before the shutdown is drained within the grace period.
                     (self.full_scan_wanted, self.full_scan_at) = (true, Instant::now());
+                    self.finish_log();
                     self.until = Some(Instant::now() + self.relay.config.shutdown_grace());
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
@@ -212,6 +247,7 @@ impl Leader {
         if let Some(dropped) = done.dropped {
             self.note_dropped(dropped);
         }
+        self.complete_log(&done.work, done.log);
         Ok(())
     }
 
@@ -244,6 +280,12 @@ impl Leader {
             self.publisher(&topic).try_send(Input::Rows(rows)).map_err(|_| SessionError::PublisherStopped)?;
         }
         Ok(())
+    }
+
+    /// Gives rows of a topic to its publisher, which has room for one message per row that is buffered; one that is closed has
+    /// panicked, and ends the leader.
+    fn hand_over_rows(&mut self, topic: &str, rows: Vec<(i32, Box<Row>)>) {
+        let _ = self.publisher(topic).try_send(Input::Rows(rows));
     }
 
     /// Gives refused messages to their publishers, to be tried again.
@@ -284,9 +326,12 @@ impl Leader {
             Outcome::Acknowledged(ids) => {
                 self.relay.failpoints.reached(Failpoint::Acknowledged);
                 self.note_answers(&ids);
-                self.acknowledged.extend(ids);
+                self.settle_acknowledged(ids);
             }
-            Outcome::Dropped(ids) => self.buffer.release(&ids),
+            Outcome::Dropped(ids) => {
+                self.leave_to_table(&ids);
+                self.buffer.release(&ids);
+            }
             Outcome::Partitions { topic, partitions } => {
                 self.buffer.add_topic(&topic, partitions, self.relay.config.shares(partitions));
                 self.full_scan_wanted = true;
@@ -295,6 +340,7 @@ impl Leader {
                 self.buffer.block(&topic, &key);
                 let BlockedKey { id, ids } = blocked;
                 self.note_answers(&[id]);
+                self.leave_to_table(&ids);
                 let retry = if refusal.may_pass() { Retry::Later } else { Retry::Never };
                 let block = Block { topic, key, id, reason: REJECTED, detail, retry, ids };
                 self.blocks.push(if self.buffer.is_retry(id) { block } else { alarm(block) });

@@ -241,6 +241,32 @@ impl Partitions {
         self.shares.iter().any(|share| self.wants_more(share))
     }
 
+    /// Whether a message that no page has shown can be buffered. A share of which the table has more leaves a quarter to pages.
+    pub(super) fn has_room(&self, partition: i32, is_slow: bool) -> bool {
+        let share = usize::try_from(partition).ok().and_then(|number| self.shares.get(number));
+        share.is_some_and(|share| {
+            let (part, of) = if is_slow {
+                (1, 2)
+            } else if share.more {
+                (3, 4)
+            } else {
+                (1, 1)
+            };
+            share.ids.len() < (self.limit.rows * part / of).max(1)
+                && share.bytes < (self.limit.bytes * part / of).max(1)
+        })
+    }
+
+    /// The table has this message, which no page has shown. Returns whether only a full scan can show it.
+    pub(super) fn left_in_table(&mut self, id: i64, key: Option<&[u8]>) -> bool {
+        let partition = self.partition_of(id, key);
+        self.share_mut(partition).is_none_or(|share| {
+            let seen = id <= share.seen_to;
+            share.more |= !seen;
+            seen
+        })
+    }
+
     pub(super) fn begin_full_scan(&mut self) {
         self.scan_above_id = Some(0);
         for share in &mut self.shares {

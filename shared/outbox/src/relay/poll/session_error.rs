@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::relay::RelayError;
+use crate::relay::wal::stream::LogError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
@@ -12,6 +13,8 @@ pub(super) enum SessionError {
     NoAnswer(Duration),
     #[error("a publisher of the relay has stopped")]
     PublisherStopped,
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error(transparent)]
     Setup(#[from] RelayError),
 }

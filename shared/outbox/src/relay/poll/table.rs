@@ -193,8 +193,8 @@ pub(super) async fn read(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Box
 
 /// The messages that the broker refused and that are to be tried again now. Each is the next one of its key; those behind
 /// it are shown again when its block is gone.
-pub(super) async fn due(conn: &mut PgConnection, buffered: &[i64]) -> Result<Vec<Box<Row>>, sqlx::Error> {
-    let ids: Vec<i64> = sqlx::query_scalar(
+pub(super) async fn due(conn: &mut PgConnection, buffered: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
         "SELECT b.message_id FROM outbox.blocked_keys b
          WHERE b.reason = 'rejected' AND coalesce(b.retry_at, '-infinity') <= clock_timestamp()
            AND b.message_id NOT IN (SELECT unnest($1::bigint[]))
@@ -202,9 +202,8 @@ pub(super) async fn due(conn: &mut PgConnection, buffered: &[i64]) -> Result<Vec
     )
     .bind(buffered)
     .bind(DUE_ROWS)
-    .fetch_all(&mut *conn)
-    .await?;
-    if ids.is_empty() { Ok(Vec::new()) } else { read(conn, &ids).await }
+    .fetch_all(conn)
+    .await
 }
 
 /// Lets what the broker refused on these topics be tried again now: they take records again.

@@ -25,20 +25,26 @@ impl Leader {
             true => self.next_scope(now, working).map(|scope| self.plan(scope)),
             false => None,
         };
+        let log = self.log_work(now, read.as_ref().map(|plan| plan.scope));
+        // What is read next is read another way.
+        let (read, deferred) = if log.take_over.is_some() { (None, Vec::new()) } else { (read, deferred) };
         // What was read is handed out first: a drop may take a second.
         let no_read = read.is_none() && deferred.is_empty();
         let work = Work {
+            from: self.log.phase,
             finish: std::mem::take(&mut self.acknowledged),
             blocks: std::mem::take(&mut self.blocks),
             retry_now: std::mem::take(&mut self.retry_now),
             read,
             deferred,
             drop_table_partition: working && now >= self.drop_at && no_read,
+            log,
         };
         let something = !work.finish.is_empty()
             || !work.blocks.is_empty()
             || !work.retry_now.is_empty()
             || !no_read
+            || work.log.is_something()
             || work.drop_table_partition;
         something.then_some(work)
     }

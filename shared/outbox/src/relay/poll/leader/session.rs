@@ -17,17 +17,20 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use tokio::time::{Instant, timeout};
 
+use super::log_work::{LogDone, LogWork, Phase, perform_log};
 use crate::relay::config::RelayConfig;
 use crate::relay::poll::deferred::Choice;
 use crate::relay::poll::partitions::{Candidate, Limit, Page, Scope};
 use crate::relay::poll::session_error::SessionError;
 use crate::relay::poll::table::{self, Block, Dropped};
-use crate::relay::poll::{pages, reports};
+use crate::relay::poll::{pages, pending, reports};
 use crate::relay::row::Row;
 
 /// What the session does next, in this order.
 #[derive(Debug)]
 pub(super) struct Work {
+    pub(super) from: Phase,
+    pub(super) log: LogWork,
     pub(super) finish: Vec<i64>,
     pub(super) blocks: Vec<Block>,
     /// Topics that take records again.
@@ -64,6 +67,7 @@ pub(super) struct Done {
     pub(super) due: Vec<Box<Row>>,
     pub(super) read_took: Duration,
     pub(super) dropped: Option<Dropped>,
+    pub(super) log: LogDone,
 }
 
 pub(super) type Session = (PgConnection, Result<Done, SessionError>);
@@ -81,8 +85,15 @@ async fn perform_on(
     mut work: Work,
     config: &RelayConfig,
 ) -> Result<Done, sqlx::Error> {
+    if !work.log.spills.is_empty() {
+        // Before they are finished, blocked, or looked for.
+        pending::add(conn, &work.log.spills).await?;
+    }
     if !work.finish.is_empty() {
-        table::finish(conn, &work.finish).await?;
+        match work.from {
+            Phase::Table => table::finish(conn, &work.finish).await?,
+            Phase::Frozen | Phase::Log => pending::finish(conn, &work.finish).await?,
+        }
     }
     for block in &work.blocks {
         table::record_block(conn, block, config).await?;
@@ -90,38 +101,48 @@ async fn perform_on(
     if !work.retry_now.is_empty() {
         table::retry_now(conn, &work.retry_now).await?;
     }
+    let log = perform_log(conn, &work.log).await?;
     let started = Instant::now();
     let (mut rows, mut new_topics, mut due) = (Vec::new(), Vec::new(), Vec::new());
     let mut due_unlearned = None;
     if let Some(plan) = &mut work.read {
         if let Some(known) = &plan.known_topics {
-            let topics = table::topics(conn).await?;
+            let topics = match work.from {
+                Phase::Table => table::topics(conn).await?,
+                Phase::Frozen | Phase::Log => pending::topics(conn).await?,
+            };
             new_topics.extend(topics.into_iter().filter(|topic| !known.contains(topic)));
-            due = table::due(conn, &plan.buffered).await?;
-            due_unlearned = Some(match plan.unlearned.is_empty() {
-                true => Vec::new(),
-                false => reports::due_topics(conn, &plan.unlearned).await?,
+            let ids = table::due(conn, &plan.buffered).await?;
+            due = read_ids(conn, work.from, &ids).await?;
+            due_unlearned = Some(match (plan.unlearned.is_empty(), work.from) {
+                (true, _) => Vec::new(),
+                (false, Phase::Table) => reports::due_topics(conn, &plan.unlearned).await?,
+                (false, Phase::Frozen | Phase::Log) => pending::due_topics(conn, &plan.unlearned).await?,
             });
         }
-        rows = read(conn, plan).await?;
+        rows = read(conn, work.from, plan).await?;
     } else if !work.deferred.is_empty() {
-        rows = read_rows(conn, &work.deferred).await?;
+        rows = read_rows(conn, work.from, &work.deferred).await?;
     }
     let read_took = started.elapsed();
     let dropped = match work.drop_table_partition {
         true => Some(table::drop_table_partition(conn, config).await?),
         false => None,
     };
-    Ok(Done { work, rows, new_topics, due_unlearned, due, read_took, dropped })
+    Ok(Done { work, rows, new_topics, due_unlearned, due, read_took, dropped, log })
 }
 
 /// Reads of each page what partitions have room for: the whole rows at once, or the ids and then the rows.
-async fn read(conn: &mut PgConnection, plan: &mut ReadPlan) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
+async fn read(
+    conn: &mut PgConnection,
+    from: Phase,
+    plan: &mut ReadPlan,
+) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
     let ReadPlan { pages: all, buffered, limit, whole_pages, .. } = plan;
     let (mut of_rows, mut of_ids): (Vec<&mut Page>, Vec<&mut Page>) =
-        all.iter_mut().partition(|page| *whole_pages && page.is_of_rows());
+        all.iter_mut().partition(|page| *whole_pages && from == Phase::Table && page.is_of_rows());
     let mut rows = read_pages(conn, &mut of_rows, buffered).await?;
-    rows.extend(look_then_read(conn, &mut of_ids, buffered, limit.bytes).await?);
+    rows.extend(look_then_read(conn, from, &mut of_ids, buffered, limit.bytes).await?);
     Ok(rows)
 }
 
@@ -164,6 +185,7 @@ async fn read_pages(
 /// a later one, which shows all of them: those chosen are the first ones of each key, as the page showed them.
 async fn look_then_read(
     conn: &mut PgConnection,
+    from: Phase,
     pages: &mut [&mut Page],
     buffered: &[i64],
     limit_bytes: usize,
@@ -173,7 +195,11 @@ async fn look_then_read(
     }
     let mut of_topic: HashMap<String, Vec<Candidate>> = HashMap::new();
     let looks: Vec<&Page> = pages.iter().map(|page| &**page).collect();
-    for (topic, candidate) in pages::candidates(conn, &looks, buffered, limit_bytes).await? {
+    let candidates = match from {
+        Phase::Table => pages::candidates(conn, &looks, buffered, limit_bytes).await?,
+        Phase::Frozen | Phase::Log => pending::candidates(conn, &looks, buffered, limit_bytes).await?,
+    };
+    for (topic, candidate) in candidates {
         of_topic.entry(topic).or_default().push(candidate);
     }
     let mut chosen = Vec::new();
@@ -184,15 +210,27 @@ async fn look_then_read(
         let is_cut = candidates.len() >= page.rows || key_bytes >= limit_bytes;
         chosen.extend(page.choose(&candidates, is_cut));
     }
-    read_rows(conn, &chosen).await
+    read_rows(conn, from, &chosen).await
 }
 
-async fn read_rows(conn: &mut PgConnection, chosen: &[Choice]) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
+async fn read_rows(
+    conn: &mut PgConnection,
+    from: Phase,
+    chosen: &[Choice],
+) -> Result<Vec<(i32, Box<Row>)>, sqlx::Error> {
     if chosen.is_empty() {
         return Ok(Vec::new());
     }
     let partitions: HashMap<i64, i32> = chosen.iter().map(|choice| (choice.id, choice.partition)).collect();
     let ids: Vec<i64> = chosen.iter().map(|choice| choice.id).collect();
-    let rows = table::read(conn, &ids).await?;
+    let rows = read_ids(conn, from, &ids).await?;
     Ok(rows.into_iter().filter_map(|row| Some((*partitions.get(&row.id)?, row))).collect())
+}
+
+async fn read_ids(conn: &mut PgConnection, from: Phase, ids: &[i64]) -> Result<Vec<Box<Row>>, sqlx::Error> {
+    match from {
+        _ if ids.is_empty() => Ok(Vec::new()),
+        Phase::Table => table::read(conn, ids).await,
+        Phase::Frozen | Phase::Log => pending::read(conn, ids).await,
+    }
 }

@@ -101,7 +101,7 @@ impl Leader {
     /// Ends the session, and with it the lock. The producers are dropped before, which purges what they still have. What the
     /// broker may have of it nevertheless does no harm (docs/adr/0002).
     pub(super) async fn let_go(
-        mut self,
+        &mut self,
         idle: Option<PgConnection>,
         session: OptionFuture<BoxFuture<'static, Session>>,
     ) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use database::Bounds;
 use messaging::{InMemoryBus, Refusal};
 
 use super::*;
@@ -20,8 +21,9 @@ fn leader() -> Leader {
         config: RelayConfig::default(),
         view: watch::Sender::new(None).subscribe(),
         status: RelayStatus::default(),
+        database: Database::new(PgConnectOptions::new_without_pgpass(), 1, Bounds::default()),
     };
-    let mut leader = Leader::new(relay, &[]);
+    let mut leader = Leader::new(relay, &[], None, &Begin::Table);
     leader.note(Outcome::Partitions { topic: "orders".to_owned(), partitions: 1 });
     leader
 }
@@ -52,6 +54,7 @@ async fn a_key_that_is_released_between_its_block_and_the_read_is_no_gap() {
         due: Vec::new(),
         read_took: Duration::ZERO,
         dropped: None,
+        log: log_work::LogDone::default(),
     };
     leader.complete(done).unwrap();
     assert_eq!(leader.blocks, []);
