@@ -14,8 +14,7 @@ const ROWS_PER_KEY: usize = 3;
 /// Far above what is measured: on a busy machine the test only separates linear from quadratic.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
-#[tokio::test]
-async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
+pub(crate) async fn a_hundred_thousand_waiting_rows_are_published_in_sequence() {
     let stage = Stage::set().await;
     let place = if test_kafka().is_some() { "on a real Kafka" } else { "in memory" };
     publish_backlog(&Poll::default(), &stage, place).await;

@@ -52,8 +52,7 @@ fn rows(keys: &[String]) -> i64 {
     i64::try_from(keys.len()).unwrap() * ROWS_PER_KEY
 }
 
-#[tokio::test]
-async fn the_rows_of_a_partition_without_a_leader_hold_up_no_others() {
+pub(crate) async fn the_rows_of_a_partition_without_a_leader_hold_up_no_others() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
     broker.set_leader(&stage.orders, DEAD, false).unwrap();
@@ -73,8 +72,7 @@ async fn the_rows_of_a_partition_without_a_leader_hold_up_no_others() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn more_rows_than_a_read_brings_of_a_partition_without_a_leader_hide_no_others() {
+pub(crate) async fn more_rows_than_a_read_brings_of_a_partition_without_a_leader_hide_no_others() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
     broker.set_leader(&stage.orders, DEAD, false).unwrap();
@@ -99,8 +97,7 @@ async fn more_rows_than_a_read_brings_of_a_partition_without_a_leader_hide_no_ot
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_partition_without_a_leader_replaces_no_producer_and_is_reported() {
+pub(crate) async fn a_partition_without_a_leader_replaces_no_producer_and_is_reported() {
     let recorded = Recorded::start();
     let broker = EmbeddedBroker::start().unwrap();
     let mut stage = Stage::embedded(&broker).await;
@@ -142,8 +139,7 @@ async fn a_partition_without_a_leader_replaces_no_producer_and_is_reported() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn records_of_one_partition_that_are_not_acknowledged_leave_the_others_their_producer() {
+pub(crate) async fn records_of_one_partition_that_are_not_acknowledged_leave_the_others_their_producer() {
     let (mut stage, in_memory) = Stage::in_memory().await;
     let bus = Counting::on(Arc::clone(&stage.bus));
     stage.bus = Arc::clone(&bus) as Arc<dyn Bus>;
@@ -171,8 +167,7 @@ async fn records_of_one_partition_that_are_not_acknowledged_leave_the_others_the
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_look_for_leaders_without_an_answer_holds_up_no_other_partition() {
+pub(crate) async fn a_look_for_leaders_without_an_answer_holds_up_no_other_partition() {
     let (mut stage, _bus) = Stage::in_memory().await;
     let way = Way::new("relay", Arc::clone(&stage.bus), &Events::default());
     stage.bus = Arc::new(Through(Arc::clone(&way)));
@@ -208,8 +203,7 @@ async fn a_look_for_leaders_without_an_answer_holds_up_no_other_partition() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn messages_without_a_key_go_to_partitions_that_take_them() {
+pub(crate) async fn messages_without_a_key_go_to_partitions_that_take_them() {
     let broker = EmbeddedBroker::start().unwrap();
     let stage = Stage::embedded(&broker).await;
     broker.set_leader(&stage.orders, DEAD, false).unwrap();

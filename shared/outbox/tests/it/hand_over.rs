@@ -172,8 +172,7 @@ impl Pair {
     }
 }
 
-#[tokio::test]
-async fn a_leader_without_its_broker_gives_the_lock_to_a_standby_that_has_it() {
+pub(crate) async fn a_leader_without_its_broker_gives_the_lock_to_a_standby_that_has_it() {
     let pair = Pair::start(soon()).await;
     let keys = keys_of(&[0, 1, 2, 3]);
     pair.commit(&keys).await;
@@ -204,8 +203,7 @@ async fn a_leader_without_its_broker_gives_the_lock_to_a_standby_that_has_it() {
     pair.stop().await;
 }
 
-#[tokio::test]
-async fn a_standby_that_reaches_less_is_no_evidence() {
+pub(crate) async fn a_standby_that_reaches_less_is_no_evidence() {
     let pair = Pair::start(soon()).await;
     pair.a.way.cut(&[0]);
     pair.b.way.cut(&[1]);
@@ -222,8 +220,7 @@ async fn a_standby_that_reaches_less_is_no_evidence() {
     pair.stop().await;
 }
 
-#[tokio::test]
-async fn with_all_relays_cut_off_nobody_gives_up() {
+pub(crate) async fn with_all_relays_cut_off_nobody_gives_up() {
     let pair = Pair::start(soon()).await;
     let keys = keys_of(&[0, 1]);
     pair.commit(&keys).await;
@@ -253,8 +250,7 @@ async fn with_all_relays_cut_off_nobody_gives_up() {
     pair.stop().await;
 }
 
-#[tokio::test]
-async fn a_partition_without_a_leader_leaves_the_lock_where_it_is() {
+pub(crate) async fn a_partition_without_a_leader_leaves_the_lock_where_it_is() {
     let pair = Pair::start(soon()).await;
     pair.bus.set_leader(&pair.stage.orders, 0, false);
     pair.until_reported(1).await;
@@ -280,8 +276,7 @@ async fn a_partition_without_a_leader_leaves_the_lock_where_it_is() {
     pair.stop().await;
 }
 
-#[tokio::test]
-async fn a_leader_without_a_producer_gives_up_too() {
+pub(crate) async fn a_leader_without_a_producer_gives_up_too() {
     let pair = Pair::start_cut(soon(), |way| {
         way.refuse_producers();
         way.cut(&[0, 1, 2, 3, 4, 5]);
@@ -295,8 +290,7 @@ async fn a_leader_without_a_producer_gives_up_too() {
     pair.stop().await;
 }
 
-#[tokio::test]
-async fn a_leader_that_never_learned_its_partitions_gives_up_too() {
+pub(crate) async fn a_leader_that_never_learned_its_partitions_gives_up_too() {
     let pair = Pair::start_cut(soon(), Way::cut_everything).await;
     let keys = keys_of(&[0, 1]);
     pair.commit(&keys).await;
@@ -305,8 +299,7 @@ async fn a_leader_that_never_learned_its_partitions_gives_up_too() {
     pair.stop().await;
 }
 
-#[tokio::test]
-async fn who_gave_up_leads_again_when_nobody_else_does() {
+pub(crate) async fn who_gave_up_leads_again_when_nobody_else_does() {
     let times = HandOverTimes {
         cool_down: Duration::from_secs(600),
         report_max_age: Duration::from_secs(3),
@@ -331,8 +324,7 @@ async fn who_gave_up_leads_again_when_nobody_else_does() {
     a.stop().await;
 }
 
-#[tokio::test]
-async fn a_relay_that_reaches_less_leaves_the_lead_to_one_that_lost_its_session() {
+pub(crate) async fn a_relay_that_reaches_less_leaves_the_lead_to_one_that_lost_its_session() {
     let pair = Pair::start(soon()).await;
     pair.b.way.cut_everything();
     pair.b.keeps_off("reaches").await;

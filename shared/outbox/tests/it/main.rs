@@ -25,6 +25,8 @@ mod relays;
 mod rights;
 mod schedules;
 mod stage;
+mod suite;
 mod table_partitions;
+mod wal;
 mod watcher;
 mod way;

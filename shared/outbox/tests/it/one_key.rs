@@ -43,8 +43,7 @@ fn is_busy(sequence: i64) -> impl Fn(&Record) -> bool + Send + Sync {
     }
 }
 
-#[tokio::test]
-async fn a_key_with_a_long_backlog_holds_up_no_others_of_its_partition() {
+pub(crate) async fn a_key_with_a_long_backlog_holds_up_no_others_of_its_partition() {
     let (stage, _) = Stage::in_memory().await;
     let others = others(50);
     append_all(&stage, &others).await;
@@ -61,8 +60,7 @@ async fn a_key_with_a_long_backlog_holds_up_no_others_of_its_partition() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_long_backlog_is_published_in_sequence_although_a_record_in_it_fails() {
+pub(crate) async fn a_long_backlog_is_published_in_sequence_although_a_record_in_it_fails() {
     for fault in [Fault::Refuse(Refusal::Timestamp), Fault::TimeOut, Fault::LoseAcknowledgement] {
         let (stage, bus) = Stage::in_memory().await;
         // A record that is refused blocks its key, and is tried again.

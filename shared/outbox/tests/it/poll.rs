@@ -9,8 +9,7 @@ use crate::interleavings::{Pace, outcomes, run_all};
 use crate::relays::{Poll, Reads};
 use crate::stage::{Stage, commit, outbox};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_interleaving_of_two_transactions_is_published_in_sequence() {
+pub(crate) async fn every_interleaving_of_two_transactions_is_published_in_sequence() {
     let plans: Vec<_> = [[0, 0], [0, 1]].iter().flat_map(|keys| outcomes(keys)).collect();
     for reads in Reads::BOTH {
         let factory = Poll::default().reading(reads);
@@ -58,8 +57,7 @@ async fn without_any_wake_the_poll_interval_finds_the_rows() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn two_relays_at_once_publish_in_sequence_and_either_can_end() {
+pub(crate) async fn two_relays_at_once_publish_in_sequence_and_either_can_end() {
     let stage = Stage::set().await;
     let (one, other) = (stage.start(&Poll::default()), stage.start(&Poll::default()));
     for _ in 0..20 {
@@ -77,8 +75,7 @@ async fn two_relays_at_once_publish_in_sequence_and_either_can_end() {
     third.stop().await;
 }
 
-#[tokio::test]
-async fn a_leader_whose_session_ends_takes_up_again() {
+pub(crate) async fn a_leader_whose_session_ends_takes_up_again() {
     let stage = Stage::set().await;
     let relay = stage.start(&Poll::default());
     for sequence in 1..=5 {
@@ -98,8 +95,7 @@ async fn a_leader_whose_session_ends_takes_up_again() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_shutdown_drains_what_was_committed_before() {
+pub(crate) async fn a_shutdown_drains_what_was_committed_before() {
     let stage = Stage::set().await;
     let mut factory = Poll::default();
     (factory.0.poll_interval_ms, factory.0.idle_session_timeout_ms) = (600_000, 1_200_000);

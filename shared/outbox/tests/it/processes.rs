@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use database::{Bounds, Database};
 use messaging::{KafkaBus, KafkaConfig};
+use outbox::RelayKind;
 use outbox::internal::{Failpoint, Failpoints};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use testkit::wait::eventually;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::Poll;
+use crate::relays::{Poll, kind};
 use crate::stage::{Stage, TIMEOUT, outbox};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -30,6 +31,7 @@ struct Task {
     database: String,
     kafka: String,
     fault: Option<Fault>,
+    kind: RelayKind,
 }
 
 /// What befalls the process when it has made a step so many times.
@@ -81,6 +83,7 @@ async fn relay_process() {
     let trap = |fault| Arc::new(Trap { fault, reached: AtomicUsize::new(0) }) as Arc<dyn Failpoints>;
     let failpoints = task.fault.map(trap);
     let mut factory = Poll::default();
+    factory.0.relay = task.kind;
     if task.fault.is_some_and(|fault| fault.kind == Kind::Frozen) {
         // Its successor waits for the end of its session.
         factory.0.idle_session_timeout_ms = 2_000;
@@ -108,7 +111,8 @@ impl External {
     }
 
     fn spawn(&self, fault: Option<Fault>) -> Child {
-        let task = Task { database: self.stage.database.url().to_owned(), kafka: self.kafka.clone(), fault };
+        let (database, kafka) = (self.stage.database.url().to_owned(), self.kafka.clone());
+        let task = Task { database, kafka, fault, kind: kind() };
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "processes::relay_process", "--ignored", "--nocapture"])
             .env(ORDER, serde_json::to_string(&task).unwrap())
@@ -135,8 +139,7 @@ impl External {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
+pub(crate) async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
     for (index, step) in STEPS.into_iter().enumerate() {
         for occurrence in [1, 2] {
             let external = External::start().await;
@@ -175,8 +178,7 @@ async fn a_relay_killed_after_any_step_repeats_but_never_skips() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_frozen_after_any_step_is_replaced_and_does_no_harm_when_thawed() {
+pub(crate) async fn a_leader_frozen_after_any_step_is_replaced_and_does_no_harm_when_thawed() {
     for (index, step) in STEPS.into_iter().enumerate() {
         let external = External::start().await;
         external.commit_all().await;

@@ -32,8 +32,7 @@ fn impatient() -> Poll {
     factory
 }
 
-#[tokio::test]
-async fn a_refused_key_goes_on_by_itself_once_its_record_is_taken() {
+pub(crate) async fn a_refused_key_goes_on_by_itself_once_its_record_is_taken() {
     let (stage, bus) = Stage::in_memory().await;
     bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), begins("bad")));
     for _ in 0..3 {
@@ -64,8 +63,7 @@ async fn a_refused_key_goes_on_by_itself_once_its_record_is_taken() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_refused_key_is_tried_again_by_the_next_leader_too() {
+pub(crate) async fn a_refused_key_is_tried_again_by_the_next_leader_too() {
     let (stage, bus) = Stage::in_memory().await;
     bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), begins("bad")));
     stage.commit(&stage.orders, &["bad"]).await;
@@ -80,8 +78,7 @@ async fn a_refused_key_is_tried_again_by_the_next_leader_too() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_topic_that_refuses_everything_is_left_alone_as_one_and_goes_on_by_itself() {
+pub(crate) async fn a_topic_that_refuses_everything_is_left_alone_as_one_and_goes_on_by_itself() {
     let recorded = Recorded::start();
     let refused = || recorded.sum("outbox_refused_topics", &[("topic", "orders")]);
     let becomes = async |expected: f64| {
@@ -120,8 +117,7 @@ async fn a_topic_that_refuses_everything_is_left_alone_as_one_and_goes_on_by_its
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn many_bad_records_in_succession_do_not_stop_their_topic() {
+pub(crate) async fn many_bad_records_in_succession_do_not_stop_their_topic() {
     let (stage, bus) = Stage::in_memory().await;
     bus.inject(FaultRule::always(Fault::Refuse(Refusal::Timestamp), begins("bad")));
     stage.commit(&stage.orders, &all(&keys("bad", 12))).await;
@@ -142,8 +138,7 @@ async fn many_bad_records_in_succession_do_not_stop_their_topic() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_record_tried_in_a_partition_without_an_answer_holds_up_no_other() {
+pub(crate) async fn a_record_tried_in_a_partition_without_an_answer_holds_up_no_other() {
     let recorded = Recorded::start();
     let (mut stage, bus) = Stage::in_memory().await;
     let way = Way::new("relay", Arc::clone(&stage.bus), &Events::default());
@@ -178,8 +173,7 @@ async fn a_record_tried_in_a_partition_without_an_answer_holds_up_no_other() {
     relay.stop().await;
 }
 
-#[tokio::test]
-async fn a_refused_record_costs_no_producer() {
+pub(crate) async fn a_refused_record_costs_no_producer() {
     let broker = EmbeddedBroker::start().unwrap();
     let mut stage = Stage::embedded(&broker).await;
     let bus = Counting::on(Arc::clone(&stage.bus));

@@ -5,7 +5,17 @@ use std::sync::Arc;
 use database::Database;
 use messaging::Bus;
 use outbox::internal::Failpoints;
-use outbox::{Outbox, Relay, RelayConfig};
+use outbox::{Outbox, Relay, RelayConfig, RelayKind};
+
+tokio::task_local! {
+    /// The kind of relay that the suite runs a scenario with.
+    pub(crate) static KIND: RelayKind;
+}
+
+/// The kind of relay of this test: polling, unless the suite says otherwise.
+pub(crate) fn kind() -> RelayKind {
+    KIND.try_with(|kind| *kind).unwrap_or_default()
+}
 
 /// A relay's settings in tests, and how it reads.
 #[derive(Clone)]
@@ -29,6 +39,7 @@ impl Default for Poll {
     /// busy machine may well be silent for a second.
     fn default() -> Self {
         let config = RelayConfig {
+            relay: kind(),
             poll_interval_ms: 50,
             takeover_interval_ms: 50,
             idle_session_timeout_ms: 10_000,
@@ -40,6 +51,12 @@ impl Default for Poll {
 }
 
 impl Poll {
+    /// The same settings for a relay that reads the write-ahead log.
+    pub(crate) fn wal() -> Self {
+        let Self(config, reads) = Self::default();
+        Self(RelayConfig { relay: RelayKind::Wal, ..config }, reads)
+    }
+
     pub(crate) fn reading(self, reads: Reads) -> Self {
         Self(self.0, reads)
     }

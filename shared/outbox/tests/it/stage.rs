@@ -8,7 +8,7 @@ use contracts::{Codec, Envelope, Topic, Topics, TraceContext, clock};
 use database::Operation;
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
 use outbox::internal::Failpoints;
-use outbox::{AppendError, Backlog, Message, Outbox, RelayError, expect_stored};
+use outbox::{AppendError, Backlog, Message, Outbox, RelayError, RelayKind, expect_stored};
 use sqlx::{PgConnection, PgPool};
 use testkit::broker::{EmbeddedBroker, test_kafka, unique};
 use testkit::postgres::TestDatabase;
@@ -16,10 +16,12 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::Poll;
+use crate::relays::{Poll, kind};
 use crate::watcher::Watcher;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+/// A slot waits for all transactions of the server that are open, those of other tests among them.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A stand-in for any service's aggregate: the row whose lock orders its events.
 const AGGREGATES: &str = "CREATE TABLE aggregates (
@@ -54,6 +56,13 @@ impl Stage {
         (Self::on(Arc::new(bus.clone())).await, bus)
     }
 
+    /// The same in a database of the server at this URL.
+    pub(crate) async fn in_memory_at(server: &str) -> (Self, InMemoryBus) {
+        let bus = InMemoryBus::new();
+        let database = TestDatabase::create_on(server, "outbox", migrate).await.unwrap();
+        (Self::of(database, Arc::new(bus.clone())).await, bus)
+    }
+
     /// On the embedded broker.
     pub(crate) async fn embedded(broker: &EmbeddedBroker) -> Self {
         Self::on(broker.bus_with(patient(broker.config())).unwrap()).await
@@ -61,12 +70,10 @@ impl Stage {
 
     /// On this bus, with topics of its own: a broker that tests share keeps what the others published.
     async fn on(bus: Arc<dyn Bus>) -> Self {
-        let database = TestDatabase::create("outbox", async |pool| {
-            outbox::migrate(&mut *pool.acquire().await?).await?;
-            sqlx::query(AGGREGATES).execute(pool).await?;
-            Ok(())
-        })
-        .await;
+        Self::of(TestDatabase::create("outbox", migrate).await, bus).await
+    }
+
+    async fn of(database: TestDatabase, bus: Arc<dyn Bus>) -> Self {
         let names = Topics::new(unique("test"));
         let (orders, stock) = (names.name(Topic::Orders), names.name(Topic::Stock));
         let topics = [&orders, &stock].map(|name| TopicSpec {
@@ -78,7 +85,29 @@ impl Stage {
         let watcher = Watcher::start(&*bus, &[orders.clone(), stock.clone()]).await;
         let codec = Codec::offline(names);
         let outbox = outbox();
-        Self { database, bus, codec, outbox, orders, stock, watcher }
+        let stage = Self { database, bus, codec, outbox, orders, stock, watcher };
+        if kind() == RelayKind::Wal {
+            stage.make_slot().await;
+        }
+        stage
+    }
+
+    /// Lets a relay of the log take over, so that all that is committed from now on comes from there.
+    pub(crate) async fn make_slot(&self) {
+        let relay = Poll::wal().relay(&self.database.another(), &self.outbox, Arc::clone(&self.bus), None);
+        let (relay, shutdown) =
+            (relay.with_topics(vec![self.orders.clone(), self.stock.clone()]), CancellationToken::new());
+        let mut task = JoinSet::new();
+        task.spawn(relay.run(shutdown.clone()));
+        eventually("the log is read", SLOT_TIMEOUT, async || {
+            let topics: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox.topics WHERE relay = 'wal'")
+                .fetch_one(self.pool())
+                .await
+                .unwrap();
+            if topics > 0 { Ok(()) } else { Err("no slot") }
+        })
+        .await;
+        Running { shutdown, task }.stop().await;
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -158,6 +187,12 @@ impl Stage {
             .await
             .unwrap();
     }
+}
+
+async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    outbox::migrate(&mut *pool.acquire().await?).await?;
+    sqlx::query(AGGREGATES).execute(pool).await?;
+    Ok(())
 }
 
 /// Questions may take their time on a busy machine.

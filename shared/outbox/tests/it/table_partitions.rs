@@ -38,8 +38,7 @@ async fn until_somebody_waits(stage: &Stage) {
     .await;
 }
 
-#[tokio::test]
-async fn a_partition_is_dropped_once_it_is_published_and_old_and_its_keys_go_on() {
+pub(crate) async fn a_partition_is_dropped_once_it_is_published_and_old_and_its_keys_go_on() {
     for reads in Reads::BOTH {
         is_dropped_and_its_keys_go_on(Poll::default().reading(reads)).await;
     }
