@@ -262,6 +262,12 @@ impl Page {
                     vec![self.query("max(outbox_oldest_unpublished_age_seconds{JOB})", "age")],
                 ),
                 Panel::graph(
+                    "Log held by the relay's slot",
+                    "bytes",
+                    "Of the relay `wal`: what the broker has not acknowledged holds the write-ahead log.",
+                    vec![self.query("max(outbox_slot_lag_bytes{JOB})", "lag")],
+                ),
+                Panel::graph(
                     "Messages and relays",
                     "short",
                     "",
