@@ -1,5 +1,6 @@
 //! `make bench`: what the system costs, beside what its parts cost, measured on real components in one run.
 
+mod appending;
 pub mod cli;
 mod cost;
 mod curves;
@@ -18,6 +19,7 @@ mod plot;
 mod processes;
 mod raw_producer;
 mod recorded;
+mod recvlogical;
 mod report;
 mod rows;
 mod scenario;

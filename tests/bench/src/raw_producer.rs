@@ -1,7 +1,7 @@
 //! librdkafka alone: the same records with the producer's settings of the bus, from memory.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{ClientContext, Message as _};
 use uuid::Uuid;
 
+use crate::latencies::Latencies;
 use crate::processes::cpu_seconds;
 use crate::waiting_rows::{PER_KEY, VALUE_BYTES};
 
@@ -43,6 +44,9 @@ pub(crate) struct Raw {
     pub(crate) cpu_us: f64,
 }
 
+/// How many records are handed over at once at a rate.
+const PER_TICK: u64 = 10;
+
 #[derive(Clone, Default)]
 struct Counter {
     acknowledged: Arc<AtomicU64>,
@@ -60,10 +64,34 @@ impl ProducerContext for Counter {
     }
 }
 
-/// A producer with the settings of the bus.
-pub(crate) fn config(bootstrap_servers: &str) -> ClientConfig {
+/// Notes how long each record took.
+#[derive(Clone, Default)]
+struct Timer {
+    us: Arc<Mutex<Vec<u64>>>,
+}
+
+impl ClientContext for Timer {}
+
+impl ProducerContext for Timer {
+    type DeliveryOpaque = Box<Instant>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent_at: Box<Instant>) {
+        if let (Ok(_), Ok(mut us)) = (result, self.us.lock()) {
+            us.push(u64::try_from(sent_at.elapsed().as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+/// A client of this Kafka.
+pub(crate) fn client(bootstrap_servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap_servers).set("client.id", "bench");
+    config
+}
+
+/// A producer with the settings of the bus.
+pub(crate) fn config(bootstrap_servers: &str) -> ClientConfig {
+    let mut config = client(bootstrap_servers);
     for (name, value) in SETTINGS {
         config.set(name, value);
     }
@@ -99,6 +127,38 @@ pub(crate) fn publish(bootstrap_servers: &str, topic: &str, rows: u64) -> anyhow
     let acknowledged = counter.acknowledged.load(Ordering::Relaxed);
     anyhow::ensure!(acknowledged == rows, "{acknowledged} of {rows} records were acknowledged");
     Ok(Raw { per_second: rows as f64 / seconds, cpu_us: cpu * 1e6 / rows as f64 })
+}
+
+/// From handing a record over to its acknowledgement, of `rows` records at so many a second. Blocks its thread.
+///
+/// # Errors
+/// When one is not acknowledged in time.
+pub(crate) fn acknowledgements(
+    bootstrap_servers: &str,
+    topic: &str,
+    per_second: f64,
+    rows: u64,
+) -> anyhow::Result<Latencies> {
+    let timer = Timer::default();
+    let producer: BaseProducer<Timer> = config(bootstrap_servers).create_with_context(timer.clone())?;
+    producer.client().fetch_metadata(Some(topic), FLUSH_TIMEOUT)?;
+    let began = Instant::now();
+    for number in 0..rows {
+        if number % PER_TICK == 0 {
+            let due = Duration::from_secs_f64(number as f64 / per_second);
+            while let Some(rest) = due.checked_sub(began.elapsed()).filter(|rest| !rest.is_zero()) {
+                producer.poll(rest);
+            }
+        }
+        let (key, value, headers) = record(number, rows);
+        let record = BaseRecord::with_opaque_to(topic, Box::new(Instant::now()));
+        let sent = producer.send(record.key(&key).payload(&value).headers(headers));
+        sent.map_err(|(error, _)| error).context("librdkafka took no record")?;
+    }
+    producer.flush(FLUSH_TIMEOUT).context("waiting for the last acknowledgement")?;
+    let us = timer.us.lock().map_err(|_| anyhow::anyhow!("a thread has panicked"))?.clone();
+    anyhow::ensure!(us.len() as u64 == rows, "{} of {rows} records were acknowledged", us.len());
+    Ok(Latencies::new(us))
 }
 
 fn record(number: u64, rows: u64) -> (String, Vec<u8>, OwnedHeaders) {

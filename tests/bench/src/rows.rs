@@ -10,6 +10,7 @@ mod hot_designs;
 mod idle;
 mod price;
 pub(crate) mod relay_poll;
+mod relay_wal;
 mod rest;
 mod resume;
 mod streams;
@@ -27,6 +28,7 @@ use crate::servers::Servers;
 pub(crate) enum Row {
     Accept,
     RelayPoll,
+    RelayWal,
     Whole,
     Hot,
     HotDesigns,
@@ -65,9 +67,10 @@ pub(crate) struct Measured {
 
 impl Row {
     /// In the order in which they run.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Accept,
         Self::RelayPoll,
+        Self::RelayWal,
         Self::Whole,
         Self::Hot,
         Self::HotDesigns,
@@ -92,6 +95,7 @@ impl Row {
         match self {
             Self::Accept => accept::NAME,
             Self::RelayPoll => relay_poll::NAME,
+            Self::RelayWal => relay_wal::NAME,
             Self::Whole => whole::NAME,
             Self::Hot => hot::NAME,
             Self::HotDesigns => hot_designs::NAME,
@@ -112,6 +116,7 @@ impl Row {
         match self {
             Self::Accept => accept::MEASURES,
             Self::RelayPoll => relay_poll::MEASURES,
+            Self::RelayWal => relay_wal::MEASURES,
             Self::Whole => whole::MEASURES,
             Self::Hot => hot::MEASURES,
             Self::HotDesigns => hot_designs::MEASURES,
@@ -132,6 +137,7 @@ impl Row {
         match self {
             Self::Accept => accept::BESIDE,
             Self::RelayPoll => relay_poll::BESIDE,
+            Self::RelayWal => relay_wal::BESIDE,
             Self::Whole => whole::BESIDE,
             Self::Hot => hot::BESIDE,
             Self::HotDesigns => hot_designs::BESIDE,
@@ -152,6 +158,7 @@ impl Row {
         match self {
             Self::Accept => accept::run(setting, servers).await,
             Self::RelayPoll => relay_poll::run(setting, servers).await,
+            Self::RelayWal => relay_wal::run(setting, servers).await,
             Self::Whole => whole::run(setting, servers).await,
             Self::Hot => hot::run(setting, servers).await,
             Self::HotDesigns => hot_designs::run(setting, servers).await,
