@@ -218,6 +218,11 @@ impl Leader {
                         self.add_spills([id].into_iter(), &topic);
                     }
                 }
+                // The next snapshot counts for whatever is published, also for what was pending when the log took over.
+                if self.publishers.len() > self.log.topics.len() {
+                    self.log.topics.extend(self.publishers.keys().cloned());
+                    self.log.is_dirty = true;
+                }
                 work.spills = std::mem::take(&mut self.log.spills);
                 if self.log.needs_look() && now >= self.log.look_at {
                     work.look = self.next_looks();
