@@ -11,12 +11,22 @@ use tokio::task::JoinSet;
 use crate::relays::Poll;
 use crate::stage::{Running, Stage, TIMEOUT, commit, lock, publish};
 
-/// Waits until the topics are published from the log.
+/// Waits until the topics are published from the log, or are not any more. What the server does meanwhile is told otherwise.
 async fn until_read(stage: &Stage, relay: &str) {
     eventually(&format!("{relay} publishes"), Duration::from_secs(60), async || {
         let relays: Vec<String> =
             sqlx::query_scalar("SELECT relay FROM outbox.topics").fetch_all(stage.pool()).await.unwrap();
-        if relays.iter().all(|found| found == relay) && !relays.is_empty() { Ok(()) } else { Err(relays) }
+        if relays.iter().all(|found| found == relay) && !relays.is_empty() {
+            return Ok(());
+        }
+        let activity: Vec<String> = sqlx::query_scalar(
+            "SELECT concat_ws(' ', application_name, state, wait_event, backend_xid, now() - xact_start, left(query, 200))
+             FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid()",
+        )
+        .fetch_all(stage.pool())
+        .await
+        .unwrap();
+        Err((relays, activity))
     })
     .await;
 }
@@ -118,7 +128,12 @@ async fn a_lost_slot_loses_nothing() {
             sqlx::query_scalar("SELECT min(slot) FROM outbox.topics").fetch_one(stage.pool()).await.unwrap();
         // Appended while nobody reads, and then nobody can.
         commit(stage.pool(), &stage.outbox, &stage.orders, &["a", "b"]).await;
-        sqlx::query("SELECT pg_drop_replication_slot($1)").bind(&slot).execute(stage.pool()).await.unwrap();
+        // The server may not have seen yet that its reader is gone.
+        eventually("the slot is dropped", TIMEOUT, async || {
+            let dropping = sqlx::query("SELECT pg_drop_replication_slot($1)").bind(&slot);
+            dropping.execute(stage.pool()).await
+        })
+        .await;
         if recreated {
             sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')")
                 .bind(&slot)
