@@ -4,4 +4,4 @@ pub mod topic;
 
 mod server;
 
-pub use server::{CONFIGURATION, DebeziumServer, Source, prepare, version};
+pub use server::{CONFIGURATION, DebeziumServer, LOG, Source, prepare, version};

@@ -14,6 +14,8 @@ use crate::topic;
 /// The configuration that teams are given. What differs between deployments is appended to it.
 pub const CONFIGURATION: &str = include_str!("../../../deploy/debezium/application.properties");
 const PUBLICATION: &str = include_str!("../../../deploy/debezium/publication.sql");
+/// What it writes, in its folder.
+pub const LOG: &str = "debezium.log";
 /// The topic that `publication.sql` names.
 const PUBLISHED_TOPIC: &str = "'tidings.orders'";
 /// Where heartbeats go: the prefix and the name that the configuration gives.
@@ -79,7 +81,7 @@ impl DebeziumServer {
         fs::create_dir_all(&config).with_context(|| format!("creating {}", config.display()))?;
         let properties = format!("{CONFIGURATION}\n{}", source.connection()?);
         fs::write(config.join("application.properties"), properties)?;
-        let log = folder.join("debezium.log");
+        let log = folder.join(LOG);
         let file = File::options().create(true).append(true).open(&log)?;
         let child = Command::new(SCRIPT)
             .arg("run")
