@@ -21,7 +21,7 @@ test test-kafka test-debezium test-jaeger test-upgrade test-openapi test-k8s tes
 # The test binaries that take a real Kafka and a real registry where the environment names them.
 KAFKA_TESTS := relay kit system
 
-.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-debezium bench bench-curves bench-price bench-experiments bench-earlier bench-flames bench-decode test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
+.PHONY: help demo build build-tests check test test-outside package doc test-alerts test-kafka test-with-kafka test-debezium test-with-debezium bench bench-curves bench-price bench-experiments bench-earlier bench-flames bench-decode test-jaeger test-upgrade test-openapi test-compose test-k8s test-cluster test-mutations verify-million audit lint generate bootstrap
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -85,9 +85,14 @@ test-with-kafka:
 	cargo test --workspace $(LOCKED) --no-fail-fast --test bus --test runtime -- --ignored kafka
 	KAFKA_BOOTSTRAP_SERVERS="$$TIDINGS_TEST_KAFKA" $(MAKE) test-with-libraries
 
-test-debezium: build-tests ## The records of the polling relay and of Debezium Server, compared (by hand: fetches 780 MB once; needs Java and Maven)
+test-debezium: build-tests ## Debezium Server beside the polling relay, and in the relay's suite (by hand: fetches 780 MB once; needs Java and Maven)
 	tests/components/debezium.sh provide >/dev/null
-	tests/components/with-kafka cargo test --workspace $(LOCKED) --no-fail-fast --test debezium -- --include-ignored
+	tests/components/with-kafka $(MAKE) test-with-debezium
+
+# The tests of the suite have servers and processes of Debezium of their own: half a gigabyte each.
+test-with-debezium:
+	cargo test --workspace $(LOCKED) --no-fail-fast --test debezium -- --include-ignored
+	cargo test --workspace $(LOCKED) --no-fail-fast --test relay -- --ignored by_debezium
 
 verify-million: build-tests ## tidings verify over a million orders: time and memory (by hand: an hour, 40 GB of disk)
 	tests/components/with-kafka cargo test $(LOCKED) -p verify-campaign --test campaign -- \

@@ -46,15 +46,9 @@ fn publication(event: &AnyEvent, cause: &Cause) -> Publication {
     Publication { event: event.clone(), cause: cause.clone(), last_message_id: None }
 }
 
-#[tokio::test]
-async fn what_is_appended_is_published_byte_by_byte_with_all_headers() {
-    appended_bytes_are_published(&Poll::default()).await;
-}
-
-/// Part of every relay's suite.
-async fn appended_bytes_are_published(factory: &Poll) {
+pub(crate) async fn what_is_appended_is_published_byte_by_byte_with_all_headers() {
     let stage = Stage::set().await;
-    let relay = stage.start(factory);
+    let relay = stage.start(&Poll::default());
     let (event, cause) = (replenished("ART 7/ä"), cause());
     let encoded = publisher(&stage).encode(&publication(&event, &cause)).unwrap();
     let envelope = contracts::Envelope { subject: "raw".to_owned(), ..encoded.envelope().clone() };

@@ -11,8 +11,8 @@ use crate::stage::{Stage, commit, outbox};
 
 pub(crate) async fn every_interleaving_of_two_transactions_is_published_in_sequence() {
     let plans: Vec<_> = [[0, 0], [0, 1]].iter().flat_map(|keys| outcomes(keys)).collect();
-    for reads in Reads::BOTH {
-        let factory = Poll::default().reading(reads);
+    for reads in Reads::all() {
+        let factory = Poll::default().reading(*reads);
         let run = run_all(&factory, &plans, false, &[Pace::EachCommit, Pace::AtTheEnd]).await;
         println!("interleavings of two transactions, each at two paces, read {reads:?}: {run}");
         assert_eq!(run, 2 * (96 + 280));
@@ -85,7 +85,8 @@ pub(crate) async fn a_leader_whose_session_ends_takes_up_again() {
             .pool()
             .execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                 WHERE application_name = 'outbox-relay' AND datname = current_database()",
+                 WHERE (application_name = 'outbox-relay' OR backend_type = 'walsender')
+                     AND datname = current_database()",
             )
             .await
             .unwrap();

@@ -16,7 +16,7 @@ use testkit::wait::eventually;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::{Poll, kind};
+use crate::relays::Poll;
 use crate::stage::{Stage, TIMEOUT, outbox};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -112,7 +112,7 @@ impl External {
 
     fn spawn(&self, fault: Option<Fault>) -> Child {
         let (database, kafka) = (self.stage.database.url().to_owned(), self.kafka.clone());
-        let task = Task { database, kafka, fault, kind: kind() };
+        let task = Task { database, kafka, fault, kind: Poll::default().0.relay };
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "processes::relay_process", "--ignored", "--nocapture"])
             .env(ORDER, serde_json::to_string(&task).unwrap())

@@ -7,13 +7,22 @@ use messaging::Bus;
 use outbox::internal::Failpoints;
 use outbox::{Outbox, Relay, RelayConfig, RelayKind};
 
+/// What the suite runs a scenario with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[default]
+    Poll,
+    Wal,
+    Debezium,
+}
+
 tokio::task_local! {
     /// The kind of relay that the suite runs a scenario with.
-    pub(crate) static KIND: RelayKind;
+    pub(crate) static KIND: Kind;
 }
 
 /// The kind of relay of this test: polling, unless the suite says otherwise.
-pub(crate) fn kind() -> RelayKind {
+pub(crate) fn kind() -> Kind {
     KIND.try_with(|kind| *kind).unwrap_or_default()
 }
 
@@ -32,6 +41,14 @@ pub(crate) enum Reads {
 
 impl Reads {
     pub(crate) const BOTH: [Self; 2] = [Self::AsItDoes, Self::ById];
+
+    /// How the relay of this test can read: Debezium only as it does.
+    pub(crate) fn all() -> &'static [Self] {
+        match kind() {
+            Kind::Poll | Kind::Wal => &Self::BOTH,
+            Kind::Debezium => &[Self::AsItDoes],
+        }
+    }
 }
 
 impl Default for Poll {
@@ -39,7 +56,7 @@ impl Default for Poll {
     /// busy machine may well be silent for a second.
     fn default() -> Self {
         let config = RelayConfig {
-            relay: kind(),
+            relay: if kind() == Kind::Wal { RelayKind::Wal } else { RelayKind::Poll },
             poll_interval_ms: 50,
             takeover_interval_ms: 50,
             idle_session_timeout_ms: 10_000,

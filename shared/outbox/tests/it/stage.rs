@@ -8,7 +8,7 @@ use contracts::{Codec, Envelope, Topic, Topics, TraceContext, clock};
 use database::Operation;
 use messaging::{Bus, InMemoryBus, KafkaBus, KafkaConfig, TopicSpec};
 use outbox::internal::Failpoints;
-use outbox::{AppendError, Backlog, Message, Outbox, RelayError, RelayKind, expect_stored};
+use outbox::{AppendError, Backlog, Message, Outbox, RelayError, expect_stored};
 use sqlx::{PgConnection, PgPool};
 use testkit::broker::{EmbeddedBroker, test_kafka, unique};
 use testkit::postgres::TestDatabase;
@@ -16,7 +16,8 @@ use testkit::wait::eventually;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::relays::{Poll, kind};
+use crate::debezium_relay::{self, DebeziumRelay};
+use crate::relays::{Kind, Poll, kind};
 use crate::watcher::Watcher;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,18 +37,27 @@ pub(crate) struct Stage {
     pub(crate) orders: String,
     pub(crate) stock: String,
     pub(crate) watcher: Watcher,
+    /// What relays in place of ours. Dropped last: it has the server.
+    debezium: Option<DebeziumRelay>,
 }
 
 impl Stage {
     /// On the real Kafka that tests should use, or else in memory. What a real broker is asked to do wrong is tested
     /// [in memory](Self::in_memory).
     pub(crate) async fn set() -> Self {
-        match test_kafka() {
-            Some(kafka) => {
-                Self::on(Arc::new(KafkaBus::try_new(patient(KafkaConfig::new(&kafka))).unwrap())).await
-            }
-            None => Self::in_memory().await.0,
+        match (kind(), test_kafka()) {
+            (Kind::Poll | Kind::Wal, None) => Self::in_memory().await.0,
+            (Kind::Poll | Kind::Wal, Some(kafka)) => Self::on(kafka_bus(&kafka)).await,
+            (Kind::Debezium, kafka) => Self::with_debezium(kafka.expect("Kafka: make test-debezium")).await,
         }
+    }
+
+    /// On a server of its own, whose slot Debezium Server reads.
+    async fn with_debezium(kafka: String) -> Self {
+        let bus = kafka_bus(&kafka);
+        let debezium = DebeziumRelay::create(kafka).await;
+        let database = TestDatabase::create_on(&debezium.server(), "outbox", migrate).await.unwrap();
+        Self::of(database, bus, Some(debezium)).await
     }
 
     /// On an in-memory bus, which the test can make fail.
@@ -60,7 +70,7 @@ impl Stage {
     pub(crate) async fn in_memory_at(server: &str) -> (Self, InMemoryBus) {
         let bus = InMemoryBus::new();
         let database = TestDatabase::create_on(server, "outbox", migrate).await.unwrap();
-        (Self::of(database, Arc::new(bus.clone())).await, bus)
+        (Self::of(database, Arc::new(bus.clone()), None).await, bus)
     }
 
     /// On the embedded broker.
@@ -70,10 +80,10 @@ impl Stage {
 
     /// On this bus, with topics of its own: a broker that tests share keeps what the others published.
     async fn on(bus: Arc<dyn Bus>) -> Self {
-        Self::of(TestDatabase::create("outbox", migrate).await, bus).await
+        Self::of(TestDatabase::create("outbox", migrate).await, bus, None).await
     }
 
-    async fn of(database: TestDatabase, bus: Arc<dyn Bus>) -> Self {
+    async fn of(database: TestDatabase, bus: Arc<dyn Bus>, debezium: Option<DebeziumRelay>) -> Self {
         let names = Topics::new(unique("test"));
         let (orders, stock) = (names.name(Topic::Orders), names.name(Topic::Stock));
         let topics = [&orders, &stock].map(|name| TopicSpec {
@@ -82,12 +92,15 @@ impl Stage {
             replication_factor: 1,
         });
         bus.create_topics(&topics).await.unwrap();
-        let watcher = Watcher::start(&*bus, &[orders.clone(), stock.clone()]).await;
+        let timeout = if debezium.is_some() { debezium_relay::TIMEOUT } else { TIMEOUT };
+        let watcher = Watcher::start(&*bus, &[orders.clone(), stock.clone()], timeout).await;
         let codec = Codec::offline(names);
         let outbox = outbox();
-        let stage = Self { database, bus, codec, outbox, orders, stock, watcher };
-        if kind() == RelayKind::Wal {
-            stage.make_slot().await;
+        let stage = Self { database, bus, codec, outbox, orders, stock, watcher, debezium };
+        match &stage.debezium {
+            Some(debezium) => debezium.make_slot(stage.pool(), &[&stage.orders, &stage.stock]).await,
+            None if kind() == Kind::Wal => stage.make_slot().await,
+            None => {}
         }
         stage
     }
@@ -130,10 +143,13 @@ impl Stage {
         outbox: &Outbox,
         failpoints: Option<Arc<dyn Failpoints>>,
     ) -> Running {
-        let relay = factory.relay(&self.database.another(), outbox, Arc::clone(&self.bus), failpoints);
-        let shutdown = CancellationToken::new();
-        let mut task = JoinSet::new();
-        task.spawn(relay.run(shutdown.clone()));
+        let (shutdown, mut task) = (CancellationToken::new(), JoinSet::new());
+        if let Some(debezium) = &self.debezium {
+            task.spawn(debezium.run(self.database.url(), shutdown.clone()));
+        } else {
+            let relay = factory.relay(&self.database.another(), outbox, Arc::clone(&self.bus), failpoints);
+            task.spawn(relay.run(shutdown.clone()));
+        }
         Running { shutdown, task }
     }
 
@@ -150,15 +166,37 @@ impl Stage {
 
     /// Waits until exactly so many messages are unpublished.
     pub(crate) async fn until_unpublished(&self, messages: i64) {
-        eventually("what can be published is", TIMEOUT, async || match self.unpublished().await {
-            unpublished if unpublished == messages => Ok(()),
-            unpublished => Err(unpublished),
+        eventually("what can be published is", self.watcher.timeout, async || {
+            match self.unpublished().await {
+                unpublished if unpublished == messages => Ok(()),
+                unpublished => Err(unpublished),
+            }
         })
         .await;
     }
 
+    /// How many messages are unpublished. Debezium marks none: those that the watcher has not seen, or at least so many.
     pub(crate) async fn unpublished(&self) -> i64 {
+        if self.debezium.is_some() {
+            return self.unseen().await;
+        }
         sqlx::query_scalar("SELECT count(*) FROM outbox.unpublished()").fetch_one(self.pool()).await.unwrap()
+    }
+
+    async fn unseen(&self) -> i64 {
+        let rows: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM outbox.messages").fetch_one(self.pool()).await.unwrap();
+        // Repeated records count as well: only from here on it takes a comparison.
+        let without = rows - i64::try_from(self.watcher.count()).unwrap();
+        if without > 0 {
+            return without;
+        }
+        let messages: Vec<(String, Vec<u8>, i64)> =
+            sqlx::query_as("SELECT topic, key, sequence FROM outbox.messages")
+                .fetch_all(self.pool())
+                .await
+                .unwrap();
+        i64::try_from(self.watcher.missing(&messages)).unwrap()
     }
 
     /// Waits until this key is blocked, and returns the reason.
@@ -193,6 +231,10 @@ async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     outbox::migrate(&mut *pool.acquire().await?).await?;
     sqlx::query(AGGREGATES).execute(pool).await?;
     Ok(())
+}
+
+fn kafka_bus(bootstrap_servers: &str) -> Arc<dyn Bus> {
+    Arc::new(KafkaBus::try_new(patient(KafkaConfig::new(bootstrap_servers))).unwrap())
 }
 
 /// Questions may take their time on a busy machine.

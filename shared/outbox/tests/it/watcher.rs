@@ -1,6 +1,6 @@
 //! Reads topics as a consumer does, and knows what was seen of each key in which order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,12 +20,14 @@ struct Seen {
 pub(crate) struct Watcher {
     seen: Arc<Mutex<Seen>>,
     version: watch::Receiver<u64>,
+    /// How long a message may take.
+    pub(crate) timeout: Duration,
     _reading: JoinSet<()>,
 }
 
 impl Watcher {
     /// Reads these topics from their beginning.
-    pub(crate) async fn start(bus: &dyn Bus, topics: &[String]) -> Self {
+    pub(crate) async fn start(bus: &dyn Bus, topics: &[String], timeout: Duration) -> Self {
         let group = testkit::broker::unique("watcher");
         let mut consumer = bus.subscribe(&group, &Subscription::Topics(topics.to_vec())).await.unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -42,7 +44,7 @@ impl Watcher {
                 }
             }
         });
-        Self { seen, version, _reading: reading }
+        Self { seen, version, timeout, _reading: reading }
     }
 
     /// The sequences seen of a key, repetitions included.
@@ -59,6 +61,22 @@ impl Watcher {
     /// How many records were seen.
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().unwrap().by_key.values().map(Vec::len).sum()
+    }
+
+    /// How many of these messages, by topic, key and sequence, were not seen.
+    pub(crate) fn missing(&self, messages: &[(String, Vec<u8>, i64)]) -> usize {
+        let seen = self.seen.lock().unwrap();
+        let seen: HashSet<(&str, &[u8], i64)> = seen
+            .by_key
+            .iter()
+            .flat_map(|((topic, key), records)| {
+                records.iter().map(|record| (topic.as_str(), key.as_bytes(), envelope(record).sequence))
+            })
+            .collect();
+        let is_missing = |(topic, key, sequence): &&(String, Vec<u8>, i64)| {
+            !seen.contains(&(topic.as_str(), key.as_slice(), *sequence))
+        };
+        messages.iter().filter(is_missing).count()
     }
 
     /// How many different keys were seen.
@@ -82,8 +100,7 @@ impl Watcher {
     /// Waits for the key's `last` sequence.
     pub(crate) async fn until_seen(&self, topic: &str, key: &str, last: i64) {
         let what = format!("{last} of {key} on {topic}");
-        self.until(&what, crate::stage::TIMEOUT, |watcher| watcher.sequences(topic, key).contains(&last))
-            .await;
+        self.until(&what, self.timeout, |watcher| watcher.sequences(topic, key).contains(&last)).await;
     }
 
     /// Fails unless each key's first occurrences are 1, 2, 3, ... without a gap.
