@@ -15,7 +15,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(180);
 /// The pause between two looks at the process.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What Debezium Server needs beside the table. Its slot has one name per server, so that each stage has a server.
+/// What Debezium Server needs beside the table. The name of its slot is unique in a server: each stage has one of its own.
 pub(crate) struct DebeziumRelay {
     kafka: String,
     /// Kept between two processes: the second goes on where the first was.
