@@ -37,6 +37,7 @@ async fn start(stage: &Stage) -> Running {
     stage.commit(&stage.orders, &["first"]).await;
     stage.watcher.until_seen(&stage.orders, "first", 1).await;
     until_read(stage, "wal").await;
+    stage.until_published().await;
     relay
 }
 
