@@ -39,11 +39,13 @@ struct BufferedRow {
     is_logged: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct BufferedKey {
     /// The id of its last row here.
     tail: i64,
     rows: usize,
+    /// Those of them that the log brought, and the table does not have as pending.
+    logged: Vec<i64>,
 }
 
 /// Whether a row that was read may be published.
@@ -170,18 +172,13 @@ impl Buffer {
     /// Takes a row of this partition up, if it is the next one of its key. `from_lowest`: the read began at the lowest
     /// unpublished message, and so shows whatever comes before this one.
     pub(super) fn admit(&mut self, row: &Row, partition: i32, from_lowest: bool) -> RowDecision {
-        let topic = self
-            .topics
-            .get_key_value(row.topic.as_str())
-            .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
-        let topic_key: TopicKey = (topic, row.queue_key());
+        let topic_key = self.topic_key(row);
         if self.blocking.contains(&topic_key) {
             return RowDecision::Blocking;
         }
-        let entry = self.keys.entry(topic_key.clone());
-        let follows = match &entry {
-            Entry::Occupied(key) => row.previous_id == Some(key.get().tail),
-            Entry::Vacant(_) => row.predecessor_published == Some(true),
+        let follows = match self.keys.get(&topic_key) {
+            Some(key) => row.previous_id == Some(key.tail),
+            None => row.predecessor_published == Some(true),
         };
         if !follows {
             self.deferred.forget(&topic_key);
@@ -191,17 +188,32 @@ impl Buffer {
             self.blocking.insert(topic_key);
             return RowDecision::Gap;
         }
+        self.hold(topic_key, row, partition, false);
+        RowDecision::Admitted
+    }
+
+    fn topic_key(&self, row: &Row) -> TopicKey {
+        let topic = self
+            .topics
+            .get_key_value(row.topic.as_str())
+            .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
+        (topic, row.queue_key())
+    }
+
+    /// Buffers the next row of its key.
+    fn hold(&mut self, topic_key: TopicKey, row: &Row, partition: i32, is_logged: bool) {
         let bytes = row.bytes() + ROW_OVERHEAD_BYTES;
         if let Some(partitions) = self.topics.get_mut(&topic_key.0) {
             partitions.hold(partition, row.id, bytes);
         }
-        let key = entry.or_insert(BufferedKey { tail: 0, rows: 0 });
+        let key = self.keys.entry(topic_key.clone()).or_default();
         key.tail = row.id;
         key.rows += 1;
+        if is_logged {
+            key.logged.push(row.id);
+        }
         self.deferred.buffered(&topic_key, key.rows);
-        self.rows
-            .insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false, is_logged: false });
-        RowDecision::Admitted
+        self.rows.insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false, is_logged });
     }
 
     /// Takes a row up with which its key is blocked, and returns its partition; none when it can't be tried now.
@@ -226,17 +238,12 @@ impl Buffer {
 
     /// Whether so many rows of its key are buffered that the next ones are left in the table.
     pub(super) fn is_busy(&self, row: &Row) -> bool {
-        let topic_key = (Arc::from(row.topic.as_str()), row.queue_key());
-        self.keys.get(&topic_key).is_some_and(|key| key.rows >= KEY_ROWS)
+        self.keys.get(&self.topic_key(row)).is_some_and(|key| key.rows >= KEY_ROWS)
     }
 
     /// Takes up a row that the log has brought.
     pub(super) fn admit_logged(&mut self, row: &Row, partition: i32) -> Logged {
-        let topic = self
-            .topics
-            .get_key_value(row.topic.as_str())
-            .map_or_else(|| Arc::from(row.topic.as_str()), |(topic, _)| Arc::clone(topic));
-        let topic_key: TopicKey = (topic, row.queue_key());
+        let topic_key = self.topic_key(row);
         if self.blocking.contains(&topic_key) {
             return Logged::Behind;
         }
@@ -251,16 +258,7 @@ impl Buffer {
                 return Logged::Gap;
             }
         }
-        let bytes = row.bytes() + ROW_OVERHEAD_BYTES;
-        if let Some(partitions) = self.topics.get_mut(&topic_key.0) {
-            partitions.hold(partition, row.id, bytes);
-        }
-        let key = self.keys.entry(topic_key.clone()).or_insert(BufferedKey { tail: 0, rows: 0 });
-        key.tail = row.id;
-        key.rows += 1;
-        self.deferred.buffered(&topic_key, key.rows);
-        self.rows
-            .insert(row.id, BufferedRow { topic_key, partition, bytes, is_retry: false, is_logged: true });
+        self.hold(topic_key, row, partition, true);
         Logged::Admitted
     }
 
@@ -270,13 +268,12 @@ impl Buffer {
     }
 
     /// The rows of a key that the log has brought and that are not pending: they become so from now on.
-    pub(super) fn make_pending(&mut self, topic: &str, key: &QueueKey) -> Vec<i64> {
-        let topic_key = (Arc::from(topic), key.clone());
-        if !self.keys.contains_key(&topic_key) {
-            return Vec::new();
-        }
-        let of_key = self.rows.iter_mut().filter(|(_, row)| row.is_logged && row.topic_key == topic_key);
-        of_key.map(|(id, row)| (*id, row.is_logged = false).0).collect()
+    pub(super) fn make_pending(&mut self, row: &Row) -> Vec<i64> {
+        let topic_key = self.topic_key(row);
+        let logged = self.keys.get_mut(&topic_key).map(|key| std::mem::take(&mut key.logged));
+        let mut pending = logged.unwrap_or_default();
+        pending.retain(|id| self.rows.get_mut(id).is_some_and(|row| std::mem::take(&mut row.is_logged)));
+        pending
     }
 
     /// The topic of a row that the log has brought and that was not pending: it becomes so from now on.
@@ -321,6 +318,7 @@ impl Buffer {
             }
             if let Entry::Occupied(mut key) = self.keys.entry(row.topic_key) {
                 key.get_mut().rows -= 1;
+                key.get_mut().logged.retain(|logged| logged != id);
                 self.deferred.buffered(key.key(), key.get().rows);
                 if key.get().rows == 0 {
                     key.remove();

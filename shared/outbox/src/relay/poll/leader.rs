@@ -12,7 +12,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use database::{Database, Lsn};
+use database::Database;
 use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
 use messaging::Bus;
 use sqlx::PgConnection;
@@ -29,7 +29,7 @@ use super::partitions::{Limit, Page, Scope};
 use super::session_error::SessionError;
 use super::table::{Block, Retry};
 use crate::metrics::REJECTED;
-use crate::relay::config::{RelayConfig, RelayKind};
+use crate::relay::config::RelayConfig;
 use crate::relay::failpoint::{Failpoint, Failpoints};
 use crate::relay::hand_over::{HandOver, View};
 use crate::relay::key_queues::BlockedKey;
@@ -39,7 +39,6 @@ use crate::relay::topic_publisher::{Input, Outcome, TopicPublisher};
 use crate::relay::wal::slot::{Begin, Slot};
 use blocks::{alarm, gap};
 use log::LogSide;
-use log_work::Phase;
 use session::{Done, Session, perform};
 use stalls::Stalls;
 
@@ -96,13 +95,7 @@ impl Leader {
         let limit = Limit { rows: relay.config.buffer_messages, bytes: relay.config.buffer_bytes };
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(Arc::clone(&relay.options), Arc::clone(&relay.wake), relay.config.clone()));
-        let (phase, position) = match begin {
-            Begin::Table => (Phase::Table, Lsn(0)),
-            Begin::Frozen => (Phase::Frozen, Lsn(0)),
-            Begin::Log(position) => (Phase::Log, *position),
-        };
-        let reads_log = relay.config.relay == RelayKind::Wal;
-        let log = LogSide::new(relay.database.clone(), slot, phase, reads_log, position);
+        let log = LogSide::new(slot, begin);
         let mut leader = Self {
             relay,
             buffer: Buffer::new(limit),

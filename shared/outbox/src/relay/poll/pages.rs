@@ -25,7 +25,7 @@ pub(super) async fn candidates(
     let topics: Vec<&str> = pages.iter().map(|page| page.topic.as_str()).collect();
     let above: Vec<i64> = pages.iter().map(|page| page.above_id).collect();
     let rows: Vec<i64> = pages.iter().map(|page| bigint(page.rows)).collect();
-    let mut candidates: Vec<(i64, String, Option<Vec<u8>>, i64)> = sqlx::query_as(
+    let candidates = sqlx::query_as(
         "SELECT m.id, m.topic, m.key, m.bytes
          FROM unnest($1::text[], $2::bigint[], $4::bigint[]) AS page (topic, above_id, rows)
          CROSS JOIN LATERAL (
@@ -50,12 +50,17 @@ pub(super) async fn candidates(
     .bind(bigint(key_bytes))
     .fetch_all(conn)
     .await?;
+    Ok(in_order(candidates))
+}
+
+/// Candidates in the order of their ids: id, topic, key, and the bytes of key and value, as a page's statement has them.
+pub(super) fn in_order(mut candidates: Vec<(i64, String, Option<Vec<u8>>, i64)>) -> Vec<(String, Candidate)> {
     candidates.sort_unstable_by_key(|(id, ..)| *id);
     let candidate = |(id, topic, key, bytes): (i64, String, Option<Vec<u8>>, i64)| {
         let bytes = usize::try_from(bytes).unwrap_or_default();
         (topic, Candidate { id, key: key.map(Arc::from), bytes })
     };
-    Ok(candidates.into_iter().map(candidate).collect())
+    candidates.into_iter().map(candidate).collect()
 }
 
 /// The same with the whole rows, at most about as many bytes as their page has room for. Whether the message before each is
@@ -109,6 +114,6 @@ pub(super) async fn rows(
     Ok(read)
 }
 
-fn bigint(size: usize) -> i64 {
+pub(super) fn bigint(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -2,10 +2,10 @@
 //! and `table`, where what is not pending is published.
 
 use std::borrow::Borrow;
-use std::sync::Arc;
 
 use sqlx::PgConnection;
 
+use super::pages::{bigint, in_order};
 use super::partitions::{Candidate, Page};
 use crate::relay::row::Row;
 use crate::relay::wal::visible::Visible;
@@ -54,7 +54,7 @@ pub(super) async fn candidates(
     let topics: Vec<&str> = pages.iter().map(|page| page.topic.as_str()).collect();
     let above: Vec<i64> = pages.iter().map(|page| page.above_id).collect();
     let rows: Vec<i64> = pages.iter().map(|page| bigint(page.rows)).collect();
-    let mut candidates: Vec<(i64, String, Option<Vec<u8>>, i64)> = sqlx::query_as(
+    let candidates = sqlx::query_as(
         "SELECT m.id, m.topic, m.key, m.bytes
          FROM unnest($1::text[], $2::bigint[], $4::bigint[]) AS page (topic, above_id, rows)
          CROSS JOIN LATERAL (
@@ -83,12 +83,7 @@ pub(super) async fn candidates(
     .bind(bigint(key_bytes))
     .fetch_all(conn)
     .await?;
-    candidates.sort_unstable_by_key(|(id, ..)| *id);
-    let candidate = |(id, topic, key, bytes): (i64, String, Option<Vec<u8>>, i64)| {
-        let bytes = usize::try_from(bytes).unwrap_or_default();
-        (topic, Candidate { id, key: key.map(Arc::from), bytes })
-    };
-    Ok(candidates.into_iter().map(candidate).collect())
+    Ok(in_order(candidates))
 }
 
 /// Reads these messages, as far as they are pending. The message before each is published if it is there and not pending, or if
@@ -233,8 +228,4 @@ async fn look_up(
         (id, seen)
     };
     Ok(rows.into_iter().map(seen).collect())
-}
-
-fn bigint(size: usize) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -67,7 +67,7 @@ fn a_row_of_the_log_follows_what_is_buffered_or_published_and_nothing_that_is_pe
     buffer.release(&[1, 2]);
     assert_eq!(buffer.admit_logged(&after(4, Some(3), Some(false)), 0), Logged::Behind);
     assert_eq!(buffer.admit_logged(&after(3, Some(2), Some(true)), 0), Logged::Admitted);
-    assert_eq!(buffer.make_pending("orders", &row(3, "a", None).queue_key()), [3]);
+    assert_eq!(buffer.make_pending(&row(3, "a", None)), [3]);
     assert!(!buffer.is_logged(3));
     buffer.release(&[3]);
     assert_eq!(buffer.admit_logged(&after(9, Some(8), None), 0), Logged::Gap);

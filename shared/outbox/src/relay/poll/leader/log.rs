@@ -10,7 +10,7 @@ mod prepare;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use database::{Database, Lsn};
+use database::Lsn;
 use metrics::gauge;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use super::Leader;
 use super::log_work::{LogDone, LogWork, Phase};
 use super::session::Work;
 use crate::metrics::WhileLeading;
+use crate::relay::config::RelayKind;
 use crate::relay::failpoint::Failpoint;
 use crate::relay::poll::partitions::Scope;
 use crate::relay::poll::pending::{Look, Seen};
@@ -26,7 +27,7 @@ use crate::relay::poll::session_error::SessionError;
 use crate::relay::wal::brought::Brought;
 use crate::relay::wal::decode::Appended;
 use crate::relay::wal::progress::Progress;
-use crate::relay::wal::slot::{self, Prepared, Slot, Snapshot};
+use crate::relay::wal::slot::{self, Begin, Prepared, Slot, Snapshot};
 use crate::relay::wal::stream::{self, Batch, Log, Piece};
 use pieces::WAIT_FOR_ROOM;
 use prepare::prepare;
@@ -44,9 +45,7 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// The log, as the leader has it.
 pub(super) struct LogSide {
     pub(super) phase: Phase,
-    reads_log: bool,
     slot: Option<Slot>,
-    database: Database,
     prepared: Option<Prepared>,
     preparing: mpsc::Receiver<Prepared>,
     take_over_at: Instant,
@@ -80,19 +79,16 @@ pub(super) struct LogSide {
 }
 
 impl LogSide {
-    pub(super) fn new(
-        database: Database,
-        slot: Option<Slot>,
-        phase: Phase,
-        reads_log: bool,
-        position: Lsn,
-    ) -> Self {
+    pub(super) fn new(slot: Option<Slot>, begin: &Begin) -> Self {
+        let (phase, position) = match begin {
+            Begin::Table => (Phase::Table, Lsn(0)),
+            Begin::Frozen => (Phase::Frozen, Lsn(0)),
+            Begin::Log(position) => (Phase::Log, *position),
+        };
         let now = Instant::now();
         Self {
             phase,
-            reads_log,
             slot,
-            database,
             prepared: None,
             preparing: mpsc::channel(1).1,
             take_over_at: now,
@@ -172,16 +168,21 @@ impl Leader {
     /// Begins to make a slot, or to read one.
     pub(super) fn begin_log(&mut self) {
         let Some(slot) = self.log.slot.clone() else { return };
-        let database = self.log.database.clone();
+        let database = self.relay.database.clone();
         if self.log.phase == Phase::Log {
             let (log, reading) = stream::open(database, slot.name, slot::PUBLICATION, self.log.stored);
             self.log.log = Some(log);
             self.tasks.spawn(reading);
-        } else if self.log.reads_log {
+        } else if self.reads_log() {
             let (into, preparing) = mpsc::channel(1);
             self.log.preparing = preparing;
             self.tasks.spawn(prepare(database, slot, into, self.relay.config.backoff_max()));
         }
+    }
+
+    /// Whether the log is read, now or once there is a slot.
+    fn reads_log(&self) -> bool {
+        self.relay.config.relay == RelayKind::Wal
     }
 
     pub(super) fn hear(&mut self, heard: Heard) -> Result<(), SessionError> {
@@ -209,7 +210,7 @@ impl Leader {
                     work.topics = self.publishers.keys().cloned().collect();
                 } else {
                     work.mark =
-                        self.log.phase == Phase::Frozen && !self.log.reads_log && working && read.is_none();
+                        self.log.phase == Phase::Frozen && !self.reads_log() && working && read.is_none();
                 }
             }
             Phase::Log => {

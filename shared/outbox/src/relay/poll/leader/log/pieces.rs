@@ -117,7 +117,7 @@ impl Leader {
 
     /// Makes a message pending, with what is here of its key before it.
     fn spill(&mut self, row: &Row) {
-        let before = self.buffer.make_pending(&row.topic, &row.queue_key());
+        let before = self.buffer.make_pending(row);
         self.add_spills(before.into_iter().chain([row.id]), &row.topic);
         if self.buffer.left_in_table(&row.topic, row.id, row.key.as_deref()) {
             self.full_scan_wanted = true;
