@@ -37,10 +37,11 @@ build-tests: bootstrap
 	@tools/announce.sh "the five services, the command and all tests, checked by Clippy on the way" 480
 	cargo build --workspace --all-targets $(LOCKED)
 
-check: bootstrap test-alerts ## What only reads files: formatting, mutations and other patches, alert rules, features of dependencies, length of docs/one-order.md
+check: bootstrap test-alerts ## What only reads files: formatting, mutations and other patches, alert rules, lock files, features of dependencies, length of docs/one-order.md
 	cargo fmt --all --check
 	tests/mutations/run --check
 	tests/bench/without/build --check
+	for lock in $$(git ls-files '*Cargo.lock'); do cargo update --quiet --workspace $(LOCKED) --manifest-path $${lock%lock}toml || exit 1; done
 	tools/features.sh $(PROGRAMS)
 	tools/one-order --check >/dev/null
 
